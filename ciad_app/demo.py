@@ -1,0 +1,187 @@
+"""`ciad-gui --demo`: one inspection and one small evaluation through the real window, without a display.
+
+It does what a person would do, with the same widgets, and waits for what a person would see: load the
+models, look through the bundled samples, attack one with FGSM, read the verdict, save, evaluate, export.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from PySide6.QtCore import QEventLoop, QTimer
+from PySide6.QtWidgets import QWidget
+
+from ciad_app.settings import Settings
+from ciad_app.window import EVALUATE, INSPECT, MainWindow
+from ciad_app.worker import Engine, Failure
+from ciad_engine import inspection
+from ciad_engine.errors import CiadError
+from ciad_engine.evaluation import tables as tabulating
+from ciad_engine.inspection import Inspection
+from ciad_engine.runs import Database
+
+ATTACK = "fgsm"
+# Fewer steps than C&W's own defaults, for seconds instead of minutes on two CPU cores; the tables name them.
+EVALUATED: dict[str, dict[str, float]] = {"fgsm": {}, "cw": {"initial_c": 1.0, "search_steps": 3, "iterations": 100}}
+IMAGES = 10
+TRIES = 20  # samples looked at for the one that is shown
+SECONDS = 600.0  # the longest wait for one thing; a slow machine needs minutes, a hang must end
+SIZE = (1280, 860)
+_TICK = 20  # ms
+
+
+class DemoError(CiadError):
+    """The demonstration could not do a step. Says which, and why."""
+
+
+def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = print) -> None:
+    """Write window.png, evaluate.png, adversarial.png and the tables' CSV files into `folder`.
+
+    Needs the QApplication. `say` is given the verdict and the tables.
+
+    Raises:
+        CiadError: a step failed.
+        OSError: `folder` cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # A database of its own: the demonstration computes anew each time, and leaves the user's runs alone.
+    with tempfile.TemporaryDirectory(prefix="ciad-demo-", ignore_cleanup_errors=True) as temporary:
+        engine = Engine()
+        window = MainWindow(engine, Settings(), Path(temporary) / "runs.sqlite", remember=False)
+        demo = _Demo(window, folder, say)
+        hook, sys.excepthook = sys.excepthook, demo.on_exception
+        try:
+            window.resize(*SIZE)
+            window.show()
+            window.loading()
+            engine.start(bundle, device)
+            demo.wait("loading the models", lambda: engine.info is not None)
+            demo.inspect()
+            demo.evaluate()
+        finally:
+            window.close()
+            sys.excepthook = hook
+    say(f"Written to {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+class _Demo:
+    def __init__(self, window: MainWindow, folder: Path, say: Callable[[str], object]) -> None:
+        self.window, self.folder, self.say = window, folder, say
+        self.engine = window.engine
+        self.problems: list[str] = []
+        self.engine.unavailable.connect(self.problems.append)
+        self.engine.failed.connect(self._on_failure)
+
+    def _on_failure(self, failure: Failure) -> None:
+        self.problems.append(failure.traceback)
+
+    def on_exception(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """The hook for exceptions in slots: Qt would go on and the demonstration wait in vain."""
+        self.problems.append(f"{kind.__name__}: {error}")
+        sys.__excepthook__(kind, error, trace)
+
+    def wait(self, what: str, until: Callable[[], bool]) -> None:
+        """Let the window live until something has happened.
+
+        Raises:
+            DemoError: an error was met meanwhile, or it did not happen in time.
+        """
+        stop = time.monotonic() + SECONDS
+        while not until():
+            if self.problems:
+                raise DemoError(f"The demonstration failed while {what}: {self.problems[0]}")
+            if time.monotonic() > stop:
+                raise DemoError(f"The demonstration gave up while {what}: nothing happened for {SECONDS:.0f} s.")
+            self._live(_TICK)
+
+    def _live(self, milliseconds: int) -> None:
+        loop = QEventLoop()
+        QTimer.singleShot(milliseconds, loop.quit)
+        loop.exec()
+
+    def picture(self, name: str, widget: QWidget) -> None:
+        self._live(5 * _TICK)  # layouts settle and everything is painted
+        path = self.folder / name
+        if not widget.grab().save(str(path)):
+            raise DemoError(f"{path} cannot be written.")
+
+    def inspect(self) -> None:
+        """Find a sample whose attack tells something, show it, save picture and view."""
+        page, info = self.window.inspect, self.engine.info
+        if info is None or not info.has_samples:
+            raise DemoError("The bundled samples are missing: install CIAD again.")
+        self.window.show_page(INSPECT)
+        page.panel.choose(ATTACK, {})
+        shown = self._attack_one()
+        page.save_image(self.folder / "adversarial.png", overwrite=True)
+        self.picture("window.png", self.window)
+        self.say(f"{shown.name}: {inspection.sentence(shown)}")
+
+    def _attack_one(self) -> Inspection:
+        """Attack samples f1 is right about until one is fooled and detected; any fooled one will do at the end."""
+        page = self.window.inspect
+        fooled = -1
+        for tried in range(TRIES):
+            if tried:
+                page.next_image()
+            found = self._looked_at(f"inspecting sample {tried + 1}")
+            if int(found.benign.y1[0]) != found.label or bool(found.benign.adversarial[0]):
+                continue
+            found = self._attacked()
+            if found.adversarial is not None:
+                fooled = tried
+                if bool(found.adversarial.adversarial[0]):
+                    return found
+        if fooled < 0:
+            raise DemoError(f"None of {TRIES} samples could be attacked with {ATTACK}: is the bundle a trained one?")
+        page.gallery.select(fooled)
+        self._looked_at("going back to a sample")
+        return self._attacked()
+
+    def _looked_at(self, what: str) -> Inspection:
+        page = self.window.inspect
+        self.wait(what, lambda: page.found is not None and not self.engine.busy)
+        assert page.found is not None
+        return page.found
+
+    def _attacked(self) -> Inspection:
+        page = self.window.inspect
+        page.panel.button.click()
+        self.wait("attacking a sample", lambda: page.found is not None and page.found.attack is not None)
+        assert page.found is not None
+        return page.found
+
+    def evaluate(self) -> None:
+        """Evaluate a few samples, export the tables, and print them."""
+        self.window.show_page(EVALUATE)
+        page = self.window.evaluate
+        self.wait("loading the samples", page.panel.start.isEnabled)
+        page.panel.attacks.choose(EVALUATED)
+        page.panel.limit.setValue(IMAGES)
+        page.panel.start.click()
+        expected = IMAGES * (1 + len(EVALUATED))
+        self.wait("evaluating", lambda: len(page.model.rows) >= expected and not self.engine.busy)
+        shown = self._tables_shown()
+        written: list[object] = []
+        page.exported.connect(written.append)
+        page.export_csv(self.folder)
+        self.wait("exporting the tables", lambda: bool(written))
+        self.picture("evaluate.png", self.window)
+        for table in shown:
+            self.say("\n" + tabulating.render_text(table))
+
+    def _tables_shown(self) -> tuple[tabulating.Table, ...]:
+        """The tables of the finished run, once the window shows just these."""
+        page, info = self.window.evaluate, self.engine.info
+        assert info is not None
+        assert self.window.database_path is not None
+        with Database(self.window.database_path) as database:
+            (run,) = database.runs()
+            expected = tabulating.all_tables(database, run.key, info.card)
+        self.wait("showing the tables", lambda: page.results.tables.tables == expected)
+        return expected

@@ -1,0 +1,122 @@
+"""How long an evaluation takes, from what the same attacks took before."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ciad_engine.runs import BENIGN, Database, Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """Seconds an image, and whether they were measured with the very settings asked for."""
+
+    seconds: float
+    exact: bool
+
+
+def measured(
+    database: Database, attacks: Mapping[str, Mapping[str, Any]], attacked: str, device: str
+) -> dict[str, Rate]:
+    """The newest rates of these attacks (name -> settings) and of the benign images, on this device.
+
+    Where an attack was not run with these settings, its newest run with others stands in.
+    """
+    rates: dict[str, Rate] = {}
+    for run in database.runs():
+        if run.device != device or run.plan.get("attacked") != attacked:
+            continue
+        ran = {entry["name"]: entry["settings"] for entry in run.plan.get("attacks", ())}
+        for name in (BENIGN, *attacks):
+            exact = name == BENIGN or ran.get(name) == dict(attacks[name])
+            known = rates.get(name)
+            if (name != BENIGN and name not in ran) or (known and (known.exact or not exact)):
+                continue
+            rows = database.rows(run.key, name)
+            if rows:
+                rates[name] = Rate(sum(row.seconds for row in rows) / len(rows), exact)
+        if all(name in rates and rates[name].exact for name in (BENIGN, *attacks)):
+            break
+    return rates
+
+
+def estimate(attacks: Mapping[str, str], limit: int, rates: Mapping[str, Rate]) -> str:
+    """The cost of an evaluation in one sentence; `attacks` are registry name -> title."""
+    if not attacks:
+        return "Choose at least one attack."
+    known = {name: rates[name].seconds * limit for name in attacks if name in rates}
+    unknown = [title for name, title in attacks.items() if name not in rates]
+    parts = [f"{attacks[name]} {duration(seconds)}" for name, seconds in known.items()]
+    total = sum(known.values()) + (rates[BENIGN].seconds * limit if BENIGN in rates else 0.0)
+    if not known:
+        return f"{limit * (1 + len(attacks)):,} rows. How long it takes shows once the first images are done."
+    rough = "" if all(rates[name].exact for name in known) else " (measured with other settings)"
+    if unknown:
+        return f"At least {duration(total)}: {', '.join(parts)}{rough}; not yet measured here: {', '.join(unknown)}."
+    return f"About {duration(total)}: {', '.join(parts)}{rough}."
+
+
+class Remaining:
+    """The remaining time of a running evaluation, stage by stage: C&W is hundreds of times slower than FGSM.
+
+    Attributes:
+        stages: registry names in the order computed, the benign images ("") first.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[str],
+        limit: int,
+        rates: Mapping[str, Rate],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stages, self.limit = tuple(stages), limit
+        self._before = dict(rates)
+        self._spent: dict[str, tuple[float, int]] = {}
+        self._clock = clock
+        self._begun: dict[str, tuple[float, int]] = {}  # when a stage was first seen, and how many rows were done
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take in rows that were just computed."""
+        for row in rows:
+            seconds, count = self._spent.get(row.attack, (0.0, 0))
+            self._spent[row.attack] = (seconds + row.seconds, count + 1)
+
+    def text(self, done: int) -> str:
+        """For `done` of all rows: "about 3 min left", "at least 3 min left", or "" where nothing is known."""
+        left, certain, known = 0.0, True, False
+        if done < self.limit * len(self.stages):
+            self._begun.setdefault(self.stages[done // self.limit], (self._clock(), done))
+        for k, stage in enumerate(self.stages):
+            images = min(self.limit, max(0, self.limit * (k + 1) - done))
+            if images == 0:
+                continue
+            rate = self._rate(stage, done)
+            if rate is None:
+                certain = False
+            else:
+                left, known = left + rate * images, True
+        if not known:
+            return ""
+        return f"{'about' if certain else 'at least'} {duration(left)} left"
+
+    def _rate(self, stage: str, done: int) -> float | None:
+        seconds, count = self._spent.get(stage, (0.0, 0))
+        if count:
+            return seconds / count
+        if stage in self._before:
+            return self._before[stage].seconds
+        # The first batch of an attack never measured here: how far it is by now tells the rate.
+        since, first = self._begun.get(stage, (0.0, done))
+        return (self._clock() - since) / (done - first) if done > first else None
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it: "12 s", "3 min", "1 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

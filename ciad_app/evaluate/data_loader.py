@@ -1,0 +1,123 @@
+"""Loads and downloads the images that the setup panel asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from ciad_app.evaluate import known_data, work
+from ciad_app.evaluate.setup_panel import DataChoice
+from ciad_app.evaluate.tasks import Tasks
+from ciad_app.worker import Task
+from ciad_engine import datasets
+
+NAME = "data"  # of its tasks
+_PATHS = "data_paths.json"  # beside the database
+
+
+class DataLoader(QObject):
+    """Serves a `DataChoice`: loads what is chosen there and says how it went.
+
+    Args:
+        folder: where the paths of data sets are remembered; None: nowhere.
+
+    Signals:
+        changed(): `data` is another data set now, or None.
+        failed(): what was chosen could not be loaded; the choice says why.
+    """
+
+    changed = Signal()
+    failed = Signal()
+
+    def __init__(
+        self, tasks: Tasks, choice: DataChoice, folder: Callable[[], Path | None], parent: QObject | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.data: datasets.ImageSet | None = None
+        self._tasks, self._choice, self._folder = tasks, choice, folder
+        self._task: Task | None = None
+        self._downloading = False
+        choice.chosen.connect(self.load)
+        choice.download_requested.connect(self.download)
+
+    @property
+    def busy(self) -> bool:
+        return self._task is not None
+
+    def load(self, text: str) -> None:
+        """Load "samples" or the data at a path; "" only forgets what was loaded."""
+        self._drop()
+        self.data = None
+        if text:
+            self._submit(work.load_data(text), lambda data: self._loaded(text, data), "Loading images")
+        self.changed.emit()
+
+    def download(self) -> None:
+        """Download CIFAR-10, then load it; while it is being downloaded: cancel."""
+        if self._downloading and self._task is not None:
+            self._task.cancel()
+            return
+        self._drop()
+        self.data = None
+        self._choice.show_busy("Connecting …")
+        self._submit(work.fetch(), self._fetched, "Downloading CIFAR-10")
+        self._set_downloading(True)
+        self.changed.emit()
+
+    def place_of(self, checksum: str) -> str:
+        """What to `choose` for the data of this checksum: "samples", an existing path, or "" if unknown."""
+        folder = self._folder()
+        place = known_data.read(folder / _PATHS).get(checksum, "") if folder else ""
+        return place if place == datasets.SAMPLES or (place and Path(place).exists()) else ""
+
+    def show_progress(self, done: int, total: int, text: str) -> None:
+        """The engine's progress, while it is about these tasks."""
+        self._choice.show_busy(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
+
+    def _submit(self, inner: work.Work, done: Callable[[object], None], text: str) -> None:
+        """Callbacks of a task that was replaced in the meantime are passed over."""
+
+        def guarded(function: Callable[..., None]) -> Callable[..., None]:
+            def call(*arguments: object) -> None:
+                if self._task is task:
+                    self._task = None
+                    self._set_downloading(False)
+                    function(*arguments)
+
+            return call
+
+        task = self._tasks.submit(
+            NAME, inner, guarded(done), guarded(self._not_loaded),
+            guarded(lambda: self._not_loaded("Cancelled; what has been downloaded is kept.")), text,
+        )  # fmt: skip
+        self._task = task
+
+    def _drop(self) -> None:
+        task, self._task = self._task, None
+        self._set_downloading(False)
+        if task is not None:
+            task.cancel()
+
+    def _fetched(self, path: object) -> None:
+        self._choice.choose(str(path))
+
+    def _loaded(self, text: str, data: object) -> None:
+        assert isinstance(data, datasets.ImageSet)
+        self.data = data
+        self._choice.show_loaded(data)
+        folder = self._folder()
+        if folder is not None:
+            place = text if text == datasets.SAMPLES else str(Path(text).absolute())
+            known_data.remember(folder / _PATHS, data.checksum, place)
+        self.changed.emit()
+
+    def _not_loaded(self, message: str) -> None:
+        self._choice.show_error(message)
+        self.changed.emit()
+        self.failed.emit()
+
+    def _set_downloading(self, downloading: bool) -> None:
+        self._downloading = downloading
+        self._choice.download.setText("Stop" if downloading else "Download")

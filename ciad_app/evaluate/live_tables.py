@@ -1,0 +1,83 @@
+"""Keeps the tables of the shown run up to date while rows arrive, at most twice a second."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer
+
+from ciad_app.evaluate.background import Background
+from ciad_engine import bundles
+from ciad_engine.evaluation.tables import Table, all_tables
+from ciad_engine.runs import Database
+
+INTERVAL = 500  # ms at least between two computations
+
+
+class LiveTables(QObject):
+    """Computes tables beside the engine: at 30,000 rows that takes longer than a window may stand still.
+
+    Args:
+        shown: called with the tables of the run asked for last.
+    """
+
+    def __init__(
+        self,
+        background: Background,
+        shown: Callable[[tuple[Table, ...]], None],
+        failed: Callable[[str], None],
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._background, self._shown, self._failed = background, shown, failed
+        self._wanted: tuple[Database, str, bundles.Card | None] | None = None
+        self._working, self._stale = False, False
+        self._timer = QTimer(self, singleShot=True)
+        self._timer.timeout.connect(self._compute)
+
+    def follow(self, database: Database, run: str, card: bundles.Card | None) -> None:
+        """Show the tables of this run, now."""
+        self._wanted = (database, run, card)
+        self._timer.stop()
+        self.refresh(0)
+
+    def stop(self) -> None:
+        """Show no run's tables."""
+        self._wanted, self._stale = None, False
+        self._timer.stop()
+
+    def refresh(self, delay: int = INTERVAL) -> None:
+        """Rows have arrived."""
+        self._stale = True
+        if not self._working and not self._timer.isActive():
+            self._timer.start(delay)
+
+    def _compute(self) -> None:
+        if self._wanted is None:
+            return
+        wanted = self._wanted
+        self._working, self._stale = True, False
+
+        def work() -> tuple[tuple[Table, ...], float]:
+            started = time.monotonic()
+            return all_tables(*wanted), time.monotonic() - started
+
+        def done(result: tuple[tuple[Table, ...], float]) -> None:
+            tables, seconds = result
+            if wanted == self._wanted:
+                self._shown(tables)
+            # At most a third of the time goes into tables, or the engine would feel it.
+            self._again(max(INTERVAL, round(2000 * seconds)))
+
+        def failed(message: str) -> None:
+            if wanted == self._wanted:
+                self._failed(message)
+            self._again(INTERVAL)
+
+        self._background.run(work, done, failed)
+
+    def _again(self, delay: int) -> None:
+        self._working = False
+        if self._stale:
+            self._timer.start(delay)

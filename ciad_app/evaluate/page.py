@@ -1,0 +1,435 @@
+"""The page *Evaluate*: sets up a run, follows it, and opens past ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QCoreApplication, Qt, QTimer, Signal
+from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QSplitter, QWidget
+
+from ciad_app.evaluate import costs, data_loader, work
+from ciad_app.evaluate.background import Background
+from ciad_app.evaluate.data_loader import DataLoader
+from ciad_app.evaluate.live_tables import LiveTables
+from ciad_app.evaluate.model import OpenedRow, RowsModel
+from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
+from ciad_app.evaluate.setup_panel import SetupPanel
+from ciad_app.evaluate.tasks import Tasks
+from ciad_app.settings import Settings
+from ciad_app.worker import Engine, EngineInfo, Task
+from ciad_engine import bundles, datasets
+from ciad_engine.errors import CiadError
+from ciad_engine.evaluation import export as exporting
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import tables as tabulating
+from ciad_engine.runs import BENIGN, Database, Row, Run
+
+_EVALUATION = "evaluation"
+
+
+class EvaluatePage(QWidget):
+    """Settings on the left, results on the right.
+
+    Args:
+        engine: started or not; the page follows its `ready`.
+        settings: of the program; only the folder to begin file dialogs with is used.
+        database_path: the results database; None is the user's own.
+
+    Signals:
+        row_opened(OpenedRow): somebody wants to see a row's images.
+        exported(list[Path]): these files were written.
+    """
+
+    row_opened = Signal(object)
+    exported = Signal(object)
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings | None = None,
+        database_path: Path | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._engine = engine
+        self._folder = settings.last_folder if settings else ""
+        self._database: Database | None = None
+        self._problem = "The models are being loaded."  # why Start is not possible, besides the settings
+        self._task: Task | None = None
+        self._run: Run | None = None  # the run that is shown
+        self._waiting: Run | None = None  # a run to continue as soon as its data are loaded
+        self._remaining: costs.Remaining | None = None
+        self._rates: dict[str, costs.Rate] = {}
+
+        self.model = RowsModel(self)
+        self.panel = SetupPanel()
+        self.results = ResultsView(self.model)
+        self._tasks = Tasks(engine)
+        self.loader = DataLoader(
+            self._tasks, self.panel.data, lambda: self._database.path.parent if self._database else None, self
+        )
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.addWidget(self.panel)
+        split.addWidget(self.results)
+        split.setStretchFactor(1, 1)
+        split.setSizes([320, 900])
+        split.setChildrenCollapsible(False)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(split)
+        self.setFocusProxy(self.panel.start)
+
+        self._background = Background(self)
+        application = QCoreApplication.instance()
+        assert application is not None
+        application.aboutToQuit.connect(self._background.stop)
+        self._tables = LiveTables(self._background, self._show_tables, self._failed, self)
+        self._rates_timer = QTimer(self, singleShot=True, interval=200)
+        self._rates_timer.timeout.connect(self._look_up_rates)
+        self._connect()
+        self._open_database(database_path)
+        if engine.info is not None:
+            self._ready(engine.info)
+        self._update()
+
+    def _connect(self) -> None:
+        self.panel.started.connect(self.start)
+        self.panel.cancelled.connect(self.cancel)
+        self.panel.preset_requested.connect(self._choose_preset)
+        self.panel.changed.connect(self._rates_timer.start)
+        self.panel.changed.connect(self._update)
+        self.loader.changed.connect(self._data_changed)
+        self.loader.failed.connect(self._forget_waiting)
+        self.results.run_chosen.connect(self.open_run)
+        self.results.copy_requested.connect(self.copy_tables)
+        self.results.export_requested.connect(lambda: self.export_csv())
+        self.results.bar.accepted.connect(self._continue)
+        self.results.bar.discarded.connect(self._discard)
+        self.results.rows.opened.connect(self._open_row)
+        self._engine.ready.connect(self._ready)
+        self._engine.unavailable.connect(self._unavailable)
+        self._engine.progress.connect(self._progress)
+
+    def _open_database(self, path: Path | None) -> None:
+        try:
+            self._database = Database.default() if path is None else Database(path)
+        except CiadError as error:
+            self._problem = str(error)
+            self._say(f"⚠ {error}")
+            return
+        self._list_runs()
+
+    # What the window calls.
+
+    def start(self) -> None:
+        """Evaluate with the settings of the panel; a run of the same plan goes on where it stopped."""
+        reason = self._why_not()
+        if reason or self.loader.data is None or self._database is None:
+            self._say(f"⚠ {reason}")
+            return
+        self._launch(work.evaluate(self.panel.request(), self.loader.data, self._database))
+
+    def cancel(self) -> None:
+        """Stop the running evaluation within a second; its rows are kept."""
+        if self._task is not None:
+            self._task.cancel()
+            self._say("Cancelling …")
+
+    def export(self) -> None:
+        """What the window's menu calls: `export_csv`."""
+        self.export_csv()
+
+    def export_csv(self, folder: Path | None = None) -> None:
+        """Write the shown run as CSV; asks for the folder where none is given. `exported` tells when it is done."""
+        if self._run is None or self._database is None:
+            self._say("There is nothing to export yet: start an evaluation or choose a past one.")
+            return
+        if folder is None:
+            chosen = QFileDialog.getExistingDirectory(self, "Folder for the CSV files", self._folder)
+            if not chosen:
+                return
+            folder = Path(chosen)
+            self._folder = chosen
+        database, key, card, target = self._database, self._run.key, self._card(), folder
+
+        def write() -> list[Path]:
+            return exporting.write_csv(target, database, key, tabulating.all_tables(database, key, card), card)
+
+        def done(paths: list[Path]) -> None:
+            names = ", ".join(path.name for path in paths)
+            self._say(f"{len(paths)} files written to {target}: {names}.")
+            self.exported.emit(paths)
+
+        self._background.run(write, done, self._failed)
+
+    def copy_tables(self) -> None:
+        """Put the tables into the clipboard, as text and as HTML."""
+        QApplication.clipboard().setMimeData(self.results.tables.copy())
+        self._say("The tables are in the clipboard.")
+
+    def offer_to_continue(self) -> None:
+        """Show the newest unfinished run of the loaded bundle, with a bar that offers to continue it."""
+        info, database = self._engine.info, self._database
+        if info is None or database is None or self._task is not None or self._run is not None:
+            return
+        checksum = info.card.checksum
+
+        def find() -> Run | None:
+            return next((run for run in database.unfinished() if run.plan.get("bundle_checksum") == checksum), None)
+
+        def found(run: Run | None) -> None:
+            if run is not None and self._task is None and self._run is None:
+                self.open_run(run.key)
+
+        self._background.run(find, found, self._failed)
+
+    def open_run(self, key: str) -> None:
+        """Show the rows and tables of a run in the database."""
+        if self._task is None and key:
+            self._say("Reading …")
+            self._read(key)
+
+    def _read(self, key: str) -> None:
+        database = self._database
+        if database is not None:
+            self._background.run(lambda: (database.run(key), database.rows(key)), self._opened, self._failed)
+
+    # The engine.
+
+    def _ready(self, info: EngineInfo) -> None:
+        self._problem = "" if self._database else self._problem
+        self.panel.set_engine(info)
+        self.model.set_names(info.classes, {attack.name: attack.title for attack in info.attacks})
+        if self.loader.data is None and not self.loader.busy and info.has_samples:
+            self.panel.data.choose(datasets.SAMPLES)
+        self._list_runs()
+        self._rates_timer.start()
+        self._update()
+        self.offer_to_continue()
+
+    def _unavailable(self, reason: str) -> None:
+        if self._database is not None:
+            self._problem = reason
+        self._say(f"⚠ {reason}")
+        self._update()
+
+    def _progress(self, done: int, total: int, text: str) -> None:
+        if self._tasks.running == data_loader.NAME:
+            self.loader.show_progress(done, total, text)
+        elif self._tasks.running == _EVALUATION and self._remaining is not None:
+            self.results.show_progress(done, total)
+            left = self._remaining.text(done)
+            self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
+
+    def _data_changed(self) -> None:
+        self.panel.set_data(self.loader.data)
+        self._rates_timer.start()
+        self._update()
+        if self._waiting is not None and self.loader.data is not None:
+            self._go_on(self._waiting)
+
+    def _forget_waiting(self) -> None:
+        self._waiting = None
+
+    # A run.
+
+    def _launch(self, inner: work.Work) -> None:
+        self._waiting = None
+        self.results.bar.withdraw()
+        self._say("Starting …")
+        self._task = self._tasks.submit(
+            _EVALUATION, inner, self._finished, self._evaluation_failed, self._cancelled, "Evaluating", self._arrived
+        )
+        self._update()
+
+    def _arrived(self, result: Any) -> None:
+        if isinstance(result, work.Begun):
+            stages = (BENIGN, *(choice.name for choice in result.plan.attacks))
+            self._remaining = costs.Remaining(stages, result.plan.limit, self._rates)
+            self._show(result.run, result.rows)
+            self._list_runs()
+        else:
+            self.model.append(result)
+            if self._remaining is not None:
+                self._remaining.add(result)
+            self._tables.refresh()
+
+    def _finished(self, run: Run) -> None:
+        self._ended()
+        self._run = run
+        self._say(f"Finished: {len(self.model.rows):,} rows in {costs.duration(run.seconds)} of computing.")
+        self._tables.refresh()
+
+    def _cancelled(self) -> None:
+        self._ended()
+        self._reload()
+        self._say("Cancelled. The rows computed so far are kept.")
+
+    def _evaluation_failed(self, message: str) -> None:
+        self._ended()
+        self._reload()
+        self._failed(message)
+
+    def _ended(self) -> None:
+        self._task, self._remaining = None, None
+        self.results.show_progress(0, 0)
+        self._list_runs()
+        self._rates_timer.start()
+        self._update()
+
+    def _reload(self) -> None:
+        """Rows that were on their way when the task ended are in the database, but were not shown."""
+        if self._run is not None:
+            self._read(self._run.key)
+
+    def _opened(self, found: tuple[Run, list[Row]]) -> None:
+        if self._task is not None:
+            return
+        run, rows = found
+        plan = plans.from_json(run.plan)
+        if self.results.state.text() == "Reading …":
+            self._say(f"{len(rows):,} rows, {costs.duration(run.seconds)} of computing.")
+        self._show(run, rows)
+        self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
+        info = self._engine.info
+        if run.finished or info is None or info.card.checksum != plan.bundle_checksum:
+            self.results.bar.withdraw()
+        else:
+            self.results.bar.offer(
+                f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
+                f" ({plan.data}, {', '.join(self.panel.attacks.title(c.name) for c in plan.attacks)}; {moment(run)})."
+            )
+
+    def _show(self, run: Run, rows: list[Row]) -> None:
+        self._run = run
+        self.model.set_rows(rows)
+        self.results.show_data_warning(plans.from_json(run.plan))
+        if self._database is not None:
+            self._tables.follow(self._database, run.key, self._card())
+        self._update()
+
+    def _continue(self) -> None:
+        """Continue the shown run: with the data that are loaded, or are where they were, or are asked for."""
+        run = self._run
+        if run is None or self._database is None:
+            return
+        checksum = run.plan.get("data_checksum")
+        if self.loader.data is not None and self.loader.data.checksum == checksum:
+            self._go_on(run)
+            return
+        self._waiting = run
+        place = self.loader.place_of(str(checksum))
+        if place:
+            self.panel.data.choose(place)
+        else:
+            self.results.bar.offer(
+                f"The images of this run ({run.plan.get('data')}) are not where they were: choose their folder or file"
+                " under Images, and it goes on."
+            )
+
+    def _go_on(self, run: Run) -> None:
+        data = self.loader.data
+        if data is None or self._database is None or self._task is not None:
+            return
+        if data.checksum != run.plan.get("data_checksum"):
+            self.results.bar.offer(
+                f"These are not the images of this run ({run.plan.get('data')}): choose theirs under Images."
+            )
+            return
+        self.panel.set_plan(plans.from_json(run.plan))
+        self._launch(work.go_on(run, data, self._database))
+
+    def _discard(self) -> None:
+        run, database = self._run, self._database
+        self._waiting = None
+        self.results.bar.withdraw()
+        if run is None or database is None or self._task is not None:
+            return
+
+        def done(_: object) -> None:
+            if self._run is not None and self._run.key == run.key and self._task is None:
+                self._run = None
+                self.model.set_rows([])
+                self._tables.stop()
+                self.results.tables.show_tables([])
+                self.results.show_data_warning(None)
+                self._say("The run was removed.")
+                self._update()
+            self._list_runs()
+
+        self._background.run(lambda: database.delete(run.key), done, self._failed)
+
+    def _open_row(self, row: Row) -> None:
+        if self._run is None or self._database is None:
+            return
+        try:
+            benign = self._database.image(self._run.key, BENIGN, row.position)
+            changed = self._database.image(self._run.key, row.attack, row.position) if row.success else None
+        except CiadError as error:
+            self._failed(str(error))
+            return
+        self.row_opened.emit(OpenedRow(benign, row.label, changed, row.name))
+
+    # Tables, list of runs, cost: read from the database beside the running engine.
+
+    def _show_tables(self, found: tuple[tabulating.Table, ...]) -> None:
+        self.results.tables.show_tables(found)
+        self._update()
+
+    def _list_runs(self) -> None:
+        if self._database is None:
+            return
+        self._background.run(self._database.runs, self._listed, self._failed)
+
+    def _listed(self, runs: list[Run]) -> None:
+        info = self._engine.info
+        titles = {attack.name: attack.title for attack in info.attacks} if info else {}
+        self.results.list_runs(runs, titles, self._run.key if self._run else None)
+
+    def _look_up_rates(self) -> None:
+        info, database = self._engine.info, self._database
+        if info is None or database is None:
+            return
+        request = self.panel.request()
+
+        def done(rates: dict[str, costs.Rate]) -> None:
+            self._rates = rates
+            titles = {name: self.panel.attacks.title(name) for name in request.attacks}
+            self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
+
+        self._background.run(
+            lambda: costs.measured(database, request.attacks, request.attacked, info.device), done, self._failed
+        )
+
+    def _choose_preset(self) -> None:
+        self._engine.submit(work.paper_preset(), self.panel.attacks.choose, text="Looking up the preset")
+
+    # What is said and what can be pressed.
+
+    def _card(self) -> bundles.Card | None:
+        return self._engine.info.card if self._engine.info else None
+
+    def _why_not(self) -> str:
+        if self._task is not None:
+            return "An evaluation is running."
+        if self._problem:
+            return self._problem
+        if self.loader.data is None:
+            return "No images are loaded: choose them under Images."
+        if not self.panel.attacks.chosen():
+            return "No attack is chosen: tick at least one."
+        return ""
+
+    def _update(self) -> None:
+        running = self._task is not None
+        self.panel.set_state(running, self._why_not())
+        self.results.runs.setEnabled(not running)
+        self.results.export.setEnabled(self._run is not None)
+        self.results.copy.setEnabled(bool(self.results.tables.tables))
+
+    def _failed(self, message: str) -> None:
+        self._say(f"⚠ {message}")
+
+    def _say(self, text: str) -> None:
+        self.results.state.setText(text)

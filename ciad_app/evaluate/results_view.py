@@ -1,0 +1,137 @@
+"""The right side of *Evaluate*: which run, how far it is, its tables and its rows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ciad_app.evaluate.continue_bar import ContinueBar
+from ciad_app.evaluate.model import RowsModel
+from ciad_app.evaluate.rows_view import RowsView
+from ciad_app.evaluate.tables_view import TablesView
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.runs import Run
+
+
+def moment(run: Run) -> str:
+    """When a run began, e.g. "23 Nov 2026, 21:04"; as it is stored where that is no date."""
+    try:
+        return datetime.datetime.fromisoformat(run.created).strftime("%d %b %Y, %H:%M")
+    except ValueError:
+        return run.created
+
+
+def describe_run(run: Run, titles: Mapping[str, str]) -> str:
+    """A run in one line: date, data, number, attacks, state."""
+    attacks = ", ".join(titles.get(entry["name"], entry["name"]) for entry in run.plan.get("attacks", ()))
+    setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
+    data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
+    return f"{moment(run)} · {data} · {limit:,} images · {attacks or 'no attack'}{setting} · {run.state}"
+
+
+def total_rows(plan: plans.Plan) -> int:
+    """How many rows a finished run of this plan has: the benign images, and each after each attack."""
+    return plan.limit * (1 + len(plan.attacks))
+
+
+class ResultsView(QWidget):
+    """Everything about the run that is shown.
+
+    Signals:
+        run_chosen(str): key of a past run somebody wants to see.
+        copy_requested(), export_requested(): the buttons.
+    """
+
+    run_chosen = Signal(str)
+    copy_requested = Signal()
+    export_requested = Signal()
+
+    def __init__(self, model: RowsModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.runs = QComboBox()
+        self.runs.setAccessibleName("Past evaluations")
+        self.runs.setToolTip("All evaluations in the results database, the newest first")
+        self.runs.setPlaceholderText("Choose a past evaluation here, or press Start for a new one")
+        self.runs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.copy = QPushButton("Copy tables")
+        self.copy.setToolTip("Copy all tables, for a text, a word processor or a spreadsheet")
+        self.export = QPushButton("Export CSV…")
+        self.export.setToolTip("Write tables and rows as CSV files, with the plan and versions beside them")
+        self.bar = ContinueBar()
+        self.banner = QLabel()
+        self.banner.setWordWrap(True)
+        self.progress = QProgressBar(textVisible=False)
+        self.progress.setFixedWidth(180)
+        self.progress.setAccessibleName("Progress of the evaluation")
+        policy = self.progress.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(policy)
+        self.progress.setVisible(False)
+        self.state = QLabel()
+        self.state.setWordWrap(True)
+        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.tables = TablesView()
+        self.rows = RowsView(model)
+
+        head = QHBoxLayout()
+        label = QLabel("&Evaluation")
+        label.setBuddy(self.runs)
+        head.addWidget(label)
+        head.addWidget(self.runs, 1)
+        head.addWidget(self.copy)
+        head.addWidget(self.export)
+        line = QHBoxLayout()
+        line.addWidget(self.state, 1)
+        line.addWidget(self.progress)
+        self.split = QSplitter(Qt.Orientation.Vertical)
+        self.split.addWidget(self.tables)
+        self.split.addWidget(self.rows)
+        self.split.setStretchFactor(0, 3)
+        self.split.setStretchFactor(1, 2)
+        self.split.setSizes([360, 240])
+        self.split.setChildrenCollapsible(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.addLayout(head)
+        layout.addWidget(self.bar)
+        layout.addLayout(line)
+        layout.addWidget(self.banner)
+        layout.addWidget(self.split, 1)
+        self.banner.setVisible(False)
+
+        self.runs.activated.connect(lambda _: self.run_chosen.emit(self.runs.currentData() or ""))
+        self.copy.clicked.connect(self.copy_requested)
+        self.export.clicked.connect(self.export_requested)
+
+    def list_runs(self, runs: Sequence[Run], titles: Mapping[str, str], shown: str | None) -> None:
+        """Fill the choice of runs; the one with key `shown` is the current one."""
+        self.runs.clear()
+        for run in runs:
+            self.runs.addItem(describe_run(run, titles), run.key)
+        self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
+
+    def show_data_warning(self, plan: plans.Plan | None) -> None:
+        """Say prominently that a run's data are not the official ones; None or official: nothing."""
+        self.banner.setVisible(plan is not None and not plan.official)
+        if plan is not None:
+            self.banner.setText(f"⚠ The figures below are of: {plan.data}. Mind that beside the paper's.")
+
+    def show_progress(self, done: int, total: int) -> None:
+        """Move the bar; a total of 0 hides it."""
+        self.progress.setVisible(total > 0)
+        if total > 0:
+            self.progress.setRange(0, total)
+            self.progress.setValue(done)

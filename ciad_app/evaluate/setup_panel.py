@@ -1,0 +1,279 @@
+"""The left side of *Evaluate*: what to compute, on which images, and the buttons that start it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QFrame,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QRadioButton,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QStyle,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ciad_app.evaluate.attack_list import AttackList
+from ciad_app.evaluate.work import Request
+from ciad_app.worker import EngineInfo
+from ciad_engine import bundles, datasets
+from ciad_engine.evaluation.plan import Plan
+
+_DEFAULT_LIMIT = 100
+_HIGHEST_SEED = 2**31 - 1  # the largest number a spin box holds
+_ARCHIVES = "CIFAR-10 archives (*.tar.gz *.tgz *.tar *.tar.bz2 *.tar.xz *.zip);;All files (*)"
+
+
+class DataChoice(QGroupBox):
+    """Which images: the bundled samples, or CIFAR-10 from a file, a folder or the network.
+
+    Signals:
+        chosen(str): "samples" or a path; the page loads it and answers with `show_loaded` or `show_error`.
+        download_requested(): the button was pressed.
+    """
+
+    chosen = Signal(str)
+    download_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Images", parent)
+        self.samples = QRadioButton("Bundled samples")
+        self.samples.setToolTip("Pictures made by a generative model and shipped with the program; no download needed")
+        self.cifar = QRadioButton("CIFAR-10")
+        self.cifar.setToolTip("The test images of CIFAR-10, or of any folder or archive of the same form")
+        self.folder = QPushButton("Folder…")
+        self.folder.setToolTip("A folder cifar-10-batches-py, or one with class folders of 32x32 pictures")
+        self.file = QPushButton("File…")
+        self.file.setToolTip("cifar-10-python.tar.gz, or a tar or zip of class folders")
+        self.download = QPushButton("Download")
+        self.download.setToolTip("Fetch the official archive, 163 MB, into the program's data folder")
+        self.state = QLabel("No images loaded yet.")
+        self.state.setWordWrap(True)
+        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.path: str | None = None
+
+        buttons = QHBoxLayout()
+        for button in (self.folder, self.file, self.download):
+            buttons.addWidget(button)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.samples)
+        layout.addWidget(self.cifar)
+        layout.addLayout(buttons)
+        layout.addWidget(self.state)
+        self.samples.clicked.connect(lambda: self.choose(datasets.SAMPLES))
+        self.cifar.clicked.connect(self._again)
+        self.folder.clicked.connect(self._ask_folder)
+        self.file.clicked.connect(self._ask_file)
+        self.download.clicked.connect(self.download_requested)
+
+    def choose(self, text: str) -> None:
+        """Choose "samples" or a path, as the buttons do."""
+        if text == datasets.SAMPLES:
+            self.samples.setChecked(True)
+        else:
+            self.cifar.setChecked(True)
+            self.path = text
+        self.state.setText("Loading …")
+        self.chosen.emit(text)
+
+    def show_loaded(self, data: datasets.ImageSet) -> None:
+        """Say what was loaded, and under which name figures on it will be quoted."""
+        self.state.setText(f"{len(data):,} images: {data.source}")
+
+    def show_error(self, message: str) -> None:
+        """Say why nothing was loaded."""
+        self.state.setText(f"⚠ {message}")
+
+    def show_busy(self, text: str) -> None:
+        """Say what is going on."""
+        self.state.setText(text)
+
+    def _again(self) -> None:
+        if self.path is not None:
+            self.choose(self.path)
+        else:
+            self.state.setText("Choose a folder or a file with CIFAR-10, or download it.")
+            self.chosen.emit("")
+
+    def _ask_folder(self) -> None:
+        found = QFileDialog.getExistingDirectory(self, "Folder with CIFAR-10", self._start())
+        if found:
+            self.choose(found)
+
+    def _ask_file(self) -> None:
+        found, _ = QFileDialog.getOpenFileName(self, "Archive with CIFAR-10", self._start(), _ARCHIVES)
+        if found:
+            self.choose(found)
+
+    def _start(self) -> str:
+        return str(Path(self.path).parent) if self.path else ""
+
+
+class _Column(QScrollArea):
+    """Scrolls up and down only, so it is never narrower than what is in it, whatever the font size."""
+
+    def __init__(self, body: QWidget) -> None:
+        super().__init__()
+        self._body = body
+        self.setWidget(body)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def minimumSizeHint(self) -> QSize:
+        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
+        return QSize(self._body.minimumSizeHint().width() + bar, super().minimumSizeHint().height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
+
+
+class SetupPanel(QWidget):
+    """All settings of an evaluation.
+
+    Signals:
+        started(), cancelled(): the buttons.
+        preset_requested(): the attacks of the paper are asked for.
+        changed(): something that decides cost or plan is another now.
+    """
+
+    started = Signal()
+    cancelled = Signal()
+    preset_requested = Signal()
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.data = DataChoice()
+        self.attacks = AttackList()
+        self.preset = QPushButton("The paper's attacks")
+        self.preset.setToolTip("FGSM, JSMA and C&W with the settings of Nguyen et al. 2017")
+        self.limit = QSpinBox()
+        self.limit.setRange(1, _DEFAULT_LIMIT)
+        self.limit.setValue(_DEFAULT_LIMIT)
+        self.limit.setGroupSeparatorShown(True)
+        self.limit.setToolTip("How many images are drawn from the data set")
+        self.all = QPushButton("All")
+        self.all.setToolTip("Take every image of the data set")
+        self.seed = QSpinBox()
+        self.seed.setRange(0, _HIGHEST_SEED)
+        self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
+        self.attacked = QComboBox()
+        self.attacked.addItem("Direct: f1 itself is attacked", bundles.CLASSIFIER)
+        self.attacked.setToolTip(
+            "Transferred: adversarial images are made against a second classifier and shown to this detector"
+        )
+        self.attacked.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.estimate = QLabel()
+        self.estimate.setWordWrap(True)
+        self.start = QPushButton("Start")
+        self.start.setDefault(True)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop within a second; the rows computed so far are kept and can be continued")
+        self.cancel.setEnabled(False)
+        self._arrange()
+        self.set_data(None)
+
+        self.preset.clicked.connect(self.preset_requested)
+        self.start.clicked.connect(self.started)
+        self.cancel.clicked.connect(self.cancelled)
+        self.all.clicked.connect(lambda: self.limit.setValue(self.limit.maximum()))
+        self.limit.valueChanged.connect(lambda _: self.changed.emit())
+        self.seed.valueChanged.connect(lambda _: self.changed.emit())
+        self.attacked.currentIndexChanged.connect(lambda _: self.changed.emit())
+        self.attacks.changed.connect(self.changed)
+
+    def _arrange(self) -> None:
+        which = QGroupBox("Attacks")
+        inner = QVBoxLayout(which)
+        inner.addWidget(self.attacks)
+        inner.addWidget(self.preset, 0, Qt.AlignmentFlag.AlignLeft)
+
+        how = QGroupBox("Run")
+        form = QFormLayout(how)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        count = QHBoxLayout()
+        count.addWidget(self.limit, 1)
+        count.addWidget(self.all)
+        form.addRow("&Images", count)
+        form.labelForField(count).setBuddy(self.limit)  # type: ignore[attr-defined]
+        form.addRow("&Seed", self.seed)
+        form.addRow("S&etting", self.attacked)
+
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(8, 8, 8, 8)
+        for group in (self.data, which, how):
+            column.addWidget(group)
+        column.addStretch(1)
+        scroll = _Column(body)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.start, 2)
+        buttons.addWidget(self.cancel, 1)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(8, 0, 8, 8)
+        foot.addWidget(self.estimate)
+        foot.addLayout(buttons)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll, 1)
+        layout.addLayout(foot)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def set_engine(self, info: EngineInfo) -> None:
+        """Fill in what depends on the loaded bundle."""
+        self.attacks.set_attacks(info.attacks)
+        self.data.samples.setEnabled(info.has_samples)
+        before = self.attacked.currentData()
+        while self.attacked.count() > 1:
+            self.attacked.removeItem(1)
+        if info.card.has(bundles.SECOND_CLASSIFIER):
+            self.attacked.addItem("Transferred: a second classifier is attacked", bundles.SECOND_CLASSIFIER)
+        self.attacked.setEnabled(self.attacked.count() > 1)
+        self.attacked.setCurrentIndex(max(0, self.attacked.findData(before)))
+
+    def set_data(self, data: datasets.ImageSet | None) -> None:
+        """Bound the number of images by the data; None: nothing is loaded."""
+        if data is not None:
+            self.limit.setMaximum(len(data))
+            self.limit.setSuffix(f" of {len(data):,}")
+        for widget in (self.limit, self.all):
+            widget.setEnabled(data is not None)
+
+    def set_plan(self, plan: Plan) -> None:
+        """Put the settings of a plan into the panel, so that Start means that plan."""
+        self.attacks.choose({choice.name: choice.parameters() for choice in plan.attacks})
+        self.limit.setValue(plan.limit)
+        self.seed.setValue(plan.seed)
+        self.attacked.setCurrentIndex(max(0, self.attacked.findData(plan.attacked)))
+
+    def request(self) -> Request:
+        """The settings as they stand."""
+        return Request(
+            attacks=self.attacks.chosen(),
+            limit=self.limit.value(),
+            seed=self.seed.value(),
+            attacked=str(self.attacked.currentData()),
+        )
+
+    def set_state(self, running: bool, reason: str) -> None:
+        """Enable the buttons; `reason` says why Start is not possible, "" where it is."""
+        self.start.setEnabled(not running and not reason)
+        self.start.setToolTip(reason or "Compute the rows; what was computed before with these settings is kept")
+        self.cancel.setEnabled(running)
+        for widget in (self.data, self.attacks, self.preset, self.seed, self.attacked):
+            widget.setEnabled(not running)
+        self.limit.setReadOnly(running)
+        self.all.setDisabled(running or not self.limit.isEnabled())

@@ -1,0 +1,230 @@
+"""The tables of a run, live: one line a measure, one column an attack, as in the terminal."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, QMimeData, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFrame,
+    QGridLayout,
+    QHeaderView,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ciad_engine.evaluation.tables import Cell, Table, render_text
+
+_TWO_COLUMNS = 1450  # pixels from which two tables stand side by side
+_MARGIN = 8  # pixels beside a cell's text
+
+
+def cell_text(cell: Cell) -> str:
+    """Value, 95 % interval, and of how many: "0.863 [0.840, 0.883], n 1,000"."""
+    return cell.text() if cell.n is None or cell.low is None else f"{cell.text()}, n {cell.n:,}"
+
+
+class TableCard(QWidget):
+    """One table with its title and the notes that are its own; as tall as its lines."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.title = QLabel()
+        font = self.title.font()
+        font.setBold(True)
+        self.title.setFont(font)
+        self.title.setWordWrap(True)
+        self.grid = QTableWidget()
+        self.grid.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.grid.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.grid.verticalHeader().setVisible(False)
+        self.grid.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.grid.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        self.grid.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.grid.horizontalHeader().setHighlightSections(False)
+        self.grid.setAlternatingRowColors(True)
+        self.grid.setShowGrid(False)
+        self.grid.setWordWrap(False)
+        self._first_width = 0
+        self.notes = QLabel()
+        self.notes.setWordWrap(True)
+        self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 6)
+        layout.setSpacing(4)
+        for widget in (self.title, self.grid, self.notes):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+
+    def show_table(self, table: Table, notes: Sequence[str]) -> None:
+        """Show a table; cells that exist are reused, so nothing flickers while a run fills it."""
+        self.title.setText(table.title)
+        self.notes.setText("\n".join(notes))
+        self.notes.setVisible(bool(notes))
+        self.grid.setAccessibleName(table.title)
+        self.grid.setRowCount(len(table.columns) - 1)
+        self.grid.setColumnCount(1 + len(table.rows))
+        self.grid.setHorizontalHeaderLabels(["", *(row[0].text() for row in table.rows)])
+        for line, measure in enumerate(table.columns[1:]):
+            self._put(line, 0, measure, measure)
+            for column, row in enumerate(table.rows, 1):
+                self._put(line, column, cell_text(row[line + 1]), f"{row[0].text()}: {measure}")
+        self._fit()
+
+    def _put(self, line: int, column: int, text: str, tip: str) -> None:
+        item = self.grid.item(line, column)
+        if item is None:
+            item = QTableWidgetItem()
+            self.grid.setItem(line, column, item)
+        item.setText(text)
+        item.setToolTip(tip)
+
+    def _fit(self) -> None:
+        metrics = self.grid.fontMetrics()
+        height = metrics.height() + 6
+        for line in range(self.grid.rowCount()):
+            self.grid.setRowHeight(line, height)
+        columns = self.grid.columnCount()
+        wanted = [self._text_width(column) for column in range(columns)]
+        # Attacks share the width evenly, so that their columns stand below each other in all tables. Where it
+        # does not suffice the measures' names, whole in their tool tips, give way before a scroll bar appears.
+        space, first, each = self.grid.viewport().width(), max(wanted[0], self._first_width), 0
+        if columns > 1:
+            each = max(wanted[1:])
+            first = min(first, max(space - each * (columns - 1), first * 3 // 5))
+            each = max(each, (space - first) // (columns - 1))
+        for column in range(columns):
+            self.grid.setColumnWidth(column, each if column else first)
+        too_wide = first + each * (columns - 1) > space > 0
+        frame = 2 * self.grid.frameWidth()
+        header = self.grid.horizontalHeader().sizeHint().height()
+        bar = self.grid.horizontalScrollBar().sizeHint().height() if too_wide else 0
+        self.grid.setFixedHeight(header + height * self.grid.rowCount() + frame + bar)
+
+    def _text_width(self, column: int) -> int:
+        metrics = self.grid.fontMetrics()
+        items = [self.grid.item(line, column) for line in range(self.grid.rowCount())]
+        head = self.grid.horizontalHeaderItem(column)
+        texts = [item.text() for item in (*items, head) if item is not None]
+        return max((metrics.horizontalAdvance(text) for text in texts), default=0) + 2 * _MARGIN
+
+    def first_width(self) -> int:
+        """How wide the column of the measures has to be."""
+        return self._text_width(0)
+
+    def set_first_width(self, width: int) -> None:
+        """Make the column of the measures at least this wide."""
+        self._first_width = width
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        if self.grid.rowCount():
+            self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange and self.grid.rowCount():
+            self._fit()
+
+
+class TablesView(QScrollArea):
+    """All tables of a run below each other, in a wide window side by side; notes they share come last."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.tables: tuple[Table, ...] = ()
+        self.cards: list[TableCard] = []
+        self._wide = False
+        body = QWidget()
+        self.empty = QLabel("Tables appear here as soon as the first images are done.", body)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.common = QLabel(body)
+        self.common.setWordWrap(True)
+        self.common.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.common.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        self._grid = QGridLayout(body)
+        self._grid.setContentsMargins(4, 4, 4, 4)
+        self._grid.setHorizontalSpacing(16)
+        self.setWidget(body)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self._place()
+
+    def show_tables(self, tables: Sequence[Table]) -> None:
+        """Show these tables; none clears the view."""
+        self.tables = tuple(tables)
+        if len(self.cards) != len(tables):
+            for card in self.cards:
+                card.setParent(None)
+                card.deleteLater()
+            self.cards = [TableCard(self.widget()) for _ in tables]
+        shared = [note for note in tables[0].notes if all(note in table.notes for table in tables)] if tables else []
+        for card, table in zip(self.cards, tables, strict=True):
+            card.show_table(table, [note for note in table.notes if note not in shared])
+        for card in self.cards:
+            card.set_first_width(max(c.first_width() for c in self.cards))
+        self.common.setText("\n".join(shared))
+        self._place()
+
+    def copy(self) -> QMimeData:
+        """All tables for the clipboard: as text, and as HTML for word processors and spreadsheets."""
+        data = QMimeData()
+        data.setText("\n\n".join(render_text(table) for table in self.tables))
+        data.setHtml("".join(as_html(table) for table in self.tables))
+        return data
+
+    def _place(self) -> None:
+        for widget in (self.empty, self.common, *self.cards):
+            self._grid.removeWidget(widget)
+        self.empty.setVisible(not self.cards)
+        self.common.setVisible(bool(self.cards))
+        if not self.cards:
+            self._grid.addWidget(self.empty, 0, 0)
+            return
+        *left, last = self.cards
+        for line, card in enumerate(left):
+            self._grid.addWidget(card, line, 0)
+            card.show()
+        if self._wide and left:
+            self._grid.addWidget(last, 0, 1, len(left), 1)
+        else:
+            self._grid.addWidget(last, len(left), 0)
+        last.show()
+        self._grid.addWidget(self.common, len(left) + 1, 0, 1, 2 if self._wide else 1)
+        for column in (0, 1):
+            self._grid.setColumnStretch(column, 1 if column == 0 or self._wide else 0)
+        for line in range(self._grid.rowCount()):
+            self._grid.setRowStretch(line, 0)
+        self._grid.setRowStretch(len(left) + 2, 1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        wide = self.viewport().width() >= _TWO_COLUMNS
+        if wide != self._wide:
+            self._wide = wide
+            self._place()
+
+
+def as_html(table: Table) -> str:
+    """The table as HTML, one line a measure."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    head = line(["", *(row[0].text() for row in table.rows)], "th")
+    body = "".join(
+        line([measure, *(cell_text(row[k]) for row in table.rows)], "td")
+        for k, measure in enumerate(table.columns)
+        if k > 0
+    )
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    return f"<h3>{html.escape(table.title)}</h3><table border='1'>{head}{body}</table>{notes}"

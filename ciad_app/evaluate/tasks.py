@@ -1,0 +1,58 @@
+"""The page's tasks in the engine: which of them the engine's progress is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from ciad_app.evaluate.work import Work
+from ciad_app.worker import Engine, Session, Task
+from ciad_engine.jobs import Job
+
+
+@dataclasses.dataclass(frozen=True)
+class _Started:
+    """The first partial result of every task: from now on the engine works on it."""
+
+
+class Tasks:
+    """Submits work under a name; the engine's progress belongs to `running` ("" for somebody else's)."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.running = ""
+
+    def submit(
+        self,
+        name: str,
+        work: Work,
+        done: Callable[[Any], None],
+        failed: Callable[[str], None],
+        cancelled: Callable[[], None],
+        text: str,
+        partial: Callable[[Any], None] | None = None,
+    ) -> Task:
+        """As `Engine.submit`."""
+
+        def whole(session: Session, job: Job) -> Any:
+            job.partial(_Started())
+            return work(session, job)
+
+        def arrived(result: object) -> None:
+            if isinstance(result, _Started):
+                self.running = name
+            elif partial is not None:
+                partial(result)
+
+        def last(function: Callable[..., None]) -> Callable[..., None]:
+            def call(*arguments: Any) -> None:
+                if self.running == name:
+                    self.running = ""
+                function(*arguments)
+
+            return call
+
+        return self._engine.submit(
+            whole, last(done), failed=last(failed), cancelled=last(cancelled), partial=arrived, text=text
+        )

@@ -1,0 +1,83 @@
+"""What *Evaluate* has done in the engine thread. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ciad_app.worker import Session
+from ciad_engine import datasets, runs
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.jobs import Job
+
+Work = Callable[[Session, Job], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The settings of an evaluation as the panel holds them; the plan is made of them and the data."""
+
+    attacks: dict[str, dict[str, Any]]
+    limit: int
+    seed: int
+    attacked: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Begun:
+    """The first partial result of an evaluation: its run, and the rows an earlier sitting left."""
+
+    run: runs.Run
+    plan: plans.Plan
+    rows: list[runs.Row]
+
+
+def load_data(text: str) -> Work:
+    """Read "samples" or the data at a path; returns an `ImageSet`."""
+    return lambda session, job: datasets.choose(text, job)
+
+
+def fetch() -> Work:
+    """Download the official archive into the user's data folder; returns its path."""
+
+    def work(session: Session, job: Job) -> Path:
+        from ciad_engine import download
+
+        return download.fetch(download.default_folder(), job)
+
+    return work
+
+
+def paper_preset() -> Work:
+    """The paper's attacks as name -> settings. In the engine thread because it looks the attacks up."""
+    return lambda session, job: {choice.name: choice.parameters() for choice in plans.preset("paper")}
+
+
+def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
+    """Make the plan and run it; partial results are a `Begun`, then lists of rows. Returns the `Run`."""
+
+    def work(session: Session, job: Job) -> runs.Run:
+        chosen = [plans.choose(name, **settings) for name, settings in request.attacks.items()]
+        plan = plans.make(session.system.card, data, chosen, request.limit, request.seed, request.attacked)
+        return _run(plan, data, database, session, job)
+
+    return work
+
+
+def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Work:
+    """Continue a run with its data; as `evaluate`."""
+    return lambda session, job: _run(plans.from_json(run.plan), data, database, session, job)
+
+
+def _run(plan: plans.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
+    from ciad_engine.compute import describe_device
+    from ciad_engine.evaluation import runner
+
+    # Started here, before the first batch, so that the page knows which run it shows and can continue it.
+    device = describe_device(session.device)
+    run = database.start(plan.key(), plans.to_json(plan), runner.current_versions(), device)
+    job.partial(Begun(run, plan, database.rows(run.key)))
+    runner.run(plan, session.system, data, database, job)
+    return database.run(run.key)

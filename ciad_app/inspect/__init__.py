@@ -1,0 +1,1 @@
+"""The page Inspect: one image, its attack, what the networks say, and the verdict."""

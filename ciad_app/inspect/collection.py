@@ -1,0 +1,87 @@
+"""A list of images as the gallery shows it, from a data set or from pictures of the user."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ciad_engine.datasets import ImageSet
+    from ciad_engine.images import Picture
+
+UNKNOWN = -1  # the label of an image whose class nobody told us
+YOURS = "Your images"
+RECORDS = "From the results"
+ORIGINAL_SIDE = 192  # of the copy of an original that is kept to show where an image came from
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One image of the gallery.
+
+    Attributes:
+        pixels: uint8 (3, 32, 32).
+        label: class number, or None where it is unknown.
+        name: for people, e.g. a file name.
+        note: what was done to make it 32x32, or where it comes from; may be empty.
+        adversarial: uint8 (3, 32, 32), a stored adversarial image of it, or None.
+        original: uint8 (H, W, 3), a small copy of the picture before it was made 32x32, or None.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    label: int | None
+    name: str
+    note: str = ""
+    adversarial: npt.NDArray[np.uint8] | None = None
+    original: npt.NDArray[np.uint8] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """Images with labels and names; the arrays are those of the data set, not copies.
+
+    Attributes:
+        title: for the gallery's choice.
+        images: uint8 (N, 3, 32, 32).
+        labels: int64 (N,), UNKNOWN where there is none.
+        names: one a image.
+        extras: the whole entries where there is more than pixels, label and name (the user's own).
+    """
+
+    title: str
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    names: Sequence[str]
+    extras: tuple[Entry, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def entry(self, row: int) -> Entry:
+        """The image at `row`."""
+        if self.extras:
+            return self.extras[row]
+        label = int(self.labels[row])
+        return Entry(self.images[row], None if label == UNKNOWN else label, self.names[row])
+
+
+def of_entries(title: str, entries: Sequence[Entry]) -> Collection:
+    """A collection of single images."""
+    images = np.stack([e.pixels for e in entries]) if entries else np.zeros((0, 3, 32, 32), np.uint8)
+    labels = np.array([UNKNOWN if e.label is None else e.label for e in entries], np.int64)
+    return Collection(title, images, labels, [e.name for e in entries], tuple(entries))
+
+
+def of_set(images: ImageSet) -> Collection:
+    """A data set, or a part of one."""
+    return Collection(images.source, images.images, images.labels, images.names)
+
+
+def of_picture(picture: Picture) -> Entry:
+    """A picture the user opened; nobody told its class. Of the original a small copy is kept."""
+    step = -(-max(picture.original.shape[:2]) // ORIGINAL_SIDE)  # rounded up
+    return Entry(picture.pixels, None, picture.name, picture.note, original=picture.original[::step, ::step].copy())

@@ -1,0 +1,295 @@
+"""The loaded images as thumbnails: a model over arrays, a filter, and the list with its controls."""
+
+from __future__ import annotations
+
+import base64
+import functools
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import (
+    QAbstractListModel,
+    QBuffer,
+    QEvent,
+    QIODevice,
+    QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
+    QSize,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
+from PySide6.QtGui import QImage, QPixmap
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+
+from ciad_app.inspect.collection import UNKNOWN, Collection, Entry, of_entries
+
+Index = QModelIndex | QPersistentModelIndex
+
+ENTRY_ROLE = Qt.ItemDataRole.UserRole  # the Entry of a row; works through the filter
+LABEL_ROLE = Qt.ItemDataRole.UserRole + 1
+THUMBNAIL = 64  # logical pixels
+_SCALE = 2  # drawn at twice the size, so that it stays sharp on a dense screen
+_CACHED = 1500  # thumbnails; 10,000 of them would take 600 MB
+
+
+def to_qimage(pixels: npt.NDArray[np.uint8]) -> QImage:
+    """A QImage that owns its memory, from uint8 (3, H, W)."""
+    rows = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    height, width, _ = rows.shape
+    return QImage(rows.data, width, height, 3 * width, QImage.Format.Format_RGB888).copy()
+
+
+def tip_of(entry: Entry, label: str) -> str:
+    """Name, class and what was done to a picture, with the picture as it was."""
+    lines = [line for line in (entry.name, label, entry.note) if line]
+    if entry.original is None:
+        return "\n".join(lines)
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    to_qimage(entry.original.transpose(2, 0, 1)).save(buffer, "PNG")  # type: ignore[call-overload]
+    picture = base64.b64encode(buffer.data().data()).decode()
+    text = "<br>".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in lines)
+    return f'{text}<br>The original:<br><img src="data:image/png;base64,{picture}">'
+
+
+class GalleryModel(QAbstractListModel):
+    """Rows of a Collection; a thumbnail is made when it is first painted and kept for a while."""
+
+    def __init__(self, classes: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._classes = classes
+        self.cell = QSize(THUMBNAIL, THUMBNAIL)  # of every item, text included; set by the list
+        self._collection = of_entries("", [])
+        self._thumbnail = functools.lru_cache(_CACHED)(self._make_thumbnail)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in label order, empty until they are known."""
+        return self._classes
+
+    @property
+    def collection(self) -> Collection:
+        """What the model shows."""
+        return self._collection
+
+    def show_collection(self, collection: Collection) -> None:
+        """Show other images."""
+        self.beginResetModel()
+        self._collection = collection
+        self._thumbnail.cache_clear()
+        self.endResetModel()
+
+    def set_classes(self, classes: tuple[str, ...]) -> None:
+        """Name the classes, once they are known."""
+        self._classes = classes
+        if len(self._collection):
+            self.dataChanged.emit(self.index(0), self.index(len(self._collection) - 1))
+
+    def class_name(self, label: int) -> str:
+        """The name of a class, "?" where the label is unknown."""
+        if label == UNKNOWN:
+            return "?"
+        return self._classes[label] if label < len(self._classes) else f"class {label}"
+
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's own signature
+        return 0 if parent.isValid() else len(self._collection)
+
+    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        if not index.isValid() or index.row() >= len(self._collection):
+            return None
+        row = index.row()
+        if role == Qt.ItemDataRole.DecorationRole:
+            return self._thumbnail(row)
+        if role == Qt.ItemDataRole.SizeHintRole:
+            return self.cell  # or the list would take the width of its first image's name for all
+        if role == LABEL_ROLE:
+            return int(self._collection.labels[row])
+        if role == ENTRY_ROLE:
+            return self._collection.entry(row)
+        label, name = int(self._collection.labels[row]), self._collection.names[row]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return name if label == UNKNOWN else self.class_name(label)
+        if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
+            return f"{name}, class not known" if label == UNKNOWN else f"{name}, {self.class_name(label)}"
+        return None
+
+    def _make_thumbnail(self, row: int) -> QPixmap:
+        image = to_qimage(self._collection.images[row])
+        pixmap = QPixmap.fromImage(image.scaled(QSize(THUMBNAIL, THUMBNAIL) * _SCALE))  # fast: hard pixels
+        pixmap.setDevicePixelRatio(_SCALE)
+        return pixmap
+
+
+class _Filter(QSortFilterProxyModel):
+    """Admits one class, and names or classes that contain a text."""
+
+    def __init__(self, model: GalleryModel) -> None:
+        super().__init__()
+        self._label: int | None = None
+        self._text = ""
+        self._model = model
+        self.setSourceModel(model)
+
+    def admit(self, label: int | None, text: str) -> None:
+        # Qt 6.10 brought the pair of calls and deprecated the single one.
+        paired = hasattr(self, "beginFilterChange") and hasattr(self, "endFilterChange")
+        if paired:
+            self.beginFilterChange()
+        self._label, self._text = label, text.casefold()
+        if paired:
+            self.endFilterChange(QSortFilterProxyModel.Direction.Rows)
+        else:
+            self.invalidateRowsFilter()
+
+    def filterAcceptsRow(self, row: int, parent: Index) -> bool:
+        # Straight from the arrays: a model index a row would take seconds for 10,000 images.
+        collection = self._model.collection
+        label = int(collection.labels[row])
+        if self._label is not None and label != self._label:
+            return False
+        return self._text in f"{collection.names[row]} {self._model.class_name(label)}".casefold()
+
+
+class Gallery(QWidget):
+    """The list of images with the choice of set, class and name.
+
+    Signal `selected` carries the Entry that became current.
+    """
+
+    selected = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._collections: dict[str, Collection] = {}
+        self.model = GalleryModel()
+        self.filter = _Filter(self.model)
+
+        self.sets = QComboBox()
+        self.sets.setAccessibleName("Set of images")
+        self.sets.setToolTip("The loaded sets of images. Open or drop files to add more.")
+        self.sets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.sets.setMinimumContentsLength(10)
+        self.classes = QComboBox()
+        self.classes.setAccessibleName("Class filter")
+        self.classes.addItem("All classes", None)
+        self.text = QLineEdit()
+        self.text.setPlaceholderText("Filter by name or class")
+        self.text.setAccessibleName("Filter by name or class")
+        self.text.setClearButtonEnabled(True)
+        self.count = QLabel()
+        self.count.setAccessibleName("Number of images")
+
+        self.list = QListView()
+        self.list.setAccessibleName("Images")
+        self.list.setModel(self.filter)
+        self.list.setViewMode(QListView.ViewMode.IconMode)
+        self.list.setResizeMode(QListView.ResizeMode.Adjust)
+        self.list.setMovement(QListView.Movement.Static)
+        self.list.setUniformItemSizes(True)
+        self.list.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
+        self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.list.setSelectionMode(QListView.SelectionMode.SingleSelection)
+        self.list.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.list.setWordWrap(False)
+        self._fit_grid()
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.sets, self.list, self.count, self.classes, self.text):
+            layout.addWidget(widget, 1 if widget is self.list else 0)
+
+        self.sets.currentTextChanged.connect(self._switch)
+        self.classes.currentIndexChanged.connect(self._refilter)
+        self.text.textChanged.connect(self._refilter)
+        self.list.selectionModel().currentChanged.connect(self._current_changed)
+
+    def _fit_grid(self) -> None:
+        """Cells as wide as the longest class name, and all of one size."""
+        metrics = self.list.fontMetrics()
+        longest = max((metrics.horizontalAdvance(name) for name in self.model.classes), default=0)
+        self.model.cell = QSize(max(THUMBNAIL, longest) + 12, THUMBNAIL + metrics.height() + 6)
+        self.list.setGridSize(self.model.cell + QSize(2, 4))
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_grid()
+
+    def set_classes(self, classes: tuple[str, ...]) -> None:
+        """Name the classes in the list and in the class filter."""
+        self.model.set_classes(classes)
+        self._fit_grid()
+        self.classes.blockSignals(True)
+        while self.classes.count() > 1:
+            self.classes.removeItem(1)
+        for label, name in enumerate(classes):
+            self.classes.addItem(name, label)
+        self.classes.blockSignals(False)
+        self._refilter()
+
+    def collection(self, title: str) -> Collection | None:
+        """The loaded collection of that title."""
+        return self._collections.get(title)
+
+    def add_collection(self, collection: Collection) -> None:
+        """Add a collection to the choice, or replace that of the same title; nothing else changes."""
+        self._collections[collection.title] = collection
+        self.sets.blockSignals(True)
+        if self.sets.findText(collection.title) < 0:
+            self.sets.addItem(collection.title)
+        self.sets.blockSignals(False)
+
+    def show_collection(self, collection: Collection, select: int = 0) -> None:
+        """Add a collection, or replace that of the same title, and select one of its images."""
+        self.add_collection(collection)
+        self.sets.blockSignals(True)
+        self.sets.setCurrentText(collection.title)
+        self.sets.blockSignals(False)
+        self.sets.setToolTip(collection.title)
+        self.text.blockSignals(True)
+        self.text.clear()  # what was just loaded must not be hidden by an old filter
+        self.text.blockSignals(False)
+        self.classes.blockSignals(True)
+        self.classes.setCurrentIndex(0)
+        self.classes.blockSignals(False)
+        self.model.show_collection(collection)
+        self._refilter()
+        self.select(select)
+
+    def _switch(self, title: str) -> None:
+        collection = self._collections.get(title)
+        if collection is not None:
+            self.show_collection(collection)
+
+    def _refilter(self) -> None:
+        self.filter.admit(self.classes.currentData(), self.text.text())
+        shown, whole = self.filter.rowCount(), self.model.rowCount()
+        images = "image" if whole == 1 else "images"
+        self.count.setText(f"{whole:,} {images}" if shown == whole else f"{shown:,} of {whole:,} {images}")
+
+    def select(self, row: int) -> None:
+        """Make a row of the collection current and scroll to it."""
+        index = self.filter.mapFromSource(self.model.index(row))
+        if index.isValid():
+            self.list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            self.list.scrollTo(index)
+
+    def step(self, by: int) -> None:
+        """Go to the next (1) or previous (-1) image of those shown; stops at the ends."""
+        current = self.list.currentIndex()
+        row = current.row() + by if current.isValid() else 0
+        if 0 <= row < self.filter.rowCount():
+            index = self.filter.index(row, 0)
+            self.list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            self.list.scrollTo(index)
+
+    def current(self) -> Entry | None:
+        """The current image."""
+        index = self.list.currentIndex()
+        return index.data(ENTRY_ROLE) if index.isValid() else None
+
+    def _current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        if current.isValid():
+            self.selected.emit(current.data(ENTRY_ROLE))

@@ -1,0 +1,446 @@
+"""The page Inspect: it joins gallery, panes, attack panel and verdict, and asks the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QGuiApplication, QKeySequence, QPixmap, QShortcut
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+
+from ciad_app.inspect import saving, work
+from ciad_app.inspect.attack_panel import AttackPanel
+from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture, of_set
+from ciad_app.inspect.gallery import Gallery, tip_of
+from ciad_app.inspect.history import History
+from ciad_app.inspect.pane_grid import ATTACK, PaneGrid
+from ciad_app.inspect.results import figures
+from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
+from ciad_app.worker import Engine, EngineInfo, Task
+from ciad_engine.errors import CiadError
+from ciad_engine.inspection import Inspection
+
+if TYPE_CHECKING:
+    from ciad_engine.datasets import ImageSet
+
+DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
+LOADING = "The models are loading."
+
+
+class InspectPage(QWidget):
+    """See one image attacked, and what the detector says of it.
+
+    Signal `message` carries what a person should read once (a file that was not opened, one that
+    was saved); the window shows it.
+    """
+
+    message = Signal(str)
+
+    def __init__(self, engine: Engine, settings: Any = None, parent: QWidget | None = None) -> None:
+        """`settings` may have a `last_folder`, where dialogs start."""
+        super().__init__(parent)
+        self._engine = engine
+        self._folder = str(getattr(settings, "last_folder", "") or "")
+        self._entry: Entry | None = None
+        self._found: Inspection | None = None
+        self._task: Task | None = None  # the one inspection or attack this page waits for
+        self._attacking = False
+        self._unavailable = ""
+        self._history = History()
+
+        self.gallery = Gallery()
+        self.grid = PaneGrid()
+        self.panel = AttackPanel()
+        self.verdict = VerdictBar()
+        self.open_button = _button("Open images …", "Open pictures, or a data set's archive.", self.open_dialog)
+        self.save_button = _button("Save image …", "", lambda: self.save_image())
+        self.copy_button = _button("Copy", "", self.copy)
+        self.export_button = _button("Export …", "", lambda: self.export())
+        self._lay_out()
+
+        self._debounce = QTimer(self)
+        self._debounce.setSingleShot(True)
+        self._debounce.setInterval(DEBOUNCE)
+        self._debounce.timeout.connect(self._inspect)
+        self.gallery.selected.connect(self._select)
+        self.panel.attack_asked.connect(self.attack_now)
+        self.panel.cancel_asked.connect(self.cancel)
+        self.panel.rule_changed.connect(self._rule_changed)
+        self.panel.chosen.connect(self._return_to)
+        for keys, slot in (
+            (QKeySequence("Ctrl+Return"), self.attack_now),
+            (QKeySequence("Ctrl+Enter"), self.attack_now),
+            (QKeySequence("Alt+Right"), self.next_image),
+            (QKeySequence("Alt+Left"), self.previous_image),
+        ):
+            shortcut = QShortcut(keys, self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(slot)
+        engine.ready.connect(self._ready)
+        engine.unavailable.connect(self._not_available)
+        if engine.info is not None:
+            self._ready(engine.info)
+        else:
+            self.verdict.show_verdict(NOTHING, LOADING, "")
+        self._update_controls()
+
+    def _lay_out(self) -> None:
+        left = QWidget()
+        column = QVBoxLayout(left)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self.open_button)
+        column.addWidget(self.gallery, 1)
+        splitter = QSplitter(Qt.Orientation.Horizontal)
+        for widget, stretch in ((left, 0), (self.grid, 1), (self.panel, 0)):
+            splitter.addWidget(widget)
+            splitter.setStretchFactor(splitter.count() - 1, stretch)
+        splitter.setChildrenCollapsible(False)
+        self._splitter = splitter
+        self._fit_columns()
+        bottom = QHBoxLayout()
+        bottom.addWidget(self.verdict, 1)
+        buttons = QVBoxLayout()
+        buttons.setSpacing(2)
+        for button in (self.save_button, self.copy_button, self.export_button):
+            buttons.addWidget(button)
+        bottom.addLayout(buttons)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.addWidget(splitter, 1)
+        layout.addLayout(bottom)
+
+    def _fit_columns(self) -> None:
+        """Give the outer columns the width their texts need at this font size, the middle what is left."""
+        letter = self.fontMetrics().averageCharWidth()
+        left, right = 31 * letter, 39 * letter
+        self._splitter.setSizes([left, max(self.width() - left - right, 560), right])
+        self.panel.setMinimumWidth(36 * letter)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_columns()
+
+    # What the window and other pages call.
+
+    @property
+    def found(self) -> Inspection | None:
+        """The record that is shown."""
+        return self._found
+
+    def open_paths(self, paths: list[Path]) -> None:
+        """Open pictures, folders of pictures, data set folders and archives; all others still open if one is bad."""
+        if not paths:
+            return
+        chosen = [Path(p) for p in paths]
+        self._folder = str(chosen[0].parent)
+        self._engine.submit(lambda _, job: work.open_paths(chosen, job), self._opened, text="Opening images")
+
+    def open_bytes(self, raw: bytes, name: str) -> None:
+        """Open a picture from memory, such as one from the clipboard."""
+        from ciad_engine import images
+
+        self._engine.submit(
+            lambda _session, _job: work.Opened((of_picture(images.read_bytes(raw, name)),), (), ()),
+            self._opened,
+            failed=self.message.emit,
+            text="Opening an image",
+        )
+
+    def open_dialog(self) -> None:
+        """Ask for pictures and open them."""
+        files, _ = QFileDialog.getOpenFileNames(
+            self,
+            "Open images",
+            self._folder,
+            "Pictures and data sets (*.png *.jpg *.jpeg *.bmp *.webp *.gif *.tif *.tiff *.tar *.gz *.tgz *.zip);;"
+            "All files (*)",
+        )
+        self.open_paths([Path(f) for f in files])
+
+    def show_set(self, images: ImageSet) -> None:
+        """Show a data set in the gallery and select its first image."""
+        self.gallery.show_collection(of_set(images))
+
+    def show_record(self, image: Any, label: int | None, adversarial: Any, name: str) -> None:
+        """Show a stored pair, e.g. of the results table: uint8 (3, 32, 32) each; its verdicts are computed anew."""
+        kept = self.gallery.collection(RECORDS)
+        entries = [*(kept.extras if kept else ()), Entry(image, label, name, "", adversarial)]
+        self.gallery.show_collection(of_entries(RECORDS, entries), len(entries) - 1)
+
+    def next_image(self) -> None:
+        """Select the next image of the gallery."""
+        self.gallery.step(1)
+
+    def previous_image(self) -> None:
+        """Select the previous image of the gallery."""
+        self.gallery.step(-1)
+
+    def attack_now(self) -> None:
+        """Attack the selected image as the panel says."""
+        entry = self._entry
+        if entry is None or self._why_no_attack():
+            return
+        (name, settings), rule = self.panel.request(), self.panel.rule_name
+        title = self.panel.attack.currentText()
+        waiting = " It starts when the other work is done." if self._engine.busy and not self._task else ""
+        self._drop_task()
+        self._found = None if self._found is None else work.without_attack(self._found)
+        self.grid.await_attack("Attacking …")
+        self.panel.results.show_figures(None)
+        self.verdict.show_verdict(NOTHING, f"Attacking with {title} …{waiting}", "Escape or Cancel stops it.")
+        self._ask(
+            lambda session, job: work.attack(session.system, entry, name, settings, rule, job),
+            self._attacked,
+            f"{title} on {entry.name}",
+            attacking=True,
+        )
+
+    def cancel(self) -> None:
+        """Stop what this page waits for."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def save_image(self, path: Path | None = None, overwrite: bool = False) -> bool:
+        """Write the adversarial image as a 32x32 PNG, asking for a path where none is given.
+
+        Without `overwrite` an existing file at a given path is left as it is, with a message.
+        """
+        changed = None if self._found is None else self._found.attacked_image
+        if self._found is None or changed is None:
+            self.message.emit("There is no adversarial image to save yet: press Attack first.")
+            return False
+        name = f"{saving.stem(self._found)}.png"
+        return self._save("Save the adversarial image", name, path, overwrite, lambda p: saving.image(p, changed))
+
+    def export(self, path: Path | None = None, overwrite: bool = False) -> bool:
+        """Write the view as PNG and the record as JSON beside it, asking for a path where none is given."""
+        found, info = self._found, self._engine.info
+        if found is None or info is None:
+            self.message.emit("There is nothing to export yet: select an image first.")
+            return False
+        name = f"{saving.stem(found)}-view.png"
+        picture = self.composed()
+        content = saving.record(found, info)
+
+        def write(chosen: Path) -> None:
+            saving.view(chosen, picture, content, overwrite)
+
+        return self._save("Export view and record", name, path, overwrite, write)
+
+    def copy(self) -> None:
+        """Put the view on the clipboard."""
+        QGuiApplication.clipboard().setPixmap(self.composed())
+        self.message.emit("The view is on the clipboard.")
+
+    def composed(self) -> QPixmap:
+        """Panes, bars, figures and verdict as one picture, at twice the size of the screen."""
+        return saving.compose(((self.grid, self.panel.results), (self.verdict,)))
+
+    # What comes from the engine.
+
+    def _ready(self, info: EngineInfo) -> None:
+        self._unavailable = ""
+        self.gallery.set_classes(info.classes)
+        self.panel.set_attacks(info.attacks, info.classes)
+        self._history.clear()  # of another bundle
+        if info.has_samples and not self.gallery.sets.count():
+            self._engine.submit(
+                lambda *_: work.samples(), self._samples_loaded, failed=self.message.emit, text="Samples"
+            )
+        if self._entry is None:
+            self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
+        else:
+            self._select(self._entry)
+        self._update_controls()
+
+    def _not_available(self, reason: str) -> None:
+        self._unavailable = reason
+        self.verdict.show_verdict(NOTHING, "The models could not be loaded.", reason)
+        self._update_controls()
+
+    def _samples_loaded(self, collection: Collection) -> None:
+        if self._entry is None:
+            self.gallery.show_collection(collection)
+        else:  # somebody was quicker: what they opened stays
+            self.gallery.add_collection(collection)
+
+    def _opened(self, opened: work.Opened) -> None:
+        for collection in opened.collections:
+            self.gallery.show_collection(collection)
+        if opened.entries:
+            kept = self.gallery.collection(YOURS)
+            before = kept.extras if kept else ()
+            self.gallery.show_collection(of_entries(YOURS, [*before, *opened.entries]), len(before))
+        if opened.problems:
+            whole = len(opened.problems) + len(opened.entries) + len(opened.collections)
+            first = "Not opened:" if whole == 1 else f"{len(opened.problems)} of {whole} were not opened:"
+            self.message.emit("\n".join([first, *opened.problems]))
+
+    # One image's way through the page.
+
+    def _select(self, entry: Entry) -> None:
+        self._drop_task()
+        self._entry, self._found = entry, None
+        label = (
+            "class not known" if entry.label is None else f"true class: {self.gallery.model.class_name(entry.label)}"
+        )
+        self.grid.show_image(entry.pixels, label, tip_of(entry, label))
+        self.panel.results.show_figures(None)
+        self.panel.show_history(self._history.lines(entry), -1)
+        if self._unavailable:
+            self.verdict.show_verdict(NOTHING, "The models could not be loaded.", self._unavailable)
+        elif self._engine.info is None:
+            self.verdict.show_verdict(NOTHING, LOADING, "The image is inspected when they are ready.")
+        else:
+            self.verdict.show_verdict(NOTHING, "Looking …", "")
+            self._debounce.start()
+        self._update_controls()
+
+    def _inspect(self) -> None:
+        entry, rule = self._entry, self.panel.rule_name
+        if entry is None or self._task is not None or self._engine.info is None or self._engine.stopped:
+            return
+        self._ask(
+            lambda session, job: work.inspect(session.system, entry, rule, job), self._show, f"Looking at {entry.name}"
+        )
+
+    def _attacked(self, found: Inspection) -> None:
+        if self._entry is not None:
+            row = self._history.add(self._entry, found, self.panel.attack.itemText(self._row_of(found)))
+            self.panel.show_history(self._history.lines(self._entry), row)
+        self._show(found)
+
+    def _row_of(self, found: Inspection) -> int:
+        return self.panel.attack.findData(found.attack.attack) if found.attack is not None else -1
+
+    def _return_to(self, row: int) -> None:
+        """Show an attack of the history again, under the rule that is chosen now."""
+        entry = self._entry
+        if entry is None:
+            return
+        found = self._history.get(entry, row)
+        self._drop_task()
+        if found.attack is not None:
+            self.panel.choose(found.attack.attack, found.attack.settings)
+        if found.benign.rule == self.panel.rule_name:
+            self._show(found)
+        else:
+            self._found = found
+            self._rule_changed(self.panel.rule_name)
+
+    def _rule_changed(self, rule: str) -> None:
+        found = self._found
+        if found is None or self._attacking:
+            return
+        self._drop_task()
+        self._ask(
+            lambda session, _: work.under_rule(session.system, found, rule), self._show, "Judging by another rule"
+        )
+
+    def _show(self, found: Inspection) -> None:
+        if found.benign.rule != self.panel.rule_name:  # the rule was changed while an attack ran
+            self._found = found
+            self._rule_changed(self.panel.rule_name)
+            return
+        self._found = found
+        self.grid.show_inspection(found)
+        title = self.panel.attack.itemText(self._row_of(found))
+        self.panel.results.show_figures(None if found.attack is None else figures(found.attack, found.classes), title)
+        word, text, evidence = saving.verdict_words(found)
+        self.verdict.show_verdict(word, text, evidence)
+        self._update_controls()
+
+    # Tasks: at most one of this page; a newer wish replaces it.
+
+    def _ask(
+        self, ask: Callable[..., Inspection], done: Callable[[Inspection], None], text: str, attacking: bool = False
+    ) -> None:
+        def finish(then: Callable[[], None]) -> None:
+            if self._task is task:
+                self._task, self._attacking = None, False
+                then()
+                self._update_controls()
+
+        task = self._engine.submit(
+            ask,
+            lambda found: finish(lambda: done(found)),
+            failed=lambda reason: finish(lambda: self._failed(reason)),
+            cancelled=lambda: finish(lambda: self._cancelled(attacking)),
+            text=text,
+        )
+        self._task, self._attacking = task, attacking
+        self._update_controls()
+
+    def _drop_task(self) -> None:
+        """Forget the running task; its result, should one still come, is not shown."""
+        self._debounce.stop()
+        task, self._task, self._attacking = self._task, None, False
+        if task is not None:
+            task.cancel()
+
+    def _failed(self, reason: str) -> None:
+        self.grid.await_attack(ATTACK)
+        self.verdict.show_verdict(NOTHING, "That did not work.", reason)
+        self.message.emit(reason)
+
+    def _cancelled(self, attacking: bool) -> None:
+        """Go back to the benign image and its verdict."""
+        if self._found is not None:
+            self._show(self._found)
+        else:
+            self.grid.await_attack(ATTACK)
+            self.verdict.show_verdict(NOTHING, "Cancelled.", "Select the image again to inspect it.")
+            if attacking:  # it was started before the image had been looked at
+                self._debounce.start()
+        self.message.emit("Cancelled.")
+
+    def _why_no_attack(self) -> str:
+        if self._unavailable:
+            return f"The models could not be loaded: {self._unavailable}"
+        if self._engine.info is None:
+            return LOADING
+        if self._entry is None:
+            return "Select an image first."
+        return "An attack is running." if self._attacking else ""
+
+    def _update_controls(self) -> None:
+        self.panel.set_ready(self._why_no_attack(), None if self._task is None else "")
+        changed = self._found is not None and self._found.attacked_image is not None
+        for button, usable, help, why in (
+            (self.save_button, changed, "Save the adversarial image as a 32x32 PNG.", "Press Attack first."),
+            (self.copy_button, self._found is not None, "Copy the view to the clipboard.", "Select an image first."),
+            (
+                self.export_button,
+                self._found is not None,
+                "Write view (PNG) and record (JSON).",
+                "Select an image first.",
+            ),
+        ):
+            button.setEnabled(usable)
+            button.setToolTip(help if usable else why)
+
+    def _save(self, title: str, name: str, path: Path | None, overwrite: bool, write: Callable[[Path], object]) -> bool:
+        """Ask for a path where none is given (the dialog confirms overwriting), write, and say so."""
+        chosen = path or saving.ask(self, title, self._folder, name)
+        if chosen is None:
+            return False
+        try:
+            if path is not None and path.exists() and not overwrite:
+                raise CiadError(f"{path} exists already and was not overwritten: choose another name.")
+            write(chosen)
+        except CiadError as error:
+            self.message.emit(str(error))
+            return False
+        self._folder = str(chosen.parent)
+        self.message.emit(f"Saved {chosen}")
+        return True
+
+
+def _button(text: str, help: str, slot: Callable[[], object]) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(help)
+    button.clicked.connect(lambda: slot())
+    return button

@@ -1,0 +1,254 @@
+"""The middle of the page: columns are states of the image, rows are what one asks of it.
+
+benign image    adversarial image    difference, magnified
+its mask        its mask             change of the mask
+its classes     its classes          change of the probabilities
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QWidget
+
+from ciad_app.inspect.verdict_bar import NOTHING, Sign
+from ciad_app.widgets.colour_bar import ColourBar
+from ciad_app.widgets.image_pane import ImagePane, Pixel
+from ciad_app.widgets.probability_bars import ProbabilityBars
+from ciad_engine import inspection
+from ciad_engine.detectors.base import Verdict
+from ciad_engine.inspection import Inspection
+
+IMPORTANCE_MAP = "cividis"  # perceptually uniform, the same to colour-blind eyes
+CHANGE_MAP = "CET-D1A"  # blue - white - red, uniform to either side
+GAINS = (1, 2, 4, 8, 16, 32, 64)
+MASK_SCALES = (1.0, 0.5, 0.25, 0.1, 0.05)
+SELECT = "Select an image in the list on the left"
+ATTACK = "Press Attack\n(Ctrl+Return)"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def importance(verdict: Verdict) -> npt.NDArray[np.float32]:
+    """Where f1 looks, (32, 32) in [0, 1]: 1 - mask, as 1 in a LAN's mask means "unimportant"."""
+    found: npt.NDArray[np.float32] = 1 - verdict.masks[0]
+    return found
+
+
+class _Heading(QWidget):
+    """The name of a column with the detector's sign, and a caption under it."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self.sign = Sign(20)
+        self.title = QLabel(f"<b><big>{title}</big></b>")
+        self.title.setTextFormat(Qt.TextFormat.RichText)  # follows a change of the font size, as a set font would not
+        self.caption = QLabel(" ")
+        self.caption.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.caption.setMinimumWidth(10)  # a long name is cut rather than widening the column
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.sign)
+        row.addWidget(self.title)
+        row.addWidget(self.caption, 1)
+
+    def say(self, kind: str, caption: str, tip: str = "") -> None:
+        self.sign.set_kind(kind)
+        self.caption.setText(caption)
+        self.caption.setToolTip(tip or caption)
+
+
+class PaneGrid(QWidget):
+    """Six linked panes, their captions and colour bars, and the probability bars below them.
+
+    Signal `told` carries the values of all panes at the pixel under the cursor as a line of text.
+    """
+
+    told = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._image: Pixels | None = None
+        self._found: Inspection | None = None
+        self._pixel: Pixel | None = None
+
+        light, mask = (0.0, 255.0), (0.0, 1.0)
+        self.benign = ImagePane("Benign image", SELECT, light)
+        self.adversarial = ImagePane("Adversarial image", ATTACK, light)
+        self.difference = ImagePane("Magnified difference", ATTACK, light)
+        self.benign_mask = ImagePane("Where f1 looks in the benign image", SELECT, mask, IMPORTANCE_MAP)
+        self.adversarial_mask = ImagePane("Where f1 looks in the adversarial image", ATTACK, mask, IMPORTANCE_MAP)
+        self.mask_change = ImagePane("Change of where f1 looks", ATTACK, (-0.5, 0.5), CHANGE_MAP)
+        self.panes = (
+            self.benign,
+            self.adversarial,
+            self.difference,
+            self.benign_mask,
+            self.adversarial_mask,
+            self.mask_change,
+        )
+        self.benign_bars = ProbabilityBars("Probabilities of the benign image", SELECT)
+        self.adversarial_bars = ProbabilityBars("Probabilities of the adversarial image", ATTACK)
+        self.change_bars = ProbabilityBars("Change of the probabilities in percentage points", ATTACK, signed=True)
+
+        self.headings = (_Heading("Benign"), _Heading("Adversarial"))
+        self.gain = QComboBox()
+        self.gain.setAccessibleName("Magnification of the difference")
+        self.gain.setToolTip("How many times the change of each value is magnified; grey means unchanged.")
+        for factor in GAINS:
+            self.gain.addItem(f"magnified ×{factor}", factor)
+        self.gain.setCurrentIndex(GAINS.index(16))
+        self.mask_scale = QComboBox()
+        self.mask_scale.setAccessibleName("Scale of the change of importance")
+        self.mask_scale.setToolTip("The change of importance that gets the strongest colour.")
+        for scale in MASK_SCALES:
+            self.mask_scale.addItem(f"scale ±{scale:g}", scale)
+        self.importance_bar = ColourBar(IMPORTANCE_MAP, "0 unimportant", "1 important")
+        self.change_bar = ColourBar(CHANGE_MAP, "", "")
+        self.status = QLabel()
+        self.status.setAccessibleName("Values under the cursor")
+        self.status.setMinimumWidth(10)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+        self._lay_out()
+        for pane in self.panes:
+            pane.pixel_changed.connect(self._point_at)
+            pane.view_changed.connect(self.show_part)
+            pane.reset_asked.connect(lambda: self.show_part(None))
+        self.gain.currentIndexChanged.connect(self._show_difference)
+        self.mask_scale.currentIndexChanged.connect(self._rescale_masks)
+        self.mask_scale.setCurrentIndex(MASK_SCALES.index(0.5))
+        self._point_at(None)
+
+    def _lay_out(self) -> None:
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(4)
+        for column, heading in enumerate(self.headings):
+            grid.addWidget(heading, 0, column)
+        grid.addWidget(_with_choice("Difference", self.gain, large=True), 0, 2)
+        for i, pane in enumerate(self.panes):
+            grid.addWidget(pane, 1 if i < 3 else 3, i % 3)
+        for column in (0, 1):
+            grid.addWidget(QLabel("Where f1 looks (importance = 1 − mask)"), 2, column)
+        grid.addWidget(_with_choice("Change of importance", self.mask_scale), 2, 2)
+        grid.addWidget(self.importance_bar, 4, 0, 1, 2)
+        grid.addWidget(self.change_bar, 4, 2)
+        grid.addWidget(self.status, 5, 0, 1, 3)
+        for column, bars in enumerate((self.benign_bars, self.adversarial_bars, self.change_bars)):
+            grid.addWidget(bars, 6, column)
+            grid.setColumnStretch(column, 1)
+            grid.setColumnMinimumWidth(column, 180)
+        for row, stretch in ((1, 10), (3, 10), (6, 9)):
+            grid.setRowStretch(row, stretch)
+        # Equal height of both rows and a fixed height of captions: linked panes show the same part.
+        for row in (0, 2):
+            grid.setRowMinimumHeight(row, self.gain.sizeHint().height())
+
+    def show_image(self, pixels: Pixels | None, caption: str, tip: str = "") -> None:
+        """Show an image that nobody has looked at yet, or with None nothing; all else says what is missing."""
+        self._image, self._found = pixels, None
+        self.benign.set_image(None if pixels is None else pixels.transpose(1, 2, 0))
+        self.benign_mask.set_hint(SELECT if pixels is None else "Looking …")
+        self.benign_bars.set_hint(SELECT if pixels is None else "Looking …")
+        self.headings[0].say(NOTHING, caption, tip)
+        self.benign_mask.set_image(None)
+        self.benign_bars.clear()
+        self.await_attack(ATTACK)
+
+    def await_attack(self, hint: str) -> None:
+        """Empty what belongs to the adversarial image, with a hint in its place."""
+        self.headings[1].say(NOTHING, "")
+        self._found = None if self._found is None else dataclasses.replace(self._found, adversarial=None)
+        for pane in (self.adversarial, self.difference, self.adversarial_mask, self.mask_change):
+            pane.set_hint(hint)
+            pane.set_image(None)
+        for bars in (self.adversarial_bars, self.change_bars):
+            bars.set_hint(hint)
+            bars.clear()
+        self._point_at(self._pixel)
+
+    def show_inspection(self, found: Inspection) -> None:
+        """Show what is known of the image, and of its adversarial version where there is one."""
+        self._image, self._found = found.image, found
+        before, after = found.benign, found.adversarial
+        self.benign.set_image(found.image.transpose(1, 2, 0))
+        self.headings[0].sign.set_kind(inspection.headline(before, None if found.label is None else False))
+        self.benign_mask.set_image(importance(before))
+        self.benign_bars.show_values(found.classes, before.p1[0], before.p2[0])
+        changed = found.attacked_image
+        if after is None or changed is None:
+            reason = "" if found.attack is None else str(found.attack.reason[0])
+            self.await_attack(f"No adversarial image:\n{reason}" if found.attack is not None else ATTACK)
+            return
+        self.adversarial.set_image(changed.transpose(1, 2, 0))
+        self.headings[1].say(inspection.headline(after, True), f"called {found.classes[after.y1[0]]}")
+        self._show_difference()
+        self.adversarial_mask.set_image(importance(after))
+        self.mask_change.set_image(importance(after) - importance(before))
+        self.adversarial_bars.show_values(found.classes, after.p1[0], after.p2[0])
+        self.change_bars.show_values(found.classes, after.p1[0] - before.p1[0], after.p2[0] - before.p2[0])
+        self._point_at(self._pixel)
+
+    def show_part(self, part: QRectF | None) -> None:
+        """Show the same part of the image in all panes, None for the whole."""
+        for pane in self.panes:
+            pane.show_part(part)
+
+    def _show_difference(self) -> None:
+        if self._found is not None and self._found.adversarial is not None:
+            shown = inspection.difference(self._found, self.gain.currentData())
+            self.difference.set_image(shown.transpose(1, 2, 0))
+
+    def _rescale_masks(self) -> None:
+        scale = self.mask_scale.currentData()
+        self.mask_change.set_levels((-scale, scale))
+        self.change_bar.set_ends(f"−{scale:g} less important", f"+{scale:g} more")
+
+    def _point_at(self, pixel: Pixel | None) -> None:
+        self._pixel = pixel
+        for pane in self.panes:
+            pane.mark(pixel if pane.array is not None else None)
+        text = self.values_at(pixel)
+        self.status.setText(text)
+        self.status.setToolTip(text)
+        self.told.emit(text)
+
+    def values_at(self, pixel: Pixel | None) -> str:
+        """The values of all panes at (row, column) in words."""
+        if pixel is None or self._image is None:
+            return "Point at a pixel for its values; wheel zooms, drag pans, double click shows the whole image."
+        row, column = pixel
+        benign = self._image[:, row, column].astype(np.int64)
+        parts = [f"row {row}, column {column}", f"benign {_triple(benign)}"]
+        changed = None if self._found is None else self._found.attacked_image
+        if changed is not None:
+            adversarial = changed[:, row, column].astype(np.int64)
+            parts += [f"adversarial {_triple(adversarial)}", f"difference {_triple(adversarial - benign, '+d')}"]
+        if self._found is not None:
+            before = float(importance(self._found.benign)[pixel])
+            if self._found.adversarial is None:
+                parts.append(f"importance {before:.2f}")
+            else:
+                after = float(importance(self._found.adversarial)[pixel])
+                parts.append(f"importance {before:.2f} → {after:.2f} ({after - before:+.2f})")
+        return " · ".join(parts)
+
+
+def _triple(values: npt.NDArray[np.int64], form: str = "d") -> str:
+    return ", ".join(format(int(v), form) for v in values)
+
+
+def _with_choice(title: str, choice: QComboBox, large: bool = False) -> QWidget:
+    holder = QWidget()
+    label = QLabel(f"<b><big>{title}</big></b>" if large else title)
+    label.setBuddy(choice)
+    row = QHBoxLayout(holder)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(label, 1)
+    row.addWidget(choice)
+    return holder

@@ -1,0 +1,110 @@
+"""Words, files and pictures made of what the page shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PySide6.QtCore import QPoint, QSize
+from PySide6.QtGui import QPainter, QPalette, QPixmap
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from ciad_app.inspect import work
+from ciad_app.worker import EngineInfo
+from ciad_engine import __version__, files, images, inspection
+from ciad_engine.errors import CiadError
+from ciad_engine.inspection import Inspection
+
+_SCALE = 2  # pictures of the view are made larger than the screen, for slides
+_GAP = 8
+
+
+def verdict_words(found: Inspection) -> tuple[str, str, str]:
+    """The word of the sign, the sentence without that word, and the evidence."""
+    verdict = found.adversarial or found.benign
+    word = inspection.headline(verdict, inspection.is_adversarial(found))
+    text = inspection.sentence(found).replace(f"{word}: ", "", 1)
+    score, threshold = float(verdict.score[0]), verdict.threshold
+    compared = "above" if score > threshold.value else "not above"
+    evidence = [f"Score {score:.3g} is {compared} the threshold {threshold.value:.3g} ({threshold.source})."]
+    if verdict.recovers is not None:
+        known = "the true class" if found.label is not None else "the class before the attack"
+        name = found.classes[found.reference]
+        evidence.append(
+            f"The mask classifier {'recovers' if verdict.recovers[0] else 'does not recover'} {known} ({name})."
+        )
+    return word, text[:1].upper() + text[1:], " ".join(evidence)
+
+
+def stem(found: Inspection) -> str:
+    """A file name without suffix for what was made of an image."""
+    name = re.sub(r"[^\w.-]+", "_", Path(found.name).stem).strip("._") or "image"
+    return f"{name}-{found.attack.attack}" if found.attack is not None else name
+
+
+def record(found: Inspection, info: EngineInfo) -> dict[str, Any]:
+    """The record with what it was made by."""
+    return {
+        "ciad": __version__,
+        "bundle": {"name": info.card.name, "checksum": info.card.checksum},
+        "device": info.device,
+        **work.record(found),
+    }
+
+
+def image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Write an image as PNG. Raises ImageError."""
+    images.save_png(path, pixels)
+
+
+def view(path: Path, picture: QPixmap, content: dict[str, Any], overwrite: bool) -> None:
+    """Write the picture as PNG and the record as JSON beside it.
+
+    Raises:
+        CiadError: a file cannot be written, or the JSON file exists and may not be overwritten.
+    """
+    beside = path.with_suffix(".json")
+    if beside.exists() and not overwrite:
+        raise CiadError(f"{beside} exists already and was not overwritten: choose another name.")
+    if not picture.save(str(path), "PNG"):
+        raise CiadError(f"{path} cannot be written: choose another place.")
+    try:
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        files.write_whole(beside, text.encode())
+    except OSError as error:
+        raise CiadError(f"{beside} cannot be written: {error.strerror}. Choose another place.") from error
+
+
+def compose(rows: Sequence[Sequence[QWidget]]) -> QPixmap:
+    """Rows of widgets as one picture."""
+    width = max(sum(w.width() + _GAP for w in row) for row in rows) + _GAP
+    height = sum(max(w.height() for w in row) + _GAP for row in rows) + _GAP
+    picture = QPixmap(QSize(width, height) * _SCALE)
+    picture.setDevicePixelRatio(_SCALE)
+    picture.fill(rows[0][0].palette().color(QPalette.ColorRole.Window))
+    painter = QPainter(picture)
+    y = _GAP
+    for row in rows:
+        x = _GAP
+        for widget in row:
+            widget.render(painter, QPoint(x, y))
+            x += widget.width() + _GAP
+        y += max(w.height() for w in row) + _GAP
+    painter.end()
+    return picture
+
+
+def ask(parent: QWidget, title: str, folder: str, name: str) -> Path | None:
+    """Ask where to save a PNG; the dialog itself asks before an existing file is overwritten."""
+    dialog = QFileDialog(parent, title, folder, "PNG (*.png)")
+    dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+    dialog.setDefaultSuffix("png")  # before the question, so that the question is about the real name
+    dialog.selectFile(name)
+    if dialog.exec() != QFileDialog.DialogCode.Accepted:
+        return None
+    return Path(dialog.selectedFiles()[0])

@@ -1,0 +1,137 @@
+"""The verdict in words, large, with a sign that is shape and word before it is colour."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
+
+from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED
+
+NOTHING = ""
+# Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
+ALARM, CALM = QColor("#d55e00"), QColor("#0072b2")
+
+
+class Sign(QWidget):
+    """What the detector said as a shape: triangle for "adversarial", disc for "benign".
+
+    Filled where it is right as far as anybody knows, hollow where the truth is known to be the
+    other (false alarm, missed); a dashed ring for "not known yet".
+    """
+
+    def __init__(self, size: int, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._kind = NOTHING
+        self._side = size
+        self.setFixedSize(size, size)
+        self.set_kind(NOTHING)
+
+    @property
+    def kind(self) -> str:
+        return self._kind
+
+    def set_kind(self, kind: str) -> None:
+        """Show a headline of `ciad_engine.inspection`, or NOTHING."""
+        self._kind = kind
+        self.setAccessibleName(f"Sign: {kind.lower() or 'no verdict yet'}")
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(self._side, self._side)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        s = self._side / 32  # drawn on a 32x32 grid
+        painter.scale(s, s)
+        ground = self.palette().color(QPalette.ColorRole.Window)
+        if self._kind in (ADVERSARIAL, FALSE_ALARM):
+            right = self._kind == ADVERSARIAL
+            painter.setPen(_pen(ALARM, 3))
+            painter.setBrush(ALARM if right else ground)
+            painter.drawPolygon(QPolygonF([QPointF(16, 3.5), QPointF(29.5, 28), QPointF(2.5, 28)]))
+            painter.setPen(_pen(QColor("white") if right else ALARM, 3.4))
+            painter.drawLine(QPointF(16, 12), QPointF(16, 19))
+            painter.drawPoint(QPointF(16, 24.3))
+        elif self._kind in (BENIGN, MISSED):
+            right = self._kind == BENIGN
+            painter.setPen(_pen(CALM, 3))
+            painter.setBrush(CALM if right else ground)
+            painter.drawEllipse(QRectF(3, 3, 26, 26))
+            painter.setPen(_pen(QColor("white") if right else CALM, 3.4))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            if right:
+                painter.drawPolyline(QPolygonF([QPointF(9.5, 16.5), QPointF(14, 21), QPointF(22.5, 11.5)]))
+            else:
+                painter.drawLine(QPointF(11, 11), QPointF(21, 21))
+                painter.drawLine(QPointF(21, 11), QPointF(11, 21))
+        else:
+            grey = self.palette().color(QPalette.ColorRole.PlaceholderText)
+            painter.setPen(QPen(grey, 2, Qt.PenStyle.DashLine))
+            painter.drawEllipse(QRectF(4, 4, 24, 24))
+
+
+def _pen(colour: QColor, width: float) -> QPen:
+    return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
+
+
+class VerdictBar(QFrame):
+    """The sign, its word, the sentence, and the evidence in a second line; its height never changes."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.setAccessibleName("Verdict")
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.sign = Sign(52)
+        self.word = QLabel()
+        self.sentence = QLabel()
+        self.evidence = QLabel()
+        self.sentence.setAccessibleName("Verdict in words")
+        self.evidence.setAccessibleName("Evidence of the verdict")
+        for label in (self.word, self.sentence, self.evidence):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        for label in (self.sentence, self.evidence):
+            label.setWordWrap(True)
+            # The text must never push the panes: it wraps within the fixed height.
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        layout = QGridLayout(self)
+        layout.setContentsMargins(12, 6, 12, 6)
+        layout.setHorizontalSpacing(12)
+        layout.setVerticalSpacing(2)
+        layout.addWidget(self.sign, 0, 0, 2, 1)
+        layout.addWidget(self.word, 0, 1)
+        layout.addWidget(self.sentence, 0, 2)
+        layout.addWidget(self.evidence, 1, 1, 1, 2)
+        layout.setColumnStretch(2, 1)
+        self._fit_fonts()
+        self.show_verdict(NOTHING, "No image is selected.", "")
+
+    def show_verdict(self, kind: str, sentence: str, evidence: str) -> None:
+        """Show a headline of `ciad_engine.inspection`, or NOTHING, and what is to be said about it."""
+        self.sign.set_kind(kind)
+        self.word.setText(kind)
+        self.sentence.setText(sentence)
+        self.sentence.setToolTip(sentence)
+        self.evidence.setText(evidence)
+        self.evidence.setToolTip(evidence)
+        self.setAccessibleDescription(f"{kind} {sentence} {evidence}".strip())
+
+    def _fit_fonts(self) -> None:
+        size = self.font().pointSizeF()
+        if size <= 0:  # a font given in pixels
+            size = self.font().pixelSize() * 0.75
+        for label, factor, bold in ((self.word, 1.75, True), (self.sentence, 1.5, False), (self.evidence, 1.0, False)):
+            font = self.font()
+            font.setPointSizeF(size * factor)
+            font.setBold(bold)
+            label.setFont(font)
+        self.word.setMinimumWidth(self.word.fontMetrics().horizontalAdvance(ADVERSARIAL))
+        self.sentence.setFixedHeight(2 * self.sentence.fontMetrics().lineSpacing())
+        self.evidence.setFixedHeight(2 * self.evidence.fontMetrics().lineSpacing())
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_fonts()

@@ -1,0 +1,152 @@
+"""What the page asks of the engine thread. Nothing here touches Qt; torch comes in with the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
+from ciad_engine import images, inspection
+from ciad_engine.errors import CiadError
+from ciad_engine.inspection import Inspection
+from ciad_engine.jobs import Job
+
+if TYPE_CHECKING:
+    from ciad_engine.bundles import System
+
+STORED = "stored"  # the attack's name where only the pair of images is known, from the results table
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """What became of the paths somebody opened.
+
+    Attributes:
+        entries: the pictures among them.
+        collections: the data sets among them.
+        problems: one message for each that could not be opened.
+    """
+
+    entries: tuple[Entry, ...]
+    collections: tuple[Collection, ...]
+    problems: tuple[str, ...]
+
+
+def open_paths(paths: Sequence[Path], job: Job) -> Opened:
+    """Read pictures, folders of pictures, data set folders and archives; a bad one stops none of the others."""
+    entries, collections, problems = [], [], []
+    pictures: list[Path] = []
+    for path in paths:
+        inside = _pictures_in(path)
+        if inside:
+            pictures += inside
+        elif path.is_dir() or path.name.lower().endswith(_ARCHIVES):
+            try:
+                collections.append(_load(path, job))
+            except CiadError as error:
+                problems.append(str(error))
+        else:
+            pictures.append(path)
+    for i, path in enumerate(pictures):
+        job.progress(i, len(pictures), "Opening images")
+        try:
+            entries.append(of_picture(images.read(path)))
+        except CiadError as error:
+            problems.append(str(error))
+    return Opened(tuple(entries), tuple(collections), tuple(problems))
+
+
+def _pictures_in(path: Path) -> list[Path]:
+    """The pictures lying directly in a folder; a data set's folder has none there."""
+    if not path.is_dir():
+        return []
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in images.EXTENSIONS and p.is_file())
+
+
+def _load(path: Path, job: Job) -> Collection:
+    from ciad_engine import datasets
+
+    return of_set(datasets.choose(str(path), job))
+
+
+def samples() -> Collection:
+    """The bundled sample images."""
+    from ciad_engine import datasets
+
+    return of_set(datasets.samples())
+
+
+def inspect(system: System, entry: Entry, rule: str, job: Job) -> Inspection:
+    """Look at an image; where its adversarial version is stored, at both."""
+    if entry.adversarial is None:
+        return inspection.inspect(system, entry.pixels, entry.name, entry.label, None, rule, job)
+    return _of_pair(system, entry, entry.adversarial, rule, job)
+
+
+def attack(system: System, entry: Entry, name: str, settings: dict[str, Any], rule: str, job: Job) -> Inspection:
+    """Attack an image and look at what came out."""
+    from ciad_engine import attacks
+
+    chosen = attacks.create(name, **settings)
+    return inspection.inspect(system, entry.pixels, entry.name, entry.label, chosen, rule, job)
+
+
+def under_rule(system: System, found: Inspection, rule: str) -> Inspection:
+    """The same images under another rule of the detector; nothing is attacked again."""
+    detector = system.detector(rule)
+    label = None if found.label is None else np.array([found.label])
+    benign = detector.inspect(found.image[None], label)
+    adversarial = None
+    if found.adversarial is not None and found.attack is not None:
+        adversarial = detector.inspect(found.attack.images, np.array([found.reference]))
+    return dataclasses.replace(found, benign=benign, adversarial=adversarial)
+
+
+def without_attack(found: Inspection) -> Inspection:
+    """The record as it was before the attack."""
+    return dataclasses.replace(found, attack=None, adversarial=None)
+
+
+def _of_pair(system: System, entry: Entry, adversarial: npt.NDArray[np.uint8], rule: str, job: Job) -> Inspection:
+    """The record of a stored pair: distances are measured again, the cost of the attack is not known here."""
+    from ciad_engine.attacks.base import NO_ADVERSARIAL, AttackResult
+
+    alone = inspection.inspect(system, entry.pixels, entry.name, entry.label, None, rule, job)
+    after = system.detector(rule).inspect(adversarial[None], np.array([alone.reference]))
+    success = after.y1 != alone.reference
+    moved = adversarial[None].astype(np.int64) - entry.pixels.astype(np.int64)
+    unknown = np.zeros(1, np.int64)
+    result = AttackResult(
+        images=adversarial[None],
+        success=success,
+        reason=np.where(success, "", NO_ADVERSARIAL),
+        label_before=alone.benign.y1,
+        label_after=after.y1,
+        confidence_after=after.p1.max(1),
+        l0_values=(moved != 0).sum((1, 2, 3)),
+        l0_pixels=(moved != 0).any(1).sum((1, 2)),
+        l2=np.sqrt((moved.astype(np.float64) ** 2).sum((1, 2, 3))) / 255,
+        linf=np.abs(moved).max((1, 2, 3)),
+        forwards=unknown,
+        backwards=unknown,
+        steps=unknown,
+        seconds=0.0,
+        attack=STORED,
+        settings={},
+    )
+    return dataclasses.replace(alone, attack=result, adversarial=after if success[0] else None)
+
+
+def record(found: Inspection) -> dict[str, Any]:
+    """The record as plain data for a JSON file; what a stored pair does not know is left out."""
+    content = inspection.as_dict(found)
+    if content["attack"] is not None and content["attack"]["name"] == STORED:
+        for key in ("settings", "forwards", "backwards", "steps", "seconds"):
+            del content["attack"][key]
+    return content

@@ -1,0 +1,170 @@
+"""`ciad-gui`: the start of the window.
+
+The first window is up before torch is imported; the engine thread loads it behind the window.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ciad_app import QT_LIBRARIES
+from ciad_engine import __version__
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
+DEMO_FOLDER = "ciad-demo"
+APPLICATION_ID = "ciad"  # equals the name of the .desktop file: Wayland finds the icon by it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code: 0 done, 1 failed with a message, 2 wrong use."""
+    options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    demo: Path | None = options.demo
+    if demo is None and not _has_display():
+        demo = Path(DEMO_FOLDER)
+        print(f"No display found: inspecting the bundled samples without one, into {demo.resolve()}.", flush=True)
+    if demo is not None:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    if sys.platform == "win32":
+        # Imported after Qt, torch fails to load its DLLs there: the older runtime that Qt brings wins.
+        import torch  # noqa: F401
+    try:
+        import PySide6.QtWidgets  # noqa: F401
+    except ImportError as error:
+        print(_explain_missing_library(error), file=sys.stderr)
+        return 1
+    from ciad_app import errors
+
+    last_crash = errors.start_log(options.debug)
+    try:
+        if demo is not None:
+            return _run_demo(demo, options.bundle, options.device)
+        return _run_window(options.files, options.bundle, options.device, bool(last_crash))
+    finally:
+        errors.stop_log()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ciad-gui", description="See adversarial images and how to detect them.")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="pictures, data-set folders or archives")
+    parser.add_argument("--version", action="version", version=f"CIAD {__version__}")
+    parser.add_argument(
+        "--demo",
+        nargs="?",
+        type=Path,
+        const=Path(DEMO_FOLDER),
+        metavar="DIR",
+        help=f"inspect the bundled samples without a display and write screenshots and tables to DIR ({DEMO_FOLDER})",
+    )
+    parser.add_argument("--bundle", default="paper", help="name or folder of the trained networks (paper)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (auto)")
+    parser.add_argument("--debug", action="store_true", help="log everything, also to the terminal")
+    return parser
+
+
+def _has_display() -> bool:
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def _explain_missing_library(error: ImportError) -> str:
+    text = f"The window cannot start, because Qt cannot be loaded: {error}."
+    if sys.platform.startswith("linux"):
+        text += f"\nOn Debian and Ubuntu install what it needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"
+    return text
+
+
+def _run_window(files: list[Path], bundle: str, device: str, crashed: bool) -> int:
+    from PySide6.QtCore import QTimer
+
+    from ciad_app import settings, theme
+    from ciad_app.errors import Reporter
+    from ciad_app.garbage import Collector
+    from ciad_app.window import MainWindow
+    from ciad_app.worker import Engine
+
+    app = make_application()
+    collector = Collector()
+    kept = settings.load()
+    theme.prepare(app)
+    theme.apply(app, kept)
+    reporter = Reporter()
+    reporter.install()
+    engine = Engine()
+    engine.failed.connect(reporter.report)
+    engine.ready.connect(lambda info: setattr(reporter, "info", info))
+    engine.ready.connect(lambda _: collector.spare_what_is_loaded())
+    window = MainWindow(engine, kept)
+    window.closed.connect(app.quit)
+    window.show()
+    window.loading()
+    # After the first paint: importing torch holds the interpreter again and again for some milliseconds.
+    QTimer.singleShot(50, lambda: engine.start(bundle, device))
+    if files:
+        window.open_paths(files)
+    if crashed:
+        window.say("The last start of CIAD ended with a crash. Help > Show log file has the trace to report.")
+    # Ctrl+C in the terminal closes the window; Python sees the signal only when it gets to run.
+    signal.signal(signal.SIGINT, lambda *_: window.close())
+    beat = QTimer(interval=300)
+    beat.timeout.connect(lambda: None)
+    beat.start()
+    code = app.exec()
+    reporter.uninstall()
+    collector.stop()
+    if not window.ended:
+        logging.getLogger(__name__).error("The engine thread did not end; leaving without it.")
+        logging.shutdown()
+        os._exit(code)  # a thread stuck in a driver would hold or crash an orderly end
+    return code
+
+
+def _run_demo(folder: Path, bundle: str, device: str) -> int:
+    from ciad_app import demo, theme
+    from ciad_app.garbage import Collector
+    from ciad_app.settings import Settings
+    from ciad_engine.errors import CiadError
+
+    app = make_application()
+    collector = Collector()
+    theme.prepare(app)
+    theme.apply(app, Settings(scheme="light"))
+    try:
+        demo.run(folder, bundle, device)
+    except (CiadError, OSError) as error:
+        print(f"ciad-gui: {error}", file=sys.stderr)
+        return 1
+    finally:
+        collector.stop()
+    return 0
+
+
+def make_application() -> QApplication:
+    """The application with its names and icon, or the one there is."""
+    from PySide6.QtGui import QGuiApplication
+    from PySide6.QtWidgets import QApplication
+
+    from ciad_app.window import icon
+
+    if sys.platform == "win32":
+        import ctypes
+
+        # Without an id of its own the task bar shows the icon of Python.
+        ctypes.windll.shell32.SetCurrentProcessExplicitAppUserModelID(APPLICATION_ID)
+    found = QApplication.instance()
+    app = found if isinstance(found, QApplication) else QApplication(["CIAD"])  # macOS: the menu's name
+    app.setApplicationName(APPLICATION_ID)
+    app.setApplicationVersion(__version__)
+    QGuiApplication.setApplicationDisplayName("CIAD")
+    QGuiApplication.setDesktopFileName(APPLICATION_ID)
+    QGuiApplication.setWindowIcon(icon())
+    return app

@@ -1,0 +1,103 @@
+"""What the program remembers between starts: a frozen dataclass kept as JSON.
+
+Settings never stop the program: what cannot be read is put aside and the default is used; what
+cannot be written (a read-only home) is said in the log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+log = logging.getLogger(__name__)
+
+FOLDER_VARIABLE = "CIAD_CONFIG_DIR"  # for class rooms: settings in a folder of one's own choice
+FONT_SIZES = (6, 40)  # points
+SCHEMES = ("system", "light", "dark")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings with their defaults.
+
+    Attributes:
+        font_size: in points; 0 is the system's.
+        scheme: "system", "light" or "dark".
+        geometry: the window's place and size, as Qt's `saveGeometry` in base 64; "" at the first start.
+        last_folder: where the last file was opened or saved.
+        page: the page shown last, by its title.
+    """
+
+    font_size: int = 0
+    scheme: str = "system"
+    geometry: str = ""
+    last_folder: str = ""
+    page: str = ""
+
+
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "font_size": lambda v: type(v) is int and (v == 0 or FONT_SIZES[0] <= v <= FONT_SIZES[1]),
+    "scheme": lambda v: v in SCHEMES,
+    "geometry": lambda v: isinstance(v, str),
+    "last_folder": lambda v: isinstance(v, str),
+    "page": lambda v: isinstance(v, str),
+}
+
+
+def path() -> Path:
+    """The settings file; it may not exist."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    return (Path(folder) if folder else platformdirs.user_config_path("ciad")) / "settings.json"
+
+
+def load() -> Settings:
+    """Read the settings. A key that is unknown or has an impossible value costs only itself."""
+    file = path()
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        log.warning("Cannot read the settings %s (%s): using the defaults.", file, error.strerror)
+        return Settings()
+    except ValueError as error:
+        _put_aside(file, f"it is not valid JSON ({error})")
+        return Settings()
+    if not isinstance(content, dict):
+        _put_aside(file, "it holds no settings")
+        return Settings()
+    bad = [key for key, value in content.items() if key not in _VALID or not _VALID[key](value)]
+    if bad:
+        _put_aside(file, f"it has unusable entries ({', '.join(bad)}), which are at their defaults")
+    return Settings(**{key: value for key, value in content.items() if key not in bad})
+
+
+def save(settings: Settings) -> bool:
+    """Write the settings; returns whether that was possible."""
+    file = path()
+    temporary = file.with_name(file.name + ".part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(file)
+    except OSError as error:
+        log.warning("Cannot save the settings to %s: %s.", file, error.strerror)
+        return False
+    return True
+
+
+def _put_aside(file: Path, reason: str) -> None:
+    """Keep a copy of a file that the next `save` would overwrite."""
+    aside = file.with_name(file.name + ".bad")
+    try:
+        aside.write_bytes(file.read_bytes())
+        log.warning("The settings %s were not taken as they are: %s. A copy is kept as %s.", file, reason, aside.name)
+    except OSError as error:
+        log.warning("The settings %s were not taken as they are: %s. No copy kept: %s.", file, reason, error.strerror)

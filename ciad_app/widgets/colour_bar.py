@@ -1,0 +1,47 @@
+"""A colour map as a strip with words at its ends: what the colours of a pane mean."""
+
+from __future__ import annotations
+
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtGui import QFontMetricsF, QLinearGradient, QPainter, QPaintEvent, QPalette
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+
+class ColourBar(QWidget):
+    """Paints `low` [gradient] `high` in one line as high as the text."""
+
+    def __init__(self, colours: str, low: str, high: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._map = pg.colormap.get(colours)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.set_ends(low, high)
+
+    def set_ends(self, low: str, high: str) -> None:
+        """Change the words."""
+        self._low, self._high = low, high
+        self.setAccessibleName(f"Colour bar from {low} to {high}")
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(120, round(QFontMetricsF(self.font()).height()) + 2)
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.FontChange:
+            self.updateGeometry()
+        super().changeEvent(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
+        metrics = QFontMetricsF(self.font())
+        widths = [metrics.horizontalAdvance(text) + 6 for text in (self._low, self._high)]
+        strip = QRectF(self.rect()).adjusted(widths[0], 3, -widths[1], -3)
+        middle = int(Qt.AlignmentFlag.AlignVCenter)
+        painter.drawText(self.rect(), middle | int(Qt.AlignmentFlag.AlignLeft), self._low)
+        painter.drawText(self.rect(), middle | int(Qt.AlignmentFlag.AlignRight), self._high)
+        if strip.width() > 0:
+            gradient = QLinearGradient(strip.topLeft(), strip.topRight())
+            for stop in range(17):
+                gradient.setColorAt(stop / 16, self._map.map(stop / 16, mode="qcolor"))
+            painter.fillRect(strip, gradient)

@@ -1,0 +1,175 @@
+"""One small image shown with hard pixels, zoomable, with a marked pixel and a hint while it is empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPalette, QResizeEvent
+from PySide6.QtWidgets import QGraphicsRectItem, QLabel, QWidget
+
+SIZE = 32
+_WHOLE = QRectF(0, 0, SIZE, SIZE)
+_STEPS = {
+    Qt.Key.Key_Left: (0, -1),
+    Qt.Key.Key_Right: (0, 1),
+    Qt.Key.Key_Up: (-1, 0),
+    Qt.Key.Key_Down: (1, 0),
+}
+
+Pixel = tuple[int, int]  # row, column
+
+
+class ImagePane(pg.GraphicsView):  # type: ignore[misc]
+    """Shows an array (32, 32) through a colour map, or (32, 32, 3) as it is, with fixed levels.
+
+    The items are made once; `set_image` only exchanges the pixels, so nothing moves. Levels are
+    fixed because two panes are to be compared. Panes of one picture are linked by their owner:
+    it connects `pixel_changed` and `view_changed` and calls `mark` and `show_part` on the others.
+
+    Signals:
+        pixel_changed: (row, column) under the mouse or the keyboard's cursor, None outside.
+        view_changed: QRectF, what the user zoomed or panned to.
+        reset_asked: double click or key 0.
+    """
+
+    pixel_changed = Signal(object)
+    view_changed = Signal(QRectF)
+    reset_asked = Signal()
+
+    def __init__(
+        self,
+        name: str,
+        hint: str,
+        levels: tuple[float, float],
+        colours: str | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """`name` is for screen readers, `colours` a colour map of pyqtgraph, `levels` what its ends mean."""
+        super().__init__(parent)
+        self.setAccessibleName(name)
+        self.setMinimumSize(90, 90)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self._array: npt.NDArray[np.generic] | None = None
+        self._levels = levels
+        self._pixel: Pixel | None = None
+
+        self.view = pg.ViewBox(invertY=True, lockAspect=True, enableMenu=False)
+        self.view.disableAutoRange()
+        self.view.setLimits(xMin=-SIZE, xMax=2 * SIZE, yMin=-SIZE, yMax=2 * SIZE, minXRange=2, minYRange=2)
+        self.item = pg.ImageItem(axisOrder="row-major")
+        if colours is not None:
+            self.item.setColorMap(pg.colormap.get(colours))
+        self.view.addItem(self.item)
+        self._marks = [self._frame("#000000", 4), self._frame("#ffffff", 1.6)]
+        self.setCentralItem(self.view)
+
+        self._hint = QLabel(hint, self)
+        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._hint.setWordWrap(True)
+        self._hint.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+
+        self.scene().sigMouseMoved.connect(self._mouse_moved)
+        self.view.sigRangeChangedManually.connect(lambda *_: self.view_changed.emit(self.view.targetRect()))
+        self._follow_palette()
+        self.show_part(None)
+
+    def _frame(self, colour: str, width: float) -> QGraphicsRectItem:
+        frame = QGraphicsRectItem()
+        frame.setPen(pg.mkPen(colour, width=width))  # cosmetic: the width is in pixels of the screen
+        frame.setVisible(False)
+        self.view.addItem(frame)
+        return frame
+
+    @property
+    def array(self) -> npt.NDArray[np.generic] | None:
+        """What is shown, or None."""
+        return self._array
+
+    @property
+    def hint(self) -> str:
+        """The text in the empty pane."""
+        return self._hint.text()
+
+    def set_hint(self, text: str) -> None:
+        """Say what would have to be done to fill the pane."""
+        self._hint.setText(text)
+
+    def set_levels(self, levels: tuple[float, float]) -> None:
+        """Change what the ends of the colour map mean."""
+        self._levels = levels
+        self.item.setLevels(levels)
+
+    def set_image(self, array: npt.NDArray[np.generic] | None) -> None:
+        """Show (32, 32) or (32, 32, 3), or with None the hint."""
+        self._array = array
+        self._hint.setVisible(array is None)
+        if array is None:
+            self.item.clear()
+        else:
+            self.item.setImage(array, levels=self._levels, autoLevels=False)
+
+    def value_at(self, pixel: Pixel) -> npt.NDArray[np.generic] | np.generic | None:
+        """The value(s) at (row, column), or None where nothing is shown."""
+        return None if self._array is None else self._array[pixel]
+
+    def mark(self, pixel: Pixel | None) -> None:
+        """Frame the pixel (row, column), or none."""
+        self._pixel = pixel
+        for frame in self._marks:
+            if pixel is not None:
+                frame.setRect(QRectF(pixel[1] - 0.4, pixel[0] - 0.4, 1.8, 1.8))  # around it, not over it
+            frame.setVisible(pixel is not None)
+
+    def show_part(self, part: QRectF | None) -> None:
+        """Zoom to a part given in pixels of the image, or with None to the whole image."""
+        self.view.setRange(part or _WHOLE, padding=0)
+
+    def _mouse_moved(self, position: QPointF) -> None:
+        where = self.view.mapSceneToView(position)
+        pixel = (int(np.floor(where.y())), int(np.floor(where.x())))
+        inside = all(0 <= i < SIZE for i in pixel) and self.view.sceneBoundingRect().contains(position)
+        self.pixel_changed.emit(pixel if inside else None)
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        self.reset_asked.emit()
+
+    def leaveEvent(self, event: QEvent) -> None:
+        self.pixel_changed.emit(None)
+        super().leaveEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Arrows move the marked pixel, + and - zoom around it, 0 shows the whole image."""
+        step = _STEPS.get(Qt.Key(event.key()))
+        if step is not None and event.modifiers() in (
+            Qt.KeyboardModifier.NoModifier,
+            Qt.KeyboardModifier.KeypadModifier,
+        ):
+            row, column = self._pixel or (SIZE // 2, SIZE // 2)
+            inside = (min(max(row + step[0], 0), SIZE - 1), min(max(column + step[1], 0), SIZE - 1))
+            self.pixel_changed.emit(inside)
+        elif event.text() in ("+", "-"):
+            centre = None if self._pixel is None else QPointF(self._pixel[1] + 0.5, self._pixel[0] + 0.5)
+            factor = 0.8 if event.text() == "+" else 1.25
+            self.view.scaleBy((factor, factor), center=centre)
+            self.view_changed.emit(self.view.targetRect())
+        elif event.text() == "0":
+            self.reset_asked.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        if event is not None:  # pyqtgraph also calls it without one, before our label exists
+            self._hint.setGeometry(self.rect().adjusted(8, 8, -8, -8))
+
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() == QEvent.Type.PaletteChange:
+            self._follow_palette()
+        super().changeEvent(event)
+
+    def _follow_palette(self) -> None:
+        """pyqtgraph does not restyle itself; a pane is a shade away from the window in either theme."""
+        base = self.palette().color(QPalette.ColorRole.Window)
+        self.setBackground(QColor(base.darker(108)) if base.lightness() > 127 else QColor(base.darker(130)))

@@ -1,0 +1,326 @@
+"""The one window: its pages, its menu bar, its status, and what is dropped on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QByteArray, QMimeData, Qt, QTimer, QUrl, Signal
+from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QIcon, QKeyEvent
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QLabel,
+    QMainWindow,
+    QMenu,
+    QMessageBox,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ciad_app import errors, incoming, settings, theme
+from ciad_app.actions import Key, Role, Row, choice, fill
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
+from ciad_app.settings import Settings
+from ciad_app.status import ProgressLine
+from ciad_app.worker import Engine, EngineInfo
+from ciad_engine import __version__, resources
+from ciad_engine.errors import ImageError
+
+INSPECT, EVALUATE = "Inspect", "Evaluate"
+NOTE_SECONDS = 10
+SHUTDOWN_SECONDS = 10.0
+
+
+class MainWindow(QMainWindow):
+    """The window. It ends the engine when it is closed.
+
+    Args:
+        engine: not yet started, or started; the window follows its signals.
+        kept: the settings to begin with.
+        database: the results database of page Evaluate; None is the user's own.
+        remember: whether the settings are saved (not in the demo).
+    """
+
+    closed = Signal()
+
+    def __init__(self, engine: Engine, kept: Settings, database: Path | None = None, remember: bool = True) -> None:
+        super().__init__()
+        self.engine, self.settings, self.database_path, self._remember = engine, kept, database, remember
+        self.ended = True  # whether the engine thread ended when the window was closed
+        self.setWindowTitle("CIAD")
+        self.setWindowIcon(icon())
+        self.setAcceptDrops(True)
+        self.setMinimumSize(640, 420)
+
+        self.inspect = InspectPage(engine, kept)
+        self.inspect.message.connect(self.say)
+        self._evaluate: EvaluatePage | None = None
+        self.pages = QTabWidget(documentMode=True)
+        self.pages.addTab(self.inspect, INSPECT)
+        place = QWidget()  # the page is built when it is first shown: the first window has less to do
+        self._evaluate_place = QVBoxLayout(place)
+        self._evaluate_place.setContentsMargins(0, 0, 0, 0)
+        self.pages.addTab(place, EVALUATE)
+        self.pages.setTabToolTip(0, "One image: attack it, see the masks, read the verdict (Ctrl+1)")
+        self.pages.setTabToolTip(1, "Many images: tables of attacks and detection (Ctrl+2)")
+        self.pages.currentChanged.connect(self._page_changed)
+        self.state = QLabel("Starting …")
+        self.state.setAccessibleName("State of the models")
+        self.state.setContentsMargins(12, 2, 12, 2)
+        self.pages.setCornerWidget(self.state, Qt.Corner.TopRightCorner)
+        self.setCentralWidget(self.pages)
+        self.progress = ProgressLine(engine)
+        self.statusBar().addPermanentWidget(self.progress)
+        self._make_menus()
+
+        engine.ready.connect(self._ready)
+        engine.unavailable.connect(self._unavailable)
+        engine.note.connect(self.say)
+        self._restore_geometry()
+        self._leave_drops_to_the_window()
+        if kept.page == EVALUATE:
+            self.pages.setCurrentIndex(1)
+
+    @property
+    def evaluate(self) -> EvaluatePage:
+        """Page Evaluate, built on first use."""
+        if self._evaluate is None:
+            self._evaluate = EvaluatePage(self.engine, self.settings, self.database_path)
+            self._evaluate.row_opened.connect(self._open_row)
+            self._evaluate_place.addWidget(self._evaluate)
+            theme.restyle_plots(self._evaluate)
+            self._leave_drops_to_the_window()
+        return self._evaluate
+
+    def say(self, text: str) -> None:
+        """Show a message: one line in the status bar for a while, several in a box that blocks nothing."""
+        first, _, rest = text.partition("\n")
+        self.statusBar().showMessage(first, NOTE_SECONDS * 1000)
+        if rest:
+            self._box(QMessageBox.Icon.Information, first, rest)
+
+    def _box(self, kind: QMessageBox.Icon, title: str, text: str) -> None:
+        box = QMessageBox(kind, "CIAD", f"{title}\n\n{text}", QMessageBox.StandardButton.Close, self)
+        box.setTextFormat(Qt.TextFormat.PlainText)  # file names come from outside
+        box.setModal(False)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.show()
+
+    def loading(self) -> None:
+        """Say that the models are being loaded; `ready` or `unavailable` of the engine ends it."""
+        self.state.setText("Loading models …")
+
+    def show_page(self, title: str) -> None:
+        self.pages.setCurrentIndex((INSPECT, EVALUATE).index(title))
+
+    def open_paths(self, paths: list[Path]) -> None:
+        """Load pictures, data-set folders and archives, and show them."""
+        self.show_page(INSPECT)
+        if paths:
+            folder = paths[-1] if paths[-1].is_dir() else paths[-1].parent
+            self.settings = dataclasses.replace(self.settings, last_folder=str(folder))
+        self.inspect.open_paths(paths)
+
+    def take(self, data: QMimeData, name: str) -> None:
+        """Load what was dropped or pasted; `name` is what a picture without a file is called."""
+        try:
+            found = incoming.read(data)
+        except ImageError as error:
+            self.say(str(error))
+            return
+        if found.paths:
+            self.open_paths(list(found.paths))
+        else:
+            self.show_page(INSPECT)
+            self.inspect.open_bytes(found.picture, name)
+
+    # Menus.
+
+    def _make_menus(self) -> None:
+        def add(title: str, *rows: Row) -> QMenu:
+            menu = self.menuBar().addMenu(title)
+            fill(self, menu, rows)
+            return menu
+
+        inspect = self._on_inspect
+        add(
+            "&File",
+            ("&Open …", inspect("open_dialog"), "Open pictures or archives of a data set", (Key.Open,)),
+            ("Open &folder …", self._ask_folder, "Open a data set's folder", ("Ctrl+Shift+O",)),
+            None,
+            ("&Save image …", inspect("save_image"), "Save the adversarial image", (Key.Save,)),
+            ("&Export …", self._export, "Export what this page shows: view or tables", ("Ctrl+E",)),
+            None,
+            ("&Quit", self.close, "End the program", (Key.Quit, "Ctrl+Q"), Role.QuitRole),
+        )
+        add(
+            "&Edit",
+            ("&Copy", inspect("copy"), "Copy what page Inspect shows", (Key.Copy,)),
+            ("&Paste", self._paste, "Load the picture or the files in the clipboard", (Key.Paste,)),
+            None,
+            ("C&ancel", self.engine.cancel_current, "Stop the running work (Esc)", ("Ctrl+.",)),
+        )
+        view = add(
+            "&View",
+            ("&Inspect", lambda: self.show_page(INSPECT), "One image: attack it, read the verdict", ("Ctrl+1",)),
+            ("&Evaluate", lambda: self.show_page(EVALUATE), "Many images: tables", ("Ctrl+2",)),
+            None,
+            ("&Larger text", lambda: self._resize_font(1), "For a projector", (Key.ZoomIn, "Ctrl+=")),
+            ("&Smaller text", lambda: self._resize_font(-1), "Room for more", (Key.ZoomOut,)),
+            ("&Normal text", lambda: self._resize_font(0), "The size the system uses", ("Ctrl+0",)),
+            None,
+        )
+        schemes = {
+            "system": ("&As the system", "Light or dark as the system is"),
+            "light": ("&Light", "Dark text on light ground"),
+            "dark": ("&Dark", "Light text on dark ground"),
+        }
+        colours = view.addMenu("&Colours")
+        choice(self, colours, self.settings.scheme, schemes, lambda scheme: self._change(scheme=scheme))
+        add(
+            "&Help",
+            ("Copy &debug info", self._copy_versions, "Versions and device, to be pasted into a question"),
+            ("Show &log file", self._show_log, "Open the folder of the log file"),
+            None,
+            ("&About CIAD", self._about, "What this is, and its versions", (), Role.AboutRole),
+        )
+
+    def _on_inspect(self, name: str) -> Callable[[], None]:
+        """A slot that shows page Inspect and calls a method of it."""
+
+        def call() -> None:
+            self.show_page(INSPECT)
+            getattr(self.inspect, name)()
+
+        return call
+
+    def _export(self) -> None:
+        (self.evaluate if self.pages.currentIndex() == 1 else self.inspect).export()
+
+    def _ask_folder(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Open a data set's folder", self.settings.last_folder)
+        if chosen:
+            self.open_paths([Path(chosen)])
+
+    def _paste(self) -> None:
+        self.take(QApplication.clipboard().mimeData(), "pasted picture")
+
+    def _resize_font(self, step: int) -> None:
+        """`step` points larger or smaller; 0 is back to the system's size."""
+        size = theme.font_size(_app(), self.settings, step) if step else 0
+        self._change(font_size=size)
+        self.say(f"Text size {size or theme.system_font_size(_app())} points")
+
+    def _change(self, **values: object) -> None:
+        self.settings = dataclasses.replace(self.settings, **values)  # type: ignore[arg-type]
+        theme.apply(_app(), self.settings)
+        self._save()
+
+    def _copy_versions(self) -> None:
+        QApplication.clipboard().setText(errors.versions(self.engine.info))
+        self.say("Versions and device are in the clipboard.")
+
+    def _show_log(self) -> None:
+        file = errors.log_path()
+        if not file.exists():
+            self.say(f"There is no log file: {file} could not be written.")
+        elif not QDesktopServices.openUrl(QUrl.fromLocalFile(str(file.parent))):
+            self.say(f"The log file is {file}")
+
+    def _about(self) -> None:
+        text = (
+            f"<h3>CIAD {__version__}</h3><p>See adversarial images: where the classification of an image and the "
+            f"classification of its interpretation disagree, the image is adversarial (Nguyen et al. 2017, "
+            f"arXiv 1712.00558).</p><p>MIT licence.</p><pre>{errors.versions(self.engine.info)}</pre>"
+        )
+        QMessageBox.about(self, "About CIAD", text)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        # Not the shortcut of an action: dialogs and page Inspect have their own use for Escape first.
+        if event.key() == Qt.Key.Key_Escape:
+            self.engine.cancel_current()
+        else:
+            super().keyPressEvent(event)
+
+    # What the engine and the pages say.
+
+    def _ready(self, info: EngineInfo) -> None:
+        self.state.setText(f"{info.device} · {info.card.name} ready")
+        self.state.setToolTip(f"Bundle {info.card.name} from {info.card.folder}")
+        # The forms of the attacks were just made.
+        QTimer.singleShot(0, self, self._leave_drops_to_the_window)
+
+    def _unavailable(self, reason: str) -> None:
+        self.state.setText("No models")
+        self.state.setToolTip(reason)
+        self._box(QMessageBox.Icon.Warning, "The models could not be loaded.", reason)
+
+    def _open_row(self, opened: object) -> None:
+        self.show_page(INSPECT)
+        self.inspect.show_record(*opened)  # type: ignore[misc]
+
+    def _page_changed(self, index: int) -> None:
+        if index == 1:
+            self.evaluate.setFocus()
+
+    # Dropping.
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if incoming.welcome(event.mimeData()):
+            event.setDropAction(Qt.DropAction.CopyAction)
+            event.accept()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        event.setDropAction(Qt.DropAction.CopyAction)
+        event.accept()
+        self.take(event.mimeData(), "dropped picture")
+
+    def _leave_drops_to_the_window(self) -> None:
+        """Text fields and scroll areas would take a drop that is meant for the window."""
+        for widget in self.pages.findChildren(QWidget):
+            widget.setAcceptDrops(False)
+
+    # Place, size and end.
+
+    def _restore_geometry(self) -> None:
+        kept = self.settings.geometry
+        self.resize(1180, 760)
+        if kept and self.restoreGeometry(QByteArray.fromBase64(kept.encode())):
+            # The projector it was on may be gone.
+            middle = self.frameGeometry().center()
+            if not any(screen.availableGeometry().contains(middle) for screen in QApplication.screens()):
+                place = QApplication.primaryScreen().availableGeometry()
+                self.resize(self.size().boundedTo(place.size()))
+                self.move(place.center() - self.rect().center())
+
+    def _save(self) -> None:
+        if self._remember:
+            settings.save(self.settings)
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Cancel the work, wait for it, let nothing arrive any more, then close."""
+        self.settings = dataclasses.replace(
+            self.settings,
+            geometry=bytes(self.saveGeometry().toBase64().data()).decode(),
+            page=EVALUATE if self.pages.currentIndex() == 1 else INSPECT,
+        )
+        self._save()
+        self.hide()  # the work stops within a second; nobody need look at a dead window meanwhile
+        self.ended = self.engine.shutdown(SHUTDOWN_SECONDS)
+        event.accept()
+        self.closed.emit()
+
+
+def icon() -> QIcon:
+    """The program's icon; empty where its file is missing."""
+    return QIcon(str(resources.path("icons", "ciad.svg")))
+
+
+def _app() -> QApplication:
+    app = QApplication.instance()
+    assert isinstance(app, QApplication)
+    return app

@@ -1,0 +1,410 @@
+"""One engine thread, and one long-lived object in the window's thread that speaks for it.
+
+The engine thread is a plain Python thread: it owns no Qt object, so nothing of Qt can be destroyed
+under it. All it does towards the window is to emit `Engine._posted` with a function; Qt carries
+that to the window's thread and runs it there. One job runs at a time, in the order of `submit`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
+
+from ciad_engine import attacks, resources
+from ciad_engine.attacks import parameters
+from ciad_engine.bundles import Card
+from ciad_engine.errors import BundleError, CiadError
+from ciad_engine.jobs import Cancelled, Job
+
+if TYPE_CHECKING:
+    import torch
+
+    from ciad_engine.bundles import System
+
+log = logging.getLogger(__name__)
+
+PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps a second
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackInfo:
+    """What a form needs to know of an attack, without torch.
+
+    Attributes:
+        name: registry name; `title`, `norm` and `source` as in `ciad_engine.attacks.base.Attack`.
+        help: the first paragraph of the attack's documentation.
+        parameters: its schema, in the order of the form.
+    """
+
+    name: str
+    title: str
+    norm: str
+    source: str
+    help: str
+    parameters: tuple[parameters.Parameter, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineInfo:
+    """What the window is told once the models are loaded.
+
+    Attributes:
+        device: for people, e.g. "CPU, 4 threads".
+        card: the card of the loaded bundle.
+        classes: class names in label order.
+        attacks: all attacks in the order they are shown.
+        has_samples: whether the bundled sample images are installed.
+    """
+
+    device: str
+    card: Card
+    classes: tuple[str, ...]
+    attacks: tuple[AttackInfo, ...]
+    has_samples: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An unexpected exception of the engine thread, as text: a crash report needs no live frames."""
+
+    summary: str
+    traceback: str
+
+
+class Session:
+    """What work in the engine thread may use. It never leaves that thread."""
+
+    def __init__(self) -> None:
+        self._system: System | None = None
+        self._reason = "The models are not loaded yet."
+
+    @property
+    def system(self) -> System:
+        """The loaded bundle.
+
+        Raises:
+            BundleError: it could not be loaded; says why.
+        """
+        if self._system is None:
+            raise BundleError(self._reason)
+        return self._system
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are. Raises BundleError as `system` does."""
+        return self.system.device
+
+    def replace(self, system: System | None, reason: str = "") -> None:
+        self._system, self._reason = system, reason
+
+
+Work = Callable[[Session, Job], Any]
+
+
+class Task:
+    """A piece of work that was submitted. Its callbacks run in the window's thread.
+
+    Exactly one of `done`, `failed` and `cancelled` is called. After `cancel` that is `cancelled`,
+    and neither progress nor partial results arrive any more, whatever the work still does.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        work: Work,
+        done: Callable[[Any], object],
+        failed: Callable[[str], object] | None,
+        partial: Callable[[Any], object] | None,
+        cancelled: Callable[[], object] | None,
+        text: str,
+    ) -> None:
+        self.text = text
+        self.finished = False  # one of the final callbacks was called; set in the window's thread
+        self._begun = False  # set in the engine thread
+        self._engine, self._work = engine, work
+        self._on_done, self._on_failed, self._on_partial, self._on_cancelled = done, failed, partial, cancelled
+        self._job = _EngineJob(self, engine)
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._job.cancelled
+
+    def cancel(self) -> None:
+        """Ask the work to stop; `cancelled` is called when it has. Does nothing to a finished task."""
+        self._engine._cancel(self)
+
+
+class _EngineJob(Job):
+    """What the work of one task reports to: passes everything on to the window's thread."""
+
+    def __init__(self, task: Task, engine: Engine) -> None:
+        super().__init__()
+        self._task, self._engine = task, engine
+        self._last = 0.0
+        self._last_text = ""
+
+    def on_progress(self, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last < PROGRESS_INTERVAL and done < total and text == self._last_text:
+            return
+        self._last, self._last_text = now, text
+        self._engine._post(lambda: self._engine._show_progress(self._task, done, total, text))
+
+    def on_partial(self, result: object) -> None:
+        self._engine._post(lambda: self._engine._show_partial(self._task, result))
+
+    def on_note(self, text: str) -> None:
+        self._engine._post(lambda: self._engine.note.emit(text))
+
+
+class Engine(QObject):
+    """The hub between window and engine thread; lives in the window's thread as long as the program.
+
+    Signals:
+        ready(EngineInfo): models are loaded; work that was waiting starts.
+        unavailable(str): models could not be loaded, and why. Work that needs none still runs.
+        busy_changed(bool): whether any submitted task is unfinished.
+        progress(done, total, text): of the running task, at most 20 a second.
+        note(str): something a person should know once.
+        failed(Failure): an unexpected exception of the engine thread: a bug to report.
+    """
+
+    ready = Signal(object)
+    unavailable = Signal(str)
+    busy_changed = Signal(bool)
+    progress = Signal(int, int, str)
+    note = Signal(str)
+    failed = Signal(object)
+    _posted = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.info: EngineInfo | None = None
+        self._open: list[Task] = []  # unfinished tasks, the running one first
+        self._queue: collections.deque[Callable[[Session], None]] = collections.deque()
+        self._wake = threading.Condition()
+        self._stop = False
+        self._thread: threading.Thread | None = None
+        # Queued even from this thread, so that nobody is ever called back within `submit` or `cancel`.
+        self._posted.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._open)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `shutdown` was called; a timer that fires afterwards must not submit any more."""
+        return self._stop
+
+    def start(self, bundle: str = "paper", device: str = "auto") -> None:
+        """Start the engine thread, which imports torch and loads `bundle` on `device`; returns at once.
+
+        Called again it loads another bundle after the work that is already waiting.
+        """
+        first = self._thread is None
+        # Work may have been submitted before the start; it needs the models, so loading goes first.
+        self._enqueue(lambda session: self._load(session, bundle, device), first=first)
+        if first:
+            # A daemon: where a driver hangs, `shutdown` gives up after its time-out and the program still ends.
+            self._thread = threading.Thread(target=self._run, name="ciad-engine", daemon=True)
+            self._thread.start()
+
+    def submit(
+        self,
+        work: Work,
+        done: Callable[[Any], object],
+        *,
+        failed: Callable[[str], object] | None = None,
+        partial: Callable[[Any], object] | None = None,
+        cancelled: Callable[[], object] | None = None,
+        text: str = "",
+    ) -> Task:
+        """Run `work(session, job)` in the engine thread after what was submitted before.
+
+        Call it from the window's thread, where all callbacks run too. `text` names the work in the
+        status bar. What `work` returns or hands to `job.partial` must hold no tensors. Where
+        `failed` is None, an error's message goes to the signal `note`.
+        """
+        if QThread.currentThread() is not self.thread():
+            raise RuntimeError("Engine.submit is for the window's thread.")
+        task = Task(self, work, done, failed, partial, cancelled, text)
+        if self._stop:
+            raise RuntimeError("Engine.submit after shutdown.")
+        self._open.append(task)
+        self._enqueue(lambda session: self._perform(task, session))
+        if len(self._open) == 1:
+            self.busy_changed.emit(True)
+        return task
+
+    def cancel_current(self) -> None:
+        """Cancel the task that runs, or the first that waits."""
+        for task in self._open:
+            if not task.cancelling:
+                task.cancel()
+                return
+
+    def shutdown(self, timeout: float = 10.0) -> bool:
+        """Cancel all work, wait for the thread and let nothing arrive any more.
+
+        Returns:
+            False where the thread did not end within `timeout` seconds (a hanging driver).
+        """
+        for task in self._open:
+            task._job.cancel()
+        with self._wake:
+            self._stop = True
+            self._queue.clear()
+            self._wake.notify()
+        ended = True
+        if self._thread is not None:
+            self._thread.join(timeout)
+            ended = not self._thread.is_alive()
+        self._posted.disconnect(self._deliver)
+        self._open.clear()
+        return ended
+
+    # In the window's thread.
+
+    @Slot(object)
+    def _deliver(self, function: Callable[[], None]) -> None:
+        function()
+
+    def _cancel(self, task: Task) -> None:
+        if task.finished or task.cancelling:
+            return
+        task._job.cancel()
+        if not task._begun:
+            # It waits, and `_perform` will pass over it. Posted, so that nobody is called back within `cancel`.
+            self._post(lambda: self._finish(task, lambda: None))
+
+    def _show_progress(self, task: Task, done: int, total: int, text: str) -> None:
+        if not task.finished and not task.cancelling:
+            self.progress.emit(done, total, text or task.text)
+
+    def _show_partial(self, task: Task, result: object) -> None:
+        if not task.finished and not task.cancelling and task._on_partial is not None:
+            task._on_partial(result)
+
+    def _finish(self, task: Task, last: Callable[[], object]) -> None:
+        """Close a task, then call `last`, or `cancelled` where that was asked for in the meantime."""
+        if task.finished or task not in self._open:
+            return
+        task.finished = True
+        self._open.remove(task)
+        if not self._open:
+            self.busy_changed.emit(False)
+        if not task.cancelling:
+            last()
+        elif task._on_cancelled is not None:
+            task._on_cancelled()
+
+    def _tell_failure(self, task: Task, message: str) -> None:
+        if task._on_failed is not None:
+            task._on_failed(message)
+        else:
+            self.note.emit(message)
+
+    def _announce(self, info: EngineInfo) -> None:
+        self.info = info
+        self.ready.emit(info)
+
+    # In the engine thread.
+
+    def _enqueue(self, step: Callable[[Session], None], first: bool = False) -> None:
+        with self._wake:
+            (self._queue.appendleft if first else self._queue.append)(step)
+            self._wake.notify()
+
+    def _post(self, function: Callable[[], object]) -> None:
+        if not self._stop:  # afterwards the hub may be gone, and nobody wants to know
+            self._posted.emit(function)
+
+    def _run(self) -> None:
+        session = Session()
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._stop or self._queue)
+                if self._stop:
+                    return
+                step = self._queue.popleft()
+            step(session)
+            del step  # a waiting thread must not keep the last job's arrays alive
+
+    def _load(self, session: Session, bundle: str, device: str) -> None:
+        try:
+            # Here and not above: torch takes seconds, and the first window must not wait for it.
+            from ciad_engine import bundles, compute
+
+            chosen = compute.choose_device(device)
+            system = bundles.load(bundle, chosen)
+            info = EngineInfo(
+                device=compute.describe_device(chosen),
+                card=system.card,
+                classes=system.card.classes,
+                attacks=describe_attacks(),
+                has_samples=any(resources.path("samples").glob("*.zip")),
+            )
+            session.replace(system)
+            self._post(lambda: self._announce(info))
+        except CiadError as error:
+            message = str(error)
+            session.replace(None, message)
+            self._post(lambda: self.unavailable.emit(message))
+        except Exception as error:
+            failure = _failure("loading the models", error)
+            session.replace(None, failure.summary)
+            self._post(lambda: self.failed.emit(failure))
+            self._post(lambda: self.unavailable.emit(failure.summary))
+
+    def _perform(self, task: Task, session: Session) -> None:
+        # In this order: `_cancel` sets the flag of the job first and then looks at `_begun`.
+        task._begun = True
+        try:
+            task._job.checkpoint()
+            result = task._work(session, task._job)
+        except Cancelled:
+            self._post(lambda: self._finish(task, lambda: None))
+        except CiadError as error:
+            message = str(error)
+            self._post(lambda: self._finish(task, lambda: self._tell_failure(task, message)))
+        except Exception as error:
+            if _is_memory_error(error):
+                message = f"Not enough memory for: {task.text or 'this work'}. Close other programs or choose less."
+                self._post(lambda: self._finish(task, lambda: self._tell_failure(task, message)))
+                return
+            failure = _failure(task.text or "working", error)
+            self._post(lambda: self.failed.emit(failure))
+            self._post(lambda: self._finish(task, lambda: self._tell_failure(task, failure.summary)))
+        else:
+            self._post(lambda: self._finish(task, lambda: task._on_done(result)))
+
+
+def describe_attacks() -> tuple[AttackInfo, ...]:
+    """All attacks with their parameter schemas. Imports torch, so it is for the engine thread."""
+    found = []
+    for name in attacks.names():
+        cls = attacks.get(name)
+        first_paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
+        found.append(AttackInfo(name, cls.title, cls.norm, cls.source, first_paragraph, parameters.schema(cls)))
+    return tuple(found)
+
+
+def _failure(what: str, error: Exception) -> Failure:
+    text = traceback.format_exc()
+    log.error("Unexpected error while %s:\n%s", what, text)
+    return Failure(f"Unexpected error while {what}: {type(error).__name__}: {error}", text)
+
+
+def _is_memory_error(error: Exception) -> bool:
+    # torch.OutOfMemoryError by name: torch need not be imported to say that something else went wrong.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -1,0 +1,284 @@
+"""The contract of an attack.
+
+8-bit images go in, 8-bit images come out, and everything said about the result (success, labels,
+distances) is computed on what comes out: that is the image a person can save.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ciad_engine import images as pixels
+from ciad_engine.attacks import parameters
+from ciad_engine.attacks.model import Model, classify, device_of, reached
+from ciad_engine.compute import borrowed, in_batches
+from ciad_engine.errors import SettingError
+from ciad_engine.jobs import Job
+
+# Reasons why an image came back unchanged.
+FOOLED = ""  # it did not: the attack succeeded
+ALREADY_WRONG = "already misclassified"  # before the attack, which leaves it as it is
+OWN_CLASS = "the target is its own class"
+NO_ADVERSARIAL = "no adversarial image found"  # within the attack's budget
+NO_PAIR = "no pair of values left that helps"  # JSMA: the saliency map is empty
+LOST_TO_ROUNDING = "lost when rounded to 8 bits"  # fooled as floats, not as the image that can be saved
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackResult:
+    """What an attack did to N images; all arrays have N rows and belong to the returned images.
+
+    Attributes:
+        images: uint8 (N, 3, H, W). A failed image is the original.
+        success: bool (N,). The classifier's label of `images` is wrong (untargeted) or the target.
+        reason: str (N,). Empty where it succeeded, else one of the reasons above.
+        label_before, label_after: int64 (N,). The classifier's labels of the input and of `images`.
+        confidence_after: float32 (N,). Softmax probability of `label_after`.
+        l0_values: int64 (N,). Changed channel values, of 3*H*W.
+        l0_pixels: int64 (N,). Changed pixels, of H*W.
+        l2: float64 (N,). Euclidean distance, images in [0, 1].
+        linf: int64 (N,). Largest change of a value, in units of 1/255.
+        forwards, backwards: int64 (N,). Network evaluations each image needed, the tests before and
+            after the attack included.
+        steps: int64 (N,). Iterations of the attack on each image.
+        seconds: wall time of the whole call.
+        attack: registry name; `settings`: its parameters.
+    """
+
+    images: npt.NDArray[np.uint8]
+    success: npt.NDArray[np.bool_]
+    reason: npt.NDArray[np.str_]
+    label_before: npt.NDArray[np.int64]
+    label_after: npt.NDArray[np.int64]
+    confidence_after: npt.NDArray[np.float32]
+    l0_values: npt.NDArray[np.int64]
+    l0_pixels: npt.NDArray[np.int64]
+    l2: npt.NDArray[np.float64]
+    linf: npt.NDArray[np.int64]
+    forwards: npt.NDArray[np.int64]
+    backwards: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+    seconds: float
+    attack: str
+    settings: dict[str, Any]
+
+
+@dataclasses.dataclass
+class Found:
+    """What an attack's own algorithm hands back to `Attack.run` (floats, not yet an 8-bit result).
+
+    Attributes:
+        images: float (N, 3, H, W) in [0, 1], best candidate per image.
+        steps: int64 (N,), iterations.
+        reason: one per image, why it fails in case its rounded candidate does not fool: FOOLED
+            where the candidate itself is known to fool, so that rounding must have lost it.
+    """
+
+    images: Tensor
+    steps: Tensor
+    reason: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Attack(abc.ABC):
+    """An attack with its hyper-parameters: a frozen dataclass whose fields are `parameter(...)`.
+
+    Class attributes every attack sets: `name` (registry), `title` (for people), `source` (paper and
+    equation), `norm` (the distance it keeps small: "linf", "l2" or "l0").
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    norm: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        parameters.check(self)
+
+    @abc.abstractmethod
+    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+        """The attack's own algorithm on float images (N, 3, H, W) in [0, 1], on the model's device.
+
+        `labels` and `targets` are int64 (N,). With `targets` the goal is to be classified as the
+        target, without it to be classified as anything but the label.
+        """
+
+    def choose_targets(self, logits: Tensor, labels: Tensor) -> Tensor | None:
+        """The class each image is pushed to, int64 (N,), or None for an untargeted attack.
+
+        `logits` (N, classes) are the network's for the images before the attack.
+        """
+        return None
+
+    def check_labels(self, labels: npt.NDArray[np.int64]) -> None:  # noqa: B027 - most attacks take any labels
+        """Refuse labels (of all images asked for) that do not fit the attack's settings.
+
+        Raises:
+            SettingError: names the setting.
+        """
+
+    def run(
+        self,
+        network: nn.Module,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        job: Job | None = None,
+    ) -> AttackResult:
+        """Attack a batch of 8-bit images; `run_batched` takes more than fit into memory at once.
+
+        Args:
+            network: maps float images (N, 3, H, W) in [0, 1] to logits (N, classes). Its mode,
+                gradients and `requires_grad` flags are as before afterwards.
+            images: uint8 (N, 3, H, W).
+            labels: int64 (N,), the true classes. Images the network gets wrong beforehand come
+                back unchanged with the reason ALREADY_WRONG.
+            job: progress and cancellation.
+
+        Returns:
+            The result; each image's part of it does not depend on its batch mates.
+
+        Raises:
+            SettingError: empty batch, wrong shape or type, label or target outside the classes.
+            CiadError: the network returns NaN, probabilities or has no gradient.
+            Cancelled: through `job`.
+        """
+        check_batch(images, labels)
+        self.check_labels(labels)
+        return self.run_checked(network, images, labels, job or Job())
+
+    def run_checked(
+        self, network: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], job: Job
+    ) -> AttackResult:
+        """`run` on a piece of a batch whose images and labels were checked as a whole before."""
+        job.checkpoint()
+        started = time.perf_counter()
+        # A caller's `no_grad` or `inference_mode` must not reach in here.
+        with borrowed(network), torch.inference_mode(False), torch.enable_grad():
+            device = device_of(network)
+            originals = torch.tensor(np.ascontiguousarray(images), device=device)
+            wanted = torch.tensor(labels.astype(np.int64), device=device)
+            before = classify(network, originals)
+            if int(wanted.max()) >= before.shape[1]:
+                raise SettingError(f"labels: {int(wanted.max())} is none of the classes 0 to {before.shape[1] - 1}.")
+            targets = self.choose_targets(before, wanted)
+            right = before.argmax(1) == wanted
+            own = torch.zeros_like(right) if targets is None else targets == wanted
+
+            # What is wrong already is nobody's success, and costs nothing more.
+            rows = (right & ~own).nonzero()[:, 0]
+            found = originals.clone()
+            cost = torch.zeros(3, len(images), dtype=torch.int64, device=device)
+            why = np.where(right.cpu().numpy(), OWN_CLASS, ALREADY_WRONG).astype(object)
+            if len(rows):
+                model = Model(network, len(rows))
+                part = self.find(
+                    model,
+                    pixels.to_unit(originals[rows]),
+                    wanted[rows],
+                    None if targets is None else targets[rows],
+                    job,
+                )
+                found[rows] = pixels.to_lattice(part.images)
+                cost[:, rows] = torch.stack([model.forwards, model.backwards, part.steps.to(device)])
+                why[rows.cpu().numpy()] = part.reason
+
+            after = classify(network, found)
+            success = right & ~own & reached(after, wanted, targets)
+            found = torch.where(success[:, None, None, None], found, originals)
+            logits = torch.where(success[:, None], after, before)
+        answer = logits.argmax(1)
+        probability = logits.float().softmax(1).gather(1, answer[:, None])[:, 0]
+        forwards, backwards, steps = cost.cpu().numpy()
+        final, succeeded = found.cpu().numpy(), success.cpu().numpy()
+        why[why == FOOLED] = LOST_TO_ROUNDING
+        why[succeeded] = FOOLED
+        return AttackResult(
+            images=final,
+            success=succeeded,
+            reason=why.astype(np.str_),
+            label_before=before.argmax(1).cpu().numpy(),
+            label_after=answer.cpu().numpy(),
+            confidence_after=probability.cpu().numpy(),
+            forwards=forwards + 2,  # before and after, every image
+            backwards=backwards,
+            steps=steps,
+            seconds=time.perf_counter() - started,
+            attack=self.name,
+            settings=parameters.values(self),
+            **distances(images, final),
+        )
+
+
+def run_batched(
+    attack: Attack,
+    network: nn.Module,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    job: Job | None = None,
+    batch_size: int = 128,
+) -> AttackResult:
+    """`Attack.run` on any number of images, `batch_size` at a time; halved where memory runs out.
+
+    The result does not depend on the batch size, which is a matter of memory and of how quickly a
+    cancelled attack stops: at its next iteration, a fifth of a second on a slow CPU at the default.
+    """
+    job = job or Job()
+    check_batch(images, labels)
+    attack.check_labels(labels)
+    count = len(images)
+
+    def work(part: slice) -> AttackResult:
+        share = job.part(part.start / count, part.stop / count)
+        return attack.run_checked(network, images[part], labels[part], share)
+
+    return concatenate(list(in_batches(work, count, batch_size, job, attack.title)))
+
+
+def distances(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+    """How far 8-bit images (N, 3, H, W) are apart: the four distances of `AttackResult` by name."""
+    change = after.astype(np.int64) - before
+    return {
+        "l0_values": (change != 0).sum((1, 2, 3)),
+        "l0_pixels": (change != 0).any(1).sum((1, 2)),
+        "l2": np.sqrt((change**2).sum((1, 2, 3))) / 255,
+        "linf": np.abs(change).max((1, 2, 3)),
+    }
+
+
+def check_batch(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+    """Refuse what is not a batch of 8-bit colour images with one label each.
+
+    Raises:
+        SettingError: says what was found and what is needed.
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:] or images.dtype != np.uint8:
+        raise SettingError(f"images: expected uint8 of shape (N, 3, H, W), got {images.dtype} {images.shape}.")
+    if len(images) == 0:
+        raise SettingError("images: the batch is empty; choose at least one image.")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise SettingError(
+            f"labels: expected whole numbers of shape ({len(images)},), one per image, "
+            f"got {labels.dtype} {labels.shape}."
+        )
+    if labels.min() < 0:
+        raise SettingError(f"labels: {labels.min()} is negative; a label is a class number from 0.")
+
+
+def concatenate(results: Sequence[AttackResult]) -> AttackResult:
+    """Join the results of consecutive batches of one attack; seconds add up."""
+    first = results[0]
+    arrays: dict[str, Any] = {
+        f.name: np.concatenate([getattr(r, f.name) for r in results])
+        for f in dataclasses.fields(AttackResult)
+        if isinstance(getattr(first, f.name), np.ndarray)
+    }
+    return dataclasses.replace(first, **arrays, seconds=sum(r.seconds for r in results))

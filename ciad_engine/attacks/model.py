@@ -1,0 +1,107 @@
+"""A classifier as an attack sees it, and what attacks ask of its logits."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from ciad_engine import images as pixels
+from ciad_engine.errors import CiadError
+
+
+class Model:
+    """A frozen classifier that counts what is spent on each image of a batch and checks its answers.
+
+    Attributes:
+        device: where the network lives.
+        forwards, backwards: int64 (N,), evaluations that each image of the batch needed.
+    """
+
+    def __init__(self, network: nn.Module, count: int) -> None:
+        self._network = network
+        self.device = device_of(network)
+        self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
+        self.backwards = torch.zeros(count, dtype=torch.int64, device=self.device)
+
+    def logits(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Class scores (n, classes) of float images (n, 3, H, W); `rows` (n,) are their places in the batch.
+
+        Raises:
+            CiadError: the network returned NaN or infinity.
+        """
+        self.forwards[rows] += 1
+        out: Tensor = self._network(images)
+        _check_finite(out)
+        return out
+
+    def gradient(self, outputs: Tensor, images: Tensor, rows: Tensor, keep_graph: bool = False) -> Tensor:
+        """d(sum of outputs)/d(images), of the images' shape; counts a backward pass for each of `rows`.
+
+        `rows` may be fewer than the images: those whose gradient is wanted (the others of the batch
+        only ride along). `keep_graph` allows another gradient of the same forward pass.
+
+        Raises:
+            CiadError: there is no gradient with respect to the images, or it is NaN or infinite.
+        """
+        self.backwards[rows] += 1
+        gradient = None
+        if outputs.requires_grad:
+            (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=keep_graph, allow_unused=True)
+        if gradient is None:
+            raise CiadError("The network gives no gradient with respect to its input, which this attack needs.")
+        if not torch.isfinite(gradient.sum()):
+            raise CiadError("The network's gradient is NaN or infinite: its weights are damaged or it is not smooth.")
+        return gradient
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's parameters and buffers are; the CPU if it has none."""
+    first = next(itertools.chain(network.parameters(), network.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def classify(network: nn.Module, lattice: Tensor) -> Tensor:
+    """Logits (N, classes) of uint8 images (N, 3, H, W), without a gradient.
+
+    Raises:
+        CiadError: the answer is not one row of at least two finite logits per image.
+    """
+    with torch.no_grad():
+        out: Tensor = network(pixels.to_unit(lattice))
+    if out.ndim != 2 or len(out) != len(lattice) or out.shape[1] < 2:
+        raise CiadError(
+            f"The network returned shape {tuple(out.shape)} for {len(lattice)} images, not (N, classes), classes >= 2."
+        )
+    _check_finite(out)
+    # A softmax at the network's end would flatten every gradient and quietly weaken the attack.
+    if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-4).all()):
+        raise CiadError(
+            "The network returns probabilities (its outputs are not negative and sum to 1), but attacks need logits: "
+            "remove the softmax at its end."
+        )
+    return out
+
+
+def _check_finite(logits: Tensor) -> None:
+    # The sum is NaN or infinite where any entry is: one pass and one transfer from the device.
+    if not torch.isfinite(logits.detach().sum()):
+        raise CiadError("The network returned NaN or infinite logits: its weights are damaged or the input is unusual.")
+
+
+def one_hot(logits: Tensor, classes: Tensor) -> Tensor:
+    """bool (N, classes), true at each row's entry of `classes` (N,)."""
+    return torch.zeros_like(logits, dtype=torch.bool).scatter_(1, classes[:, None], True)
+
+
+def margin(logits: Tensor, classes: Tensor) -> Tensor:
+    """Z_class - max over the other classes of Z, (N,): positive where `classes` is the answer."""
+    others = logits.masked_fill(one_hot(logits, classes), -torch.inf).max(1).values
+    return logits.gather(1, classes[:, None])[:, 0] - others
+
+
+def reached(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
+    """bool (N,): classified as the target, or without targets as anything but the label."""
+    answer = logits.detach().argmax(1)
+    return answer != labels if targets is None else answer == targets

@@ -1,0 +1,126 @@
+"""The parameter schema: one declaration in a dataclass field feeds form, flags, database and docs.
+
+An attack (or detector) is a frozen dataclass whose fields are made by `parameter`. `schema` reads
+them back as plain data, `check` validates an instance, `build` makes one from loose values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, TypeVar
+
+from ciad_engine.errors import SettingError
+
+Built = TypeVar("Built")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """One hyper-parameter as the form, the flags and the docs show it.
+
+    Attributes:
+        name: field name; the command-line flag is `--name` with hyphens.
+        title: label of the form.
+        kind: "float", "int", "choice" or "bool".
+        default: value if nothing is said.
+        low, high: inclusive range, for numbers.
+        unit: e.g. "/255" or "steps"; may be empty.
+        choices: the admitted values of a choice.
+        help: one sentence, for tooltip and `--help`.
+    """
+
+    name: str
+    title: str
+    kind: str
+    default: Any
+    low: float | None
+    high: float | None
+    unit: str
+    choices: tuple[str, ...]
+    help: str
+
+
+def parameter(
+    default: float | int | str | bool,
+    title: str,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field that carries its own documentation; see `Parameter` for the arguments."""
+    metadata = {"title": title, "help": help, "low": low, "high": high, "unit": unit, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _kind(value: object, choices: tuple[str, ...]) -> str:
+    if choices:
+        return "choice"
+    if isinstance(value, bool):
+        return "bool"
+    return "int" if isinstance(value, int) else "float"
+
+
+def schema(cls: type) -> tuple[Parameter, ...]:
+    """The parameters of a dataclass in the order of its fields."""
+    return tuple(
+        Parameter(
+            name=field.name,
+            kind=_kind(field.default, field.metadata["choices"]),
+            default=field.default,
+            **field.metadata,
+        )
+        for field in dataclasses.fields(cls)
+        if "title" in field.metadata
+    )
+
+
+def check(instance: object) -> None:
+    """Validate every parameter of a dataclass instance; call it from `__post_init__`.
+
+    A whole number given for a float becomes a float, so that equal settings are equal in a plan's
+    hash and in the database.
+
+    Raises:
+        SettingError: names field, value and range of the first one that is wrong.
+    """
+    for p in schema(type(instance)):
+        value = getattr(instance, p.name)
+        where = f"{getattr(type(instance), 'name', type(instance).__name__)}: {p.name} = {value!r}"
+        if p.kind == "choice":
+            if value not in p.choices:
+                raise SettingError(f"{where} is none of {', '.join(p.choices)}.")
+        elif p.kind == "bool":
+            if not isinstance(value, bool):
+                raise SettingError(f"{where} is neither true nor false.")
+        else:
+            number = isinstance(value, int) if p.kind == "int" else isinstance(value, (int, float))
+            low = -math.inf if p.low is None else p.low
+            high = math.inf if p.high is None else p.high
+            if not number or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
+                whole = "a whole number" if p.kind == "int" else "a number"
+                raise SettingError(f"{where} is not {whole} from {low:g} to {high:g}{' ' + p.unit if p.unit else ''}.")
+            if p.kind == "float":
+                object.__setattr__(instance, p.name, float(value))
+
+
+def build(cls: type[Built], values: dict[str, Any]) -> Built:
+    """Make a `cls` from loose values, the others at their defaults.
+
+    Raises:
+        SettingError: an unknown name, or a value that `check` refuses.
+    """
+    known = {p.name for p in schema(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        name = getattr(cls, "name", cls.__name__)
+        raise SettingError(f"{name}: no parameter '{unknown[0]}'; it has {', '.join(sorted(known)) or 'none'}.")
+    return cls(**values)
+
+
+def values(instance: object) -> dict[str, Any]:
+    """The parameters of an instance as plain data, for the database and the side-car files."""
+    return {p.name: getattr(instance, p.name) for p in schema(type(instance))}

@@ -1,0 +1,130 @@
+"""`ciad`: every capability of the engine without a window.
+
+Importing this package, `ciad --version` and `ciad --help` import no torch. A command's own module is
+imported when it is the one asked for.
+
+Exit codes: 0 done; 1 failed, with a message; 2 wrong use; 130 cancelled (Ctrl+C or SIGTERM);
+141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from ciad_engine import __version__
+from ciad_engine.cli import console
+from ciad_engine.cli.options import WrongUse
+from ciad_engine.errors import CiadError
+from ciad_engine.jobs import Cancelled
+
+DONE, FAILED, WRONG_USE, CANCELLED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+# Each module has `add(parser)`, which declares its flags and sets `run(arguments, job) -> exit code`.
+_COMMANDS = {
+    "info": "what is installed and found: paste it in a bug report",
+    "data": "download CIFAR-10, or say what a data set is",
+    "train": "train all networks of a system and write a bundle",
+    "attack": "make adversarial images of pictures and save them",
+    "inspect": "say of pictures whether they are adversarial, and why",
+    "evaluate": "attack and inspect a data set: the paper's tables",
+    "runs": "list, show, export or delete evaluations",
+    "bundles": "list or show trained systems",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after `ciad`; those of the process if None.
+
+    Returns:
+        The exit code, see above. Nothing is raised for anything a person or the outside world did.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    console.forgive_encoding()
+    debug = "--debug" in words
+    job = console.ConsoleJob("--quiet" in words or "-q" in words)
+    try:
+        with console.interruptible(job):
+            try:
+                return _run(words, job)
+            finally:
+                job.clear()
+    except (Exception, KeyboardInterrupt) as error:
+        code, text = _explain(error, job.continuing, debug)
+        if debug and code == FAILED:
+            traceback.print_exception(error)
+        if text:
+            job.line(f"ciad: {text}")
+        return code
+
+
+def _run(words: Sequence[str], job: console.ConsoleJob) -> int:
+    try:
+        parser = _parser(words)
+        if not words:
+            parser.print_help(sys.stderr)
+            return WRONG_USE
+        arguments = parser.parse_args(words)
+        try:
+            code: int = arguments.run(arguments, job)
+        except WrongUse as error:
+            job.clear()
+            arguments.parser.error(str(error))
+    except SystemExit as leaving:  # argparse has printed its help or its complaint
+        code = leaving.code if isinstance(leaving.code, int) else DONE
+    sys.stdout.flush()  # here, where a broken pipe can still be caught
+    return code
+
+
+def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, str]:
+    """Exit code and message, one line, of what ended a command."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (Cancelled, KeyboardInterrupt)):
+        return CANCELLED, f"cancelled. {continuing}".rstrip()
+    if isinstance(error, BrokenPipeError):
+        console.silence_stdout()
+        return BROKEN_PIPE, ""
+    if isinstance(error, CiadError):
+        return FAILED, text
+    if isinstance(error, OSError) and error.strerror:
+        return FAILED, f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    hint = "" if debug else " (this is a bug; run again with --debug and report what it prints)"
+    return FAILED, f"unexpected {type(error).__name__}: {text or 'no message'}{hint}"
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The whole parser; only the command among `words` gets its flags, the others a line of help."""
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("for every command")
+    # Both are read from the words themselves, before anything is parsed; hence no default here.
+    for flags, text in (
+        (("-q", "--quiet"), "no progress and no notes on stderr"),
+        (("--debug",), "show where errors arise"),
+    ):
+        group.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
+
+    parser = argparse.ArgumentParser(
+        prog="ciad",
+        description="See adversarial images: attack CIFAR-10 classifiers, and contrast what they say with where "
+        "they look.",
+        epilog="`ciad COMMAND --help` explains a command. Exit codes: 0 done, 1 failed, 2 wrong use, 130 cancelled.",
+        parents=[common],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ciad {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, text in _COMMANDS.items():
+        command = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[common], allow_abbrev=False
+        )
+        command.set_defaults(parser=command)
+        if name == chosen:
+            importlib.import_module(f"ciad_engine.cli.{name}").add(command, common)
+    return parser

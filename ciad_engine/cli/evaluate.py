@@ -1,0 +1,115 @@
+"""`ciad evaluate`: a data set through attacks and detector, into the database, as tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ciad_engine import attacks, bundles, datasets
+from ciad_engine.cli import console, options
+from ciad_engine.cli import runs as runs_command
+from ciad_engine.errors import SettingError
+from ciad_engine.evaluation import plan as plans
+
+if TYPE_CHECKING:
+    from ciad_engine.evaluation.plan import AttackChoice, Plan
+    from ciad_engine.runs import Database
+
+LIMIT = 100  # images if nothing is said: a first answer within minutes on a CPU
+
+
+def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset",
+        choices=tuple(plans.PRESETS),
+        default="paper",
+        help="settings of the attacks, unless flags say otherwise (default: paper)",
+    )
+    parser.add_argument(
+        "--attacks",
+        metavar="NAMES",
+        type=_names,
+        help=f"of {', '.join(attacks.names())}, with commas (default: those of the preset)",
+    )
+    parser.add_argument(
+        "--data", default=datasets.SAMPLES, metavar="PATH", help="CIFAR-10 in any form, or 'samples' (the default)"
+    )
+    parser.add_argument(
+        "--limit",
+        type=options.positive,
+        metavar="N",
+        help=f"number of images (default: {LIMIT}, or all of fewer; the paper's tables want 1000 and more)",
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    parser.add_argument(
+        "--transferred", action="store_true", help="attack the bundle's second classifier, inspect with the first"
+    )
+    options.add_bundle(parser)
+    parser.add_argument("--json", action="store_true", help="print the tables as JSON")
+    parser.add_argument("--csv", type=Path, metavar="DIR", help="also write rows and tables as CSV files to DIR")
+    runs_command.add_database(parser)
+    options.add_attack_settings(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    chosen = _choices(arguments)
+    from ciad_engine import compute
+    from ciad_engine.evaluation import runner
+
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    data = datasets.choose(arguments.data, job)
+    limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
+    attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
+    plan = plans.make(card, data, chosen, limit, arguments.seed, attacked)
+    with runs_command.open_database(arguments.database) as database:
+        _announce(plan, database, job)
+        system = bundles.load(card.folder, compute.choose_device(arguments.device))
+        job.continuing = "Finished rows are kept; the same command goes on from there."
+        key = runner.run(plan, system, data, database, job)
+        job.finished()
+        if arguments.csv is not None:
+            written = runs_command.export_to(database, key, card, arguments.csv)
+            job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.csv}.")
+        runs_command.print_tables(database, key, card, arguments.json)
+        if not arguments.json:
+            short = key[:12]
+            where = f" --database {arguments.database}" if arguments.database else ""
+            print(f"\nThe rows are run {short} in {database.path}.")
+            if arguments.csv is None:
+                print(f"Export them: ciad runs export {short} --csv DIR{where}")
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """argparse type: names separated by commas, each once."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError(f"no attack is named (known: {', '.join(attacks.names())})")
+    return names
+
+
+def _choices(arguments: argparse.Namespace) -> tuple[AttackChoice, ...]:
+    """The attacks with the preset's settings, and what the command line says over them."""
+    base = {choice.name: choice.parameters() for choice in plans.preset(arguments.preset)}
+    names: Sequence[str] = arguments.attacks or tuple(base)
+    said = options.attack_settings(arguments, names)
+    try:
+        return tuple(plans.choose(name, **{**base.get(name, {}), **said[name]}) for name in names)
+    except SettingError as error:
+        raise options.WrongUse(str(error)) from error
+
+
+def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
+    """Say what is computed, and whether a part of it is there already."""
+    key, total = plan.key(), plan.limit * (1 + len(plan.attacks))
+    done = sum(database.counts(key).values())
+    which = ", ".join(choice.text() for choice in plan.attacks)
+    setting = "transferred setting" if plan.transferred else "direct setting"
+    job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
+    if done >= total:
+        job.note(f"Run {key[:12]} is complete already.")
+    elif done:
+        job.note(f"Continuing run {key[:12]} ({done:,} of {total:,} rows done).")

@@ -1,0 +1,124 @@
+"""`ciad info`: the block to paste in a bug report."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+from ciad_engine import __version__, bundles, resources
+from ciad_engine.cli import console
+from ciad_engine.errors import BundleError, CiadError
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "platformdirs",
+    "PySide6-Essentials",
+    "pyqtgraph",
+)
+
+
+def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    rows = [
+        ("CIAD", __version__),
+        ("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
+        ("system", f"{platform.platform()}, {os.cpu_count()} CPUs"),
+        *((name, _version(name)) for name in _PACKAGES),
+        ("device", _device()),
+        ("shipped files", str(resources.path())),
+        ("samples", _samples(job)),
+        ("data folder", _data_folder()),
+        ("database", _database()),
+    ]
+    print(console.columns(rows))
+    print("bundles")
+    for line in _bundles():
+        print(f"  {line}")
+    return 0
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _device() -> str:
+    try:
+        from ciad_engine import compute
+
+        device = compute.choose_device()
+        return f"{device} ({compute.describe_device(device)})"
+    except (ImportError, OSError, RuntimeError) as error:  # a report must be written where torch is broken
+        return f"torch cannot be used: {' '.join(str(error).split())}"
+
+
+def _samples(job: console.ConsoleJob) -> str:
+    from ciad_engine import datasets
+
+    try:
+        found = datasets.choose("samples", job)
+    except CiadError as error:
+        return f"cannot be used: {error}"
+    return f"{len(found.images)} images ({found.source})"
+
+
+def _data_folder() -> str:
+    from ciad_engine import download
+
+    folder = download.default_folder()
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return f"{folder} ({', '.join(held) if held else 'empty; `ciad data fetch` fills it'})"
+
+
+def _database() -> str:
+    from ciad_engine import runs
+
+    try:
+        with runs.Database.default() as database:
+            return f"{database.path} ({len(database.runs())} runs)"
+    except CiadError as error:
+        return f"cannot be used: {error}"
+
+
+def _bundles() -> list[str]:
+    lines = []
+    for root in (resources.path("models"), bundles.user_folder()):
+        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        for folder in folders:
+            try:
+                card = bundles.read_card(folder)
+                broken = check(card)
+            except BundleError as error:
+                lines.append(f"{folder}: BROKEN: {error}")
+                continue
+            state = f"BROKEN: {broken}" if broken else f"complete, {', '.join(card.content['networks'])}"
+            lines.append(f"{card.name}: {folder}: card {card.checksum[:12]}: {state}")
+    return lines or ["none"]
+
+
+def check(card: bundles.Card) -> str:
+    """What is wrong with the files of a bundle; "" where nothing is. Loads no network."""
+    for entry in card.content["networks"].values():
+        try:
+            path = card.folder / Path(entry["file"]).name
+            expected = entry["sha256"]
+        except (TypeError, KeyError):
+            return f"{card.folder / bundles.CARD} names a network without its file and checksum"
+        if not path.is_file():
+            return f"{path.name} is missing"
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            return f"{path.name} is damaged: its SHA-256 is not the one on the card"
+    return ""

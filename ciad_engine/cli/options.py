@@ -1,0 +1,247 @@
+"""Flags that several commands share; those of the attacks are generated from their schema.
+
+Importing this module imports no torch; `add_attack_settings` does, because it reads the attacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ciad_engine import attacks
+from ciad_engine.errors import SettingError
+
+if TYPE_CHECKING:
+    from ciad_engine.attacks.base import Attack
+    from ciad_engine.attacks.parameters import Parameter
+
+_PREFIX = "setting_"  # of the attributes that hold attack settings
+
+
+class WrongUse(Exception):  # noqa: N818 - a message for argparse, not an error of the engine
+    """The command line makes no sense; the text says why. Exit code 2."""
+
+
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bundle", metavar="NAME", default="paper", help="trained system: a name or a folder (default: paper)"
+    )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:1 (default: CUDA where there is one)"
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture file of any size; becomes 32x32")
+
+
+def add_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="true class of the images, by name or number (default: what the classifier says of each)",
+    )
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """The paths meant; patterns are expanded here because Windows' shells do not."""
+    paths = []
+    for pattern in patterns:
+        matches = [] if Path(pattern).exists() else sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        paths += matches or [pattern]
+    return paths
+
+
+def label_number(name: str | None, classes: Sequence[str]) -> int | None:
+    """The class called `name` (or numbered so).
+
+    Raises:
+        WrongUse: there is none.
+    """
+    if name is None:
+        return None
+    folded = [known.casefold() for known in classes]
+    if name.casefold() in folded:
+        return folded.index(name.casefold())
+    if name.isascii() and name.isdigit() and int(name) < len(classes):
+        return int(name)
+    raise WrongUse(f"--label: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
+
+
+def positive(text: str) -> int:
+    """argparse type: a whole number from 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return number
+
+
+def seed(text: str) -> int:
+    """argparse type: a seed every generator takes, 0 to 2**32 - 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to {2**32 - 1}")
+    return number
+
+
+def add_attack_settings(parser: argparse.ArgumentParser) -> None:
+    """One flag per parameter name of all attacks, and `--set ATTACK.NAME=VALUE`."""
+    from ciad_engine.attacks.parameters import schema
+
+    group = parser.add_argument_group("settings of the attacks")
+    owners: dict[str, list[tuple[str, Parameter]]] = {}
+    for attack in attacks.names():
+        for parameter in schema(attacks.get(attack)):
+            owners.setdefault(parameter.name, []).append((attack, parameter))
+    for name, declared in owners.items():
+        meanings: dict[str, list[str]] = {}  # a setting that means the same to several attacks is explained once
+        for attack, parameter in declared:
+            meanings.setdefault(_help(parameter), []).append(attack)
+        text = "; ".join(f"{', '.join(said_by)}: {meaning}" for meaning, said_by in meanings.items())
+        # Where the command has a flag of that name already, `--set` still reaches the setting.
+        with contextlib.suppress(argparse.ArgumentError):
+            group.add_argument(
+                _flag(name),
+                dest=_PREFIX + name,
+                default=argparse.SUPPRESS,
+                metavar=_metavar(declared[0][1]),
+                help=text.replace("%", "%%"),
+            )
+    group.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="ATTACK.NAME=VALUE",
+        help="a setting of one attack, e.g. --set fgsm.eps=4; may be repeated",
+    )
+
+
+def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the command line sets of the attacks `names`, by attack; ranges are not checked yet.
+
+    Raises:
+        WrongUse: no such attack, a setting that none or several of them have, or no value of its kind.
+    """
+    from ciad_engine.attacks.parameters import schema
+
+    for name in names:
+        if name not in attacks.names():
+            raise WrongUse(f"attack: '{name}' is none of {', '.join(attacks.names())}.")
+    known = {name: {p.name: p for p in schema(attacks.get(name))} for name in attacks.names()}
+    chosen: dict[str, dict[str, Any]] = {name: {} for name in names}
+    plain = {key.removeprefix(_PREFIX): text for key, text in vars(arguments).items() if key.startswith(_PREFIX)}
+    for setting, text in plain.items():
+        owners = [name for name in chosen if setting in known[name]]
+        if len(owners) != 1:
+            raise WrongUse(_not_one(setting, owners, known, tuple(chosen)))
+        chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text)
+    for assignment in arguments.assignments:
+        name, setting, text = _split(assignment)
+        if name not in chosen:
+            among = f"not among {', '.join(chosen)}" if chosen else "not asked for"
+            raise WrongUse(f"--set {assignment}: the attack '{name}' is {among}.")
+        if setting not in known[name]:
+            has = ", ".join(known[name]) or "none"
+            raise WrongUse(f"--set {assignment}: {name} has no setting '{setting}'; it has {has}.")
+        chosen[name][setting] = _value(known[name][setting], name, text)
+    return chosen
+
+
+def create_attack(arguments: argparse.Namespace, name: str | None) -> Attack | None:
+    """The attack `name` with the settings of the command line; None for None, which admits no settings.
+
+    Raises:
+        WrongUse: as `attack_settings`, or a value is out of its range.
+    """
+    settings = attack_settings(arguments, [] if name is None else [name])
+    try:
+        return None if name is None else attacks.create(name, **settings[name])
+    except SettingError as error:
+        raise WrongUse(str(error)) from error
+
+
+def _split(assignment: str) -> tuple[str, str, str]:
+    target, equals, text = assignment.partition("=")
+    name, dot, setting = target.partition(".")
+    if not (equals and dot and name and setting and text):
+        raise WrongUse(f"--set {assignment}: write it as ATTACK.NAME=VALUE, for instance fgsm.eps=4.")
+    return name.strip(), setting.strip().replace("-", "_"), text.strip()
+
+
+def _not_one(
+    setting: str, owners: Sequence[str], known: Mapping[str, Mapping[str, Parameter]], chosen: Sequence[str]
+) -> str:
+    flag = _flag(setting)
+    if owners:
+        return f"{flag} is a setting of {_and(owners)}; say which one: --set {owners[0]}.{setting}=..."
+    elsewhere = [name for name, settings in known.items() if setting in settings]
+    return f"{flag} is a setting of {_and(elsewhere)}, not of {_and(chosen) if chosen else 'a plain inspection'}."
+
+
+def _value(parameter: Parameter, attack: str, text: str) -> float | int | str | bool:
+    """The text as the parameter's kind; its range is checked where the attack is made."""
+    if parameter.kind == "choice":
+        return text
+    if parameter.kind == "bool":
+        truth = {
+            "yes": True,
+            "true": True,
+            "on": True,
+            "1": True,
+            "no": False,
+            "false": False,
+            "off": False,
+            "0": False,
+        }
+        if text.casefold() not in truth:
+            raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
+        return truth[text.casefold()]
+    try:
+        return int(text) if parameter.kind == "int" else float(text)
+    except ValueError:
+        whole = "a whole number" if parameter.kind == "int" else "a number"
+        raise WrongUse(f"{attack}: {parameter.name} = '{text}' is not {whole}{_range(parameter)}.") from None
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _metavar(parameter: Parameter) -> str:
+    return {"choice": "CHOICE", "bool": "yes|no", "int": "N"}.get(parameter.kind, "X")
+
+
+def _help(p: Parameter) -> str:
+    """The parameter's own sentence, its range with unit and its default."""
+    default = {True: "yes", False: "no"}[p.default] if p.kind == "bool" else p.default
+    if p.kind in ("int", "float"):
+        default = f"{p.default:g}" if p.kind == "float" else str(p.default)
+    choices = f" one of {', '.join(p.choices)}" if p.choices else _range(p)
+    return f"{p.help.rstrip('.')}{',' if choices else ''}{choices} (default: {default})"
+
+
+def _range(p: Parameter) -> str:
+    if p.kind not in ("int", "float") or (p.low is None and p.high is None):
+        return ""
+    low = "" if p.low is None else f" from {p.low:g}"
+    high = "" if p.high is None else f" to {p.high:g}"
+    return f"{low}{high}{' ' + p.unit if p.unit else ''}"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,102 @@
+"""Where and how tensors are computed: device, precision, and batches that survive a full memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ciad_engine.errors import SettingError
+from ciad_engine.jobs import Job
+
+Result = TypeVar("Result")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`: "auto" (CUDA where there is one, else CPU), "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        SettingError: unknown name, or CUDA asked for where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "cuda" or name.startswith("cuda:"):
+        if not torch.cuda.is_available():
+            raise SettingError(f"device: '{name}' was asked for, but no CUDA device is available; use 'auto' or 'cpu'.")
+        index = name.partition(":")[2] or "0"
+        if index.isdigit() and int(index) < torch.cuda.device_count():
+            return torch.device(name)
+    raise SettingError(f"device: '{name}' is none of 'auto', 'cpu', 'cuda', 'cuda:0' ... on this machine.")
+
+
+def describe_device(device: torch.device) -> str:
+    """A short name for people, e.g. "CPU, 4 threads" or "NVIDIA H200"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 autocast for training, where the device computes it natively; else a null context.
+
+    CPUs without native bfloat16 emulate it several times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else contextlib.nullcontext()
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16) if native else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def borrowed(network: nn.Module) -> Iterator[nn.Module]:
+    """The network frozen and in eval mode for a while; mode and `requires_grad` are put back."""
+    modes = [(m, m.training) for m in network.modules()]
+    wants = [(p, p.requires_grad) for p in network.parameters()]
+    network.eval()
+    for p, _ in wants:
+        p.requires_grad_(False)
+    try:
+        yield network
+    finally:
+        for m, training in modes:
+            m.training = training
+        for p, want in wants:
+            p.requires_grad_(want)
+
+
+def in_batches(
+    work: Callable[[slice], Result], count: int, size: int, job: Job | None = None, text: str = ""
+) -> Iterator[Result]:
+    """Yield `work(slice)` for consecutive slices of at most `size` of `count` items.
+
+    When the device runs out of memory the slice is halved, tried again, and stays halved. Work on
+    a slice must therefore be without side effects until it returns.
+
+    Raises:
+        torch.OutOfMemoryError: even one item does not fit.
+        Cancelled: through `job`, between slices.
+    """
+    start = 0
+    while start < count:
+        if job is not None:
+            job.progress(start, count, text)
+        stop = min(start + size, count)
+        try:
+            result = work(slice(start, stop))
+        except torch.OutOfMemoryError:
+            if stop - start == 1:
+                raise
+            size = max(1, (stop - start) // 2)
+            torch.cuda.empty_cache()
+            if job is not None:
+                job.note(f"Out of memory on the device: going on with batches of {size} images.")
+            continue
+        yield result
+        start = stop
+    if job is not None:
+        job.progress(count, count, text)

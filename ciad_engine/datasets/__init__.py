@@ -1,0 +1,77 @@
+"""CIFAR-10 in any form, and the bundled samples.
+
+`load` reads, by content and not by name:
+
+- the official `cifar-10-python.tar.gz` or folder `cifar-10-batches-py`, or the folder it lies in;
+- class-named folders `train/<class>/*.png` and `test/<class>/*.png` (or .jpg ...), or the folder
+  that holds them as `images/`; a folder of class folders without a split is taken as a test set;
+- a tar (also gzip, bzip2, xz) or zip of any of these, without unpacking it to disk.
+
+The official files are recognised by their MD5 sums. Any other data is used as well, and says in
+`ImageSet.source` that it is not the official one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ciad_engine.datasets import reading
+from ciad_engine.datasets.base import CLASS_NAMES, TEST, TRAIN, DataSet, ImageSet, checksum
+from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, write_samples
+from ciad_engine.errors import DataError
+from ciad_engine.jobs import Job
+
+__all__ = [
+    "CLASS_NAMES",
+    "SAMPLES",
+    "TEST",
+    "TRAIN",
+    "DataSet",
+    "ImageSet",
+    "checksum",
+    "choose",
+    "load",
+    "read_samples",
+    "samples",
+    "write_samples",
+]
+
+
+def load(path: Path | str, job: Job | None = None, *, parts: tuple[str, ...] = (TRAIN, TEST)) -> DataSet:
+    """Read a data set in any of the forms above.
+
+    Args:
+        path: the folder or archive.
+        job: told of progress, and of what was skipped or is not official.
+        parts: read only these; the others are None in the result.
+
+    Raises:
+        DataError: nothing there, no such data in it, damaged, incomplete, or hostile.
+    """
+    found = reading.read(Path(path).expanduser(), job or Job(), parts)
+    if found.train is None and found.test is None:
+        raise DataError(
+            f"{path} holds no images of CIFAR-10: neither batches (data_batch_1 ... test_batch) nor class folders "
+            f"(train/{CLASS_NAMES[0]}, test/{CLASS_NAMES[0]} ...) with pictures in them."
+            if parts == (TRAIN, TEST)
+            else f"{path} has no {' or '.join(parts)} part of CIFAR-10."
+        )
+    return found
+
+
+def choose(text: str, job: Job | None = None) -> ImageSet:
+    """What a person named: "samples" for the bundled ones, else the test part of the data set at that path.
+
+    The training part is taken where there is no test part.
+
+    Raises:
+        DataError: as `load` and `samples`.
+    """
+    if text == SAMPLES:
+        return samples()
+    test = reading.read(Path(text).expanduser(), job or Job(), (TEST,)).test
+    if test is not None:
+        return test
+    train = load(text, job).train
+    assert train is not None  # `load` raises where both are missing
+    return train

@@ -1,0 +1,1 @@
+"""Detectors: what says whether an image is adversarial."""

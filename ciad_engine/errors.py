@@ -1,0 +1,31 @@
+"""Errors whose text is written for the person who meets them.
+
+Every message says what happened, to which file or setting, and what to do about it. The command
+line prints it and exits with 1, the window shows it as it is; any other exception is a bug.
+"""
+
+from __future__ import annotations
+
+
+class CiadError(Exception):
+    """Base of all errors with a message for a person."""
+
+
+class ImageError(CiadError):
+    """A picture cannot be read or used."""
+
+
+class DataError(CiadError):
+    """A data set is missing, damaged or not what it claims to be."""
+
+
+class BundleError(CiadError):
+    """A trained system on disk is missing, damaged or from another format version."""
+
+
+class SettingError(CiadError, ValueError):
+    """A parameter is out of its range or does not fit the others. Names field, value and range."""
+
+
+class RunError(CiadError):
+    """The results database or a run in it cannot be used."""

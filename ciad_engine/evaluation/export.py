@@ -1,0 +1,134 @@
+"""Hand an evaluation on: CSV files with a side-car that says how they came about, or JSON."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import datetime
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ciad_engine import __version__, bundles
+from ciad_engine.errors import RunError
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.tables import Table, graded_threshold
+from ciad_engine.files import write_whole
+from ciad_engine.runs import BENIGN, Database, Row
+
+SIDE_CAR = "run.json"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_csv(
+    folder: Path | str,
+    database: Database,
+    run_id: str,
+    tables: Sequence[Table],
+    card: bundles.Card | None = None,
+) -> list[Path]:
+    """Write each table and the per-image rows as CSV, and `run.json` beside them; returns the paths.
+
+    UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share takes
+    four columns (value, n, low, high). Text a spreadsheet would take for a formula gets a leading apostrophe.
+    Existing files of these names are replaced, each as a whole.
+
+    Raises:
+        RunError: there is no such run, or the folder or a file in it cannot be written.
+    """
+    folder = Path(folder)
+    key = database.run(run_id).key
+    files = {f"{table.name}.csv": _csv(*_flat(table)) for table in tables}
+    files["rows.csv"] = _csv(*_row_lines(database.rows(key)))
+    files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
+    written = []
+    for name, text in files.items():
+        path = folder / name
+        try:
+            write_whole(path, text.encode())
+        except OSError as error:
+            raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
+        written.append(path)
+    return written
+
+
+def as_json(
+    database: Database, run_id: str, tables: Sequence[Table], card: bundles.Card | None = None
+) -> dict[str, Any]:
+    """The run as plain data for JSON: how it came about and its tables (without the per-image rows).
+
+    Raises:
+        RunError: there is no such run.
+    """
+    run = database.run(run_id)
+    plan = plans.from_json(run.plan)
+    threshold = graded_threshold(card, plan)
+    return {
+        "run": run.key,
+        "state": run.state,
+        "plan": plans.to_json(plan),
+        "versions": run.versions,
+        "exported_with": __version__,
+        "device": run.device,
+        "created": run.created,
+        "exported": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seconds": run.seconds,
+        "images": database.counts(run.key).get(BENIGN, 0),
+        "thresholds": {
+            "paper": {"value": 0.5, "source": "fixed rule of the paper: adversarial where f1 and f2 disagree"},
+            "graded": None if threshold is None else {"value": threshold[0], "source": threshold[1]},
+        },
+        "classes": None if card is None else list(card.classes),
+        "tables": [_table_json(table) for table in tables],
+    }
+
+
+def neutral(value: object) -> object:
+    """A CSV cell no spreadsheet executes: formula-like text gets a leading apostrophe, numbers stay."""
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def _table_json(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "columns": list(table.columns),
+        "rows": [[dataclasses.asdict(cell) for cell in row] for row in table.rows],
+        "notes": list(table.notes),
+    }
+
+
+def _flat(table: Table) -> tuple[list[str], list[list[object]]]:
+    """Header and lines; a column of shares becomes four, one of means two."""
+    header: list[str] = []
+    lines: list[list[object]] = [[] for _ in table.rows]
+    for k, column in enumerate(table.columns):
+        cells = [row[k] for row in table.rows]
+        parts = ["value"]
+        parts += ["n"] if any(cell.n is not None for cell in cells) else []
+        parts += ["low", "high"] if any(cell.share for cell in cells) else []
+        header += [column if part == "value" else f"{column}, {part}" for part in parts]
+        for line, cell in zip(lines, cells, strict=True):
+            line += [getattr(cell, part) for part in parts]
+    return header, lines
+
+
+def _row_lines(rows: Iterable[Row]) -> tuple[list[str], list[list[object]]]:
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "image"]
+    lines = [[getattr(row, name) for name in names] for row in rows]
+    for line in lines:
+        line[0] = line[0] or "benign"  # `attack` of the benign rows
+    return names, lines
+
+
+def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)  # "\r\n", quotes where needed, floats by repr, None as nothing
+    writer.writerow([neutral(cell) for cell in header])
+    for line in lines:
+        writer.writerow([int(cell) if isinstance(cell, bool) else neutral(cell) for cell in line])
+    return out.getvalue()

@@ -1,0 +1,178 @@
+"""What an evaluation is to compute: a small frozen plan whose hash names the run.
+
+Thresholds are not part of it: the rows hold scores, the tables apply thresholds to them. Importing this
+module imports no torch; `choose`, `preset` and `make` do where they look up an attack's parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ciad_engine import attacks as registry
+from ciad_engine import bundles
+from ciad_engine.errors import RunError, SettingError
+
+if TYPE_CHECKING:
+    from ciad_engine.datasets import ImageSet
+
+SCHEMA = 1  # raise it when the engine computes other rows from the same plan
+_HIGHEST_SEED = 2**32 - 1
+
+# Hyper-parameters the paper leaves open are fixed to their sources' values; the others at our defaults.
+PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "paper": (("fgsm", {"eps": 8.0}), ("jsma", {"theta": 1.0, "gamma": 0.1}), ("cw", {"confidence": 0.0})),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackChoice:
+    """An attack by registry name with all its settings, sorted by name."""
+
+    name: str
+    settings: tuple[tuple[str, Any], ...]
+
+    def parameters(self) -> dict[str, Any]:
+        """The settings as `attacks.create(name, **parameters)` takes them."""
+        return dict(self.settings)
+
+    def text(self) -> str:
+        """E.g. "fgsm (eps = 8.0)"."""
+        inner = ", ".join(f"{name} = {value}" for name, value in self.settings)
+        return f"{self.name} ({inner})" if inner else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to compute.
+
+    Attributes:
+        bundle: name of the trained system; `bundle_checksum`: of its card.
+        data: how the data set is quoted; `data_checksum`: of its content.
+        official: the data are the official CIFAR-10 files, checked.
+        attacks: what is run, in this order, each at most once.
+        limit: number of images; `seed`: chooses which.
+        attacked: role of the network attacked: "classifier" is the direct setting,
+            "second_classifier" the transferred one.
+    """
+
+    bundle: str
+    bundle_checksum: str
+    data: str
+    data_checksum: str
+    official: bool
+    attacks: tuple[AttackChoice, ...]
+    limit: int
+    seed: int
+    attacked: str = bundles.CLASSIFIER
+
+    @property
+    def transferred(self) -> bool:
+        return self.attacked != bundles.CLASSIFIER
+
+    def key(self) -> str:
+        """SHA-256 (64 hex digits) of everything that decides the rows. Names of bundle and data do not."""
+        content = to_json(self)
+        for name in ("bundle", "data", "official"):
+            del content[name]
+        canonical = json.dumps({"schema": SCHEMA, **content}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain data."""
+    content = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
+    content["attacks"] = [{"name": choice.name, "settings": choice.parameters()} for choice in plan.attacks]
+    return content
+
+
+def from_json(content: Mapping[str, Any]) -> Plan:
+    """The plan that `to_json` made plain data of.
+
+    Raises:
+        RunError: it is not a plan.
+    """
+    try:
+        chosen = tuple(AttackChoice(a["name"], tuple(sorted(a["settings"].items()))) for a in content["attacks"])
+        return Plan(**{**content, "attacks": chosen})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise RunError(
+            f"This is not the plan of an evaluation ({error}); delete the run and start it again."
+        ) from error
+
+
+def choose(name: str, **settings: Any) -> AttackChoice:
+    """The attack `name` with the given settings and all others at their defaults.
+
+    Raises:
+        SettingError: no such attack or setting, or a value out of its range.
+    """
+    from ciad_engine.attacks import parameters
+
+    attack = registry.create(name, **settings)
+    kinds = {p.name: p.kind for p in parameters.schema(type(attack))}
+    values = parameters.values(attack)
+    # 8 and 8.0 are the same number, so they must be the same plan.
+    filled = {key: float(value) if kinds[key] == "float" else value for key, value in values.items()}
+    return AttackChoice(name, tuple(sorted(filled.items())))
+
+
+def preset(name: str) -> tuple[AttackChoice, ...]:
+    """The attacks of a preset ("paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0).
+
+    Raises:
+        SettingError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise SettingError(f"preset: '{name}' is none of {', '.join(PRESETS)}.")
+    return tuple(choose(attack, **settings) for attack, settings in PRESETS[name])
+
+
+def make(
+    card: bundles.Card,
+    data: ImageSet,
+    attacks: Sequence[AttackChoice],
+    limit: int | None,
+    seed: int,
+    attacked: str = bundles.CLASSIFIER,
+) -> Plan:
+    """A plan that can be run on this bundle and these labelled images; `limit` None takes all of them.
+
+    Raises:
+        SettingError: limit, seed, attacks or the attacked network do not fit; says what would.
+    """
+    count = len(data.images)
+    wanted = count if limit is None else limit
+    if count == 0:
+        raise SettingError(f"data: {data.source} holds no image; choose another data set.")
+    if not 1 <= wanted <= count:
+        raise SettingError(f"limit = {wanted} is not a number from 1 to {count}, the images of {data.source}.")
+    if not 0 <= seed <= _HIGHEST_SEED:
+        raise SettingError(f"seed = {seed} is not a whole number from 0 to {_HIGHEST_SEED}.")
+    if not attacks:
+        raise SettingError(f"attacks: none is chosen; choose at least one of {', '.join(registry.names())}.")
+    names = [choice.name for choice in attacks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SettingError(f"attacks: '{twice[0]}' is named twice; compare two settings of it in two evaluations.")
+    if not card.has(attacked):
+        raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
+    if not 0 <= data.labels.min() <= data.labels.max() < len(card.classes):
+        raise SettingError(
+            f"data: {data.source} has labels that are not among the {len(card.classes)} classes"
+            f" of bundle '{card.name}'."
+        )
+    return Plan(
+        bundle=card.name,
+        bundle_checksum=card.checksum,
+        data=data.source,
+        data_checksum=data.checksum,
+        official=data.official,
+        attacks=tuple(attacks),
+        limit=wanted,
+        seed=seed,
+        attacked=attacked,
+    )

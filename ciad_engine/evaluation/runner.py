@@ -1,0 +1,220 @@
+"""Compute what a plan asks for, batch by batch, into the database; go on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ciad_engine import __version__, bundles, compute
+from ciad_engine import attacks as registry
+from ciad_engine.detectors.contrast import GRADED, ContrastDetector
+from ciad_engine.errors import RunError
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.jobs import Job
+from ciad_engine.runs import BENIGN, Database, Row
+
+if TYPE_CHECKING:
+    from ciad_engine.attacks.base import Attack, AttackResult
+    from ciad_engine.datasets import ImageSet
+
+Positions = npt.NDArray[np.int64]
+
+
+def run(
+    plan: plans.Plan,
+    system: bundles.System,
+    data: ImageSet,
+    database: Database,
+    job: Job | None = None,
+    batch_size: int = 64,
+) -> str:
+    """Compute the rows of a plan that are not in the database yet: benign images first, then each attack.
+
+    After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
+    Progress counts images times (1 + attacks). Killed anywhere and called again, it ends with the same rows.
+
+    Returns:
+        The run's key. A finished run is returned at once.
+
+    Raises:
+        RunError: bundle or data are not those of the plan, or the database cannot be used.
+        SettingError: an attack's settings do not fit the images. Nothing was computed yet.
+        Cancelled: through `job`; everything up to the last stored batch is kept.
+    """
+    job = job or Job()
+    _check(plan, system, data)
+    stages = _stages(plan, system, data)
+    versions = current_versions()
+    found = database.start(plan.key(), plans.to_json(plan), versions, compute.describe_device(system.device))
+    done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
+    if found.finished:
+        job.progress(total, total, "Already computed")
+        return found.key
+    if done and found.versions != versions:
+        job.note(f"This run was begun with {_text(found.versions)}; it goes on with {_text(versions)}.")
+    for stage in stages:
+        left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
+        inner = _Stretch(job, done, total, len(left), stage.title)
+        for rows, seconds in stage.compute(left, batch_size, inner):
+            database.append(found.key, rows, seconds)
+            job.partial(rows)
+        done += len(left)
+    database.finish(found.key)
+    job.progress(total, total, "Finished")
+    return found.key
+
+
+def choose_images(count: int, limit: int, seed: int) -> Positions:
+    """The places of the first `limit` images in a seeded shuffle of `count`, int64 (limit,).
+
+    RandomState's stream is frozen for all numpy versions, so a run can be continued after an update.
+    """
+    return np.random.RandomState(seed).permutation(count)[:limit].astype(np.int64)
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of what decides the numbers."""
+    return {
+        "ciad": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_Stage]:
+    """The benign images and each attack, all checked before the first of them starts."""
+    order = choose_images(len(data), plan.limit, plan.seed)
+    detector = ContrastDetector(
+        system.network(bundles.CLASSIFIER),
+        system.network(bundles.MASK_GENERATOR),
+        system.network(bundles.MASK_CLASSIFIER),
+        GRADED,  # its score is stored; the paper's rule follows from y1 and y2
+    )
+    attacked = system.network(plan.attacked)
+    stages = [_Stage(BENIGN, None, attacked, detector, data, order)]
+    for choice in plan.attacks:
+        attack = registry.create(choice.name, **choice.parameters())
+        attack.check_labels(data.labels[order])
+        stages.append(_Stage(choice.name, attack, attacked, detector, data, order))
+    return stages
+
+
+def _text(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _check(plan: plans.Plan, system: bundles.System, data: ImageSet) -> None:
+    if system.card.checksum != plan.bundle_checksum:
+        raise RunError(
+            f"The bundle '{system.card.name}' at {system.card.folder} is not the one this run was planned for"
+            f" ('{plan.bundle}', checksum {plan.bundle_checksum[:12]}): load that one, or start a new run."
+        )
+    if data.checksum != plan.data_checksum:
+        raise RunError(
+            f"The data ({data.source}) are not those this run was planned for ({plan.data}, checksum"
+            f" {plan.data_checksum[:12]}): open those, or start a new run."
+        )
+
+
+class _Stretch(Job):
+    """Progress of a stretch of `count` images, told to the outer job in images from `start` on."""
+
+    def __init__(self, outer: Job, start: int, total: int, count: int, title: str) -> None:
+        super().__init__()
+        self._cancel = outer._cancel  # one flag: cancelling the outer job also stops an attack inside a batch
+        self._outer, self._start, self._total, self._count, self._title = outer, start, total, count, title
+
+    def images(self, start: int, count: int) -> _Stretch:
+        """The stretch of `count` images that begins `start` images into this one."""
+        return _Stretch(self._outer, self._start + start, self._total, count, self._title)
+
+    def on_progress(self, done: int, total: int, text: str) -> None:
+        inside = self._count * min(done, total) // max(total, 1)
+        self._outer.progress(self._start + inside, self._total, self._title)
+
+    def on_note(self, text: str) -> None:
+        self._outer.note(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    """One attack on all images, or with `attack` None the benign images themselves."""
+
+    name: str
+    attack: Attack | None
+    attacked: nn.Module
+    detector: ContrastDetector
+    data: ImageSet
+    order: Positions
+
+    @property
+    def title(self) -> str:
+        return self.attack.title if self.attack else "Benign images"
+
+    def compute(self, positions: Positions, size: int, job: _Stretch) -> Iterator[tuple[list[Row], float]]:
+        """The rows at `positions` in batches, each with the seconds it took."""
+
+        def work(part: slice) -> tuple[list[Row], float]:
+            started = time.perf_counter()
+            here = positions[part]
+            rows = self._rows(here, job.images(part.start, len(here)))
+            seconds = time.perf_counter() - started
+            return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
+
+        yield from compute.in_batches(work, len(positions), size, job)
+
+    def _rows(self, positions: Positions, job: Job) -> list[Row]:
+        index = self.order[positions]
+        images, labels = self.data.images[index], self.data.labels[index]
+        # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
+        result = self.attack.run_checked(self.attacked, images, labels, job) if self.attack else None
+        shown = images if result is None else result.images
+        verdict = self.detector.inspect(shown)
+        rows = []
+        for k, (position, place) in enumerate(zip(positions.tolist(), index.tolist(), strict=True)):
+            y1, y2 = int(verdict.y1[k]), int(verdict.y2[k])
+            row = Row(
+                attack=self.name,
+                position=position,
+                image_index=place,
+                name=self.data.names[place],
+                label=int(labels[k]),
+                y1=y1,
+                y2=y2,
+                p1_y1=float(verdict.p1[k, y1]),
+                p2_y2=float(verdict.p2[k, y2]),
+                p2_y1=float(verdict.p2[k, y1]),
+                score_graded=float(verdict.score[k]),
+                image=images[k].tobytes() if result is None else None,
+            )
+            rows.append(row if result is None else _attacked(row, result, k))
+        return rows
+
+
+def _attacked(row: Row, result: AttackResult, k: int) -> Row:
+    """The row with what the attack did to image `k` of its batch."""
+    return dataclasses.replace(
+        row,
+        success=bool(result.success[k]),
+        reason=str(result.reason[k]),
+        label_before=int(result.label_before[k]),
+        label_after=int(result.label_after[k]),
+        confidence_after=float(result.confidence_after[k]),
+        l0_values=int(result.l0_values[k]),
+        l0_pixels=int(result.l0_pixels[k]),
+        l2=float(result.l2[k]),
+        linf=int(result.linf[k]),
+        forwards=int(result.forwards[k]),
+        backwards=int(result.backwards[k]),
+        steps=int(result.steps[k]),
+        image=result.images[k].tobytes() if result.success[k] else None,
+    )

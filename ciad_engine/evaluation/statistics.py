@@ -1,0 +1,55 @@
+"""The statistics behind the tables, numpy only."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.float64]
+
+
+def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share of `k` in `n` (Wilson 1927), as (low, high) in [0, 1].
+
+    Unlike the normal approximation it is right near 0 and 1, where detection rates lie. (0, 1) for n = 0.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = k / n
+    centre = share + z * z / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # The exact bounds at k = 0 and k = n are 0 and 1; rounding must not move them.
+    return (0.0 if k == 0 else (centre - reach) / scale), (1.0 if k == n else (centre + reach) / scale)
+
+
+def auroc(positive: Scores, negative: Scores) -> float | None:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
+
+    None where either side is empty.
+    """
+    if len(positive) == 0 or len(negative) == 0:
+        return None
+    ordered = np.sort(negative)
+    below = np.searchsorted(ordered, positive, "left")
+    upto = np.searchsorted(ordered, positive, "right")
+    return float((below + upto).sum() / (2 * len(positive) * len(negative)))
+
+
+def tpr_at_fpr(positive: Scores, negative: Scores, rate: float) -> tuple[int, float] | None:
+    """Positives above the lowest threshold that calls at most `rate` of the negatives positive.
+
+    Returns:
+        (number of positives above it, the threshold), an image being called positive where its score is
+        above the threshold. None where either side is empty.
+    """
+    if len(positive) == 0 or len(negative) == 0:
+        return None
+    allowed = math.floor(rate * len(negative) + 1e-9)  # false alarms; 0.05 * 20 must not become 0
+    descending = np.sort(negative)[::-1]
+    threshold = -math.inf if allowed >= len(negative) else float(descending[allowed])
+    return int((positive > threshold).sum()), threshold

@@ -1,0 +1,42 @@
+"""The networks by name, one file each; a bundle's card names them with their arguments.
+
+Importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ciad_engine.errors import SettingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_REGISTRY = {
+    "alexnet": "ciad_engine.networks.alexnet:AlexNet",
+    "vgg-like": "ciad_engine.networks.vgg_like:VGGLike",
+    "lan": "ciad_engine.networks.lan:LatentAttentionNetwork",
+    "lenet": "ciad_engine.networks.lenet:LeNet",
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of all networks."""
+    return tuple(_REGISTRY)
+
+
+def create(name: str, **arguments: Any) -> nn.Module:
+    """A freshly initialised network.
+
+    Raises:
+        SettingError: no such network, or arguments it does not take.
+    """
+    if name not in _REGISTRY:
+        raise SettingError(f"network: '{name}' is none of {', '.join(_REGISTRY)}.")
+    module, _, cls = _REGISTRY[name].partition(":")
+    try:
+        network: nn.Module = getattr(importlib.import_module(module), cls)(**arguments)
+    except TypeError as error:
+        raise SettingError(f"network '{name}' does not take the arguments {arguments}: {error}") from error
+    return network

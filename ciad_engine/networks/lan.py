@@ -1,0 +1,37 @@
+"""The mask generator g: a Latent Attention Network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class LatentAttentionNetwork(nn.Module):
+    """Fully connected 3072-500-500-500-1024, leaky ReLU, sigmoid; 2.55 M parameters.
+
+    Grimm et al. 2017 (arXiv 1706.00536 v1), appendix B. A mask value of 1 means "may be corrupted,
+    unimportant" and 0 "important"; the program shows importance = 1 - mask.
+
+    Input: float (N, 3, 32, 32) in [0, 1]. Output: mask (N, 1, 32, 32) in [0, 1], which broadcasts
+    over the three colours ("tiled").
+    """
+
+    def __init__(self, widths: Sequence[int] = (500, 500, 500)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        inputs = 3 * 32 * 32
+        for width in widths:
+            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1)]
+            inputs = width
+        self.body = nn.Sequential(*layers, nn.Linear(inputs, 32 * 32))
+
+    def mask_logits(self, images: Tensor) -> Tensor:
+        """The mask before the sigmoid, (N, 1, 32, 32)."""
+        out: Tensor = self.body(images * 4 - 1.9)
+        return out.view(-1, 1, 32, 32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        # In float32: where the mask saturates, bfloat16 would round it to exactly 0 or 1.
+        return torch.sigmoid(self.mask_logits(images).float())

@@ -1,0 +1,32 @@
+"""Random flips and shifts of a batch of training images, vectorised."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def flip_and_shift(images: Tensor, reach: int = 2) -> Tensor:
+    """Mirror half of the images and shift each by up to `reach` pixels (edges reflected).
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Returns:
+        uint8 (N, C, H, W), drawn with torch's global generator.
+    """
+    count, _, height, width = images.shape
+    device = images.device
+    padded = F.pad(images.float(), (reach,) * 4, mode="reflect").byte() if reach else images
+    top = torch.randint(0, 2 * reach + 1, (count, 1), device=device)
+    left = torch.randint(0, 2 * reach + 1, (count, 1), device=device)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
+    mirrored = torch.rand(count, 1, device=device) < 0.5
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    # Channels last while gathering: one index reads the three colours of a pixel together.
+    gathered = padded.permute(0, 2, 3, 1)[
+        torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]
+    ]
+    return gathered.permute(0, 3, 1, 2)

@@ -1,0 +1,258 @@
+"""One training loop for every network: progress, live metrics, cancel, checkpoint, exact resume.
+
+Each step's randomness (augmentation, noise, dropout) is seeded from the run's seed and the step's
+number alone, and each epoch's order from the seed and the epoch's number. So a run that was stopped
+anywhere goes on exactly as if it had not been, without saving any generator's state.
+"""
+
+from __future__ import annotations
+
+import abc
+import csv
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ciad_engine.compute import mixed_precision
+from ciad_engine.errors import BundleError, CiadError
+from ciad_engine.files import write_whole
+from ciad_engine.jobs import Cancelled, Job
+
+CHECKPOINT_SECONDS = 60.0
+METRIC_STEPS = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long, in what batches and at which rates a network is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: images a step.
+        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum .9).
+        learning_rate: the highest rate; it rises linearly over `warmup` (fraction of the steps)
+            and falls linearly to zero over the last `decay` (fraction).
+        weight_decay: as the optimiser defines it; biases and norms are spared.
+    """
+
+    steps: int
+    batch: int = 128
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    decay: float = 0.9
+    weight_decay: float = 0.0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step `step` (from 0)."""
+        up = (step + 1) / max(1.0, self.warmup * self.steps)
+        down = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.learning_rate * min(1.0, up, down)
+
+
+class Stage(abc.ABC):
+    """What one network's training adds to the loop.
+
+    Attributes:
+        name: file name of its checkpoint and key in the card.
+        network: what is trained.
+        schedule: how.
+        count: number of training images.
+    """
+
+    name: str
+    network: nn.Module
+    schedule: Schedule
+    count: int
+
+    @abc.abstractmethod
+    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar loss on the training images at `rows`, and metrics worth watching."""
+
+    @abc.abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Metrics on images held out from training."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One point of a training curve, handed to `job.partial`."""
+
+    stage: str
+    step: int
+    steps: int
+    values: dict[str, float]
+
+
+def train(stage: Stage, folder: Path, device: torch.device, seed: int, job: Job, resume: bool) -> dict[str, Any]:
+    """Train `stage.network` in place; it ends in eval mode.
+
+    Args:
+        folder: receives `<stage>.checkpoint.safetensors` about once a minute and when cancelled, and
+            `<stage>.csv`, the training curve.
+        resume: go on from the checkpoint where there is one; it must be of the same schedule and seed.
+
+    Returns:
+        What the card keeps of it: schedule, seed, seconds, the validation metrics.
+
+    Raises:
+        BundleError: the checkpoint is damaged or of another schedule or seed.
+        CiadError: the loss is no longer finite.
+        Cancelled: through `job`; the checkpoint is written first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    network, schedule = stage.network.to(device), stage.schedule
+    optimizer = _optimizer(network, schedule)
+    checkpoint = folder / f"{stage.name}.checkpoint.safetensors"
+    identity = json.dumps({**dataclasses.asdict(schedule), "seed": seed, "count": stage.count}, sort_keys=True)
+    step, seconds = 0, 0.0
+    if resume and checkpoint.exists():
+        step, seconds = _load(checkpoint, network, optimizer, identity)
+    curve = Curve(folder / f"{stage.name}.csv", step)
+    started = saved = time.monotonic()
+
+    def save() -> None:
+        _save(checkpoint, network, optimizer, identity, step, seconds + time.monotonic() - started)
+
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        try:
+            network.train()
+            while step < schedule.steps:
+                job.progress(step, schedule.steps, f"Training {stage.name.replace('_', ' ')}")
+                rows = epoch_rows(stage.count, schedule.batch, step, seed).to(device)
+                torch.manual_seed(_mix(seed, step))
+                with mixed_precision(device):
+                    loss, metrics = stage.loss(rows)
+                loss.backward()  # type: ignore[no-untyped-call]
+                for group in optimizer.param_groups:
+                    group["lr"] = schedule.rate(step)
+                optimizer.step()
+                optimizer.zero_grad()
+                step += 1
+                if step % METRIC_STEPS == 0 or step == schedule.steps:
+                    values = {"loss": loss.item(), **{key: value.item() for key, value in metrics.items()}}
+                    if not math.isfinite(values["loss"]):
+                        raise CiadError(
+                            f"Training of {stage.name} diverged at step {step} (loss {values['loss']}); "
+                            f"the last good checkpoint is {checkpoint}. Try a lower learning rate."
+                        )
+                    curve.add(step, values)
+                    job.partial(Metric(stage.name, step, schedule.steps, values))
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    save()
+                    saved = time.monotonic()
+        except Cancelled:
+            save()
+            raise
+        save()
+    network.eval()
+    validation = stage.validate()
+    curve.add(step, validation)
+    return {
+        "schedule": dataclasses.asdict(schedule),
+        "seed": seed,
+        "seconds": round(seconds + time.monotonic() - started, 1),
+        "validation": validation,
+    }
+
+
+def epoch_rows(count: int, batch: int, step: int, seed: int) -> Tensor:
+    """The training images of a step: consecutive pieces of a fresh permutation each epoch.
+
+    The last images of a permutation that do not fill a batch are left out of that epoch.
+    """
+    per_epoch = max(1, count // batch)
+    epoch, place = divmod(step, per_epoch)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(_mix(seed, -1 - epoch)))
+    return order[place * batch : (place + 1) * batch]
+
+
+def _mix(seed: int, number: int) -> int:
+    """One seed from two numbers; consecutive ones give unrelated streams (splitmix64)."""
+    z = (seed * 0x9E3779B97F4A7C15 + number * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) % 2**64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+    return (z ^ (z >> 31)) % 2**63
+
+
+def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    wants = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in wants if p.ndim > 1], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in wants if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=0.9, nesterov=True)
+    if schedule.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=schedule.learning_rate)
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+
+
+def _save(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: str, step: int, seconds: float
+) -> None:
+    """Everything needed to go on, in one safetensors file: weights, optimiser state, step."""
+    import safetensors.torch
+
+    tensors = {f"network.{key}": value for key, value in network.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    metadata = {"step": str(step), "seconds": f"{seconds:.1f}", "identity": identity}
+    write_whole(path, safetensors.torch.save(tensors, metadata))
+
+
+def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> tuple[int, float]:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        if metadata.get("identity") != identity:
+            raise BundleError(
+                f"The checkpoint {path} belongs to another schedule, seed or data set; "
+                "train without --resume, or into another folder."
+            )
+        network.load_state_dict(_under("network.", tensors))
+        whole = optimizer.state_dict()
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under("optimizer.", tensors).items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({**whole, "state": state})
+        return int(metadata["step"]), float(metadata["seconds"])
+    except (OSError, KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        if isinstance(error, CiadError):
+            raise
+        raise BundleError(f"The checkpoint {path} is damaged ({error}); delete it to start again.") from error
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+class Curve:
+    """The training curve as CSV (step, metric, value); rows after `step` are cut off when resuming."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        kept = []
+        if step and path.exists():
+            with path.open(newline="") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= step]
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([["step", "metric", "value"], *kept])
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows([step, key, repr(value)] for key, value in values.items())

@@ -1,0 +1,138 @@
+"""What each network's training adds to the loop: its loss and what is measured of it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ciad_engine import compute
+from ciad_engine import images as pixels
+from ciad_engine.training.augment import flip_and_shift
+from ciad_engine.training.loop import Schedule, Stage
+
+
+class Images:
+    """A labelled image set on the device: uint8 (N, 3, 32, 32) and int64 (N,)."""
+
+    def __init__(self, images: Tensor, labels: Tensor, device: torch.device) -> None:
+        self.images, self.labels = images.to(device), labels.to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, images: Images, before: nn.Module | None = None) -> float:
+    """Share of images whose label `network` (of `before`'s output, where given) names."""
+
+    def right(rows: slice) -> int:
+        batch = pixels.to_unit(images.images[rows])
+        out = network(batch if before is None else before(batch))
+        return int((out.argmax(1) == images.labels[rows]).sum())
+
+    with compute.borrowed(network):
+        return sum(compute.in_batches(right, len(images), 500)) / len(images)
+
+
+class ClassifierStage(Stage):
+    """f1 or the second classifier: cross-entropy on flipped and shifted images."""
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        schedule: Schedule,
+        train: Images,
+        validation: Images,
+        smoothing: float = 0.0,
+    ) -> None:
+        self.name, self.network, self.schedule = name, network, schedule
+        self.count = len(train)
+        self._train, self._validation, self._smoothing = train, validation, smoothing
+
+    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        images = pixels.to_unit(flip_and_shift(self._train.images[rows]))
+        labels = self._train.labels[rows]
+        logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
+        return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def validate(self) -> dict[str, float]:
+        return {"validation accuracy": accuracy(self.network, self._validation)}
+
+
+class MaskGeneratorStage(Stage):
+    """The LAN's objective, Grimm et al. 2017 (arXiv 1706.00536 v1), section 3.
+
+    x~ = A(x) eta + (1 - A(x)) x with eta drawn uniformly from the training images (bootstrapped
+    noise), and the loss E[L_F(F(x~), F(x)) - beta mean A(x)] with L_F the cross-entropy against F's
+    own output, no label. F is frozen and in eval mode.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        train: Images,
+        validation: Images,
+        classifier: nn.Module,
+        beta: float,
+    ) -> None:
+        self.name, self.network, self.schedule = "mask_generator", network, schedule
+        self.count = len(train)
+        self._train, self._validation, self._beta = train, validation, beta
+        self._classifier = classifier.eval().requires_grad_(False)
+
+    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        images = pixels.to_unit(flip_and_shift(self._train.images[rows]))
+        noise = torch.randint(len(self._train), (len(rows),), device=rows.device)
+        other = pixels.to_unit(flip_and_shift(self._train.images[noise]))
+        return self._objective(images, other)
+
+    def _objective(self, images: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.no_grad():
+            wanted = self._classifier(images).float().softmax(1)
+        mask = self.network(images)
+        corrupted = torch.lerp(images, noise, mask)
+        loss = F.cross_entropy(self._classifier(corrupted).float(), wanted)
+        mean = mask.mean()
+        return loss - self._beta * mean, {"cross-entropy": loss.detach(), "mean mask": mean.detach()}
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(len(self._train), (len(self._validation),), generator=generator)
+
+        def measure(rows: slice) -> list[float]:
+            images = pixels.to_unit(self._validation.images[rows])
+            other = pixels.to_unit(self._train.images[noise[rows].to(images.device)])
+            _, metrics = self._objective(images, other)
+            return [value.item() * len(images) for value in metrics.values()]
+
+        parts = list(compute.in_batches(measure, len(self._validation), 500))
+        cross_entropy, mean = (sum(column) / len(self._validation) for column in zip(*parts, strict=True))
+        return {"validation cross-entropy": cross_entropy, "validation mean mask": mean}
+
+
+class MaskClassifierStage(Stage):
+    """f2: cross-entropy on the masks that the trained g makes of flipped and shifted images."""
+
+    def __init__(
+        self, network: nn.Module, schedule: Schedule, train: Images, validation: Images, mask_generator: nn.Module
+    ) -> None:
+        self.name, self.network, self.schedule = "mask_classifier", network, schedule
+        self.count = len(train)
+        self._train, self._validation = train, validation
+        self._mask_generator = mask_generator.eval().requires_grad_(False)
+
+    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        labels = self._train.labels[rows]
+        with torch.no_grad():
+            masks = self._mask_generator(pixels.to_unit(flip_and_shift(self._train.images[rows])))
+        logits = self.network(masks)
+        loss = F.cross_entropy(logits.float(), labels)
+        return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def validate(self) -> dict[str, float]:
+        return {"validation accuracy": accuracy(self.network, self._validation, before=self._mask_generator)}

@@ -1,0 +1,98 @@
+"""Train the generator of the bundled samples; continues from its checkpoint.
+
+    python packaging/samples/train_flow.py DATA WORK --minutes 60
+
+DATA is CIFAR-10 in any form `ciad data` reads; WORK receives `flow.pt` (the checkpoint) and
+`train.log`. The learning rate falls linearly over the last third of `--steps`; a run that is
+stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from flow import Ema, FlowNet, FlowRecipe, flow_loss, optimizers
+
+from ciad_engine import datasets
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long, checkpointed")
+    parser.add_argument("--plain", action="store_true", help="do not compile (no C++ compiler needed)")
+    args = parser.parse_args()
+    recipe = FlowRecipe()
+    args.work.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.work / "flow.pt"
+
+    torch.manual_seed(recipe.seed)
+    train = datasets.load(args.data).train
+    images = torch.from_numpy(train.images)
+    labels = torch.from_numpy(train.labels.astype(np.int64))
+    net = FlowNet(recipe)
+    ema = Ema(net, recipe.ema_half_life)
+    optims = optimizers(net, recipe)
+    base_rates = [o.param_groups[0]["lr"] for o in optims]
+    step, losses = 0, []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        net.load_state_dict(state["net"])
+        ema.net.load_state_dict(state["ema"])
+        for optim, saved in zip(optims, state["optims"], strict=True):
+            optim.load_state_dict(saved)
+        step = state["step"]
+        torch.set_rng_state(state["rng"])
+
+    def save() -> None:
+        state = {
+            "net": net.state_dict(),
+            "ema": ema.net.state_dict(),
+            "optims": [o.state_dict() for o in optims],
+            "step": step,
+            "rng": torch.get_rng_state(),
+            "recipe": dataclasses.asdict(recipe),
+        }
+        torch.save(state, checkpoint.with_suffix(".tmp"))
+        checkpoint.with_suffix(".tmp").replace(checkpoint)
+
+    run = net if args.plain else torch.compile(net)
+    start = saved_at = time.monotonic()
+    while step < args.steps and time.monotonic() - start < 60 * args.minutes:
+        rows = torch.randint(len(images), (recipe.batch,))
+        batch = images[rows].float() / 127.5 - 1
+        flip = torch.rand(recipe.batch) < 0.5
+        batch[flip] = batch[flip].flip(-1)
+        factor = min(1.0, (step + 1) / recipe.warmup, 3 * (1 - step / args.steps) + 0.01)
+        for optim, rate in zip(optims, base_rates, strict=True):
+            for group in optim.param_groups:
+                group["lr"] = rate * factor
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = flow_loss(run, batch, labels[rows], recipe)
+        loss.backward()
+        for optim in optims:
+            optim.step()
+            optim.zero_grad()
+        step += 1
+        ema.update(net, step)
+        losses.append(loss.item())
+        if step % 50 == 0:
+            line = f"{step} loss {np.mean(losses[-50:]):.4f} {time.monotonic() - start:.0f} s"
+            print(line, flush=True)
+            with (args.work / "train.log").open("a") as log:
+                log.write(line + "\n")
+        if time.monotonic() - saved_at > 120:
+            save()
+            saved_at = time.monotonic()
+    save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The window's tests run offscreen and with their own engine; Qt must not be imported before this file."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication, QMessageBox
+
+from ciad_app.garbage import Collector
+from ciad_app.worker import Engine
+
+
+@pytest.fixture(autouse=True)
+def collector(qapp: QApplication) -> Iterator[Collector]:
+    """Garbage is collected as in the program: never by the engine thread."""
+    collector = Collector()
+    yield collector
+    collector.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_modal_dialogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A modal dialog nobody answers would stop the test run: it is an error, unless the test replaces it."""
+
+    def refuse(self: object, *_: object) -> None:
+        raise AssertionError("an unexpected modal dialog")
+
+    for name in ("information", "warning", "critical", "question", "about"):
+        monkeypatch.setattr(QMessageBox, name, refuse)
+    monkeypatch.setattr(QMessageBox, "exec", refuse)
+
+
+@pytest.fixture
+def idle_engine(qapp: QApplication) -> Iterator[Engine]:
+    """An engine that was not started."""
+    engine = Engine()
+    yield engine
+    assert engine.shutdown(30), "the engine thread did not end"
+
+
+@pytest.fixture
+def engine(idle_engine: Engine, untrained_bundle: Path, qtbot) -> Engine:
+    """An engine with the untrained bundle loaded on the CPU."""
+    problems: list[str] = []
+    idle_engine.unavailable.connect(problems.append)
+    idle_engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: idle_engine.info is not None or bool(problems), timeout=60_000)
+    assert not problems
+    return idle_engine

@@ -1,0 +1,76 @@
+"""Estimates before a run, and the remaining time while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ciad_app.evaluate import costs, known_data
+from ciad_engine.runs import BENIGN, Database, Row
+
+
+def rows(attack: str, seconds: float, count: int = 2) -> list[Row]:
+    return [Row(attack, k, k, "", 0, 0, 0, 1.0, 1.0, 1.0, 0.0, seconds=seconds) for k in range(count)]
+
+
+def store(database: Database, key: str, attack: str, settings: dict, seconds: float, device: str = "CPU") -> None:
+    plan = {"attacked": "classifier", "attacks": [{"name": attack, "settings": settings}]}
+    database.start(key, plan, {}, device)
+    database.append(key, [*rows(BENIGN, 0.001), *rows(attack, seconds)])
+
+
+def test_rates_come_from_the_same_settings_where_there_are_any(tmp_path: Path):
+    with Database(tmp_path / "r.sqlite") as database:
+        store(database, "a", "cw", {"steps": 10}, 1.0)
+        store(database, "b", "cw", {"steps": 99}, 9.0)
+        store(database, "c", "cw", {"steps": 10}, 500.0, device="GPU")
+        same = costs.measured(database, {"cw": {"steps": 10}}, "classifier", "CPU")
+        other = costs.measured(database, {"cw": {"steps": 50}}, "classifier", "CPU")
+        none = costs.measured(database, {"fgsm": {}}, "second_classifier", "CPU")
+    assert same["cw"] == costs.Rate(1.0, True)
+    assert (other["cw"].seconds, other["cw"].exact) == (9.0, False)
+    assert none == {}
+
+
+def test_estimate_says_what_it_does_not_know():
+    rates = {BENIGN: costs.Rate(0.0, True), "fgsm": costs.Rate(0.1, True)}
+    titles = {"fgsm": "FGSM", "cw": "C&W"}
+    assert costs.estimate({"fgsm": "FGSM"}, 100, rates) == "About 10 s: FGSM 10 s."
+    assert costs.estimate(titles, 100, rates) == "At least 10 s: FGSM 10 s; not yet measured here: C&W."
+    assert "once the first images are done" in costs.estimate(titles, 100, {})
+    assert costs.estimate({}, 100, rates) == "Choose at least one attack."
+
+
+def test_remaining_counts_stage_by_stage():
+    now = [0.0]
+    remaining = costs.Remaining(("", "fgsm", "cw"), 100, {"cw": costs.Rate(6.0, True)}, clock=lambda: now[0])
+    assert remaining.text(0) == "at least 10 min left"
+    remaining.add(rows("", 0.1))
+    remaining.add(rows("fgsm", 1.0))
+    assert remaining.text(150) == "about 11 min left"  # 50 s of FGSM and 600 s of C&W
+    remaining.add(rows("cw", 0.5))
+    assert remaining.text(250) == "about 25 s left"
+
+
+def test_a_stage_never_measured_is_timed_by_its_own_progress():
+    now = [0.0]
+    remaining = costs.Remaining(("", "cw"), 100, {}, clock=lambda: now[0])
+    remaining.add(rows("", 0.1))
+    assert remaining.text(100) == ""
+    now[0] = 10.0
+    assert remaining.text(125) == "about 30 s left"
+
+
+def test_durations():
+    assert [costs.duration(s) for s in (0.1, 30, 89, 100, 3000, 7260)] == [
+        "1 s", "30 s", "89 s", "2 min", "50 min", "2 h 01 min",
+    ]  # fmt: skip
+
+
+def test_places_of_data_are_remembered_and_never_in_the_way(tmp_path: Path, caplog):
+    file = tmp_path / "new" / "places.json"
+    known_data.remember(file, "abc", "/data")
+    known_data.remember(file, "def", "samples")
+    assert known_data.read(file) == {"abc": "/data", "def": "samples"}
+    file.write_text("not json")
+    assert known_data.read(file) == {}
+    assert "Cannot read" in caplog.text

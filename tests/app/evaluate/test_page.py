@@ -1,0 +1,289 @@
+"""The page with the real engine, an untrained bundle and a few random images."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+
+from ciad_app.evaluate.model import COL_L2
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.worker import Engine
+from ciad_engine.evaluation import runner
+from ciad_engine.runs import Database
+from tests.app.evaluate.conftest import COUNT, close
+
+TIMEOUT = 30_000  # ms
+
+
+def prepare(page: EvaluatePage, path: Path, qtbot, attacks: tuple[str, ...] = ("fgsm",), limit: int = COUNT) -> None:
+    page.panel.data.choose(str(path))
+    page.panel.attacks.choose({name: {} for name in attacks})
+    qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
+    page.panel.limit.setValue(limit)
+
+
+def finish(page: EvaluatePage, qtbot) -> None:
+    qtbot.waitUntil(lambda: page._task is None, timeout=TIMEOUT)
+
+
+def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
+    prepare(page, path, qtbot, **settings)
+    page.start()
+    assert not page.panel.start.isEnabled()
+    assert page.panel.cancel.isEnabled()
+    finish(page, qtbot)
+    return page._database
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images a batch, so that a small evaluation has many transactions."""
+    real = runner.run
+    monkeypatch.setattr(runner, "run", lambda *arguments: real(*arguments, batch_size=2))
+
+
+def test_rows_and_tables_fill(page, tiny_data, qtbot):
+    database = evaluate(page, tiny_data, qtbot)
+    assert page.model.rowCount() == 2 * COUNT
+    (run,) = database.runs()
+    assert run.finished
+    assert [(r.attack, r.position, r.y1) for r in page.model.rows] == [
+        (r.attack, r.position, r.y1) for r in database.rows(run.key)
+    ]
+    qtbot.waitUntil(lambda: bool(page.results.tables.tables) and "finished" not in page.results.tables.common.text())
+    assert [table.name for table in page.results.tables.tables] == ["table1", "table2", "attacks"]
+    assert page.results.tables.cards[1].grid.item(0, 1).text() == page.results.tables.tables[1].rows[0][1].text()
+    assert page.results.banner.isVisibleTo(page)
+    assert "random pictures" in page.results.banner.text()
+    qtbot.waitUntil(lambda: page.results.runs.count() == 1 and "finished" in page.results.runs.itemText(0))
+    qtbot.waitUntil(lambda: page.panel.estimate.text().startswith("About"))
+
+
+def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, small_batches, qtbot):
+    prepare(page, tiny_data, qtbot)
+    page.start()
+    qtbot.waitUntil(lambda: len(page.model.rows) >= 4, timeout=TIMEOUT)
+    page.cancel()
+    qtbot.waitUntil(lambda: page._task is None, timeout=1000)
+    qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
+    (run,) = page._database.unfinished()
+    kept = page._database.rows(run.key)
+    assert 4 <= len(kept) < 2 * COUNT
+    assert len(page.model.rows) == len(kept)
+    assert f"interrupted at {len(kept)} of {2 * COUNT} rows" in page.results.bar.label.text()
+    page.panel.limit.setValue(3)  # other settings now: Continue means the run's own
+    page.results.bar.go_on.click()
+    finish(page, qtbot)
+    (again,) = page._database.runs()
+    assert (again.key, again.finished) == (run.key, True)
+    assert len(page.model.rows) == 2 * COUNT
+    assert page._database.rows(run.key)[: len(kept)] == kept
+    assert page.panel.limit.value() == COUNT
+
+
+def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
+    engine: Engine, database_path, tiny_data, small_batches, qtbot
+):
+    first = EvaluatePage(engine, None, database_path)
+    prepare(first, tiny_data, qtbot)
+    first.start()
+    qtbot.waitUntil(lambda: len(first.model.rows) >= 4, timeout=TIMEOUT)
+    first.cancel()
+    finish(first, qtbot)
+    close(first)
+
+    second = EvaluatePage(engine, None, database_path)
+    second.offer_to_continue()
+    qtbot.waitUntil(lambda: second.results.bar.isVisibleTo(second))
+    assert second.loader.data is None
+    second.results.bar.go_on.click()
+    qtbot.waitUntil(lambda: bool(second._database.runs()[0].finished), timeout=TIMEOUT)
+    finish(second, qtbot)
+    assert len(second.model.rows) == 2 * COUNT
+    close(second)
+
+
+def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data, small_batches, qtbot):
+    first = EvaluatePage(engine, None, database_path)
+    prepare(first, tiny_data, qtbot)
+    first.start()
+    qtbot.waitUntil(lambda: len(first.model.rows) >= 4, timeout=TIMEOUT)
+    first.cancel()
+    finish(first, qtbot)
+    close(first)
+    database_path.with_name("data_paths.json").write_text("{}")
+
+    second = EvaluatePage(engine, None, database_path)
+    qtbot.waitUntil(lambda: second.results.bar.isVisibleTo(second))
+    second.results.bar.go_on.click()
+    assert "choose their folder or file" in second.results.bar.label.text()
+    second.panel.data.choose(str(tiny_data))
+    qtbot.waitUntil(lambda: bool(second._database.runs()[0].finished), timeout=TIMEOUT)
+    finish(second, qtbot)
+    close(second)
+
+
+def test_discard_asks_once_more_and_removes_the_run(page, tiny_data, small_batches, qtbot):
+    prepare(page, tiny_data, qtbot)
+    page.start()
+    qtbot.waitUntil(lambda: len(page.model.rows) >= 2, timeout=TIMEOUT)
+    page.cancel()
+    qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
+    bar = page.results.bar
+    bar.discard.click()
+    assert "for good" in bar.label.text()
+    bar.go_on.click()  # Keep
+    assert page._database.runs()
+    bar.discard.click()
+    bar.discard.click()
+    qtbot.waitUntil(lambda: not page._database.runs())
+    qtbot.waitUntil(lambda: page.model.rowCount() == 0 and page.results.runs.count() == 0)
+
+
+def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny_set, qtbot):
+    evaluate(page, tiny_data, qtbot, limit=8)
+    table = page.results.rows.table
+    line = next(i for i in range(page.model.rowCount()) if page.model.row_at(i).success)
+    row = page.model.row_at(line)
+    table.scrollTo(page.model.index(line, 0))
+    middle = table.visualRect(page.model.index(line, 1)).center()
+    with qtbot.waitSignal(page.row_opened) as caught:
+        qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
+        qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
+    image, label, adversarial, name = caught.args[0]
+    assert np.array_equal(image, tiny_set.images[row.image_index])
+    assert (label, name) == (row.label, row.name)
+    assert np.abs(adversarial.astype(int) - image).max() == row.linf > 0
+    table.setCurrentIndex(page.model.index(0, 0))
+    with qtbot.waitSignal(page.row_opened) as caught:
+        qtbot.keyClick(table, Qt.Key.Key_Return)
+    assert caught.args[0].adversarial is None
+    assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
+
+
+def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):
+    database = evaluate(page, tiny_data, qtbot)
+    with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
+        page.export_csv(tmp_path / "out")
+    names = {path.name for path in caught.args[0]}
+    assert names == {"table1.csv", "table2.csv", "attacks.csv", "rows.csv", "run.json"}
+    assert str(tmp_path / "out") in page.results.state.text()
+    with (tmp_path / "out" / "rows.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = database.rows(database.runs()[0].key)
+    assert [(line["attack"], int(line["position"]), float(line["l2"])) for line in lines] == [
+        (row.attack or "benign", row.position, row.l2) for row in rows
+    ]
+
+
+def test_a_header_click_sorts_by_number(page, tiny_data, qtbot):
+    evaluate(page, tiny_data, qtbot)
+    header = page.results.rows.table.horizontalHeader()
+    header.setSortIndicator(COL_L2, Qt.SortOrder.DescendingOrder)
+    distances = [page.model.row_at(line).l2 for line in range(page.model.rowCount())]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[0] > distances[-1]
+
+
+def test_tables_are_copied_as_text_and_html(page, tiny_data, qtbot):
+    evaluate(page, tiny_data, qtbot)
+    qtbot.waitUntil(lambda: page.results.copy.isEnabled())
+    page.results.copy.click()
+    data = QApplication.clipboard().mimeData()
+    assert "Table 2" in data.text()
+    assert "<td>True positive</td>" in data.html()
+
+
+def test_a_past_run_can_be_opened(page, tiny_data, qtbot):
+    evaluate(page, tiny_data, qtbot, limit=4)
+    page.panel.limit.setValue(6)
+    page.start()
+    finish(page, qtbot)
+    qtbot.waitUntil(lambda: page.results.runs.count() == 2)
+    older = next(i for i in range(2) if "4 images" in page.results.runs.itemText(i))
+    page.results.runs.setCurrentIndex(older)
+    page.results.runs.activated.emit(older)
+    qtbot.waitUntil(lambda: len(page.model.rows) == 8)
+    assert not page.results.bar.isVisibleTo(page)
+
+
+def test_a_bad_path_is_explained_and_nothing_starts(page, tmp_path, qtbot):
+    bad = tmp_path / "nowhere"
+    page.panel.data.choose(str(bad))
+    qtbot.waitUntil(lambda: not page.loader.busy, timeout=TIMEOUT)
+    assert str(bad) in page.panel.data.state.text()
+    assert not page.panel.start.isEnabled()
+    page.start()
+    assert "No images are loaded" in page.results.state.text()
+
+
+def test_start_needs_an_attack(page, tiny_data, qtbot):
+    prepare(page, tiny_data, qtbot, attacks=())
+    assert not page.panel.start.isEnabled()
+    assert "No attack" in page.panel.start.toolTip()
+
+
+def test_the_number_of_images_is_bounded_by_the_data(page, tiny_data, qtbot):
+    prepare(page, tiny_data, qtbot, limit=5000)
+    assert page.panel.limit.value() == COUNT
+    page.panel.limit.setValue(3)
+    page.panel.all.click()
+    assert page.panel.request().limit == COUNT
+
+
+def test_the_papers_attacks_are_a_button_away(page, qtbot):
+    page.panel.attacks.choose({"jsma": {}})
+    page.panel.preset.click()
+    qtbot.waitUntil(lambda: set(page.panel.attacks.chosen()) == {"fgsm", "jsma", "cw"}, timeout=TIMEOUT)
+    assert page.panel.attacks.chosen()["fgsm"]["eps"] == 8.0
+
+
+def test_a_foreign_database_is_refused_in_words(engine, tmp_path, qtbot):
+    path = tmp_path / "notes.sqlite"
+    path.write_bytes(b"this is no database at all, but long enough to be looked at" * 20)
+    page = EvaluatePage(engine, None, path)
+    assert str(path) in page.results.state.text()
+    assert not page.panel.start.isEnabled()
+    close(page)
+
+
+def test_the_download_reports_progress_and_leads_to_the_data(page, tiny_data, monkeypatch, qtbot):
+    from ciad_engine import download
+
+    def fetch(folder, job):
+        job.progress(50, 100, "Downloading")
+        return tiny_data
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    said = []
+    connection = page._engine.progress.connect(lambda *_: said.append(page.panel.data.state.text()))
+    page.panel.data.download.click()
+    assert page.panel.data.download.text() == "Stop"
+    qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
+    page._engine.progress.disconnect(connection)
+    assert "Downloading, 50%" in said
+    assert "random pictures" in page.panel.data.state.text()
+    assert page.panel.data.path == str(tiny_data)
+    assert page.panel.data.download.text() == "Download"
+
+
+def test_a_download_can_be_stopped(page, monkeypatch, qtbot):
+    from ciad_engine import download
+
+    def fetch(folder, job):
+        while True:
+            job.progress(1, 100, "Downloading")
+            time.sleep(0.01)
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    page.panel.data.download.click()
+    qtbot.waitUntil(lambda: "Downloading" in page.panel.data.state.text(), timeout=TIMEOUT)
+    page.panel.data.download.click()
+    qtbot.waitUntil(lambda: "Cancelled" in page.panel.data.state.text(), timeout=1000)
+    assert not page.loader.busy

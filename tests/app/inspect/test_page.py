@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton
+
+from ciad_app.inspect import saving
+from ciad_app.inspect.collection import RECORDS, YOURS
+from ciad_app.inspect.page import InspectPage
+from ciad_app.inspect.verdict_bar import NOTHING
+from ciad_engine import images, inspection
+from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
+
+TIMEOUT = 20_000
+
+
+@pytest.fixture
+def page(engine, qtbot):
+    made = InspectPage(engine)
+    qtbot.addWidget(made)
+    made.resize(1280, 710)
+    made.show()
+    made.messages = []
+    made.message.connect(made.messages.append)
+    qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
+    made.messages.clear()
+    return made
+
+
+@pytest.fixture
+def known(engine, qtbot):
+    """Six images labelled with what the untrained classifier says of them, so that they can be attacked."""
+    pixels = np.random.default_rng(5).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
+    found = []
+    engine.submit(lambda session, job: session.system.detector("paper").inspect(pixels).y1, found.append)
+    qtbot.waitUntil(lambda: bool(found), timeout=TIMEOUT)
+    return ImageSet(pixels, found[0], "Test images")
+
+
+def settle(page, qtbot):
+    qtbot.waitUntil(lambda: page.found is not None and page._task is None, timeout=TIMEOUT)
+
+
+def attack(page, qtbot, **settings):
+    page.panel.choose("fgsm", {"eps": 32.0, **settings})
+    page.attack_now()
+    qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
+
+
+def test_selecting_an_image_shows_its_verdict(page, known, qtbot):
+    page.show_set(known)
+    assert np.array_equal(page.grid.benign.array, known.images[0].transpose(1, 2, 0))
+    settle(page, qtbot)
+    found = page.found
+    assert page.verdict.word.text() == inspection.headline(found.benign, False)
+    assert page.verdict.sign.kind == page.verdict.word.text()
+    assert page.verdict.sentence.text().lower() in inspection.sentence(found).lower()
+    assert "threshold 0.5" in page.verdict.evidence.text()
+    assert np.array_equal(page.grid.benign_mask.array, 1 - found.benign.masks[0])
+    for column, p in zip(page.grid.benign_bars.columns, (found.benign.p1, found.benign.p2), strict=True):
+        assert np.array_equal(column, p[0])
+        assert column.sum() == pytest.approx(1, abs=1e-5)
+    assert page.grid.adversarial.array is None
+    assert "Press Attack" in page.grid.adversarial.hint
+
+
+def test_an_attack_fills_every_pane_and_moves_none(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    widgets = [*page.grid.panes, page.grid.change_bars, page.verdict, page.panel.results, page.panel.button]
+    places = [w.geometry() for w in widgets]
+    attack(page, qtbot)
+    found = page.found
+    assert found.attack.success[0]
+    assert found.attack.settings["eps"] == 32.0
+    assert np.array_equal(page.grid.adversarial.array, found.attack.images[0].transpose(1, 2, 0))
+    assert np.array_equal(page.grid.difference.array, inspection.difference(found, 16).transpose(1, 2, 0))
+    assert np.allclose(page.grid.mask_change.array, found.benign.masks[0] - found.adversarial.masks[0], atol=1e-6)
+    assert page.grid.adversarial_bars.columns[0].sum() == pytest.approx(1, abs=1e-5)
+    assert page.grid.change_bars.columns[0].sum() == pytest.approx(0, abs=1e-5)
+    assert page.verdict.word.text() == inspection.headline(found.adversarial, True)
+    assert "32 /255" in page.panel.results.values["linf"].text()
+    assert "✔" in page.panel.results.values["outcome"].text()
+    assert page.panel.history.count() == 1
+    QApplication.processEvents()
+    assert [w.geometry() for w in widgets] == places
+
+
+def test_a_failed_attack_says_why(page, known, qtbot):
+    page.show_set(dataclasses.replace(known, labels=(known.labels + 1) % 10, checksum=""))
+    settle(page, qtbot)
+    attack(page, qtbot)
+    reason = str(page.found.attack.reason[0])
+    assert reason
+    assert reason in page.panel.results.values["outcome"].text()
+    assert reason in page.grid.adversarial.hint
+    assert reason in page.verdict.sentence.text()
+    assert not page.save_button.isEnabled()
+    assert not page.save_image()
+
+
+def test_the_history_goes_back(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot, eps=32.0)
+    first = page.found
+    attack(page, qtbot, eps=64.0)
+    qtbot.waitUntil(lambda: page.panel.history.count() == 2, timeout=TIMEOUT)
+    assert page.found is not first
+    page.panel.history.setCurrentRow(0)
+    assert page.found is first
+    assert page.panel.request() == ("fgsm", first.attack.settings)
+    assert np.array_equal(page.grid.adversarial.array, first.attack.images[0].transpose(1, 2, 0))
+    page.next_image()
+    assert page.panel.history.count() == 0
+    page.previous_image()
+    assert page.panel.history.count() == 2
+
+
+def test_another_rule_judges_the_same_images(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    before = page.found.attack
+    page.panel.rule.setCurrentIndex(1)
+    qtbot.waitUntil(lambda: page.found.benign.rule == "graded", timeout=TIMEOUT)
+    assert page.found.attack is before
+    assert page.found.adversarial.rule == "graded"
+    assert "chosen for tests" in page.verdict.evidence.text()
+
+
+def test_only_the_last_of_many_selected_images_is_shown(page, known, qtbot):
+    page.show_set(known)
+    for _ in range(4):
+        page.next_image()
+    settle(page, qtbot)
+    qtbot.wait(150)
+    assert page.found.name == known.names[4]
+    assert np.array_equal(page.found.image, known.images[4])
+
+
+def test_cancel_goes_back_to_the_benign_image(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    benign = page.found.benign
+    page.panel.choose("cw", {"iterations": 100_000, "search_steps": 30, "confidence": 900.0})
+    page.attack_now()
+    assert page.panel.stop.isEnabled()
+    assert not page.panel.button.isEnabled()
+    assert "running" in page.panel.button.toolTip()
+    qtbot.wait(300)
+    with qtbot.waitSignal(page.message, timeout=5000):
+        qtbot.mouseClick(page.panel.stop, Qt.MouseButton.LeftButton)
+    assert page.found.attack is None
+    assert np.array_equal(page.found.benign.p1, benign.p1)
+    assert page.grid.adversarial.array is None
+    assert page.verdict.word.text() != NOTHING
+    assert page.panel.button.isEnabled()
+    assert not page.panel.stop.isEnabled()
+    assert page.panel.stop.toolTip() == "Nothing is running."
+
+
+def test_selecting_another_image_drops_a_running_attack(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    page.panel.choose("cw", {"iterations": 100_000, "search_steps": 30, "confidence": 900.0})
+    page.attack_now()
+    qtbot.wait(100)
+    page.next_image()
+    settle(page, qtbot)
+    assert page.found.name == known.names[1]
+    assert page.found.attack is None
+
+
+def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    path = tmp_path / "adversarial.png"
+    assert page.save_image(path)
+    assert np.array_equal(images.read(path).pixels, page.found.attack.images[0])
+    path.write_bytes(b"mine")
+    assert not page.save_image(path)
+    assert path.read_bytes() == b"mine"
+    assert "not overwritten" in page.messages[-1]
+    assert page.save_image(path, overwrite=True)
+    # Dropped back into the window it gets the verdict it had.
+    score = page.found.adversarial.score[0]
+    page.open_paths([path])
+    qtbot.waitUntil(lambda: page.found is not None and page.found.name == path.name, timeout=TIMEOUT)
+    assert page.found.benign.score[0] == pytest.approx(score)
+
+
+def test_saving_asks_for_a_path_and_may_be_given_up(page, known, qtbot, tmp_path, monkeypatch):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    monkeypatch.setattr(saving, "ask", lambda *_: None)
+    assert not page.save_image()
+    asked = []
+    monkeypatch.setattr(saving, "ask", lambda *a: asked.append(a[-1]) or tmp_path / "chosen.png")
+    assert page.save_image()
+    assert asked[0].endswith("-fgsm.png")
+    assert (tmp_path / "chosen.png").exists()
+    assert not page.save_image(tmp_path / "chosen.png" / "x.png")  # a folder that is a file
+    assert "cannot be written" in page.messages[-1]
+
+
+def test_export_writes_view_and_record(page, known, qtbot, tmp_path):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    assert page.export(tmp_path / "view.png")
+    assert Image.open(tmp_path / "view.png").size[0] > 1500
+    content = json.loads((tmp_path / "view.json").read_text(encoding="utf-8"))
+    assert content["sentence"] == inspection.sentence(page.found)
+    assert content["bundle"]["name"] == "untrained"
+    assert content["attack"]["settings"]["eps"] == 32.0
+    (tmp_path / "view.png").unlink()
+    assert not page.export(tmp_path / "view.png")
+    assert "view.json exists already" in page.messages[-1]
+
+
+def test_copy_puts_the_view_on_the_clipboard(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    page.copy()
+    assert QApplication.clipboard().image().width() > 1500
+
+
+def test_files_are_added_and_bad_ones_are_told_in_one_message(page, qtbot, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "good.png")
+    Image.fromarray(pixels).save(tmp_path / "second.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    names = ("broken.png", "good.png", "empty.jpg", "second.png", "gone.png")
+    page.open_paths([tmp_path / name for name in names])
+    settle(page, qtbot)
+    assert page.gallery.sets.currentText() == YOURS
+    assert page.gallery.model.rowCount() == 2
+    assert page.found.name == "good.png"
+    assert page.found.label is None
+    assert "48x64" in page.grid.headings[0].caption.toolTip()
+    assert len(page.messages) == 1
+    assert page.messages[0].startswith("3 of 5 were not opened")
+    for name in ("broken.png", "empty.jpg", "gone.png"):
+        assert name in page.messages[0]
+    page.open_paths([tmp_path / "second.png"])
+    qtbot.waitUntil(lambda: page.gallery.model.rowCount() == 3, timeout=TIMEOUT)
+    assert page.gallery.current().name == "second.png"
+
+
+def test_a_folder_of_pictures_and_a_data_set_open(page, qtbot, tmp_path):
+    for place in ("loose", *(f"set/test/{name}" for name in CLASS_NAMES)):
+        (tmp_path / place).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(np.full((32, 32, 3), 40 * i, np.uint8)).save(tmp_path / place / f"{i}.png")
+    page.open_paths([tmp_path / "loose"])
+    qtbot.waitUntil(lambda: page.gallery.model.rowCount() == 2, timeout=TIMEOUT)
+    page.open_paths([tmp_path / "set"])
+    qtbot.waitUntil(lambda: page.gallery.model.rowCount() == 20, timeout=TIMEOUT)
+    assert {page.gallery.model.collection.entry(i).label for i in range(20)} == set(range(10))
+    settle(page, qtbot)
+    assert page.grid.headings[0].caption.text() == "true class: airplane"
+
+
+def test_a_bad_data_set_and_bad_bytes_are_told(page, qtbot, tmp_path):
+    (tmp_path / "data.zip").write_bytes(b"PK nothing")
+    page.open_paths([tmp_path / "data.zip"])
+    qtbot.waitUntil(lambda: bool(page.messages), timeout=TIMEOUT)
+    assert "data.zip" in page.messages[0]
+    page.open_bytes(b"garbage", "clipboard")
+    qtbot.waitUntil(lambda: len(page.messages) == 2, timeout=TIMEOUT)
+    assert "clipboard" in page.messages[1]
+
+
+def test_pasted_bytes_are_shown(page, qtbot):
+    pixels = np.random.default_rng(2).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    page.open_bytes(images.png_bytes(pixels), "clipboard")
+    settle(page, qtbot)
+    assert np.array_equal(page.found.image, pixels)
+
+
+def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    made = page.found
+    page.show_record(made.image, made.label, made.attack.images[0], "row 17")
+    qtbot.waitUntil(lambda: page.found is not None and page.found.name == "row 17", timeout=TIMEOUT)
+    assert page.gallery.sets.currentText() == RECORDS
+    assert page.found.attack.l2[0] == pytest.approx(made.attack.l2[0])
+    assert page.found.attack.linf[0] == made.attack.linf[0]
+    assert np.allclose(page.found.adversarial.p1, made.adversarial.p1, atol=1e-6)
+    assert page.panel.results.values["cost"].text() == "–"
+    assert page.export(tmp_path / "pair.png")
+    assert "forwards" not in json.loads((tmp_path / "pair.json").read_text(encoding="utf-8"))["attack"]
+
+
+def test_all_panes_show_the_same_part(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    pane = page.grid.mask_change
+    pane.view.scaleBy((0.4, 0.4), center=QPointF(8, 8))
+    pane.view.sigRangeChangedManually.emit(pane.view.state["mouseEnabled"])
+    rects = [p.view.viewRect() for p in page.grid.panes]
+    whole = QRectF(0, 0, 32, 32)
+    assert pane.view.targetRect() != whole
+    for rect in rects:
+        assert [rect.x(), rect.y(), rect.width(), rect.height()] == pytest.approx(
+            [rects[0].x(), rects[0].y(), rects[0].width(), rects[0].height()], abs=0.05
+        )
+    qtbot.mouseDClick(pane.viewport(), Qt.MouseButton.LeftButton, pos=pane.viewport().rect().center())
+    qtbot.waitUntil(lambda: all(p.view.targetRect() == whole for p in page.grid.panes), timeout=2000)
+
+
+def test_the_values_under_the_cursor_are_told_for_all_panes(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    found = page.found
+    page.grid.benign_mask.pixel_changed.emit((7, 20))
+    text = page.grid.status.text()
+    before, after = found.image[:, 7, 20].astype(int), found.attack.images[0][:, 7, 20].astype(int)
+    assert "row 7, column 20" in text
+    assert f"benign {before[0]}, {before[1]}, {before[2]}" in text
+    assert f"adversarial {after[0]}, {after[1]}, {after[2]}" in text
+    assert f"difference {after[0] - before[0]:+d}, " in text
+    looks = [1 - v.masks[0, 7, 20] for v in (found.benign, found.adversarial)]
+    assert f"importance {looks[0]:.2f} → {looks[1]:.2f}" in text
+    assert all(p._marks[0].isVisible() for p in page.grid.panes)
+    page.grid.benign.pixel_changed.emit(None)
+    assert not any(p._marks[0].isVisible() for p in page.grid.panes)
+
+
+def test_the_magnification_can_be_chosen(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    page.grid.gain.setCurrentIndex(page.grid.gain.findData(2))
+    assert np.array_equal(page.grid.difference.array, inspection.difference(page.found, 2).transpose(1, 2, 0))
+    page.grid.mask_scale.setCurrentIndex(page.grid.mask_scale.findData(0.1))
+    assert page.grid.mask_change.item.getLevels().tolist() == [-0.1, 0.1]
+
+
+def test_the_keyboard_attacks_and_steps(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    page.activateWindow()
+    page.gallery.list.setFocus()
+    qtbot.keyClick(page.gallery.list, Qt.Key.Key_Right, Qt.KeyboardModifier.AltModifier)
+    assert page.gallery.current().name == known.names[1]
+    settle(page, qtbot)
+    page.panel.choose("fgsm", {"eps": 32.0})
+    qtbot.keyClick(page.gallery.list, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
+    assert page.found.name == known.names[1]
+
+
+def test_controls_have_names_and_disabled_ones_say_why(page):
+    for kind in (QComboBox, QLineEdit):
+        for widget in page.findChildren(kind):
+            if (
+                widget.isVisible()
+                and not isinstance(widget.parent(), QComboBox)
+                and "spinbox" not in widget.objectName()
+            ):
+                assert widget.accessibleName(), widget
+    for button in page.findChildren(QPushButton):
+        assert button.text()
+        if button.isVisible():
+            assert button.toolTip(), button.text()
+    assert not page.panel.button.isEnabled()
+    assert page.panel.button.toolTip() == "Select an image first."
+
+
+def test_a_given_class_is_chosen_by_name_where_it_counts(page, known, qtbot):
+    form = page.panel.form
+    assert not form.editor("target_class").isEnabled()
+    assert "given" in form.editor("target_class").toolTip()
+    form.set_values({"target": "given"})
+    assert form.editor("target_class").isEnabled()
+    form.editor("target_class").setCurrentText("ship")
+    assert page.panel.request()[1]["target_class"] == CLASS_NAMES.index("ship")
+    page.panel.reset.click()
+    assert not form.editor("target_class").isEnabled()
+
+
+def test_before_the_models_are_there_the_page_waits(idle_engine, untrained_bundle, known_pixels, qtbot):
+    page = InspectPage(idle_engine)
+    qtbot.addWidget(page)
+    page.show_set(known_pixels)
+    assert "loading" in page.verdict.sentence.text()
+    assert "loading" in page.panel.button.toolTip()
+    page.attack_now()
+    assert not idle_engine.busy
+    with qtbot.waitSignal(idle_engine.ready, timeout=60_000):
+        idle_engine.start(str(untrained_bundle), "cpu")
+    settle(page, qtbot)
+    assert page.verdict.word.text()
+
+
+def test_models_that_cannot_be_loaded_are_told(idle_engine, known_pixels, tmp_path, qtbot):
+    page = InspectPage(idle_engine)
+    qtbot.addWidget(page)
+    page.show_set(known_pixels)
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000):
+        idle_engine.start(str(tmp_path / "no bundle"), "cpu")
+    assert "could not be loaded" in page.verdict.sentence.text()
+    assert "no bundle" in page.verdict.evidence.text()
+    assert "could not be loaded" in page.panel.button.toolTip()
+
+
+@pytest.fixture
+def known_pixels():
+    return ImageSet(np.zeros((2, 3, 32, 32), np.uint8), np.zeros(2, np.int64), "Test images")
+
+
+def test_words_of_the_verdict(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    found = page.found
+    word, text, evidence = saving.verdict_words(found)
+    assert f"{word}: {text[:1].lower()}{text[1:]}" == inspection.sentence(found)
+    assert f"({found.classes[found.reference]})" in evidence
+    assert saving.stem(dataclasses.replace(found, name="a/b c?.png")) == "b_c-fgsm"

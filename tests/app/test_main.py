@@ -1,0 +1,122 @@
+"""The start of the program, as a person or a script starts it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ciad_app import main as program
+from ciad_engine import __version__
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments, code="from ciad_app.main import main; sys.exit(main())", **variables):
+    """Run `code` in a fresh interpreter; a variable that is None is removed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "QT_QPA_PLATFORM": "offscreen", **variables}
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; " + code, *map(str, arguments)],
+        env={k: v for k, v in environment.items() if v is not None},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_version_and_help_need_neither_qt_nor_torch():
+    for flag, expected in (("--version", f"CIAD {__version__}"), ("--help", "--demo")):
+        code = (
+            "from ciad_app.main import main\ntry: main()\nexcept SystemExit as end: assert not end.code\n"
+            "assert not {'torch', 'PySide6'} & set(sys.modules)"
+        )
+        ran = start(flag, code=code)
+        assert ran.returncode == 0, ran.stderr
+        assert expected in ran.stdout
+
+
+def test_wrong_use_ends_with_2():
+    assert start("--colour").returncode == 2
+
+
+def test_the_first_window_is_up_before_torch_is_imported(tmp_path, untrained_bundle):
+    """The real start: the event loop runs, the window is painted, torch comes behind it; then it is closed."""
+    code = f"""
+from PySide6.QtCore import QTimer
+from ciad_app import window, worker
+seen = []
+class Watched(window.MainWindow):
+    def paintEvent(self, event):
+        seen.append('torch' in sys.modules)
+        super().paintEvent(event)
+    def _ready(self, info):
+        super()._ready(info)
+        print('state:', self.state.text(), 'torch' in sys.modules)
+        QTimer.singleShot(0, self.close)
+window.MainWindow = Watched
+from ciad_app.main import main
+code = main(['--bundle', {str(untrained_bundle)!r}, '--device', 'cpu'])
+assert seen and seen[0] is False, seen
+sys.exit(code)
+"""
+    ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert "untrained ready True" in ran.stdout
+    assert (tmp_path / "settings.json").is_file()
+
+
+def test_closing_while_the_models_load_ends_in_order(tmp_path, untrained_bundle):
+    code = f"""
+from PySide6.QtCore import QTimer
+from ciad_app import worker
+real = worker.Engine.start
+def start(self, *arguments):
+    real(self, *arguments)
+    from PySide6.QtWidgets import QApplication
+    QTimer.singleShot(0, QApplication.closeAllWindows)
+worker.Engine.start = start
+from ciad_app.main import main
+sys.exit(main(['--bundle', {str(untrained_bundle)!r}, '--device', 'cpu']))
+"""
+    ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_missing_system_library_is_named_with_the_line_that_installs_it(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    text = program._explain_missing_library(ImportError("libEGL.so.1: cannot open shared object file"))
+    assert "libEGL.so.1" in text
+    assert "apt-get install" in text
+    assert "libxcb-cursor0" in text
+
+
+def test_qt_that_cannot_be_imported_ends_with_a_message():
+    code = """
+import importlib.abc
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == 'PySide6.QtWidgets':
+            raise ImportError('libEGL.so.1: cannot open shared object file')
+sys.meta_path.insert(0, Refuse())
+from ciad_app.main import main
+sys.exit(main([]))
+"""
+    ran = start(code=code)
+    assert ran.returncode == 1
+    assert "libEGL.so.1" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is a desktop without a display usual")
+def test_where_there_is_no_display(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    assert not program._has_display()
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        with monkeypatch.context() as here:
+            here.setenv(name, "x")
+            assert program._has_display()

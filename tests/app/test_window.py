@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QAction, QColor, QDragEnterEvent, QDropEvent, QImage
+from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
+
+from ciad_app import incoming, settings, status, theme
+from ciad_app.settings import Settings
+from ciad_app.window import EVALUATE, INSPECT, MainWindow
+from ciad_app.worker import Engine
+from ciad_engine.errors import ImageError
+
+
+@pytest.fixture
+def make(qapp, qtbot, tmp_path):
+    """Makes windows with their own engine and database, and closes them."""
+    theme.prepare(qapp)
+    made = []
+
+    def one(kept=Settings(), **more):  # noqa: B008 - frozen
+        window = MainWindow(Engine(), kept, tmp_path / "runs.sqlite", **more)
+        made.append(window)
+        window.show()
+        qtbot.waitExposed(window)
+        return window
+
+    yield one
+    for window in made:
+        if window.isVisible():
+            window.close()
+        window.deleteLater()
+    theme.apply(qapp, Settings())
+
+
+@pytest.fixture
+def window(make):
+    return make()
+
+
+@pytest.fixture
+def opened(window, monkeypatch):
+    """What reached page Inspect."""
+    calls = []
+    monkeypatch.setattr(window.inspect, "open_paths", lambda paths: calls.append(paths))
+    monkeypatch.setattr(window.inspect, "open_bytes", lambda raw, name: calls.append((raw, name)))
+    return calls
+
+
+def actions(window):
+    found = window.findChildren(QAction, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    return {a.text().replace("&", ""): a for a in found if a.text() and a.menu() is None}
+
+
+def drop(window, data):
+    enter = QDragEnterEvent(  # a person's come from the platform; this constructor is the one there is
+        QPoint(50, 50), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    )
+    enter.ignore()
+    QApplication.sendEvent(window, enter)
+    if enter.isAccepted():
+        place = QPointF(50, 50)
+        event = QDropEvent(
+            place, Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+        )
+        QApplication.sendEvent(window, event)
+    return enter.isAccepted()
+
+
+def png(colour="red"):
+    image = QImage(8, 8, QImage.Format.Format_RGB32)
+    image.fill(QColor(colour))
+    return image
+
+
+def urls(*addresses):
+    data = QMimeData()
+    data.setUrls([QUrl(a) for a in addresses])
+    return data
+
+
+def test_title_icon_and_the_state_of_the_models(window, untrained_bundle, qtbot):
+    assert window.windowTitle() == "CIAD"
+    assert not window.windowIcon().pixmap(64, 64).isNull()
+    window.loading()
+    assert "Loading models" in window.state.text()
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
+    assert "CPU" in window.state.text()
+    assert "untrained" in window.state.text()
+
+
+def test_models_that_cannot_be_loaded_are_explained_without_blocking(window, tmp_path, qtbot):
+    window.engine.start(str(tmp_path / "missing"), "cpu")
+    qtbot.waitUntil(lambda: window.state.text() == "No models", timeout=60_000)
+    assert "missing" in window.state.toolTip()
+    (box,) = window.findChildren(QMessageBox)
+    assert not box.isModal()
+    assert "missing" in box.text()
+
+
+def test_every_action_has_a_tip_and_no_two_have_the_same_shortcut(window):
+    found = actions(window)
+    assert {"Open …", "Open folder …", "Paste", "Save image …", "Copy", "Export …", "Quit", "Larger text"} <= set(found)
+    assert {"About CIAD", "Copy debug info", "Show log file", "Cancel", "Dark"} <= set(found)
+    for name, action in found.items():
+        assert action.statusTip(), name
+    keys = [key.toString() for action in found.values() for key in action.shortcuts()]
+    assert len(keys) == len(set(keys))
+
+
+def test_pages_change_by_their_actions_and_evaluate_is_built_on_first_use(window, qtbot):
+    assert window._evaluate is None
+    actions(window)["Evaluate"].trigger()
+    assert window.pages.currentIndex() == 1
+    qtbot.waitUntil(window.evaluate.isVisible)
+    assert window.evaluate is window._evaluate
+    actions(window)["Inspect"].trigger()
+    assert window.inspect.isVisible()
+
+
+def test_dropped_files_and_folders_reach_inspect_from_any_page(window, opened, tmp_path):
+    window.show_page(EVALUATE)
+    picture = tmp_path / "a cat.png"
+    png().save(str(picture))
+    assert drop(window, urls(QUrl.fromLocalFile(str(picture)).toString(), QUrl.fromLocalFile(str(tmp_path)).toString()))
+    assert opened == [[picture, tmp_path]]
+    assert window.pages.currentIndex() == 0
+    assert window.settings.last_folder == str(tmp_path)
+
+
+def test_no_part_of_a_page_keeps_a_drop_for_itself(window, untrained_bundle, qtbot):
+    window.show_page(EVALUATE)
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
+    qtbot.wait(20)
+    keep = [w for w in window.pages.findChildren(QWidget) if w.acceptDrops()]
+    assert keep == []
+
+
+def test_a_dropped_picture_without_a_file_is_taken_as_it_was_encoded(window, opened):
+    raw = incoming.read(_image_data()).picture
+    data = QMimeData()
+    data.setData("image/png", QByteArray(raw))
+    assert drop(window, data)
+    assert opened == [(raw, "dropped picture")]
+
+
+def test_a_remote_address_is_explained_and_with_a_picture_the_picture_counts(window, opened):
+    assert drop(window, urls("https://example.org/cat.png"))
+    assert opened == []
+    assert "example.org" in window.statusBar().currentMessage()
+    both = urls("https://example.org/cat.png")
+    both.setImageData(png())
+    assert drop(window, both)
+    assert opened[0][0].startswith(b"\x89PNG")
+
+
+def test_text_is_not_welcome(window, opened):
+    data = QMimeData()
+    data.setText("no picture")
+    assert not drop(window, data)
+    assert opened == []
+
+
+def _image_data():
+    data = QMimeData()
+    data.setImageData(png())
+    return data
+
+
+def test_paste_takes_a_picture_and_says_when_there_is_none(window, opened):
+    QApplication.clipboard().setImage(png("blue"))
+    actions(window)["Paste"].trigger()
+    assert opened[0][1] == "pasted picture"
+    assert opened[0][0].startswith(b"\x89PNG")
+    QApplication.clipboard().setText("only text")
+    actions(window)["Paste"].trigger()
+    assert len(opened) == 1
+    assert "no picture" in window.statusBar().currentMessage()
+
+
+def test_nothing_in_a_drop_is_an_error_for_a_person():
+    with pytest.raises(ImageError, match="no picture"):
+        incoming.read(QMimeData())
+
+
+def test_an_opened_file_arrives_in_the_gallery(window, tmp_path, untrained_bundle, qtbot):
+    """Through the real page and the real engine."""
+    path = tmp_path / "blue.png"
+    png("blue").save(str(path))
+    window.engine.start(str(untrained_bundle), "cpu")
+    window.open_paths([path])
+    qtbot.waitUntil(lambda: window.inspect.found is not None, timeout=60_000)
+    assert window.inspect.found.name == "blue.png"
+    assert window.inspect.found.image[2].min() == 255
+
+
+def test_font_size_and_colours_are_changed_kept_and_taken_back(make, own_folders):
+    window = make()
+    usual = theme.system_font_size(QApplication.instance())
+    found = actions(window)
+    found["Larger text"].trigger()
+    found["Larger text"].trigger()
+    found["Dark"].trigger()
+    assert QApplication.font().pointSize() == usual + 2
+    assert theme.is_dark(QApplication.instance())
+    assert settings.load() == window.settings
+    assert settings.load().scheme == "dark"
+    found["Smaller text"].trigger()
+    assert QApplication.font().pointSize() == usual + 1
+    found["Normal text"].trigger()
+    assert QApplication.font().pointSize() == usual
+    assert settings.load().font_size == 0
+
+
+def test_place_and_page_are_remembered(make):
+    window = make()
+    window.resize(780, 560)
+    window.show_page(EVALUATE)
+    window.close()
+    again = make(settings.load())
+    assert again.pages.currentIndex() == 1
+    assert (again.width(), again.height()) == (780, 560)
+
+
+def test_the_demonstration_remembers_nothing(make):
+    window = make(remember=False)
+    window.close()
+    assert not settings.path().exists()
+
+
+def test_a_window_that_was_on_a_projector_comes_back_to_the_screen(make):
+    window = make()
+    window.move(9000, 7000)
+    kept = Settings(geometry=window.saveGeometry().toBase64().data().decode())
+    again = make(kept)
+    assert QApplication.primaryScreen().availableGeometry().intersects(again.frameGeometry())
+    assert QApplication.screenAt(again.frameGeometry().center()) is not None
+
+
+def test_broken_geometry_does_no_harm(make):
+    assert make(Settings(geometry="not base 64 at all")).width() > 600
+
+
+def test_a_message_of_several_lines_is_a_box_that_blocks_nothing(window):
+    window.say("2 of 3 were not opened:\n<b>a.txt</b> is no picture.\nb.txt is no picture.")
+    assert window.statusBar().currentMessage() == "2 of 3 were not opened:"
+    (box,) = window.findChildren(QMessageBox)
+    assert not box.isModal()
+    assert box.textFormat() is Qt.TextFormat.PlainText
+    assert "b.txt" in box.text()
+
+
+def test_debug_info_names_versions(window):
+    actions(window)["Copy debug info"].trigger()
+    text = QApplication.clipboard().text()
+    assert text.startswith("CIAD ")
+    assert "torch" in text
+
+
+def test_about_shows_versions(window, monkeypatch):
+    shown = []
+    monkeypatch.setattr(QMessageBox, "about", lambda *arguments: shown.append(arguments[2]))
+    actions(window)["About CIAD"].trigger()
+    assert "MIT licence" in shown[0]
+    assert "PySide6" in shown[0]
+
+
+def busy_work(session, job):
+    for i in range(100_000):
+        job.progress(i, 100_000, "Attacking")
+        time.sleep(0.002)
+
+
+def test_progress_is_shown_and_escape_and_the_button_cancel(window, untrained_bundle, qtbot):
+    window.engine.start(str(untrained_bundle), "cpu")
+    for stop in (
+        lambda: qtbot.keyClick(window, Qt.Key.Key_Escape),
+        lambda: qtbot.mouseClick(window.progress.cancel, Qt.MouseButton.LeftButton),
+        lambda: actions(window)["Cancel"].trigger(),
+    ):
+        ended = []
+        window.engine.submit(busy_work, ended.append, cancelled=lambda ended=ended: ended.append("cancelled"))
+        qtbot.waitUntil(lambda: "Attacking" in window.progress.label.text(), timeout=60_000)
+        qtbot.waitUntil(window.progress.isVisible)
+        stop()
+        qtbot.waitUntil(lambda ended=ended: bool(ended))
+        assert ended == ["cancelled"]
+        assert not window.progress.isVisible()
+
+
+def test_closing_while_work_runs_cancels_it_and_nothing_arrives(make, untrained_bundle, qtbot):
+    window, arrived, stopped = make(), [], threading.Event()
+
+    def work(session, job):
+        try:
+            busy_work(session, job)
+        finally:
+            stopped.set()
+
+    window.engine.start(str(untrained_bundle), "cpu")
+    window.engine.submit(work, arrived.append, cancelled=lambda: arrived.append("cancelled"))
+    qtbot.waitUntil(lambda: "Attacking" in window.progress.label.text(), timeout=60_000)
+    with qtbot.waitSignal(window.closed):
+        window.close()
+    assert window.ended
+    assert stopped.is_set()
+    qtbot.wait(30)
+    assert arrived == []
+
+
+def test_a_row_of_an_evaluation_is_shown_on_inspect(window, monkeypatch):
+    import numpy as np
+
+    from ciad_app.evaluate.model import OpenedRow
+
+    image = np.zeros((3, 32, 32), np.uint8)
+    window.show_page(EVALUATE)
+    window.evaluate.row_opened.emit(OpenedRow(image, 3, image + 1, "test/cat/0001.png"))
+    assert window.pages.tabText(window.pages.currentIndex()) == INSPECT
+    entry = window.inspect.gallery.current()
+    assert entry.name == "test/cat/0001.png"
+    assert entry.label == 3
+    assert (entry.adversarial == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "total", "expected"),
+    [
+        (1, 50, 100, ""),
+        (10, 0, 100, ""),
+        (10, 100, 100, ""),
+        (10, 25, 100, "about 30 s left"),
+        (600, 50, 100, "about 10 min left"),
+        (3600, 1, 4, "about 3.0 h left"),
+    ],
+)
+def test_remaining_time(seconds, done, total, expected):
+    assert status.remaining(seconds, done, total) == expected
+
+
+def test_icon_file_is_installed_with_the_resources():
+    from ciad_engine import resources
+
+    assert Path(resources.path("icons", "ciad.svg")).is_file()

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+from PySide6.QtCore import QTimer
+
+from ciad_app.worker import Engine
+from ciad_engine.errors import ImageError
+
+MAIN = threading.main_thread()
+
+
+class Calls(list):
+    """Records which callbacks were called, with what, and that it was in the window's thread."""
+
+    def on(self, name):
+        def record(*arguments):
+            assert threading.current_thread() is MAIN
+            self.append((name, *arguments))
+
+        return record
+
+    def submit(self, engine, work, **more):
+        names = {"failed": "failed", "partial": "partial", "cancelled": "cancelled"}
+        return engine.submit(work, self.on("done"), **{k: self.on(v) for k, v in names.items()}, **more)
+
+    @property
+    def names(self):
+        return [call[0] for call in self]
+
+
+def waits_for_cancel(session, job):
+    for i in range(10_000):
+        job.progress(i, 10_000, "waiting")
+        time.sleep(0.002)
+    return "never cancelled"
+
+
+def test_ready_tells_what_the_window_needs(engine):
+    info = engine.info
+    assert info.device.startswith("CPU")
+    assert info.classes[0] == "airplane"
+    assert info.card.name == "untrained"
+    assert [a.name for a in info.attacks][:1] == ["fgsm"]
+    fgsm = info.attacks[0]
+    assert fgsm.title
+    assert fgsm.help
+    assert any(p.kind == "float" or p.kind == "int" for p in fgsm.parameters)
+
+
+def test_work_runs_in_the_engine_thread_and_done_in_the_windows(engine, qtbot):
+    calls = Calls()
+    calls.submit(engine, lambda session, job: (threading.current_thread().name, session.device.type))
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls == [("done", ("ciad-engine", "cpu"))]
+
+
+def test_jobs_run_one_at_a_time_in_order_even_when_submitted_before_the_start(idle_engine, untrained_bundle, qtbot):
+    running, seen = [], []
+
+    def work(number):
+        def run(session, job):
+            assert session.system.card.name == "untrained"
+            running.append(number)
+            assert len(running) == 1
+            time.sleep(0.01)
+            running.remove(number)
+            return number
+
+        return run
+
+    for number in range(5):
+        idle_engine.submit(work(number), seen.append)
+    idle_engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: len(seen) == 5, timeout=60_000)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_partial_results_arrive_in_order_before_done(engine, qtbot):
+    calls = Calls()
+
+    def work(session, job):
+        for i in range(20):
+            job.partial(np.full(3, i))
+        return "end"
+
+    calls.submit(engine, work)
+    qtbot.waitUntil(lambda: "done" in calls.names)
+    assert calls.names == ["partial"] * 20 + ["done"]
+    assert [int(call[1][0]) for call in calls[:-1]] == list(range(20))
+
+
+def test_progress_is_thinned_out_but_the_end_arrives(engine, qtbot):
+    seen = []
+    engine.progress.connect(lambda *call: seen.append(call))
+
+    def work(session, job):
+        for i in range(5001):
+            job.progress(i, 5000, "counting")
+
+    with qtbot.waitSignal(engine.busy_changed, check_params_cb=lambda busy: not busy):
+        engine.submit(work, lambda _: None)
+    assert seen[-1] == (5000, 5000, "counting")
+    assert len(seen) < 500
+
+
+def test_progress_without_a_text_of_its_own_carries_the_tasks(engine, qtbot):
+    seen = []
+    engine.progress.connect(lambda *call: seen.append(call))
+    engine.submit(lambda session, job: job.progress(1, 1), lambda _: None, text="Attacking")
+    qtbot.waitUntil(lambda: bool(seen))
+    assert seen == [(1, 1, "Attacking")]
+
+
+def test_an_error_for_a_person_goes_to_failed_with_its_message(engine, qtbot):
+    calls = Calls()
+
+    def work(session, job):
+        raise ImageError("cat.png is not an image.")
+
+    calls.submit(engine, work)
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls == [("failed", "cat.png is not an image.")]
+
+
+def test_without_a_failed_callback_the_message_is_a_note(engine, qtbot):
+    def work(session, job):
+        raise ImageError("cat.png is not an image.")
+
+    with qtbot.waitSignal(engine.note) as caught:
+        engine.submit(work, lambda _: None)
+    assert caught.args == ["cat.png is not an image."]
+
+
+def test_an_unexpected_error_is_reported_with_its_traceback_and_the_next_job_runs(engine, qtbot):
+    calls = Calls()
+    with qtbot.waitSignal(engine.failed) as caught:
+        calls.submit(engine, lambda session, job: 1 / 0, text="dividing")
+    failure = caught.args[0]
+    assert "ZeroDivisionError" in failure.traceback
+    assert "dividing" in failure.summary
+    calls.submit(engine, lambda session, job: "fine")
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert calls.names == ["failed", "done"]
+
+
+def test_a_full_memory_is_a_message_not_a_crash(engine, qtbot):
+    calls = Calls()
+
+    def work(session, job):
+        raise MemoryError
+
+    calls.submit(engine, work, text="Inspecting")
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls.names == ["failed"]
+    assert "memory" in calls[0][1]
+
+
+def test_cancel_ends_running_work_with_cancelled_only(engine, qtbot):
+    calls = Calls()
+    with qtbot.waitSignal(engine.progress):
+        task = calls.submit(engine, waits_for_cancel)
+    task.cancel()
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls == [("cancelled",)]
+    assert task.finished
+    assert not engine.busy
+
+
+def test_results_of_work_that_ignores_cancel_do_not_arrive(engine, qtbot):
+    calls = Calls()
+    progress = []
+    started, go_on = threading.Event(), threading.Event()
+
+    def stubborn(session, job):
+        started.set()
+        go_on.wait(10)
+        job.on_partial("late")  # past the check, as a result on its way is
+        job.on_progress(1, 2, "late")
+        return "late"
+
+    task = calls.submit(engine, stubborn)
+    assert started.wait(10)
+    engine.progress.connect(lambda *call: progress.append(call))
+    task.cancel()
+    task.cancel()
+    go_on.set()
+    qtbot.waitUntil(lambda: bool(calls))
+    qtbot.wait(20)
+    assert calls == [("cancelled",)]
+    assert progress == []
+
+
+def test_cancel_of_waiting_work_answers_at_once_and_never_runs_it(engine, qtbot):
+    calls, ran = Calls(), []
+    first = engine.submit(waits_for_cancel, lambda _: None)
+    second = calls.submit(engine, lambda session, job: ran.append(1))
+    second.cancel()
+    assert calls == []  # not within the call of cancel
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls == [("cancelled",)]
+    assert not first.finished
+    engine.cancel_current()
+    qtbot.waitUntil(lambda: not engine.busy)
+    assert ran == []
+
+
+def test_cancel_current_takes_the_running_one_and_leaves_the_next(engine, qtbot):
+    calls = Calls()
+    first = engine.submit(waits_for_cancel, lambda _: None)
+    calls.submit(engine, lambda session, job: "second")
+    engine.cancel_current()
+    qtbot.waitUntil(lambda: bool(calls))
+    assert first.finished
+    assert calls == [("done", "second")]
+
+
+def test_busy_changes_once_for_a_row_of_jobs_and_work_may_submit_more_from_done(engine, qtbot):
+    changes, results = [], []
+    engine.busy_changed.connect(changes.append)
+
+    def again(result):
+        results.append(result)
+        if len(results) < 3:
+            engine.submit(lambda session, job: len(results), again)
+
+    engine.submit(lambda session, job: 0, again)
+    qtbot.waitUntil(lambda: len(results) == 3 and not engine.busy)
+    assert results == [0, 1, 2]
+    assert changes == [True, False] * 3  # `done` runs when its own task is already closed
+
+
+def test_a_bundle_that_is_missing_is_told_and_work_without_models_still_runs(idle_engine, tmp_path, qtbot):
+    calls = Calls()
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000) as caught:
+        idle_engine.start(str(tmp_path / "nothing"), "cpu")
+    assert "nothing" in caught.args[0]
+    calls.submit(idle_engine, lambda session, job: session.system)
+    calls.submit(idle_engine, lambda session, job: "no models needed")
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert calls == [("failed", caught.args[0]), ("done", "no models needed")]
+
+
+def test_starting_again_loads_another_bundle(idle_engine, untrained_bundle, tmp_path, qtbot):
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000):
+        idle_engine.start(str(tmp_path / "nothing"), "cpu")
+    with qtbot.waitSignal(idle_engine.ready, timeout=60_000):
+        idle_engine.start(str(untrained_bundle), "cpu")
+
+
+def test_an_unknown_device_is_told(idle_engine, untrained_bundle, qtbot):
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000) as caught:
+        idle_engine.start(str(untrained_bundle), "abacus")
+    assert "abacus" in caught.args[0]
+
+
+def test_shutdown_during_work_ends_the_thread_and_nothing_arrives(qapp, untrained_bundle, qtbot):
+    engine, calls = Engine(), Calls()
+    engine.start(str(untrained_bundle), "cpu")
+    with qtbot.waitSignal(engine.progress, timeout=60_000):
+        calls.submit(engine, waits_for_cancel)
+    calls.submit(engine, lambda session, job: "waiting")
+    assert engine.shutdown(10)
+    qtbot.wait(30)
+    assert calls == []
+
+
+def test_shutdown_gives_up_on_work_that_does_not_stop(qapp, untrained_bundle, qtbot):
+    engine, calls, release = Engine(), Calls(), threading.Event()
+    started = threading.Event()
+
+    def stuck(session, job):
+        started.set()
+        release.wait(30)
+        return "late"
+
+    calls.submit(engine, stuck)
+    engine.start(str(untrained_bundle), "cpu")
+    assert started.wait(60)
+    assert not engine.shutdown(0.05)
+    release.set()
+    qtbot.wait(30)
+    assert calls == []
+
+
+def test_shutdown_before_start(qapp):
+    assert Engine().shutdown(1)
+
+
+def test_submit_from_another_thread_is_refused(engine):
+    caught = []
+
+    def elsewhere():
+        try:
+            engine.submit(lambda session, job: None, lambda _: None)
+        except RuntimeError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert caught
+
+
+def test_the_event_loop_turns_while_networks_compute(engine, qtbot, record_property, capsys, monkeypatch):
+    """Reports the longest gap of a 10 ms timer; asserts only that the loop turned and who called torch."""
+    import torch
+
+    real, callers = torch.nn.Module._call_impl, set()
+
+    def watched(self, *arguments, **keywords):
+        callers.add(threading.current_thread())
+        return real(self, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.nn.Module, "__call__", watched)
+    ticks = []
+    timer = QTimer(interval=10)
+    timer.timeout.connect(lambda: ticks.append(time.perf_counter()))
+
+    def heavy(session, job):
+        f1 = session.system.network("classifier")
+        images = torch.rand(16, 3, 32, 32, requires_grad=True)
+        stop = time.perf_counter() + 1.0
+        rounds = 0
+        while time.perf_counter() < stop:  # many small steps, as C&W and training make them
+            torch.autograd.grad(f1(images).sum(), images)
+            job.progress(rounds, 10**6, "computing")
+            rounds += 1
+        return rounds
+
+    done = []
+    timer.start()
+    engine.submit(heavy, done.append)
+    qtbot.waitUntil(lambda: bool(done), timeout=30_000)
+    timer.stop()
+    gap = 1000 * float(np.diff(ticks).max())
+    record_property("longest_gap_ms", gap)
+    with capsys.disabled():
+        print(f"\n[{len(ticks)} turns of the event loop while f1 ran {done[0]} times; longest gap {gap:.0f} ms]")
+    assert done[0] > 0
+    assert len(ticks) > 10
+    assert callers == {engine._thread}
+
+
+def test_a_finished_task_cannot_be_cancelled(engine, qtbot):
+    calls = Calls()
+    task = calls.submit(engine, lambda session, job: "result")
+    qtbot.waitUntil(lambda: bool(calls))
+    task.cancel()
+    qtbot.wait(10)
+    assert calls == [("done", "result")]

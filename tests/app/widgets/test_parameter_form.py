@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QWheelEvent
+from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox
+
+from ciad_app.widgets.parameter_form import ParameterForm, decimals, has_slider
+from ciad_engine import attacks
+from ciad_engine.attacks import parameters
+from ciad_engine.attacks.parameters import parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    eps: float = parameter(8.0, "Budget", "How far.", low=0, high=255, unit="/255")
+    steps: int = parameter(10, "Steps", "How often.", low=1, high=100, unit="steps")
+    rate: float = parameter(1e-3, "Rate", "How fast.", low=1e-9, high=1e9)
+    free: int = parameter(3, "Free", "No bounds.")
+    norm: str = parameter("l2", "Norm", "Which.", choices=("l2", "linf"))
+    random: bool = parameter(False, "Random start", "Whether.")
+    aim: int = parameter(0, "Aim", "Which class.", low=0, high=999)
+
+    def __post_init__(self):
+        parameters.check(self)
+
+
+@pytest.fixture
+def form(qtbot):
+    made = ParameterForm(parameters.schema(Example), {"aim": ("cat", "dog", "frog")})
+    qtbot.addWidget(made)
+    return made
+
+
+def test_defaults_are_those_of_the_schema(form):
+    assert parameters.build(Example, form.values()) == Example()
+
+
+def test_ranges_units_and_editors_follow_the_schema(form):
+    eps, steps = form.editor("eps"), form.editor("steps")
+    assert isinstance(eps, QDoubleSpinBox)
+    assert (eps.minimum(), eps.maximum(), eps.suffix()) == (0, 255, " /255")
+    assert isinstance(steps, QSpinBox)
+    assert (steps.minimum(), steps.maximum()) == (1, 100)
+    steps.setValue(1000)
+    assert form.values()["steps"] == 100
+    assert form.editor("free").maximum() > 10**8
+    assert isinstance(form.editor("norm"), QComboBox)
+    assert isinstance(form.editor("random"), QCheckBox)
+    for name in form.values():
+        assert form.editor(name).accessibleName()
+        assert form.editor(name).toolTip()
+
+
+def test_small_numbers_survive_and_are_shown_short(form):
+    rate = form.editor("rate")
+    assert form.values()["rate"] == 1e-3
+    assert rate.text() in ("0.001", "0,001")
+    form.set_values({"rate": 1e-9})
+    assert form.values()["rate"] == 1e-9
+
+
+def test_slider_and_spin_box_follow_each_other_without_rounding_the_value(form):
+    slider = form.slider("eps")
+    form.editor("eps").setValue(8.3)
+    assert form.values()["eps"] == 8.3
+    slider.setValue(slider.maximum())
+    assert form.values()["eps"] == 255
+    form.slider("steps").setValue(form.slider("steps").minimum())
+    assert form.values()["steps"] == 1
+    assert form.slider("rate") is None
+    assert form.slider("free") is None
+
+
+def test_numbers_with_names_are_chosen_by_name(form):
+    assert form.editor("aim").currentText() == "cat"
+    form.editor("aim").setCurrentText("frog")
+    assert form.values()["aim"] == 2
+
+
+def test_reset_goes_back_and_changes_are_told(form, qtbot):
+    with qtbot.waitSignal(form.changed):
+        form.set_values({"eps": 16.0, "norm": "linf", "random": True, "aim": 1, "unknown": 5})
+    assert form.values()["norm"] == "linf"
+    form.reset()
+    assert parameters.build(Example, form.values()) == Example()
+
+
+def test_the_wheel_does_not_change_a_value_without_focus(form):
+    form.show()
+    spin = form.editor("steps")
+    spin.clearFocus()
+    up = QPoint(0, 120)
+    nothing = Qt.MouseButton.NoButton
+    event = QWheelEvent(
+        QPointF(3, 3),
+        QPointF(spin.mapToGlobal(QPoint(3, 3))),
+        QPoint(),
+        up,
+        nothing,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(spin, event)
+    assert form.values()["steps"] == 10
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_every_attack_can_be_made_from_its_form(qtbot, name):
+    schema = parameters.schema(attacks.get(name))
+    form = ParameterForm(schema)
+    qtbot.addWidget(form)
+    assert attacks.create(name, **form.values()) == attacks.create(name)
+
+
+def test_decimals_and_sliders():
+    by_name = {p.name: p for p in parameters.schema(Example)}
+    assert decimals(by_name["eps"]) == 1
+    assert decimals(by_name["rate"]) == 10
+    assert has_slider(by_name["eps"])
+    assert not has_slider(by_name["rate"])
+    assert not has_slider(by_name["norm"])

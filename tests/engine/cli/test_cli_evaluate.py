@@ -1,0 +1,219 @@
+"""`ciad evaluate` and `ciad runs`: a small data set of class-named folders, an untrained system."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ciad_engine import runs
+from ciad_engine.evaluation import runner
+from ciad_engine.jobs import Job
+
+Ciad = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def words(bundle: Path, folders: Path, tmp_path: Path) -> list[object]:
+    """A command of a few seconds: 12 images through FGSM."""
+    database = tmp_path / "runs.sqlite"
+    return [
+        "evaluate",
+        "--attacks",
+        "fgsm",
+        "--data",
+        folders,
+        "--bundle",
+        bundle,
+        "--limit",
+        12,
+        "--database",
+        database,
+    ]
+
+
+def only_run(words: list[object]) -> runs.Run:
+    with runs.Database(Path(str(words[-1]))) as database:
+        (run,) = database.runs()
+    return run
+
+
+def test_evaluate_prints_tables_and_says_where_the_rows_are(ciad: Ciad, words: list[object]) -> None:
+    code, text, err = ciad(*words, "--eps", 4)
+    assert code == 0, err
+    run = only_run(words)
+    assert run.finished
+    assert run.plan["attacks"] == [{"name": "fgsm", "settings": run.plan["attacks"][0]["settings"]}]
+    assert run.plan["attacks"][0]["settings"]["eps"] == 4
+    assert (run.plan["limit"], run.plan["seed"], run.plan["official"]) == (12, 0, False)
+    for title in ("Table 1", "Table 2", "Attacks"):
+        assert f"{title}: " in text
+    assert f"ciad runs export {run.short} --csv DIR --database {words[-1]}" in text
+    assert "12 images" in err
+
+
+def test_the_same_command_again_computes_nothing_more(ciad: Ciad, words: list[object]) -> None:
+    first = ciad(*words)
+    seconds = only_run(words).seconds
+    code, text, err = ciad(*words)
+    assert (code, text) == first[:2]
+    assert f"Run {only_run(words).short} is complete already." in err
+    assert only_run(words).seconds == seconds
+
+
+def test_a_cancelled_run_is_continued_by_the_same_command(
+    ciad: Ciad, words: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = runner.run
+    stored: list[int] = []
+
+    def interrupted(plan, system, data, database, job: Job):  # type: ignore[no-untyped-def]
+        def stop(rows: object) -> None:
+            stored.append(len(rows))  # type: ignore[arg-type]
+            job.cancel()
+
+        job.on_result = stop  # type: ignore[attr-defined]
+        return whole(plan, system, data, database, job, batch_size=5)
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    code, text, err = ciad(*words)
+    assert (code, text) == (130, "")
+    assert err.splitlines()[-1] == "ciad: cancelled. Finished rows are kept; the same command goes on from there."
+    assert stored == [5]
+    run = only_run(words)
+    assert not run.finished
+    assert "5 of 24" in ciad("runs", "list", "--database", words[-1])[1]
+
+    monkeypatch.setattr(runner, "run", whole)
+    code, text, err = ciad(*words)
+    assert code == 0
+    assert f"Continuing run {run.short} (5 of 24 rows done)." in err
+    assert only_run(words).finished
+    assert "24 of 24" in ciad("runs", "list", "--database", words[-1])[1]
+
+
+def test_json_is_the_only_thing_on_stdout(ciad: Ciad, words: list[object]) -> None:
+    code, text, _ = ciad(*words, "--json")
+    assert code == 0
+    content = json.loads(text)
+    assert content["run"] == only_run(words).key
+    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "attacks"]
+    assert content["thresholds"]["graded"]["value"] == 1.0
+
+
+def test_csv_beside_the_tables(ciad: Ciad, words: list[object], tmp_path: Path) -> None:
+    code, _, err = ciad(*words, "--csv", tmp_path / "out")
+    assert code == 0, err
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "rows.csv").read_text(encoding="utf-8"))))
+    assert len(rows) == 24
+    assert json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))["run"] == only_run(words).key
+
+
+def test_transferred_attacks_the_second_classifier(ciad: Ciad, words: list[object]) -> None:
+    code, text, err = ciad(*words, "--transferred")
+    assert code == 0, err
+    assert only_run(words).plan["attacked"] == "second_classifier"
+    assert "transferred" in text
+
+
+def test_quiet_leaves_only_the_result(ciad: Ciad, words: list[object]) -> None:
+    code, text, err = ciad(*words, "--quiet")
+    assert (code, err) == (0, "")
+    assert "Table 1" in text
+
+
+def test_settings_of_several_attacks(ciad: Ciad, words: list[object]) -> None:
+    words[2] = "fgsm, cw"
+    words[8] = 2
+    quick = ("--iterations", 2, "--set", "cw.search_steps=1", "--set", "fgsm.eps=3")
+    code, _, err = ciad(*words, *quick)
+    assert code == 0, err
+    settings = {attack["name"]: attack["settings"] for attack in only_run(words).plan["attacks"]}
+    assert settings["fgsm"]["eps"] == 3
+    assert (settings["cw"]["iterations"], settings["cw"]["search_steps"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (["--attacks", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
+        (["--attacks", "fgsm,jsma", "--target", "next"], "--target is a setting of fgsm and jsma; say which one:"),
+        (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, jsma, cw."),
+        (["--attacks", ","], "no attack is named"),
+        (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0 to 255 /255."),
+        (["--limit", "0"], "'0' is not a whole number from 1"),
+        (["--preset", "mine"], "invalid choice: 'mine'"),
+    ],
+)
+def test_wrong_use(extra: list[str], sentence: str, ciad: Ciad, words: list[object]) -> None:
+    code, text, err = ciad(*words, *extra)
+    assert (code, text) == (2, "")
+    assert sentence in err
+    assert not Path(str(words[-1])).exists()
+
+
+def test_more_images_than_there_are(ciad: Ciad, words: list[object]) -> None:
+    code, _, err = ciad(*words, "--limit", 31)
+    assert code == 1
+    assert "limit = 31 is not a number from 1 to 30" in err
+
+
+def test_without_a_limit_a_small_set_is_taken_whole(ciad: Ciad, words: list[object]) -> None:
+    del words[7:9]
+    assert ciad(*words)[0] == 0
+    assert only_run(words).plan["limit"] == 30
+
+
+def test_show_and_export_an_earlier_run(ciad: Ciad, words: list[object], bundle: Path, tmp_path: Path) -> None:
+    _, printed, _ = ciad(*words)
+    run, database = only_run(words), ["--database", words[-1]]
+    code, text, err = ciad("runs", "show", run.short, *database, "--bundle", bundle)
+    assert code == 0, err
+    assert printed.split("\n\nThe rows are run")[0] in text
+    assert run.device in text
+    code, text, err = ciad("runs", "show", run.key[:4], *database)  # the tiny bundle is not among the installed ones
+    assert code == 0, err
+    assert "the bundle 'tiny' is not at hand" in text
+    code, text, _ = ciad("runs", "show", run.short, *database, "--json")
+    assert json.loads(text)["thresholds"]["graded"] is None
+    code, text, err = ciad("runs", "export", run.short, "--csv", tmp_path / "csv", *database, "--bundle", bundle)
+    assert code == 0, err
+    assert sorted(text.split()) == sorted(str(path) for path in (tmp_path / "csv").iterdir())
+
+
+def test_delete_asks_first(ciad: Ciad, words: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    ciad(*words)
+    run, database = only_run(words), ["--database", words[-1]]
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, _, err = ciad("runs", "delete", run.short, *database)
+    assert code == 2
+    assert f"add --yes to delete run {run.short} and its 24 rows" in err
+    monkeypatch.setattr("sys.stdin", Terminal("\n"))
+    assert ciad("runs", "delete", run.short, *database)[0] == 1
+    assert only_run(words).key == run.key
+    monkeypatch.setattr("sys.stdin", Terminal("Yes\n"))
+    assert ciad("runs", "delete", run.short, *database)[0] == 0
+    code, text, _ = ciad("runs", "list", *database)
+    assert (code, text) == (0, "No runs yet; `ciad evaluate` makes one.\n")
+    ciad(*words)
+    assert ciad("runs", "delete", run.short, "--yes", *database)[0] == 0
+
+
+def test_runs_that_are_not_there(ciad: Ciad, words: list[object], tmp_path: Path) -> None:
+    code, _, err = ciad("runs", "list", "--database", tmp_path / "none.sqlite")
+    assert code == 1
+    assert "there is no such file" in err
+    assert not (tmp_path / "none.sqlite").exists()
+    ciad(*words)
+    code, _, err = ciad("runs", "show", "ffff0000ffff", "--database", words[-1])
+    assert code == 1
+    assert err.startswith("ciad: ")

@@ -1,0 +1,147 @@
+"""`ciad attack` and `ciad inspect` on small pictures and an untrained system."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ciad_engine import bundles, images
+from ciad_engine.datasets import CLASS_NAMES
+
+Ciad = Callable[..., tuple[int, str, str]]
+
+
+def label_of(bundle: Path, picture: Path) -> str:
+    """What the bundle's classifier says of a picture."""
+    import torch
+
+    system = bundles.load(bundle, torch.device("cpu"))
+    return CLASS_NAMES[int(system.detector().inspect(images.read(picture).pixels[None]).y1[0])]
+
+
+def test_attack_saves_what_it_reports(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b"
+    code, text, err = ciad("attack", *pictures, "--attack", "fgsm", "--eps", 128, "--bundle", bundle, "--out", out)
+    assert code == 0, err
+    lines = text.splitlines()
+    assert len(lines) == 4
+    saved = sorted(path.name for path in out.iterdir())
+    assert lines[3].startswith(f"{len(saved)} of 3 fooled the classifier")
+    assert saved, "a step of half the range must fool an untrained network at least once"
+    for path, line in zip(pictures, lines, strict=False):
+        target = out / f"{path.stem}-fgsm.png"
+        assert line.startswith(f"{path.name}: {label_of(bundle, path)}")
+        assert (target.name in saved) == (" became " in line) == (f"-> {target}" in line)
+        if target.name in saved:
+            before, after = (np.asarray(Image.open(p).convert("RGB"), dtype=int) for p in (path, target))
+            assert f"Linf {np.abs(after - before).max()}/255" in line
+            assert f"became {label_of(bundle, target)} (" in line
+
+
+def test_attack_on_a_wrong_label_changes_nothing(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    said = label_of(bundle, pictures[0])
+    wrong = next(name for name in CLASS_NAMES if name != said)
+    words = ("--attack", "fgsm", "--label", wrong, "--bundle", bundle, "--out", tmp_path / "out")
+    code, text, _ = ciad("attack", pictures[0], *words)
+    assert code == 0
+    assert text.splitlines()[0] == f"{pictures[0].name}: {said}, unchanged: already misclassified"
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(ciad: Ciad, bundle: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    paths = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        paths.append(tmp_path / folder / "same.png")
+        Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(paths[-1])
+    code, text, _ = ciad(
+        "attack", *paths, "--attack", "fgsm", "--eps", 255, "--bundle", bundle, "--out", tmp_path / "out"
+    )
+    assert code == 0
+    written = [line.split(" -> ")[1] for line in text.splitlines() if " -> " in line]
+    assert sorted(written) == sorted(str(path) for path in (tmp_path / "out").iterdir())
+    assert len(set(written)) == 2, text
+
+
+def test_a_bad_picture_is_named_and_the_others_go_on(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(pictures[0].read_bytes()[:60])
+    for command in (["attack", "--attack", "fgsm", "--out", tmp_path / "out"], ["inspect"]):
+        code, text, err = ciad(*command, pictures[0], bad, pictures[1], tmp_path / "missing.png", "--bundle", bundle)
+        assert code == 1
+        assert len([line for line in text.splitlines() if line.startswith("picture")]) == 2
+        complaints = [line for line in err.splitlines() if line.startswith("ciad: ")]
+        assert len(complaints) == 2
+        assert "broken.png" in complaints[0]
+        assert "missing.png" in complaints[1]
+
+
+def test_inspect_says_a_sentence_for_each(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
+    code, text, err = ciad("inspect", *pictures, "--bundle", bundle)
+    assert code == 0, err
+    for path, line in zip(pictures, text.splitlines(), strict=True):
+        assert line.startswith(f"{path.name}: ")
+        assert label_of(bundle, path) in line
+
+
+def test_inspect_as_json(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
+    words = ("--attack", "fgsm", "--eps", "128", "--rule", "graded", "--label", "CAT", "--json")
+    code, text, err = ciad("inspect", *pictures[:2], "--bundle", bundle, *words)
+    assert code == 0, err
+    records = json.loads(text)
+    assert [record["name"] for record in records] == [path.name for path in pictures[:2]]
+    for record, path in zip(records, pictures, strict=False):
+        assert record["label"]["class"] == "cat"
+        assert record["attack"]["settings"]["eps"] == 128
+        assert record["benign"]["rule"] == "graded"
+        assert record["benign"]["threshold"] == {"value": 1.0, "source": "invented for a test"}
+        assert record["benign"]["classifier"]["class"] == label_of(bundle, path)
+
+
+def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path, tmp_path: Path) -> None:
+    code, text, err = ciad("inspect", tmp_path / "none.png", "--json", "--bundle", bundle)
+    assert (code, json.loads(text)) == (1, [])
+    assert "none.png" in err
+
+
+@pytest.mark.parametrize("command", ["attack", "inspect"])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--attack", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
+        (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0 to 255 /255."),
+        (["--attack", "nonsense"], "attack: 'nonsense' is none of fgsm, jsma, cw."),
+        (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
+    ],
+)
+def test_wrong_settings_are_wrong_use(
+    command: str, words: list[str], sentence: str, ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    out = ["--out", tmp_path / "out"] if command == "attack" else []
+    code, text, err = ciad(command, pictures[0], "--bundle", bundle, *out, *words)
+    assert (code, text) == (2, "")
+    assert f"ciad {command}: error: {sentence}" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_bundle_fails_with_what_there_is(ciad: Ciad, pictures: list[Path]) -> None:
+    code, text, err = ciad("inspect", pictures[0], "--bundle", "nonsense")
+    assert (code, text) == (1, "")
+    assert err.startswith("ciad: No bundle called 'nonsense'")
+    assert err.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_fails(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
+    code, _, err = ciad("inspect", pictures[0], "--bundle", bundle, "--device", "abacus")
+    assert code == 1
+    assert err.startswith("ciad: device: 'abacus' is none of")

@@ -1,0 +1,127 @@
+"""CSV files a spreadsheet reads without harm and a program without loss."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from ciad_engine import __version__
+from ciad_engine.errors import RunError
+from ciad_engine.evaluation import export, runner, tables
+from ciad_engine.runs import Database
+from tests.engine.evaluation import test_tables, tiny
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "runs.sqlite") as opened:
+        yield opened
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def written(database: Database, folder: Path, key: str) -> list[Path]:
+    card = tiny.system().card
+    return export.write_csv(folder, database, key, tables.all_tables(database, key, card), card)
+
+
+def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
+    paths = written(database, tmp_path / "a" / "b", test_tables.filled(database))
+    assert [path.name for path in paths] == ["table1.csv", "table2.csv", "attacks.csv", "rows.csv", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(path.name for path in paths)
+    raw = (tmp_path / "a" / "b" / "attacks.csv").read_bytes()
+    assert raw.decode("utf-8").startswith("Attack,Images,Already misclassified,Success rate,")
+    assert raw.count(b"\n") == raw.count(b"\r\n") == 3
+
+
+def test_tables_keep_full_precision_and_intervals(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    written(database, tmp_path, key)
+    fgsm, cw = read(tmp_path / "table2.csv")
+    (cells,) = [r for r in tables.table2(database, key).rows if r[0].value == "FGSM (L∞)"]
+    assert float(fgsm["True positive, low"]) == cells[2].low
+    assert (fgsm["True positive"], fgsm["True positive, n"]) == ("0.5", "4")
+    assert (cw["True positive"], cw["True positive, n"], cw["True positive, low"]) == ("", "0", "")
+    assert fgsm["Paper's true positive"] == "0.878"
+
+
+def test_columns_do_not_depend_on_what_was_found(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    written(database, tmp_path / "with", key)
+    export.write_csv(tmp_path / "without", database, key, tables.all_tables(database, key))
+    with_card, without = (read(tmp_path / name / "table2.csv")[0] for name in ("with", "without"))
+    assert list(with_card) == list(without)
+    assert without["Graded: true positive, n"] == "0"
+
+
+def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
+    system, data = tiny.system(), tiny.data()
+    key = runner.run(tiny.plan(data, system), system, data, database)
+    written(database, tmp_path, key)
+    lines = read(tmp_path / "rows.csv")
+    rows = database.rows(key)
+    assert len(lines) == len(rows) == 60
+    assert "image" not in lines[0]
+    for line, row in zip(lines, rows, strict=True):
+        assert line["attack"] == (row.attack or "benign")
+        for name in ("p1_y1", "p2_y2", "score_graded", "l2", "seconds"):
+            assert float(line[name]) == getattr(row, name)
+        assert line["success"] == str(int(row.success))
+        assert line["label_after"] == ("" if row.label_after is None else str(row.label_after))
+        assert line["name"] == row.name
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_formulas_are_neutralised_in_text_only(database: Database, tmp_path: Path, start: str) -> None:
+    key = test_tables.filled(database)
+    hostile = start + '2+3;cmd|"/c calc",x\nnext'
+    database.append(key, [tiny.row(90, "fgsm", score=-1.5, label=0, reason=hostile, label_before=0)])
+    written(database, tmp_path, key)
+    line = next(line for line in read(tmp_path / "rows.csv") if line["position"] == "90")
+    assert line["reason"] == "'" + hostile
+    assert line["score_graded"] == "-1.5"
+
+
+def test_harmless_text_and_numbers_stay() -> None:
+    for value in ("cat", "a=b", "", 3, -3, -0.5, None):
+        assert export.neutral(value) == value
+
+
+def test_side_car_says_how_it_came_about(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    written(database, tmp_path, key)
+    content = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
+    assert content["run"] == key
+    assert content["plan"] == database.run(key).plan
+    assert content["versions"] == {"torch": "2"}
+    assert content["exported_with"] == __version__
+    assert (content["device"], content["seconds"], content["images"]) == ("CPU", 2.0, 6)
+    assert content["thresholds"]["graded"] == {"value": 1.5, "source": "chosen for tests"}
+    assert content["thresholds"]["paper"]["value"] == 0.5
+    assert content["classes"][0] == "airplane"
+    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "attacks"]
+    assert any("Not computed on the official" in note for note in content["tables"][0]["notes"])
+    json.dumps(export.as_json(database, key, tables.all_tables(database, key)), allow_nan=False)
+
+
+def test_writing_again_replaces_the_files(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    written(database, tmp_path, key)
+    (tmp_path / "rows.csv").write_text("old")
+    written(database, tmp_path, key)
+    assert len(read(tmp_path / "rows.csv")) == 18
+
+
+def test_a_folder_that_cannot_be_written_is_named(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(RunError, match=r"Cannot write .*taken.table1\.csv: .+ Choose another folder"):
+        written(database, tmp_path / "taken", key)
+    with pytest.raises(RunError, match="no run called"):
+        export.write_csv(tmp_path, database, "ff", ())

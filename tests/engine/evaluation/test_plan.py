@@ -1,0 +1,118 @@
+"""A plan's key names what decides the rows, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from ciad_engine.errors import RunError, SettingError
+from ciad_engine.evaluation import plan as plans
+from tests.engine.evaluation import tiny
+
+PLAN = plans.Plan(
+    bundle="paper",
+    bundle_checksum="a" * 64,
+    data="CIFAR-10 test set",
+    data_checksum="b" * 64,
+    official=True,
+    attacks=(plans.AttackChoice("fgsm", (("eps", 8.0),)),),
+    limit=100,
+    seed=1,
+)
+
+
+def test_key_depends_on_what_decides_the_rows() -> None:
+    changes = (
+        {"bundle_checksum": "c" * 64},
+        {"data_checksum": "c" * 64},
+        {"attacks": ()},
+        {"attacks": (plans.AttackChoice("fgsm", (("eps", 4.0),)),)},
+        {"limit": 101},
+        {"seed": 2},
+        {"attacked": "second_classifier"},
+    )
+    keys = {dataclasses.replace(PLAN, **change).key() for change in changes}
+    assert len(keys | {PLAN.key()}) == len(changes) + 1
+    assert len(PLAN.key()) == 64
+
+
+def test_key_ignores_names() -> None:
+    renamed = dataclasses.replace(PLAN, bundle="mine", data="a copy", official=False)
+    assert renamed.key() == PLAN.key()
+
+
+def test_key_changes_with_the_engine_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = PLAN.key()
+    monkeypatch.setattr(plans, "SCHEMA", plans.SCHEMA + 1)
+    assert PLAN.key() != before
+
+
+def test_key_is_the_same_on_every_machine() -> None:
+    assert PLAN.key() == "c80928000372703b84b5400c162111a338d4c590bc68c6d78a57fd8564c753c1"
+
+
+def test_plain_data_and_back() -> None:
+    text = json.dumps(plans.to_json(PLAN))
+    again = plans.from_json(json.loads(text))
+    assert again == PLAN
+    assert again.key() == PLAN.key()
+
+
+@pytest.mark.parametrize("content", [{}, {"attacks": 3}, {"attacks": [{}]}, {"attacks": [], "colour": "red"}])
+def test_what_is_no_plan_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(RunError, match="not the plan"):
+        plans.from_json(content)
+
+
+def test_choose_fills_in_defaults_and_evens_numbers() -> None:
+    assert plans.choose("fgsm") == plans.choose("fgsm", eps=8) == plans.choose("fgsm", eps=8.0)
+    assert plans.choose("fgsm", eps=4).parameters()["eps"] == 4.0
+    assert set(plans.choose("jsma").parameters()) >= {"theta", "gamma"}
+    with pytest.raises(SettingError, match="eps"):
+        plans.choose("fgsm", eps=-1)
+
+
+def test_the_papers_preset() -> None:
+    chosen = {choice.name: choice.parameters() for choice in plans.preset("paper")}
+    assert list(chosen) == ["fgsm", "jsma", "cw"]
+    assert (chosen["fgsm"]["eps"], chosen["jsma"]["theta"], chosen["jsma"]["gamma"]) == (8.0, 1.0, 0.1)
+    assert chosen["cw"]["confidence"] == 0.0
+    with pytest.raises(SettingError, match="none of paper"):
+        plans.preset("papers")
+
+
+def test_make_quotes_bundle_and_data() -> None:
+    system, data = tiny.system(), tiny.data(official=True)
+    plan = plans.make(system.card, data, (plans.choose("fgsm"),), None, 5)
+    assert (plan.bundle, plan.bundle_checksum) == ("tiny", system.card.checksum)
+    assert (plan.data, plan.data_checksum, plan.official) == ("synthetic images", data.checksum, True)
+    assert (plan.limit, plan.seed, plan.transferred) == (40, 5, False)
+    assert plans.make(system.card, data, PLAN.attacks, 3, 5, "second_classifier").transferred
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": 0}, "limit = 0 .* 1 to 40"),
+        ({"limit": 41}, "limit = 41 .* 1 to 40"),
+        ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**32}, "seed"),
+        ({"attacks": ()}, "at least one of fgsm"),
+        ({"attacks": (plans.AttackChoice("fgsm", ()),) * 2}, "'fgsm' is named twice"),
+        ({"attacked": "third_classifier"}, "no third classifier"),
+        ({"data": tiny.data(0)}, "no image"),
+    ],
+)
+def test_make_refuses_what_cannot_be_run(change: dict[str, object], message: str) -> None:
+    usual = {"card": tiny.system().card, "data": tiny.data(), "attacks": PLAN.attacks, "limit": None, "seed": 1}
+    arguments = {**usual, **change}
+    with pytest.raises(SettingError, match=message):
+        plans.make(**arguments)
+
+
+def test_make_refuses_labels_the_bundle_does_not_know() -> None:
+    card = dataclasses.replace(tiny.system().card, classes=("cat", "dog"))
+    with pytest.raises(SettingError, match="among the 2 classes"):
+        plans.make(card, tiny.data(), PLAN.attacks, None, 1)

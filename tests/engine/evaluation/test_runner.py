@@ -1,0 +1,312 @@
+"""Plan -> rows: what the rows say, and that a run killed anywhere ends with the same ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ciad_engine import attacks, bundles, compute
+from ciad_engine.detectors.contrast import GRADED, PAPER
+from ciad_engine.errors import RunError, SettingError
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import runner
+from ciad_engine.jobs import Cancelled, Job
+from ciad_engine.runs import BENIGN, Database, Row, pixels
+from tests.engine.evaluation import tiny
+
+ATTACKS = (plans.choose("fgsm", eps=8), plans.choose("jsma", gamma=0.05))
+ROOT = Path(__file__).parents[3]
+
+
+class Listening(Job):
+    """Keeps what it is told, and cancels itself after `stop` partial results."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        super().__init__()
+        self.rows: list[list[Row]] = []
+        self.steps: list[tuple[int, int, str]] = []
+        self.notes: list[str] = []
+        self.stop = stop
+
+    def on_partial(self, result: object) -> None:
+        assert isinstance(result, list)
+        self.rows.append(result)
+        if len(self.rows) == self.stop:
+            self.cancel()
+
+    def on_progress(self, done: int, total: int, text: str) -> None:
+        self.steps.append((done, total, text))
+
+    def on_note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def timeless(rows: list[Row]) -> list[Row]:
+    return [dataclasses.replace(row, seconds=0) for row in rows]
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "runs.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    """The rows of an uninterrupted run."""
+    system, data = tiny.system(), tiny.data()
+    with Database(tmp_path_factory.mktemp("whole") / "runs.sqlite") as database:
+        key = runner.run(tiny.plan(data, system, attacks=ATTACKS), system, data, database, batch_size=8)
+        return timeless(database.rows(key, images=True))
+
+
+def test_rows_say_what_attack_and_detector_say(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system)
+    key = runner.run(plan, system, data, database, batch_size=8)
+    assert key == plan.key()
+    assert database.run(key).finished
+    assert database.counts(key) == {BENIGN: 30, "fgsm": 30}
+
+    index = runner.choose_images(40, 30, 11)
+    images, labels = data.images[index], data.labels[index]
+    result = attacks.create("fgsm", eps=8).run(system.network(bundles.CLASSIFIER), images, labels)
+    assert 0 < result.success.sum() < 30
+    assert (result.reason == "already misclassified").any()
+    for attack, shown in ((BENIGN, images), ("fgsm", result.images)):
+        paper, graded = system.detector(PAPER).inspect(shown), system.detector(GRADED).inspect(shown)
+        for k, row in enumerate(database.rows(key, attack, images=True)):
+            assert (row.position, row.image_index) == (k, index[k])
+            assert (row.name, row.label) == (data.names[index[k]], labels[k])
+            assert (row.y1, row.y2) == (paper.y1[k], paper.y2[k])
+            assert row.score_graded == pytest.approx(graded.score[k], rel=1e-5)
+            assert row.p1_y1 == pytest.approx(paper.p1[k, row.y1], rel=1e-5)
+            assert row.p2_y2 == pytest.approx(paper.p2[k, row.y2], rel=1e-5)
+            assert row.p2_y1 == pytest.approx(paper.p2[k, row.y1], rel=1e-5)
+            assert row.seconds > 0
+            if attack:
+                for name in ("success", "reason", "label_before", "label_after", "l0_values", "l0_pixels", "linf",
+                             "l2", "forwards", "backwards", "steps"):  # fmt: skip
+                    assert getattr(row, name) == getattr(result, name)[k], name
+                assert (row.image is not None) == row.success
+            assert np.array_equal(database.image(key, attack, k), shown[k])
+
+
+def test_order_is_a_seeded_shuffle() -> None:
+    assert runner.choose_images(10, 10, 0).tolist() == [2, 8, 4, 9, 1, 6, 7, 3, 0, 5]
+    assert runner.choose_images(10, 4, 0).tolist() == [2, 8, 4, 9]
+    assert runner.choose_images(10, 10, 1).tolist() != runner.choose_images(10, 10, 0).tolist()
+
+
+def test_progress_counts_images_and_rows_come_after_each_batch(database: Database, whole: list[Row]) -> None:
+    system, data = tiny.system(), tiny.data()
+    job = Listening()
+    runner.run(tiny.plan(data, system, attacks=ATTACKS), system, data, database, job, batch_size=8)
+    assert timeless([row for batch in job.rows for row in batch]) == whole
+    assert [len(batch) for batch in job.rows] == [8, 8, 8, 6] * 3
+    done = [step[0] for step in job.steps]
+    assert done == sorted(done)
+    assert {step[1] for step in job.steps} == {90}
+    assert done[0] == 0
+    assert done[-1] == 90
+    assert {step[2] for step in job.steps} == {"Benign images", "FGSM", "JSMA", "Finished"}
+    assert database.run(database.runs()[0].key).seconds == pytest.approx(sum(r.seconds for b in job.rows for r in b))
+
+
+@pytest.mark.parametrize("stop", range(1, 13))
+def test_cancelled_after_any_batch_it_ends_with_the_same_rows(database: Database, whole: list[Row], stop: int) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    with pytest.raises(Cancelled):
+        runner.run(plan, system, data, database, Listening(stop), batch_size=8)
+    assert timeless(database.rows(plan.key(), images=True)) == whole[: sum(([8, 8, 8, 6] * 3)[:stop])]
+    assert [run.key for run in database.unfinished()] == [plan.key()]
+    job = Listening()
+    runner.run(plan, system, data, database, job, batch_size=8)
+    assert timeless(database.rows(plan.key(), images=True)) == whole
+    assert database.unfinished() == []
+    assert len(job.rows) == 12 - stop  # nothing is computed twice
+
+
+def test_continued_with_another_batch_size(database: Database, whole: list[Row]) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    with pytest.raises(Cancelled):
+        runner.run(plan, system, data, database, Listening(5), batch_size=8)
+    runner.run(plan, system, data, database, batch_size=7)
+    again = timeless(database.rows(plan.key(), images=True))
+    for one, other in zip(again, whole, strict=True):
+        assert (one.attack, one.position, one.image, one.y1, one.y2) == (
+            other.attack, other.position, other.image, other.y1, other.y2,
+        )  # fmt: skip
+        assert one.score_graded == pytest.approx(other.score_graded, rel=1e-4)
+
+
+def test_killed_process_loses_only_its_batch(tmp_path: Path, whole: list[Row]) -> None:
+    path = tmp_path / "runs.sqlite"
+    code = (
+        "import sys, time\n"
+        "from ciad_engine.evaluation import runner\n"
+        "from ciad_engine.jobs import Job\n"
+        "from ciad_engine.runs import Database\n"
+        "from tests.engine.evaluation import tiny, test_runner\n"
+        "class Slow(Job):\n"
+        "    seen = 0\n"
+        "    def on_partial(self, rows):\n"
+        "        self.seen += 1\n"
+        "        if self.seen == 6: print('six', flush=True)\n"
+        "        if self.seen >= 6: time.sleep(0.05)\n"
+        "s, d = tiny.system(), tiny.data()\n"
+        "plan = tiny.plan(d, s, attacks=test_runner.ATTACKS)\n"
+        "runner.run(plan, s, d, Database(sys.argv[1]), Slow(), 8)\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-c", code, path], env=environment, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline().strip() == b"six"
+    time.sleep(0.07)
+    child.kill()
+    child.wait(30)
+    child.stdout.close()
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    with Database(path) as database:
+        kept = timeless(database.rows(plan.key(), images=True))
+        assert 46 <= len(kept) < 90
+        assert kept == whole[: len(kept)]
+        runner.run(plan, system, data, database, batch_size=8)
+        assert timeless(database.rows(plan.key(), images=True)) == whole
+
+
+def test_a_finished_run_is_not_computed_again(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system)
+    runner.run(plan, system, data, database)
+    before = database.rows(plan.key())
+    job = Listening()
+    assert runner.run(plan, system, data, database, job) == plan.key()
+    assert job.rows == []
+    assert job.steps == [(60, 60, "Already computed")]
+    assert database.rows(plan.key()) == before
+
+
+def test_another_version_is_noted_when_continuing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system)
+    with pytest.raises(Cancelled):
+        runner.run(plan, system, data, database, Listening(1), batch_size=8)
+    monkeypatch.setattr(runner, "current_versions", lambda: {"torch": "99"})
+    job = Listening()
+    runner.run(plan, system, data, database, job, batch_size=8)
+    assert len(job.notes) == 1
+    assert "torch 99" in job.notes[0]
+
+
+def test_transferred_attack_is_made_for_the_second_classifier(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacked=bundles.SECOND_CLASSIFIER, attacks=(plans.choose("fgsm", eps=5),))
+    key = runner.run(plan, system, data, database)
+    index = runner.choose_images(40, 30, 11)
+    second = system.network(bundles.SECOND_CLASSIFIER)
+    result = attacks.create("fgsm", eps=5).run(second, data.images[index], data.labels[index])
+    rows = database.rows(key, "fgsm")
+    assert [row.success for row in rows] == result.success.tolist()
+    assert [row.label_after for row in rows] == result.label_after.tolist()
+    verdict = system.detector(PAPER).inspect(result.images)
+    assert [row.y1 for row in rows] == verdict.y1.tolist()
+    fooled_both = [row.success and row.y1 != row.label for row in rows]
+    assert 0 < sum(fooled_both) < result.success.sum()  # y1 is f1's, not the attacked network's
+
+
+def test_full_memory_halves_the_batch(database: Database, whole: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    forward = tiny.Classifier.forward
+
+    def small(self: tiny.Classifier, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 4:
+            raise torch.OutOfMemoryError
+        return forward(self, images)
+
+    monkeypatch.setattr(tiny.Classifier, "forward", small)
+    job = Listening()
+    runner.run(plan, system, data, database, job, batch_size=8)
+    # The detector halves within its batch; the attack's batches get smaller themselves, and stay so.
+    assert [len(batch) for batch in job.rows[4:]] == [4] * 7 + [2] + [4] * 7 + [2]
+    assert any("4 images" in note for note in job.notes)
+    rows = database.rows(plan.key(), images=True)
+    assert [(r.attack, r.position, r.image) for r in rows] == [(r.attack, r.position, r.image) for r in whole]
+
+
+def test_cancelling_inside_an_attack_stops_it(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=(plans.choose("cw", iterations=100_000),))
+
+    class Impatient(Listening):
+        def on_progress(self, done: int, total: int, text: str) -> None:
+            super().on_progress(done, total, text)
+            if sum(step[2] == text for step in self.steps) == 3 and text != "Benign images":
+                self.cancel()
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        runner.run(plan, system, data, database, Impatient())
+    assert time.monotonic() - started < 10
+    assert database.counts(plan.key()) == {BENIGN: 30}
+
+
+def test_a_batch_all_of_the_target_class_is_no_obstacle(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=(plans.choose("fgsm", target="given", target_class=3),))
+    key = runner.run(plan, system, data, database, batch_size=1)
+    rows = database.rows(key, "fgsm")
+    assert {row.reason for row in rows if row.label == 3 and row.label_before == 3} == {"the target is its own class"}
+    assert any(row.label == 3 for row in rows)
+
+
+def test_a_target_class_all_images_have_is_refused(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    only = data.subset(np.flatnonzero(data.labels == 3))
+    plan = tiny.plan(only, system, 1, attacks=(plans.choose("fgsm", target="given", target_class=3),))
+    with pytest.raises(SettingError, match="target_class = 3"):
+        runner.run(plan, system, only, database)
+    assert database.runs() == []
+
+
+def test_other_data_and_other_bundles_are_refused(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system)
+    with pytest.raises(RunError, match=r"data .* not those"):
+        runner.run(plan, system, tiny.data(41), database)
+    other = dataclasses.replace(system, card=dataclasses.replace(system.card, checksum="cd" * 32))
+    with pytest.raises(RunError, match=r"bundle 'tiny' .* not the one"):
+        runner.run(plan, other, data, database)
+    assert database.runs() == []
+
+
+def test_the_runs_record_names_versions_and_device(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    run = database.run(runner.run(tiny.plan(data, system), system, data, database))
+    assert run.versions["torch"] == str(torch.__version__)
+    assert set(run.versions) == {"ciad", "python", "torch", "numpy"}
+    assert run.device == compute.describe_device(system.device)
+    assert plans.from_json(run.plan) == tiny.plan(data, system)
+
+
+def test_pixels_of_a_stored_image(whole: list[Row]) -> None:
+    stored = next(row for row in whole if row.attack == "fgsm" and row.success)
+    benign = next(row for row in whole if row.attack == BENIGN and row.position == stored.position)
+    assert stored.image is not None
+    assert benign.image is not None
+    moved = pixels(stored.image).astype(int) - pixels(benign.image)
+    assert np.abs(moved).max() == stored.linf
+    assert (moved != 0).sum() == stored.l0_values

@@ -1,0 +1,64 @@
+"""Statistics against brute force and published values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ciad_engine.evaluation.statistics import auroc, tpr_at_fpr, wilson
+
+scores = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12).map(np.array)
+
+
+def test_wilson_against_published_values() -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+@given(st.integers(1, 400), st.data())
+def test_wilson_bounds_solve_its_equation(n: int, draw: st.DataObject) -> None:
+    k = draw.draw(st.integers(0, n))
+    low, high = wilson(k, n)
+    assert 0 <= low <= k / n <= high <= 1
+    for bound in (low, high):  # |share - p| = z sqrt(p (1 - p) / n)
+        assert abs(k / n - bound) == pytest.approx(1.959964 * math.sqrt(bound * (1 - bound) / n), abs=1e-6)
+
+
+def test_wilson_of_nothing_is_everything() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(7, 7)[1] == 1.0
+
+
+@given(scores, scores)
+def test_auroc_is_the_share_of_ordered_pairs(positive: np.ndarray, negative: np.ndarray) -> None:
+    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    assert auroc(positive, negative) == pytest.approx(np.mean(pairs))
+
+
+def test_auroc_of_nothing() -> None:
+    assert auroc(np.array([]), np.array([1.0])) is None
+    assert auroc(np.array([1.0]), np.array([])) is None
+
+
+@given(scores, scores, st.sampled_from([0.0, 0.05, 0.25, 0.5, 1.0]))
+def test_tpr_at_fpr_is_the_best_allowed(positive: np.ndarray, negative: np.ndarray, rate: float) -> None:
+    thresholds = [-math.inf, *negative, *positive]
+    allowed = [t for t in thresholds if (negative > t).mean() <= rate]
+    found = tpr_at_fpr(positive, negative, rate)
+    assert found is not None
+    count, threshold = found
+    assert (negative > threshold).mean() <= rate
+    assert count == (positive > threshold).sum() == max((positive > t).sum() for t in allowed)
+
+
+def test_five_percent_of_twenty_is_one() -> None:
+    negative = np.arange(20.0)
+    assert tpr_at_fpr(np.array([18.5, 5.0]), negative, 0.05) == (1, 18.0)
+    assert tpr_at_fpr(np.array([]), negative, 0.05) is None

@@ -1,0 +1,251 @@
+"""Tables against rows written by hand, and against a plain recount of a computed run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ciad_engine.attacks import base
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import runner, tables
+from ciad_engine.evaluation.statistics import wilson
+from ciad_engine.evaluation.tables import Cell, Table
+from ciad_engine.runs import Database
+from tests.engine.evaluation import tiny
+from tests.engine.evaluation.tiny import row
+
+NO = "no adversarial image found"
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "runs.sqlite") as opened:
+        yield opened
+
+
+def cells(table: Table, attack: str) -> dict[str, Cell]:
+    (found,) = [dict(zip(table.columns, r, strict=True)) for r in table.rows if r[0].value == tables.TITLES[attack]]
+    return found
+
+
+def filled(database: Database, finished: bool = True, **changes: object) -> str:
+    """Six images of class 0: five right beforehand, four of them fooled by FGSM, none by C&W."""
+    plan = plans.Plan(
+        bundle="tiny",
+        bundle_checksum="ab" * 32,
+        data="bundled samples (generated images)",
+        data_checksum="cd" * 32,
+        official=False,
+        attacks=(plans.AttackChoice("fgsm", (("eps", 8.0),)), plans.AttackChoice("cw", ())),
+        limit=6,
+        seed=4,
+    )
+    plan = dataclasses.replace(plan, **changes)
+    key = plan.key()
+    database.start(key, plans.to_json(plan), {"torch": "2"}, "CPU")
+    database.append(
+        key,
+        [
+            row(0, y1=0, y2=0, score=0.1),
+            row(1, y1=0, y2=0, score=0.5),
+            row(2, y1=0, y2=7, score=2.0),
+            row(3, y1=0, y2=5, score=3.0),
+            row(4, y1=0, y2=0, score=0.2),
+            row(5, y1=6, y2=0, score=4.0),  # misclassified
+        ],
+        1.0,
+    )
+    ok = {"success": True, "label_before": 0, "forwards": 3, "backwards": 1, "steps": 1, "seconds": 0.25}
+    database.append(
+        key,
+        [
+            # detected, mask kept, restored
+            row(0, "fgsm", y1=1, y2=0, score=2.5, label_after=1, l2=1.0, linf=8, l0_values=30, l0_pixels=10, **ok),
+            # missed: the mask follows
+            row(1, "fgsm", y1=2, y2=2, score=0.4, label_after=2, l2=2.0, linf=8, l0_values=60, l0_pixels=20, **ok),
+            # detected, mask kept, but it was wrong: not restored
+            row(2, "fgsm", y1=3, y2=7, score=6.0, label_after=3, l2=6.0, linf=8, l0_values=90, l0_pixels=30, **ok),
+            # missed: the mask had said the wrong class before
+            row(3, "fgsm", y1=5, y2=5, score=0.3, label_after=5, l2=7.0, linf=8, l0_values=0, l0_pixels=0, **ok),
+            row(4, "fgsm", y1=0, y2=0, reason=NO, label_before=0, label_after=0, forwards=3, seconds=0.75),
+            row(5, "fgsm", y1=6, y2=0, reason="already misclassified", label_before=6, label_after=6, forwards=2),
+        ],
+        1.0,
+    )
+    lost = [row(k, "cw", reason=tables.LOST, label_before=0, label_after=0) for k in range(4)]
+    database.append(key, [*lost, row(4, "cw", reason=NO, label_before=0, label_after=0)])
+    if finished:
+        wrong = row(5, "cw", y1=6, reason="already misclassified", label_before=6, label_after=6)
+        database.append(key, [wrong])
+        database.finish(key)
+    return key
+
+
+def share(k: int, n: int) -> Cell:
+    return Cell(k / n, n, *wilson(k, n), share=True)
+
+
+def test_table_1_counts_masks_that_keep_their_class(database: Database) -> None:
+    table = tables.table1(database, filled(database))
+    fgsm = cells(table, "fgsm")
+    assert fgsm["Adversarial images"] == Cell(4)
+    assert fgsm["Mask retention"] == share(3, 4)
+    assert fgsm["Paper"] == Cell(0.863)
+    assert fgsm["Retention where the benign mask was right"] == share(1, 2)
+    assert cells(table, "cw")["Mask retention"] == tables.NO_SHARE
+
+
+def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database) -> None:
+    table = tables.table2(database, filled(database), tiny.system(threshold=1.5).card)
+    fgsm = cells(table, "fgsm")
+    assert fgsm["True positive"] == share(2, 4)
+    assert fgsm["Paper's true positive"] == Cell(0.878)
+    assert fgsm["True negative"] == share(2, 4)
+    assert fgsm["Paper's true negative"] == Cell(0.614)
+    assert fgsm["True negative, all benign"] == share(3, 6)
+    assert fgsm["Recovery"] == share(1, 4)
+    # positives 2.5, 0.4, 6.0, 0.3 against negatives 0.1, 0.5, 2.0, 3.0: 3 + 1 + 4 + 1 of 16 pairs
+    assert fgsm["Graded: AUROC"] == Cell(9 / 16, 4)
+    assert fgsm["Graded: TPR at 5 % FPR"] == share(1, 4)
+    assert fgsm["Graded: true positive"] == share(2, 4)
+    assert fgsm["Graded: true negative"] == share(2, 4)
+    assert any("above 1.5 (chosen for tests)" in note for note in table.notes)
+    nothing = cells(table, "cw")
+    assert nothing["True positive"] == nothing["Graded: true positive"] == tables.NO_SHARE
+    assert nothing["Graded: AUROC"] == Cell(None, 0)
+    assert nothing["True negative, all benign"] == share(3, 6)
+
+
+def test_an_image_at_the_threshold_is_benign(database: Database) -> None:
+    fgsm = cells(tables.table2(database, filled(database), tiny.system(threshold=2.0).card), "fgsm")
+    assert fgsm["Graded: true negative"] == share(3, 4)
+    fgsm = cells(tables.table2(database, filled(database), tiny.system(threshold=2.5).card), "fgsm")
+    assert fgsm["Graded: true positive"] == share(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("card", "reason"),
+    [
+        (None, "not at hand"),
+        (dataclasses.replace(tiny.system().card, checksum="00" * 32), "has changed"),
+        (tiny.system(threshold=None).card, "has none"),
+    ],
+)
+def test_no_threshold_is_said_and_not_guessed(database: Database, card, reason: str) -> None:
+    table = tables.table2(database, filled(database), card)
+    assert cells(table, "fgsm")["Graded: true positive"] == tables.NO_SHARE
+    assert cells(table, "fgsm")["Graded: AUROC"].value == 9 / 16
+    assert any(note.startswith("Graded: no threshold") and reason in note for note in table.notes)
+
+
+def test_attack_table_counts_success_failures_and_cost(database: Database) -> None:
+    table = tables.attack_table(database, filled(database))
+    fgsm, cw = cells(table, "fgsm"), cells(table, "cw")
+    assert (fgsm["Images"], fgsm["Already misclassified"]) == (Cell(6), Cell(1))
+    assert fgsm["Success rate"] == share(4, 5)
+    assert fgsm["Failed: " + NO] == Cell(1)
+    assert fgsm["Failed: " + tables.LOST] == Cell(0)
+    assert (fgsm["L2, mean"], fgsm["L2, median"]) == (Cell(4.0, 4), Cell(4.0, 4))
+    assert (fgsm["L∞ (/255), mean"], fgsm["L0 values, mean"], fgsm["L0 pixels, median"]) == (
+        Cell(8.0, 4), Cell(45.0, 4), Cell(15.0, 4),
+    )  # fmt: skip
+    assert (fgsm["Forward passes"], fgsm["Backward passes"]) == (Cell(3.0, 5), Cell(0.8, 5))
+    assert fgsm["Milliseconds per image"].value == pytest.approx(1000 * 1.75 / 6)
+    assert cw["Success rate"] == share(0, 5)
+    assert cw["Failed: " + tables.LOST] == Cell(4)
+    assert cw["L2, mean"] == Cell(None, 0)
+
+
+def test_images_of_the_target_class_are_no_failures(database: Database) -> None:
+    key = filled(database, finished=False)
+    database.append(key, [row(5, "cw", reason=tables.OWN_CLASS, label_before=0, label_after=0)])
+    cw = cells(tables.attack_table(database, key), "cw")
+    assert cw["Not attacked: " + tables.OWN_CLASS] == Cell(1)
+    assert cw["Already misclassified"] == Cell(0)
+    assert cw["Success rate"].n == 5
+
+
+def test_reasons_are_those_of_the_attacks() -> None:
+    assert (tables.LOST, tables.OWN_CLASS) == (base.LOST_TO_ROUNDING, base.OWN_CLASS)
+
+
+def test_every_table_says_on_what_it_was_computed(database: Database) -> None:
+    for table in tables.all_tables(database, filled(database)):
+        text = "\n".join(table.notes)
+        assert "bundled samples (generated images); n = 6 images, seed 4" in text
+        assert "tiny (abababababab)" in text
+        assert "Not computed on the official CIFAR-10 files" in text
+        assert "fgsm (eps = 8.0); cw" in text
+        assert "not finished" not in text
+
+
+def test_official_data_need_no_warning(database: Database) -> None:
+    for table in tables.all_tables(database, filled(database, official=True)):
+        assert not any("official" in note for note in table.notes)
+
+
+def test_a_running_run_has_tables_that_say_so(database: Database) -> None:
+    for table in tables.all_tables(database, filled(database, finished=False)):
+        assert "The run is not finished: benign 6 of 6, FGSM (L∞) 6 of 6, C&W (L2) 5 of 6." in table.notes
+
+
+def test_a_run_without_rows_has_tables(database: Database) -> None:
+    plan = plans.Plan("b", "b", "d", "d", True, (plans.AttackChoice("jsma", ()),), 5, 1)
+    database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+    for table in tables.all_tables(database, plan.key(), tiny.system().card):
+        assert "–" in tables.render_text(table)
+
+
+def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None:
+    key = filled(database, finished=False, attacked="second_classifier")
+    # Fooled the second classifier, but f1 was wrong on it before, or is still right: neither is f1's adversarial.
+    database.append(key, [row(5, "cw", y1=6, y2=0, success=True, label_before=0, label_after=6)])
+    table1, table2, _ = tables.all_tables(database, key)
+    assert cells(table1, "cw")["Adversarial images"] == Cell(0)
+    assert cells(table1, "fgsm")["Paper"] == Cell(None)
+    assert cells(table2, "fgsm")["Paper's true positive"] == Cell(0.843)
+    assert cells(table2, "cw")["Paper's true negative"] == Cell(0.750)
+    assert table2.title.startswith("Table 3")
+    assert "second classifier" in table2.title
+
+
+def test_a_computed_run_recounted(database: Database) -> None:
+    system, data = tiny.system(), tiny.data(60)
+    plan = tiny.plan(data, system, 60, attacks=(plans.choose("fgsm", eps=12),))
+    key = runner.run(plan, system, data, database)
+    benign, attacked = database.rows(key, ""), database.rows(key, "fgsm")
+    pairs = [(b, a) for b, a in zip(benign, attacked, strict=True) if a.success]
+    assert len(pairs) > 15
+    table1, table2, costs = tables.all_tables(database, key, system.card)
+    assert cells(table1, "fgsm")["Mask retention"] == share(sum(b.y2 == a.y2 for b, a in pairs), len(pairs))
+    assert cells(table2, "fgsm")["True positive"] == share(sum(a.y1 != a.y2 for _, a in pairs), len(pairs))
+    assert cells(table2, "fgsm")["True negative"] == share(sum(b.y1 == b.y2 for b, _ in pairs), len(pairs))
+    assert cells(costs, "fgsm")["Success rate"].n == sum(b.y1 == b.label for b in benign)
+
+
+def test_text_is_aligned_and_has_intervals(database: Database) -> None:
+    text = tables.render_text(tables.table2(database, filled(database)))
+    lines = text.splitlines()
+    assert lines[0].startswith("Table 2")
+    head = next(line for line in lines if line.startswith("Attack"))
+    positive = next(line for line in lines if line.startswith("True positive"))
+    assert positive.index("0.500 [0.150, 0.850]") == head.index("FGSM")
+    assert positive.index("–") == head.index("C&W")
+    assert len(positive) <= 100
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (Cell(None), "–"),
+        (Cell("FGSM"), "FGSM"),
+        (Cell(12345), "12,345"),
+        (Cell(0.5), "0.500"),
+        (Cell(3041.25), "3,041.2"),
+        (Cell(1.0, 5, 0.5655, 1.0), "1.000 [0.566, 1.000]"),
+    ],
+)
+def test_cells_as_text(cell: Cell, text: str) -> None:
+    assert cell.text() == text

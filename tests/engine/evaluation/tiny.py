@@ -1,0 +1,96 @@
+"""A system small enough to evaluate in milliseconds, data for it, and a database filled by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ciad_engine import bundles
+from ciad_engine.datasets import CLASS_NAMES, ImageSet
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.runs import Row
+
+
+class Classifier(nn.Module):
+    """Linear on 4x4 means; strongly changed by small perturbations, as real classifiers are."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(10, 48, generator=torch.Generator().manual_seed(seed)) * 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (nn.functional.avg_pool2d(images, 8) - 0.5).flatten(1) @ self.weight.T
+
+
+class MaskGenerator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(4.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.sigmoid(self.gain * (images.mean(1, keepdim=True) - 0.5))
+
+
+class MaskClassifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(10, 16, generator=torch.Generator().manual_seed(5)) * 4)
+
+    def forward(self, masks: Tensor) -> Tensor:
+        return (nn.functional.avg_pool2d(masks, 8) - 0.5).flatten(1) @ self.weight.T
+
+
+def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System:
+    networks: dict[str, nn.Module] = {
+        bundles.CLASSIFIER: Classifier(1),
+        bundles.MASK_GENERATOR: MaskGenerator(),
+        bundles.MASK_CLASSIFIER: MaskClassifier(),
+    }
+    if second:
+        networks[bundles.SECOND_CLASSIFIER] = Classifier(1)
+        with torch.no_grad():  # alike, or nothing would transfer
+            networks[bundles.SECOND_CLASSIFIER].weight += 0.5 * Classifier(2).weight
+    thresholds = {} if threshold is None else {"graded": {"value": threshold, "source": "chosen for tests"}}
+    card = bundles.Card(
+        "tiny",
+        Path("tiny"),
+        CLASS_NAMES,
+        {"networks": {role: {} for role in networks}, "thresholds": thresholds},
+        "ab" * 32,
+    )
+    return bundles.System(card, {role: n.eval() for role, n in networks.items()}, torch.device("cpu"))
+
+
+def data(count: int = 40, source: str = "synthetic images", official: bool = False) -> ImageSet:
+    """Random images; the label is the classifier's own class, except for every eighth image."""
+    images = np.random.RandomState(3).randint(0, 256, (count, 3, 8, 8)).astype(np.uint8)
+    images = images.repeat(4, 2).repeat(4, 3)
+    with torch.no_grad():
+        labels = Classifier(1)(torch.from_numpy(images) / 255).argmax(1).numpy()
+    labels[::8] = (labels[::8] + 1) % 10
+    return ImageSet(images, labels, source, official)
+
+
+def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: object) -> plans.Plan:
+    kwargs.setdefault("attacks", (plans.choose("fgsm", eps=8),))
+    return plans.make(loaded.card, data_set, limit=limit, seed=11, **kwargs)
+
+
+def row(position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, **kw) -> Row:
+    return Row(
+        attack=attack,
+        position=position,
+        image_index=100 + position,
+        name=f"image {position}",
+        label=label,
+        y1=y1,
+        y2=y2,
+        p1_y1=0.75,
+        p2_y2=0.5,
+        p2_y1=0.25,
+        score_graded=score,
+        **kw,
+    )

@@ -1,0 +1,60 @@
+"""The networks have the published shapes and sizes, and the fast norm equals PyTorch's."""
+
+import pytest
+import torch
+from torch import nn
+
+from ciad_engine import networks
+from ciad_engine.errors import SettingError
+from ciad_engine.networks.norm import LocalResponseNorm
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+# Counted by hand from the layer lists in the papers (biases included).
+SIZES = {
+    "alexnet": (3 * 25 + 1) * 64 + (64 * 25 + 1) * 64 + 2 * (64 * 9 + 1) * 64 + (64 * 9 + 1) * 32
+    + (512 + 1) * 384 + (384 + 1) * 192 + (192 + 1) * 10,
+    "lan": (3072 + 1) * 500 + 2 * (500 + 1) * 500 + (500 + 1) * 1024,
+    "lenet": (25 + 1) * 6 + (6 * 25 + 1) * 16 + (400 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_sizes_are_the_published_ones(name):
+    assert parameters(networks.create(name)) == SIZES[name]
+
+
+@pytest.mark.parametrize(("name", "channels"), [("alexnet", 3), ("vgg-like", 3), ("lenet", 1)])
+def test_classifiers_return_one_logit_a_class(name, channels):
+    network = networks.create(name, classes=7).eval()
+    assert network(torch.rand(2, channels, 32, 32)).shape == (2, 7)
+
+
+def test_the_mask_is_one_channel_between_0_and_1():
+    mask = networks.create("lan")(torch.rand(5, 3, 32, 32))
+    assert mask.shape == (5, 1, 32, 32)
+    assert mask.dtype == torch.float32
+    assert 0 <= mask.min() <= mask.max() <= 1
+
+
+def test_names_and_arguments_are_checked():
+    with pytest.raises(SettingError, match="nonsense"):
+        networks.create("nonsense")
+    with pytest.raises(SettingError, match="lenet"):
+        networks.create("lenet", depth=3)
+
+
+@pytest.mark.parametrize("channels", [3, 32, 64])
+@pytest.mark.parametrize("alpha", [1e-3, 1.0])
+def test_the_fast_norm_equals_pytorchs_with_its_gradient(channels, alpha):
+    torch.manual_seed(0)
+    x = (3 * torch.randn(4, channels, 5, 6, dtype=torch.float64)).requires_grad_()
+    fast = LocalResponseNorm(channels, size=9, alpha=alpha).double()
+    slow = nn.LocalResponseNorm(size=9, alpha=alpha, beta=0.75, k=1.0)
+    torch.testing.assert_close(fast(x), slow(x), rtol=1e-6, atol=1e-9)
+    weight = torch.randn_like(x)
+    ours, theirs = (torch.autograd.grad((norm(x) * weight).sum(), x)[0] for norm in (fast, slow))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)

@@ -1,0 +1,74 @@
+"""Devices by name, frozen networks, and batches that survive a full memory."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from ciad_engine import compute
+from ciad_engine.errors import SettingError
+from ciad_engine.jobs import Cancelled, Job
+
+
+def test_auto_is_cuda_where_there_is_one():
+    assert compute.choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert compute.choose_device("cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:999", "cuda:x", ""])
+def test_unknown_devices_are_refused_by_name(name):
+    with pytest.raises(SettingError, match="device"):
+        compute.choose_device(name)
+
+
+def test_batches_cover_everything_once_and_in_order():
+    parts = list(compute.in_batches(lambda rows: list(range(10))[rows], 10, 4))
+    assert parts == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_a_full_memory_halves_the_batch_and_says_so_once_each_time():
+    class Notes(Job):
+        said: list[str] = []  # noqa: RUF012
+
+        def on_note(self, text):
+            self.said.append(text)
+
+    def work(rows):
+        if rows.stop - rows.start > 3:
+            raise torch.OutOfMemoryError
+        return list(range(20))[rows]
+
+    job = Notes()
+    parts = list(compute.in_batches(work, 20, 16, job))
+    assert [item for part in parts for item in part] == list(range(20))
+    assert [note.split()[-2] for note in job.said] == ["8", "4", "2"]
+
+
+def test_one_item_that_does_not_fit_is_an_error():
+    def work(rows):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(compute.in_batches(work, 3, 2))
+
+
+def test_batches_stop_when_cancelled():
+    job = Job()
+    batches = compute.in_batches(lambda rows: job.cancel(), 10, 1, job)
+    with pytest.raises(Cancelled):
+        list(batches)
+
+
+def test_a_borrowed_network_is_given_back_as_it_was():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Linear(2, 2))
+    network.train()
+    network[1].eval()
+    network[2].weight.requires_grad_(False)
+    before = [(m.training) for m in network.modules()], [p.requires_grad for p in network.parameters()]
+    with contextlib.suppress(RuntimeError), compute.borrowed(network):
+        assert not any(m.training for m in network.modules())
+        assert not any(p.requires_grad for p in network.parameters())
+        raise RuntimeError
+    after = [(m.training) for m in network.modules()], [p.requires_grad for p in network.parameters()]
+    assert after == before

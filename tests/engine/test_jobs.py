@@ -1,0 +1,56 @@
+"""Jobs carry progress outwards and cancellation inwards."""
+
+import pytest
+
+from ciad_engine.jobs import Cancelled, Job
+
+
+class Recorder(Job):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_progress(self, done, total, text):
+        self.seen.append((done, total, text))
+
+    def on_partial(self, result):
+        self.seen.append(result)
+
+    def on_note(self, text):
+        self.seen.append(text)
+
+
+def test_reports_arrive_in_order():
+    job = Recorder()
+    job.progress(1, 4, "half way there")
+    job.partial({"row": 1})
+    job.note("memory was short")
+    assert job.seen == [(1, 4, "half way there"), {"row": 1}, "memory was short"]
+
+
+@pytest.mark.parametrize("call", [lambda j: j.checkpoint(), lambda j: j.progress(0, 1), lambda j: j.partial(None)])
+def test_every_call_stops_after_cancel(call):
+    job = Recorder()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        call(job)
+    assert job.seen == []
+
+
+def test_a_part_fills_its_stretch_of_the_whole():
+    job = Recorder()
+    part = job.part(0.5, 1.0)
+    part.progress(1, 2, "second half")
+    done, total, text = job.seen[0]
+    assert done / total == pytest.approx(0.75)
+    assert text == "second half"
+
+
+@pytest.mark.parametrize("cancel_outer", [True, False])
+def test_a_part_and_its_whole_are_cancelled_together(cancel_outer):
+    job = Recorder()
+    part = job.part(0.0, 1.0)
+    (job if cancel_outer else part).cancel()
+    for either in (job, part):
+        with pytest.raises(Cancelled):
+            either.checkpoint()

@@ -1,0 +1,253 @@
+"""The results database: what is stored comes back, nothing is lost, nothing foreign is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ciad_engine.errors import RunError
+from ciad_engine.runs import BENIGN, Database, Row, pixels
+from tests.engine.evaluation.tiny import row
+
+PLAN = {"bundle": "b", "limit": 3}
+VERSIONS = {"ciad": "1"}
+KEY = "0123456789abcdef" * 4
+
+
+def image(seed: int) -> bytes:
+    return np.random.RandomState(seed).randint(0, 256, 3072).astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "deep" / "runs.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def started(database: Database) -> Database:
+    database.start(KEY, PLAN, VERSIONS, "CPU")
+    return database
+
+
+def test_rows_come_back_exactly(started: Database) -> None:
+    attacked = row(
+        0, "fgsm", label=3, y1=4, y2=3, score=np.pi, seconds=0.1, success=True, label_before=3, label_after=4,
+        confidence_after=1 / 3, l0_values=9, l0_pixels=4, l2=2**0.5, linf=8, forwards=3, backwards=1, steps=1,
+        image=image(2),
+    )  # fmt: skip
+    rows = [row(0, image=image(1)), attacked, row(1, "fgsm", reason="no adversarial image found")]
+    started.append(KEY, rows, 2.5)
+    assert started.rows(KEY, images=True) == rows
+    without = [dataclasses.replace(r, image=None) for r in rows]
+    assert started.rows(KEY) == without
+    assert started.rows(KEY, "fgsm") == without[1:]
+    assert started.run(KEY).seconds == 2.5
+    assert started.counts(KEY) == {BENIGN: 1, "fgsm": 2}
+    assert started.done_positions(KEY, "fgsm") == {0, 1}
+
+
+def test_rows_of_one_attack_come_by_position(started: Database) -> None:
+    started.append(KEY, [row(2), row(0)])
+    started.append(KEY, [row(1)])
+    assert [r.position for r in started.rows(KEY, BENIGN)] == [0, 1, 2]
+
+
+def test_image_of_a_failed_attack_is_the_benign_one(started: Database) -> None:
+    started.append(KEY, [row(0, image=image(1)), row(1, image=image(2))])
+    started.append(KEY, [row(0, "cw", success=True, image=image(3)), row(1, "cw", reason="no")])
+    assert np.array_equal(started.image(KEY, "cw", 0), pixels(image(3)))
+    assert np.array_equal(started.image(KEY, "cw", 1), pixels(image(2)))
+    assert np.array_equal(started.image(KEY, BENIGN, 0), pixels(image(1)))
+    assert started.image(KEY, "cw", 1).shape == (3, 32, 32)
+    with pytest.raises(RunError, match="position 7"):
+        started.image(KEY, "cw", 7)
+
+
+def test_starting_again_continues_and_finishing_is_remembered(started: Database) -> None:
+    started.append(KEY, [row(0)])
+    again = started.start(KEY, PLAN, {"ciad": "2"}, "another device")
+    assert (again.versions, again.device, again.state) == (VERSIONS, "CPU", "unfinished")
+    assert [run.key for run in started.unfinished()] == [KEY]
+    started.finish(KEY)
+    assert started.unfinished() == []
+    assert started.start(KEY, PLAN, VERSIONS, "CPU").finished
+    assert started.counts(KEY) == {BENIGN: 1}
+
+
+def test_a_row_that_is_there_stays(started: Database) -> None:
+    started.append(KEY, [row(0, y1=1)])
+    started.append(KEY, [row(0, y1=2), row(1)])
+    assert [r.y1 for r in started.rows(KEY)] == [1, 0]
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(started: Database) -> None:
+    invalid = dataclasses.replace(row(1), y1=None)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match="invalid"):
+        started.append(KEY, [row(0), invalid], 1.0)
+    assert started.rows(KEY) == []
+    assert started.run(KEY).seconds == 0
+
+
+def test_delete_takes_the_rows_along_and_late_batches_are_refused(started: Database) -> None:
+    other = "f" * 64
+    started.start(other, PLAN, VERSIONS, "CPU")
+    started.append(other, [row(0)])
+    started.append(KEY, [row(0)])
+    started.delete(KEY)
+    assert [run.key for run in started.runs()] == [other]
+    assert started.counts(KEY) == {}
+    assert len(started.rows(other)) == 1
+    with pytest.raises(RunError, match="deleted"):
+        started.append(KEY, [row(1)])
+
+
+def test_runs_are_found_by_the_start_of_their_name(started: Database) -> None:
+    started.start("0123" + "f" * 60, PLAN, VERSIONS, "CPU")
+    assert started.run(KEY[:12]).key == KEY
+    with pytest.raises(RunError, match="more than one"):
+        started.run("0123")
+    for absent in ("", "zz", "%"):
+        with pytest.raises(RunError, match="no run called"):
+            started.run(absent)
+
+
+def test_newest_run_first(started: Database) -> None:
+    started.start("e" * 64, PLAN, VERSIONS, "CPU")
+    assert [run.key for run in started.runs()] == ["e" * 64, KEY]
+
+
+def test_a_name_that_is_no_text_is_stored_readably(started: Database) -> None:
+    started.append(KEY, [dataclasses.replace(row(0), name="caf\udce9.png")])
+    assert started.rows(KEY)[0].name == "caf?.png"
+
+
+def test_default_is_in_the_users_folder(own_folders: Path) -> None:
+    with Database.default() as database:
+        assert database.path == own_folders / "data" / "runs.sqlite"
+        assert database.runs() == []
+
+
+def test_reopened_after_close(started: Database) -> None:
+    started.close()
+    assert started.run(KEY).plan == PLAN
+
+
+@pytest.mark.parametrize("content", [b"not a database at all " * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_damaged_file_is_named_and_kept(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"broken\.sqlite.*damaged"):
+        Database(path)
+    assert path.read_bytes() == content
+
+
+def test_damage_found_while_reading_is_named(started: Database) -> None:
+    started.append(KEY, [row(0, image=image(1))])
+    with sqlite3.connect(started.path) as direct:
+        direct.execute("UPDATE rows SET image = x'00112233'")
+    direct.close()
+    for read in (lambda: started.rows(KEY, images=True), lambda: started.image(KEY, BENIGN, 0)):
+        with pytest.raises(RunError, match=r"runs\.sqlite.*damaged"):
+            read()
+
+
+@pytest.mark.parametrize(("pragma", "message"), [("user_version = 99", "format 99"), ("application_id = 7", "not one")])
+def test_newer_and_foreign_databases_are_refused_unaltered(started: Database, pragma: str, message: str) -> None:
+    started.append(KEY, [row(0)])
+    started.close()
+    direct = sqlite3.connect(started.path)
+    direct.execute(f"PRAGMA {pragma}")
+    direct.close()
+    before = started.path.read_bytes()
+    with pytest.raises(RunError, match=rf"runs\.sqlite.*{message}"):
+        Database(started.path)
+    assert started.path.read_bytes() == before
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.sqlite"
+    direct = sqlite3.connect(path)
+    direct.execute("CREATE TABLE bookmarks (url TEXT)")
+    direct.commit()
+    direct.close()
+    with pytest.raises(RunError, match="not one of CIAD"):
+        Database(path)
+
+
+def test_folder_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="folder of the results database"):
+        Database(tmp_path / "file" / "runs.sqlite")
+    with pytest.raises(RunError, match="cannot be opened"):
+        Database(tmp_path)
+
+
+def test_a_lock_held_by_another_program_is_explained(started: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ciad_engine.runs._BUSY_SECONDS", 0.05)
+    direct = sqlite3.connect(started.path, isolation_level=None)
+    direct.execute("BEGIN IMMEDIATE")
+    with Database(started.path) as second:
+        with pytest.raises(RunError, match="in use by another program"):
+            second.append(KEY, [row(0)])
+        assert second.rows(KEY) == []  # readers are not held up
+        direct.execute("COMMIT")
+        second.append(KEY, [row(0)])
+    direct.close()
+
+
+def test_threads_write_and_read_at_once(started: Database) -> None:
+    errors: list[BaseException] = []
+
+    def work(attack: str) -> None:
+        try:
+            for position in range(40):
+                started.append(KEY, [row(position, attack)], 0.5)
+                assert len(started.rows(KEY, attack)) == position + 1
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b", "c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert started.counts(KEY) == {"a": 40, "b": 40, "c": 40}
+    assert started.run(KEY).seconds == 60
+
+
+def test_two_processes_start_and_write_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from ciad_engine.runs import Database, Row\n"
+        "def row(p, attack): return Row(attack, p, 0, 'n', 0, 0, 0, 0.5, 0.5, 0.5, 0.0)\n"
+        "d = Database(sys.argv[1]); d.start('k' * 64, {}, {}, 'CPU')\n"
+        "for p in range(60): d.append('k' * 64, [row(p, sys.argv[2]), row(p, 'both')])\n"
+    )
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    path = tmp_path / "shared.sqlite"
+    children = [subprocess.Popen([sys.executable, "-c", code, path, name], env=environment) for name in ("a", "b")]
+    assert [child.wait(60) for child in children] == [0, 0]
+    with Database(path) as database:
+        assert database.counts("k" * 64) == {"a": 60, "b": 60, "both": 60}
+
+
+def test_importing_needs_no_torch() -> None:
+    names = "runs, inspection, evaluation.plan, evaluation.tables, evaluation.export, evaluation.statistics"
+    imports = "".join(f"import ciad_engine.{name}\n" for name in names.split(", "))
+    code = imports + "import sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_row_defaults_are_those_of_an_untouched_image() -> None:
+    benign: Row = row(0)
+    assert (benign.success, benign.l2, benign.linf, benign.forwards, benign.label_after) == (False, 0, 0, 0, None)

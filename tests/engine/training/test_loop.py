@@ -1,0 +1,147 @@
+"""The training loop: it learns, and a stopped run goes on exactly as if it had not been stopped."""
+
+import csv
+
+import pytest
+import torch
+from torch import nn
+
+from ciad_engine.errors import BundleError, CiadError
+from ciad_engine.jobs import Cancelled, Job
+from ciad_engine.training.loop import Metric, Schedule, Stage, epoch_rows, train
+
+CPU = torch.device("cpu")
+
+
+class Regression(Stage):
+    """A small network with dropout and batch norm: everything whose state could be lost."""
+
+    name = "toy"
+
+    def __init__(self, schedule: Schedule):
+        torch.manual_seed(3)
+        self.network = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
+        self.schedule = schedule
+        generator = torch.Generator().manual_seed(1)
+        self.x = torch.randn(64, 4, generator=generator)
+        self.y = self.x.sum(1, keepdim=True)
+        self.count = 64
+
+    def loss(self, rows):
+        error = (self.network(self.x[rows]).float() - self.y[rows]).square().mean()
+        return error, {"error": error.detach()}
+
+    def validate(self):
+        with torch.no_grad():
+            return {"validation error": float((self.network(self.x) - self.y).square().mean())}
+
+
+SCHEDULE = Schedule(steps=120, batch=16, learning_rate=0.02)
+
+
+class StopAt(Job):
+    def __init__(self, step: int):
+        super().__init__()
+        self.stop = step
+
+    def on_progress(self, done, total, text):
+        if done == self.stop:
+            self.cancel()
+
+
+def weights(stage):
+    return torch.cat([t.flatten().float() for t in stage.network.state_dict().values()])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("stop", [1, 50, 119])
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, optimizer, stop):
+    schedule = Schedule(steps=120, batch=16, optimizer=optimizer, learning_rate=0.01, weight_decay=0.01)
+    whole, first, second = (Regression(schedule) for _ in range(3))
+    train(whole, tmp_path / "whole", CPU, 7, Job(), resume=False)
+    with pytest.raises(Cancelled):
+        train(first, tmp_path / "part", CPU, 7, StopAt(stop), resume=False)
+    train(second, tmp_path / "part", CPU, 7, Job(), resume=True)
+    assert torch.equal(weights(whole), weights(second))
+    assert (tmp_path / "part" / "toy.csv").read_text() == (tmp_path / "whole" / "toy.csv").read_text()
+
+
+def test_it_learns_and_reports(tmp_path):
+    class Recorder(Job):
+        def __init__(self):
+            super().__init__()
+            self.metrics = []
+
+        def on_partial(self, result):
+            self.metrics.append(result)
+
+    job, stage = Recorder(), Regression(SCHEDULE)
+    before = stage.validate()["validation error"]
+    record = train(stage, tmp_path, CPU, 0, job, resume=False)
+    assert record["validation"]["validation error"] < before / 3
+    assert record["seed"] == 0
+    assert [m.step for m in job.metrics] == [50, 100, 120]
+    assert all(isinstance(m, Metric) and m.values["loss"] >= 0 for m in job.metrics)
+    with (tmp_path / "toy.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["step", "metric", "value"]
+    assert rows[-1][1] == "validation error"
+    assert not stage.network.training
+
+
+def test_another_seed_gives_another_network(tmp_path):
+    one, two = Regression(SCHEDULE), Regression(SCHEDULE)
+    train(one, tmp_path / "one", CPU, 1, Job(), resume=False)
+    train(two, tmp_path / "two", CPU, 2, Job(), resume=False)
+    assert not torch.equal(weights(one), weights(two))
+
+
+def test_the_callers_random_numbers_are_left_alone(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    stage = Regression(SCHEDULE)  # seeds the generator itself
+    torch.set_rng_state(state)
+    train(stage, tmp_path, CPU, 0, Job(), resume=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(tmp_path):
+    with pytest.raises(Cancelled):
+        train(Regression(SCHEDULE), tmp_path, CPU, 0, StopAt(10), resume=False)
+    with pytest.raises(BundleError, match="another schedule"):
+        train(Regression(Schedule(steps=60, batch=16)), tmp_path, CPU, 0, Job(), resume=True)
+    with pytest.raises(BundleError, match="another schedule"):
+        train(Regression(SCHEDULE), tmp_path, CPU, 1, Job(), resume=True)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    with pytest.raises(Cancelled):
+        train(Regression(SCHEDULE), tmp_path, CPU, 0, StopAt(10), resume=False)
+    path = tmp_path / "toy.checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BundleError, match=r"toy\.checkpoint"):
+        train(Regression(SCHEDULE), tmp_path, CPU, 0, Job(), resume=True)
+
+
+def test_divergence_is_said(tmp_path, monkeypatch):
+    stage = Regression(Schedule(steps=60, batch=16))
+    stage.y = stage.y * torch.inf
+    with pytest.raises(CiadError, match="diverged"):
+        train(stage, tmp_path, CPU, 0, Job(), resume=False)
+
+
+def test_each_epoch_shows_every_image_once_in_a_new_order():
+    epochs = [torch.cat([epoch_rows(40, 10, step, 0) for step in range(4 * e, 4 * e + 4)]) for e in range(2)]
+    for order in epochs:
+        assert sorted(order.tolist()) == list(range(40))
+    assert not torch.equal(*epochs)
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    schedule = Schedule(steps=100, learning_rate=1.0, warmup=0.1, decay=0.5)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:50] == [1.0] * 41
+    assert rates[-1] == pytest.approx(1 / 50)

@@ -1,0 +1,98 @@
+"""From a (tiny, synthetic) data set to a working bundle, interrupted on the way."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ciad_engine import bundles
+from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
+from ciad_engine.errors import DataError, SettingError
+from ciad_engine.jobs import Cancelled, Job
+from ciad_engine.training import recipes
+from ciad_engine.training.loop import Schedule
+from ciad_engine.training.recipes import Recipe, train_bundle
+
+SHORT = Schedule(steps=6, batch=16)
+TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT)
+
+
+def image_set(count: int, seed: int, source: str) -> ImageSet:
+    """Each class is its own brightness, so that something can be learnt and leaks would show."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 10
+    images = np.clip(rng.normal(20 + 23 * labels[:, None, None, None], 12, (count, 3, 32, 32)), 0, 255)
+    names = tuple(f"{source}/{i}" for i in range(count))
+    return ImageSet(images.astype(np.uint8), labels.astype(np.int64), source, False, f"checksum of {source}", names)
+
+
+@pytest.fixture
+def data():
+    return DataSet(image_set(80, 0, "training set"), image_set(30, 1, "test set"), "synthetic", False, None)
+
+
+class StopDuring(Job):
+    def __init__(self, text: str):
+        super().__init__()
+        self.text = text
+
+    def on_progress(self, done, total, text):
+        if self.text in text:
+            self.cancel()
+
+
+def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
+    card = train_bundle(TINY, data, tmp_path / "bundle", device="cpu")
+    system = bundles.load(tmp_path / "bundle", torch.device("cpu"))
+    assert system.card == card
+    assert card.classes == CLASS_NAMES
+    assert card.content["data"]["training images"] == 60
+    assert card.content["training"]["classifier"]["schedule"]["steps"] == 6
+    measured = card.content["measured"]["test set"]
+    verdict = system.detector().inspect(data.test.images, data.test.labels)
+    assert measured["n"] == 30
+    assert measured["f1"] == pytest.approx((verdict.y1 == data.test.labels).mean())
+    assert measured["f2 on masks"] == pytest.approx((verdict.y2 == data.test.labels).mean())
+    assert measured["benign rate, paper's rule"] == pytest.approx((verdict.y1 == verdict.y2).mean())
+    assert "20 benign validation images" in system.detector("graded").threshold.source
+
+
+@pytest.mark.parametrize("during", ["classifier", "mask generator", "mask classifier", "second classifier"])
+def test_a_training_stopped_in_any_stage_goes_on_to_the_same_bundle(tmp_path, data, during):
+    whole = train_bundle(TINY, data, tmp_path / "whole", device="cpu")
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path / "part", StopDuring(f"Training {during}"), device="cpu")
+    assert not (tmp_path / "part" / "card.json").exists()
+    part = train_bundle(TINY, data, tmp_path / "part", resume=True, device="cpu")
+    for role, entry in whole.content["networks"].items():
+        assert part.content["networks"][role]["sha256"] == entry["sha256"], role
+    assert part.content["measured"] == whole.content["measured"]
+
+
+def test_nothing_is_overwritten_without_resume(tmp_path, data):
+    train_bundle(TINY, data, tmp_path, device="cpu")
+    with pytest.raises(SettingError, match="--resume"):
+        train_bundle(TINY, data, tmp_path, device="cpu")
+
+
+def test_validation_images_are_not_trained_on(data):
+    fit, validation, test = recipes.split(data, 20, seed=0)
+    assert (len(fit), len(validation), len(test)) == (60, 20, 30)
+    assert not set(fit.names) & set(validation.names)
+    assert set(fit.names) | set(validation.names) == set(data.train.names)
+    again = recipes.split(data, 20, seed=0)[1]
+    assert again.names == validation.names
+
+
+def test_a_data_set_without_training_part_is_refused(data, tmp_path):
+    with pytest.raises(DataError, match="training"):
+        train_bundle(TINY, dataclasses.replace(data, train=None), tmp_path / "x", device="cpu")
+    with pytest.raises(DataError, match="at least 10000"):
+        train_bundle(recipes.PAPER, data, tmp_path / "y", device="cpu")
+
+
+def test_recipes_are_found_by_name():
+    assert recipes.get("paper") is recipes.PAPER
+    with pytest.raises(SettingError, match="paper"):
+        recipes.get("papre")

@@ -1,0 +1,119 @@
+"""What each network's training adds: augmentation, the LAN's objective, f2's input."""
+
+import pytest
+import torch
+from torch import nn
+
+from ciad_engine import networks
+from ciad_engine.training.augment import flip_and_shift
+from ciad_engine.training.loop import Schedule
+from ciad_engine.training.stages import ClassifierStage, Images, MaskClassifierStage, MaskGeneratorStage, accuracy
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(0)
+    return Images(torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8), torch.arange(20) % 10, CPU)
+
+
+def test_every_augmented_image_is_a_shifted_or_mirrored_original():
+    torch.manual_seed(0)
+    originals = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    padded = nn.functional.pad(originals.float(), (2,) * 4, mode="reflect").byte()
+    mirrored = shifted = 0
+    for _ in range(20):
+        for before, whole, after in zip(originals, padded, flip_and_shift(originals, reach=2), strict=True):
+            views = {}
+            for top in range(5):
+                for left in range(5):
+                    window = whole[:, top : top + 8, left : left + 8]
+                    views[(False, top, left)], views[(True, top, left)] = window, window.flip(-1)
+            found = [key for key, view in views.items() if torch.equal(view, after)]
+            assert found, "the colours or rows of an image were mixed up"
+            mirrored += any(key[0] for key in found)
+            shifted += not torch.equal(before, after)
+    assert 30 < mirrored < 90
+    assert shifted > 90
+
+
+def test_no_reach_leaves_only_the_mirror():
+    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    for before, after in zip(images, flip_and_shift(images, reach=0), strict=True):
+        assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
+
+
+class ConstantMask(nn.Module):
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, x):
+        return self.value.expand(len(x), 1, 32, 32)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, 1.0])
+def test_the_objective_is_the_lan_papers(images, value):
+    torch.manual_seed(0)
+    classifier = networks.create("alexnet").eval()
+    stage = MaskGeneratorStage(ConstantMask(value), Schedule(1), images, images, classifier, beta=5.0)
+    x, noise = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
+    loss, metrics = stage._objective(x, noise)
+    corrupted = value * noise + (1 - value) * x
+    expected = -(classifier(x).softmax(1) * classifier(corrupted).log_softmax(1)).sum(1).mean() - 5.0 * value
+    torch.testing.assert_close(loss, expected)
+    assert float(metrics["mean mask"].detach()) == value
+
+
+def test_only_the_mask_generator_gets_a_gradient(images):
+    classifier = networks.create("alexnet")
+    generator = networks.create("lan", widths=(16,))
+    stage = MaskGeneratorStage(generator, Schedule(1), images, images, classifier, beta=1.0)
+    stage.loss(torch.arange(8))[0].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())
+    assert all(p.grad is None for p in classifier.parameters())
+    assert not classifier.training
+
+
+def test_f2_is_trained_on_masks_and_leaves_g_alone(images):
+    generator, lenet = networks.create("lan", widths=(16,)), networks.create("lenet")
+    stage = MaskClassifierStage(lenet, Schedule(1), images, images, generator)
+    seen = []
+    lenet.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
+    stage.loss(torch.arange(8))[0].backward()
+    assert seen == [(8, 1, 32, 32)]
+    assert all(p.grad is None for p in generator.parameters())
+    assert 0 <= stage.validate()["validation accuracy"] <= 1
+
+
+def test_accuracy_counts(images):
+    class Label(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1))
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            out = torch.zeros(len(x), 10)
+            out[:, 3] = 1
+            return out
+
+    assert accuracy(Label(), images) == pytest.approx(2 / 20)
+
+
+def test_a_classifier_stage_fits_two_easy_images():
+    data = Images(
+        torch.stack([torch.zeros(3, 32, 32), torch.full((3, 32, 32), 255.0)]).byte(), torch.tensor([0, 1]), CPU
+    )
+    torch.manual_seed(0)
+    network = networks.create("alexnet", classes=2, dropout=0.0, dense_dropout=0.0)
+    stage = ClassifierStage("classifier", network, Schedule(1), data, data)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(20):
+        loss, _ = stage.loss(torch.tensor([0, 1]))
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert stage.validate() == {"validation accuracy": 1.0}
