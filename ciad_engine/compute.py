@@ -38,7 +38,8 @@ def describe_device(device: torch.device) -> str:
     """A short name for people, e.g. "CPU, 4 threads" or "NVIDIA H200"."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -106,7 +106,7 @@ class PaneGrid(QWidget):
         self.mask_scale.setToolTip("The change of importance that gets the strongest colour.")
         for scale in MASK_SCALES:
             self.mask_scale.addItem(f"scale ±{scale:g}", scale)
-        self.importance_bar = ColourBar(IMPORTANCE_MAP, "0 unimportant", "1 important")
+        self.importance_bar = ColourBar(IMPORTANCE_MAP, "importance = 1 − mask: 0 unimportant", "1 important")
         self.change_bar = ColourBar(CHANGE_MAP, "", "")
         self.status = QLabel()
         self.status.setAccessibleName("Values under the cursor")
@@ -134,8 +134,8 @@ class PaneGrid(QWidget):
         for i, pane in enumerate(self.panes):
             grid.addWidget(pane, 1 if i < 3 else 3, i % 3)
         for column in (0, 1):
-            grid.addWidget(QLabel("Where f1 looks (importance = 1 − mask)"), 2, column)
-        grid.addWidget(_with_choice("Change of importance", self.mask_scale), 2, 2)
+            grid.addWidget(QLabel("Where f1 looks"), 2, column)
+        grid.addWidget(_with_choice("Change", self.mask_scale), 2, 2)
         grid.addWidget(self.importance_bar, 4, 0, 1, 2)
         grid.addWidget(self.change_bar, 4, 2)
         grid.addWidget(self.status, 5, 0, 1, 3)

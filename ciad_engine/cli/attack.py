@@ -32,6 +32,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine import bundles, compute
+    from ciad_engine.attacks.base import run_batched
 
     attack = options.create_attack(arguments, arguments.attack)
     assert attack is not None  # --attack is required
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         labels = system.detector().inspect(batch, job=job).y1
     else:
         labels = np.full(len(batch), label, dtype=np.int64)
-    result = attack.run(system.network(bundles.CLASSIFIER), batch, labels, job)
+    result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
     job.finished()
     arguments.out.mkdir(parents=True, exist_ok=True)
     paths = targets(pictures, attack.name, arguments.out)

@@ -19,7 +19,7 @@ class AlexNet(nn.Module):
     Input: float (N, 3, 32, 32) in [0, 1]. Output: logits (N, classes).
     """
 
-    def __init__(self, classes: int = 10, dropout: float = 0.0, dense_dropout: float = 0.2) -> None:
+    def __init__(self, classes: int = 10, dropout: float = 0.0, dense_dropout: float = 0.1) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class LocalResponseNorm(nn.Module):
@@ -29,7 +32,30 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> the same shape."""
-        divisor = F.conv2d(x * x, self.band.to(x.dtype)) + 1
-        # d ** -3/4 without the far slower general power.
-        root = torch.rsqrt(divisor)
-        return x * (root * root.sqrt())
+        normalised: Tensor = _Normalise.apply(x, self.band)
+        return normalised
+
+
+class _Normalise(torch.autograd.Function):
+    """y = x s with s = d ** -3/4 and d = 1 + band (x * x); its gradient in closed form.
+
+    With g = dL/dy and a symmetric band, dL/dx = g s - 3/2 x band (g s x / d). Memory traffic is what
+    costs here: left to autograd, the powers took a third of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, band: Tensor) -> Tensor:
+        band = band.to(x.dtype)
+        divisor = F.conv2d(x * x, band).add_(1)
+        scale = divisor.rsqrt()  # d ** -3/4 without the far slower general power
+        scale = scale.sqrt().mul_(scale)
+        ctx.save_for_backward(x, scale, divisor, band)
+        return x * scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, scale, divisor, band = ctx.saved_tensors
+        scaled = gradient * scale
+        spread = F.conv2d((scaled * x).div_(divisor), band)
+        return scaled.sub_(spread.mul_(x), alpha=1.5), None

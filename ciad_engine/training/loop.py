@@ -39,6 +39,8 @@ class Schedule:
         learning_rate: the highest rate; it rises linearly over `warmup` (fraction of the steps)
             and falls linearly to zero over the last `decay` (fraction).
         weight_decay: as the optimiser defines it; biases and norms are spared.
+        clip: longest gradient (Euclidean, over all parameters) that is taken as it is; a longer one
+            is scaled down to it; None takes all. Without batch norm a high rate diverges unclipped.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Schedule:
     warmup: float = 0.1
     decay: float = 0.9
     weight_decay: float = 0.0
+    clip: float | None = None
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step` (from 0)."""
@@ -131,6 +134,8 @@ def train(stage: Stage, folder: Path, device: torch.device, seed: int, job: Job,
                 with mixed_precision(device):
                     loss, metrics = stage.loss(rows)
                 loss.backward()  # type: ignore[no-untyped-call]
+                if schedule.clip is not None:
+                    nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
                 for group in optimizer.param_groups:
                     group["lr"] = schedule.rate(step)
                 optimizer.step()

@@ -47,10 +47,12 @@ PAPER = Recipe(
     name="paper",
     validation=5000,
     beta=5.0,
-    classifier=Schedule(steps=9_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01),
+    classifier=Schedule(
+        steps=18_000, optimizer="sgd", learning_rate=0.06, warmup=0.03, decay=0.8, weight_decay=5e-4, clip=1.0
+    ),
     mask_generator=Schedule(steps=10_000, optimizer="adam", learning_rate=5e-4, warmup=0.02, decay=0.5),
     mask_classifier=Schedule(steps=7_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01),
-    second_classifier=Schedule(steps=3_500, optimizer="sgd", learning_rate=0.05, warmup=0.2, weight_decay=5e-4),
+    second_classifier=Schedule(steps=4_900, optimizer="sgd", learning_rate=0.1, warmup=0.2, weight_decay=5e-4),
 )
 _RECIPES = {PAPER.name: PAPER}
 NAMES = tuple(_RECIPES)

@@ -145,3 +145,17 @@ def test_the_rate_rises_then_falls_to_zero():
     assert rates[0] == pytest.approx(0.1)
     assert rates[9:50] == [1.0] * 41
     assert rates[-1] == pytest.approx(1 / 50)
+
+
+def test_a_long_gradient_is_cut_to_its_limit(tmp_path):
+    """The first step of Nesterov momentum .9 moves the weights by 1.9 times rate times gradient."""
+
+    def moved(clip):
+        stage = Regression(Schedule(steps=1, batch=64, optimizer="sgd", learning_rate=0.1, clip=clip))
+        before = [p.detach().clone() for p in stage.network.parameters()]
+        train(stage, tmp_path / str(clip), CPU, 0, Job(), resume=False)
+        pairs = zip(before, stage.network.parameters(), strict=True)
+        return float(torch.cat([(new.detach() - old).flatten() for old, new in pairs]).norm())
+
+    assert moved(0.01) == pytest.approx(1.9 * 0.1 * 0.01, rel=0.01)
+    assert moved(None) > 0.02
