@@ -11,6 +11,7 @@ import faulthandler
 import importlib.metadata
 import logging
 import logging.handlers
+import os
 import platform
 import sys
 import threading
@@ -211,9 +212,18 @@ class ReportDialog(QDialog):
         self.resize(760, 480)
 
 
+_no_display: list[str] = []  # what Qt said of displays it could not connect to
+
+
 def _qt_message(kind: QtMsgType, context: QMessageLogContext, text: str | None) -> None:
     text = text or ""
-    if kind == QtMsgType.QtFatalMsg and "platform plugin" in text and sys.platform.startswith("linux"):
+    if "could not connect to display" in text.lower() or "failed to create wl_display" in text.lower():
+        _no_display.append(text.strip())
+    if kind == QtMsgType.QtFatalMsg and "platform plugin" in text and _no_display:
+        names = [os.environ[name] for name in ("WAYLAND_DISPLAY", "DISPLAY") if os.environ.get(name)]
+        named = " or ".join(names) or "(none is named)"
+        text = f"The display {named} could not be opened. `ciad-gui --demo` needs none."
+    elif kind == QtMsgType.QtFatalMsg and "platform plugin" in text and sys.platform.startswith("linux"):
         # Qt ends the program after this, and nothing can be caught: say what helps.
         text += f"\nOn Debian and Ubuntu install what Qt needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"
     category = context.category or "default"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ciad_app import QT_LIBRARIES
+from ciad_app import QT_LIBRARIES, display
 from ciad_engine import __version__
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code: 0 done, 1 failed with a message, 2 wrong use."""
     options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     demo: Path | None = options.demo
-    if demo is None and not _has_display():
+    problem = "" if options.window else display.problem()
+    if demo is None and problem:
         demo = Path(DEMO_FOLDER)
-        print(f"No display found: inspecting the bundled samples without one, into {demo.resolve()}.", flush=True)
-    if demo is not None:
+        print(f"{problem}: inspecting the bundled samples without one, into {demo.resolve()}.", flush=True)
+    if demo is not None and problem:
+        os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    elif demo is not None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     if sys.platform == "win32":
         # Imported after Qt, torch fails to load its DLLs there: the older runtime that Qt brings wins.
@@ -64,16 +67,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"inspect the bundled samples without a display and write screenshots and tables to DIR ({DEMO_FOLDER})",
     )
+    # For tests of the start: the window, seen or not.
+    parser.add_argument("--window", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--bundle", default="paper", help="name or folder of the trained networks (paper)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (auto)")
     parser.add_argument("--debug", action="store_true", help="log everything, also to the terminal")
     return parser
-
-
-def _has_display() -> bool:
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
 def _explain_missing_library(error: ImportError) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
+from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.worker import Engine
 
+_LETTERS = 44  # of the text at most: the rest of the status bar is for messages
 _SETTLE = 2.0  # seconds before a remaining time is worth showing
 
 
@@ -29,10 +31,11 @@ class ProgressLine(QWidget):
 
     def __init__(self, engine: Engine, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._engine = engine
         self._started = time.monotonic()
         self._first = self._last = 0  # units done when this text was first seen, and lately
         self._text = ""
-        self.label = QLabel()
+        self.label = ElidedLabel(most=_LETTERS)
         self.bar = QProgressBar(textVisible=False)
         self.bar.setFixedWidth(180)
         self.bar.setAccessibleName("Progress")
@@ -65,6 +68,7 @@ class ProgressLine(QWidget):
         else:
             self._delay.stop()
             self.setVisible(False)
+            self.label.clear()  # the room of the last text is free for messages
 
     def _progress(self, done: int, total: int, text: str) -> None:
         if text != self._text or done < self._last:  # the next stretch of work, or a continued one
@@ -74,6 +78,8 @@ class ProgressLine(QWidget):
         self.bar.setRange(0, total)
         self.bar.setValue(done)
         left = remaining(time.monotonic() - self._started, done - self._first, total - self._first)
+        if self._engine.tells_time:
+            left = ""
         self.label.setText(", ".join(part for part in (text, left) if part) or "Working …")
 
     def _cancelling(self) -> None:

@@ -1,11 +1,11 @@
-"""How everything looks: style, light or dark, font size, and what pyqtgraph needs to be told of it."""
+"""How everything looks: style, light or dark, font size."""
 
 from __future__ import annotations
 
 import pyqtgraph
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QPalette
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication
 
 from ciad_app.settings import FONT_SIZES, Settings
 
@@ -33,12 +33,6 @@ def apply(app: QApplication, settings: Settings) -> None:
     font = QFont(app.font())
     font.setPointSize(settings.font_size or system_font_size(app))
     app.setFont(font)
-    colours = app.palette()
-    pyqtgraph.setConfigOptions(
-        background=colours.color(QPalette.ColorRole.Base), foreground=colours.color(QPalette.ColorRole.Text)
-    )
-    for window in app.topLevelWidgets():
-        restyle_plots(window)
 
 
 def is_dark(app: QApplication) -> bool:
@@ -55,19 +49,6 @@ def font_size(app: QApplication, settings: Settings, step: int) -> int:
     """The font size `step` points from the one in use, within what is allowed."""
     low, high = FONT_SIZES
     return min(max((settings.font_size or system_font_size(app)) + step, low), high)
-
-
-def restyle_plots(root: QWidget) -> None:
-    """Give the axes below `root` the font and colours of now: pyqtgraph takes them only when it makes an axis."""
-    colour = QApplication.palette().color(QPalette.ColorRole.Text)
-    views = root.findChildren(pyqtgraph.GraphicsView)
-    for view in [root, *views] if isinstance(root, pyqtgraph.GraphicsView) else views:
-        for item in view.scene().items():
-            if isinstance(item, pyqtgraph.AxisItem):
-                item.setTickFont(QApplication.font())
-                item.label.setFont(QApplication.font())
-                item.setPen(colour)
-                item.setTextPen(colour)
 
 
 def _dark_palette() -> QPalette:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ciad_app import errors, incoming, settings, theme
+from ciad_app import copying, errors, incoming, settings, theme
 from ciad_app.actions import Key, Role, Row, choice, fill
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.inspect.page import InspectPage
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
+from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo
 from ciad_engine import __version__, resources
 from ciad_engine.errors import ImageError
@@ -54,17 +56,17 @@ class MainWindow(QMainWindow):
         self.setWindowTitle("CIAD")
         self.setWindowIcon(icon())
         self.setAcceptDrops(True)
-        self.setMinimumSize(640, 420)
 
         self.inspect = InspectPage(engine, kept)
         self.inspect.message.connect(self.say)
+        self.inspect.folder_used.connect(self._remember_folder)
         self._evaluate: EvaluatePage | None = None
         self.pages = QTabWidget(documentMode=True)
-        self.pages.addTab(self.inspect, INSPECT)
+        self.pages.addTab(Scrolled(self.inspect), INSPECT)
         place = QWidget()  # the page is built when it is first shown: the first window has less to do
         self._evaluate_place = QVBoxLayout(place)
         self._evaluate_place.setContentsMargins(0, 0, 0, 0)
-        self.pages.addTab(place, EVALUATE)
+        self.pages.addTab(Scrolled(place), EVALUATE)
         self.pages.setTabToolTip(0, "One image: attack it, see the masks, read the verdict (Ctrl+1)")
         self.pages.setTabToolTip(1, "Many images: tables of attacks and detection (Ctrl+2)")
         self.pages.currentChanged.connect(self._page_changed)
@@ -87,24 +89,27 @@ class MainWindow(QMainWindow):
 
     @property
     def evaluate(self) -> EvaluatePage:
-        """Page Evaluate, built on first use."""
+        """Page Evaluate, built on first use, or when the models are there."""
         if self._evaluate is None:
             self._evaluate = EvaluatePage(self.engine, self.settings, self.database_path)
             self._evaluate.row_opened.connect(self._open_row)
+            self._evaluate.folder_used.connect(self._remember_folder)
+            self._evaluate.interrupted.connect(self._tell_interrupted)
             self._evaluate_place.addWidget(self._evaluate)
-            theme.restyle_plots(self._evaluate)
             self._leave_drops_to_the_window()
         return self._evaluate
 
     def say(self, text: str) -> None:
-        """Show a message: one line in the status bar for a while, several in a box that blocks nothing."""
+        """Show a message in the status bar for a while; one too long for that also in a box that blocks nothing."""
         first, _, rest = text.partition("\n")
-        self.statusBar().showMessage(first, NOTE_SECONDS * 1000)
-        if rest:
+        bar = self.statusBar()
+        bar.showMessage(first, NOTE_SECONDS * 1000)
+        taken = self.progress.sizeHint().width() + 6 * bar.fontMetrics().averageCharWidth()
+        if rest or bar.fontMetrics().horizontalAdvance(first) > self.width() - taken:
             self._box(QMessageBox.Icon.Information, first, rest)
 
     def _box(self, kind: QMessageBox.Icon, title: str, text: str) -> None:
-        box = QMessageBox(kind, "CIAD", f"{title}\n\n{text}", QMessageBox.StandardButton.Close, self)
+        box = QMessageBox(kind, "CIAD", f"{title}\n\n{text}".strip(), QMessageBox.StandardButton.Close, self)
         box.setTextFormat(Qt.TextFormat.PlainText)  # file names come from outside
         box.setModal(False)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -121,9 +126,14 @@ class MainWindow(QMainWindow):
         """Load pictures, data-set folders and archives, and show them."""
         self.show_page(INSPECT)
         if paths:
-            folder = paths[-1] if paths[-1].is_dir() else paths[-1].parent
-            self.settings = dataclasses.replace(self.settings, last_folder=str(folder))
+            last = paths[-1]
+            # Not Path.is_dir, which raises where a folder above may not be entered.
+            self._remember_folder(str(last if os.path.isdir(last) else last.parent))  # noqa: PTH112
         self.inspect.open_paths(paths)
+
+    def _remember_folder(self, folder: str) -> None:
+        """Where the next dialog starts, also after the next start from another folder."""
+        self.settings = dataclasses.replace(self.settings, last_folder=os.path.abspath(folder))  # noqa: PTH100
 
     def take(self, data: QMimeData, name: str) -> None:
         """Load what was dropped or pasted; `name` is what a picture without a file is called."""
@@ -152,14 +162,14 @@ class MainWindow(QMainWindow):
             ("&Open …", inspect("open_dialog"), "Open pictures or archives of a data set", (Key.Open,)),
             ("Open &folder …", self._ask_folder, "Open a data set's folder", ("Ctrl+Shift+O",)),
             None,
-            ("&Save image …", inspect("save_image"), "Save the adversarial image", (Key.Save,)),
+            ("&Save image …", self._save_image, "Save the adversarial image of page Inspect", (Key.Save,)),
             ("&Export …", self._export, "Export what this page shows: view or tables", ("Ctrl+E",)),
             None,
             ("&Quit", self.close, "End the program", (Key.Quit, "Ctrl+Q"), Role.QuitRole),
         )
         add(
             "&Edit",
-            ("&Copy", inspect("copy"), "Copy what page Inspect shows", (Key.Copy,)),
+            ("&Copy", self._copy, "Copy the selected text, or else the view or the tables of this page", (Key.Copy,)),
             ("&Paste", self._paste, "Load the picture or the files in the clipboard", (Key.Paste,)),
             None,
             ("C&ancel", self.engine.cancel_current, "Stop the running work (Esc)", ("Ctrl+.",)),
@@ -199,7 +209,27 @@ class MainWindow(QMainWindow):
         return call
 
     def _export(self) -> None:
-        (self.evaluate if self.pages.currentIndex() == 1 else self.inspect).export()
+        (self.evaluate if self._on_evaluate() else self.inspect).export()
+
+    def _on_evaluate(self) -> bool:
+        return self.pages.currentIndex() == 1
+
+    def _copy(self) -> None:
+        text = copying.selected_text(QApplication.focusWidget())
+        if text:
+            QApplication.clipboard().setText(text)
+        elif not self._on_evaluate():
+            self.inspect.copy()
+        elif self.evaluate.results.tables.tables:
+            self.evaluate.copy_tables()
+        else:
+            self.say("There are no tables to copy yet: start an evaluation or choose a past one.")
+
+    def _save_image(self) -> None:
+        if self._on_evaluate():
+            self.say("Images are saved on page Inspect (Ctrl+1); Export (Ctrl+E) writes the tables.")
+        else:
+            self.inspect.save_image()
 
     def _ask_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Open a data set's folder", self.settings.last_folder)
@@ -240,11 +270,13 @@ class MainWindow(QMainWindow):
         QMessageBox.about(self, "About CIAD", text)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        # Not the shortcut of an action: dialogs and page Inspect have their own use for Escape first.
-        if event.key() == Qt.Key.Key_Escape:
-            self.engine.cancel_current()
-        else:
+        # Not the shortcut of an action: dialogs have their own use for Escape first.
+        if event.key() != Qt.Key.Key_Escape:
             super().keyPressEvent(event)
+        elif self.inspect.busy and not self._on_evaluate():
+            self.inspect.cancel()  # what runs before it, such as an evaluation of hours, goes on
+        else:
+            self.engine.cancel_current()
 
     # What the engine and the pages say.
 
@@ -253,6 +285,16 @@ class MainWindow(QMainWindow):
         self.state.setToolTip(f"Bundle {info.card.name} from {info.card.folder}")
         # The forms of the attacks were just made.
         QTimer.singleShot(0, self, self._leave_drops_to_the_window)
+        QTimer.singleShot(0, self, self._look_for_interrupted)
+
+    def _look_for_interrupted(self) -> None:
+        """Page Evaluate looks for an evaluation to continue, also where nobody opens it."""
+        if not self.engine.stopped:
+            self.evaluate  # noqa: B018 - built by being asked for
+
+    def _tell_interrupted(self) -> None:
+        if not self._on_evaluate():
+            self.say("An evaluation was interrupted: see Evaluate.")
 
     def _unavailable(self, reason: str) -> None:
         self.state.setText("No models")
@@ -306,11 +348,13 @@ class MainWindow(QMainWindow):
         self.settings = dataclasses.replace(
             self.settings,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode(),
-            page=EVALUATE if self.pages.currentIndex() == 1 else INSPECT,
+            page=EVALUATE if self._on_evaluate() else INSPECT,
         )
         self._save()
         self.hide()  # the work stops within a second; nobody need look at a dead window meanwhile
         self.ended = self.engine.shutdown(SHUTDOWN_SECONDS)
+        if self._evaluate is not None:
+            self._evaluate.stop()
         event.accept()
         self.closed.emit()
 

@@ -39,14 +39,13 @@ class AttackInfo:
     """What a form needs to know of an attack, without torch.
 
     Attributes:
-        name: registry name; `title`, `norm` and `source` as in `ciad_engine.attacks.base.Attack`.
+        name: registry name; `title` and `source` as in `ciad_engine.attacks.base.Attack`.
         help: the first paragraph of the attack's documentation.
         parameters: its schema, in the order of the form.
     """
 
     name: str
     title: str
-    norm: str
     source: str
     help: str
     parameters: tuple[parameters.Parameter, ...]
@@ -112,8 +111,9 @@ Work = Callable[[Session, Job], Any]
 class Task:
     """A piece of work that was submitted. Its callbacks run in the window's thread.
 
-    Exactly one of `done`, `failed` and `cancelled` is called. After `cancel` that is `cancelled`,
-    and neither progress nor partial results arrive any more, whatever the work still does.
+    Exactly one of `done`, `failed` and `cancelled` is called, and `begun` at most once before it. After
+    `cancel` that is `cancelled`, and neither progress nor partial results arrive any more, whatever the
+    work still does.
     """
 
     def __init__(
@@ -124,19 +124,27 @@ class Task:
         failed: Callable[[str], object] | None,
         partial: Callable[[Any], object] | None,
         cancelled: Callable[[], object] | None,
+        begun: Callable[[], object] | None,
         text: str,
+        tells_time: bool,
     ) -> None:
-        self.text = text
+        self.text, self.tells_time = text, tells_time
         self.finished = False  # one of the final callbacks was called; set in the window's thread
         self._begun = False  # set in the engine thread
         self._engine, self._work = engine, work
         self._on_done, self._on_failed, self._on_partial, self._on_cancelled = done, failed, partial, cancelled
+        self._on_begun = begun
         self._job = _EngineJob(self, engine)
 
     @property
     def cancelling(self) -> bool:
         """Whether `cancel` was called."""
         return self._job.cancelled
+
+    @property
+    def waits(self) -> bool:
+        """Whether other work, which nobody has cancelled, goes first."""
+        return self._engine._goes_before(self)
 
     def cancel(self) -> None:
         """Ask the work to stop; `cancelled` is called when it has. Does nothing to a finished task."""
@@ -189,6 +197,7 @@ class Engine(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.info: EngineInfo | None = None
+        self.problem = ""  # why the models could not be loaded, for whom was not there to hear it
         self._open: list[Task] = []  # unfinished tasks, the running one first
         self._queue: collections.deque[Callable[[Session], None]] = collections.deque()
         self._wake = threading.Condition()
@@ -200,6 +209,11 @@ class Engine(QObject):
     @property
     def busy(self) -> bool:
         return bool(self._open)
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether who submitted the running work says how long it takes, so that nobody else need guess."""
+        return bool(self._open) and self._open[0].tells_time
 
     @property
     def stopped(self) -> bool:
@@ -227,17 +241,20 @@ class Engine(QObject):
         failed: Callable[[str], object] | None = None,
         partial: Callable[[Any], object] | None = None,
         cancelled: Callable[[], object] | None = None,
+        begun: Callable[[], object] | None = None,
         text: str = "",
+        tells_time: bool = False,
     ) -> Task:
         """Run `work(session, job)` in the engine thread after what was submitted before.
 
         Call it from the window's thread, where all callbacks run too. `text` names the work in the
-        status bar. What `work` returns or hands to `job.partial` must hold no tensors. Where
-        `failed` is None, an error's message goes to the signal `note`.
+        status bar; with `tells_time` that leaves the remaining time to the caller. What `work` returns
+        or hands to `job.partial` must hold no tensors. Where `failed` is None, an error's message goes
+        to the signal `note`.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Engine.submit is for the window's thread.")
-        task = Task(self, work, done, failed, partial, cancelled, text)
+        task = Task(self, work, done, failed, partial, cancelled, begun, text, tells_time)
         if self._stop:
             raise RuntimeError("Engine.submit after shutdown.")
         self._open.append(task)
@@ -259,6 +276,8 @@ class Engine(QObject):
         Returns:
             False where the thread did not end within `timeout` seconds (a hanging driver).
         """
+        if self._stop:  # called again: nothing is left to stop
+            return self._thread is None or not self._thread.is_alive()
         for task in self._open:
             task._job.cancel()
         with self._wake:
@@ -286,6 +305,13 @@ class Engine(QObject):
         if not task._begun:
             # It waits, and `_perform` will pass over it. Posted, so that nobody is called back within `cancel`.
             self._post(lambda: self._finish(task, lambda: None))
+
+    def _goes_before(self, task: Task) -> bool:
+        return task in self._open and any(not t.cancelling for t in self._open[: self._open.index(task)])
+
+    def _show_begin(self, task: Task) -> None:
+        if not task.finished and not task.cancelling and task._on_begun is not None:
+            task._on_begun()
 
     def _show_progress(self, task: Task, done: int, total: int, text: str) -> None:
         if not task.finished and not task.cancelling:
@@ -315,8 +341,12 @@ class Engine(QObject):
             self.note.emit(message)
 
     def _announce(self, info: EngineInfo) -> None:
-        self.info = info
+        self.info, self.problem = info, ""
         self.ready.emit(info)
+
+    def _announce_problem(self, reason: str) -> None:
+        self.problem = reason
+        self.unavailable.emit(reason)
 
     # In the engine thread.
 
@@ -359,18 +389,19 @@ class Engine(QObject):
         except CiadError as error:
             message = str(error)
             session.replace(None, message)
-            self._post(lambda: self.unavailable.emit(message))
+            self._post(lambda: self._announce_problem(message))
         except Exception as error:
             failure = _failure("loading the models", error)
             session.replace(None, failure.summary)
             self._post(lambda: self.failed.emit(failure))
-            self._post(lambda: self.unavailable.emit(failure.summary))
+            self._post(lambda: self._announce_problem(failure.summary))
 
     def _perform(self, task: Task, session: Session) -> None:
         # In this order: `_cancel` sets the flag of the job first and then looks at `_begun`.
         task._begun = True
         try:
             task._job.checkpoint()
+            self._post(lambda: self._show_begin(task))
             result = task._work(session, task._job)
         except Cancelled:
             self._post(lambda: self._finish(task, lambda: None))
@@ -395,7 +426,7 @@ def describe_attacks() -> tuple[AttackInfo, ...]:
     for name in attacks.names():
         cls = attacks.get(name)
         first_paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
-        found.append(AttackInfo(name, cls.title, cls.norm, cls.source, first_paragraph, parameters.schema(cls)))
+        found.append(AttackInfo(name, cls.title, cls.source, first_paragraph, parameters.schema(cls)))
     return tuple(found)
 
 

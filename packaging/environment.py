@@ -33,7 +33,9 @@ CUDA_PACKAGE = re.compile(r"\b(nvidia-|cuda-|triton\b)")
 
 # pip settings that say where packages come from or how to reach them. uv does not read them, so where
 # there are any, pip installs, also when uv is at hand.
-PIP_SETTING = re.compile(r"\.(index-url|extra-index-url|find-links|no-index|cert|client-cert|trusted-host|proxy)=")
+PIP_SETTINGS = (
+    "index-url", "extra-index-url", "find-links", "no-index", "cert", "client-cert", "trusted-host", "proxy"
+)  # fmt: skip
 
 # What an installer's output says -> the sentence a person needs; the first that fits counts.
 FAILURES = (
@@ -109,15 +111,20 @@ def ready() -> bool:
 def usable_uv() -> str | None:
     """The path of uv, or None where it is not installed or would miss what pip is configured to use."""
     uv = shutil.which("uv")
-    if uv is None:
+    if uv and pip_is_configured():
+        say("Using pip, because it is configured (PIP_... variables or `pip config list`) and uv does not read that.")
         return None
+    return uv
+
+
+def pip_is_configured() -> bool:
+    # The variables first: a Python without a pip of its own (Debian's) cannot be asked, its environments have one.
+    if any(os.environ.get("PIP_" + name.upper().replace("-", "_")) for name in PIP_SETTINGS):
+        return True
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
     )
-    if PIP_SETTING.search(listed.stdout.decode(errors="replace")):
-        say("Using pip, because it is configured (see `pip config list`) and uv does not read that.")
-        return None
-    return uv
+    return bool(re.search(rf"\.({'|'.join(PIP_SETTINGS)})=", listed.stdout.decode(errors="replace")))
 
 
 def make_environment(uv: str | None) -> None:
@@ -152,18 +159,25 @@ def make_environment(uv: str | None) -> None:
 
 
 def clear_environment() -> None:
-    """Remove a `.venv` that is broken, half made or of another Python; never anything else of that name."""
+    """Remove a `.venv` of this script that is broken, half made or of another Python; never anything else."""
     if not os.path.lexists(str(VENV)):
         return
+    if not VENV.is_dir() or (any(VENV.iterdir()) and not STAMP.exists()):
+        if (VENV / "pyvenv.cfg").exists():
+            raise Stop(f"{VENV} was not made by this script: use it directly, or move it away and run this again.")
+        raise Stop(f"{VENV} exists but is no Python environment: move it away, then run this again.")
     if Path(sys.prefix).resolve() == VENV.resolve():
         raise Stop("Run this with the system's Python: the one in .venv cannot make .venv anew.")
-    if not VENV.is_dir() or not (STAMP.exists() or (VENV / "pyvenv.cfg").exists() or not any(VENV.iterdir())):
-        raise Stop(f"{VENV} exists but is no Python environment: move it away, then run this again.")
     say("The environment .venv is unfinished, broken or of another Python: making it anew.")
     if VENV.is_symlink():
         VENV.unlink()
-    else:
-        shutil.rmtree(str(VENV))
+        return
+    # The stamp goes last: where this is interrupted, the rest is still known to be ours.
+    for path in sorted(VENV.iterdir(), key=lambda path: path == STAMP):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(str(path))
+        else:
+            path.unlink()
 
 
 def mark_incomplete(installer: str) -> None:

@@ -6,34 +6,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from ciad_app.widgets.parameter_form import ParameterForm
+from ciad_app.widgets.attack_form import GIVEN, TARGET, TARGET_CLASS, attack_form
 from ciad_app.worker import AttackInfo
 from ciad_engine.attacks.parameters import Parameter
 
 
-def describe(parameters: Sequence[Parameter], values: Mapping[str, Any]) -> str:
-    """What differs from the defaults in one line ("eps 4 /255"), or "defaults"."""
-    changed = [
-        f"{p.title.lower()} {values[p.name]:g}{' ' + p.unit if p.unit else ''}"
-        if isinstance(values[p.name], float)
-        else f"{p.title.lower()} {values[p.name]}{' ' + p.unit if p.unit else ''}"
-        for p in parameters
-        if values.get(p.name, p.default) != p.default
-    ]
+def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes: Sequence[str] = ()) -> str:
+    """What differs from the defaults in one line ("eps 4 /255"), or "default settings"."""
+
+    def worth_saying(p: Parameter) -> bool:
+        if p.name == TARGET_CLASS and TARGET in values:
+            return bool(values[TARGET] == GIVEN)  # then even the default is a choice
+        return bool(values.get(p.name, p.default) != p.default)
+
+    def text(p: Parameter) -> str:
+        value = values[p.name]
+        if p.name == TARGET_CLASS and 0 <= value < len(classes):
+            return str(classes[value])
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    changed = [f"{p.title.lower()} {text(p)}{' ' + p.unit if p.unit else ''}" for p in parameters if worth_saying(p)]
     return ", ".join(changed) or "default settings"
 
 
 class _AttackRow(QWidget):
     """One attack: tick, a line that says its settings, and a button that unfolds the form."""
 
-    def __init__(self, info: AttackInfo) -> None:
+    def __init__(self, info: AttackInfo, classes: Sequence[str]) -> None:
         super().__init__()
-        self.info = info
+        self.info, self._classes = info, classes
         self.tick = QCheckBox(info.title.replace("&", "&&"))  # a single one would underline a letter
         self.tick.setToolTip(f"{info.help}\nSource: {info.source}")
-        self.form = ParameterForm(info.parameters)
+        self.form = attack_form(info, classes)
         self.form.setVisible(False)
         self.fold = QToolButton(self)  # with a parent, or `setVisible` would open a window of its own
         self.fold.setCheckable(True)
@@ -44,7 +51,7 @@ class _AttackRow(QWidget):
         self.fold.setVisible(bool(info.parameters))
         self.summary = QLabel()
         self.summary.setWordWrap(True)
-        self.summary.setEnabled(False)  # the palette's own muted colour, in light and dark
+        self.summary.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than what can be set
         self.fold.toggled.connect(self._unfold)
         self.form.changed.connect(self._describe)
         self._describe()
@@ -67,7 +74,7 @@ class _AttackRow(QWidget):
         self.summary.setVisible(not open_)
 
     def _describe(self) -> None:
-        self.summary.setText(describe(self.info.parameters, self.form.values()))
+        self.summary.setText(describe(self.info.parameters, self.form.values(), self._classes))
 
 
 class AttackList(QWidget):
@@ -78,13 +85,14 @@ class AttackList(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._rows: dict[str, _AttackRow] = {}
+        self._order: tuple[str, ...] = ()  # of the attacks chosen last by `choose`; it belongs to a plan
         self._waiting = QLabel("The attacks are listed as soon as the models are loaded.")
         self._waiting.setWordWrap(True)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.addWidget(self._waiting)
 
-    def set_attacks(self, infos: Sequence[AttackInfo]) -> None:
+    def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
         """Show these attacks; ticks and values of those shown before are kept."""
         before = self.chosen() if self._rows else None
         for row in self._rows.values():
@@ -93,7 +101,7 @@ class AttackList(QWidget):
         self._rows = {}
         self._waiting.setVisible(not infos)
         for info in infos:
-            row = _AttackRow(info)
+            row = _AttackRow(info, classes)
             row.tick.setChecked(True)
             row.tick.toggled.connect(lambda _: self.changed.emit())
             row.form.changed.connect(self.changed)
@@ -111,7 +119,11 @@ class AttackList(QWidget):
         return self._rows[name].info.title if name in self._rows else name
 
     def choose(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
-        """Tick exactly the attacks in `choices` (name -> values); values not given go to their defaults."""
+        """Tick exactly the attacks in `choices` (name -> values); values not given go to their defaults.
+
+        They are computed in that order, others that are ticked later after them.
+        """
+        self._order = tuple(choices)
         for name, row in self._rows.items():
             row.tick.setChecked(name in choices)
             if name in choices:
@@ -120,5 +132,6 @@ class AttackList(QWidget):
         self.changed.emit()
 
     def chosen(self) -> dict[str, dict[str, Any]]:
-        """The ticked attacks in the order shown, name -> values."""
-        return {name: row.form.values() for name, row in self._rows.items() if row.tick.isChecked()}
+        """The ticked attacks in the order they are computed, name -> values."""
+        names = [*(name for name in self._order if name in self._rows), *self._rows]
+        return {name: self._rows[name].form.values() for name in names if self._rows[name].tick.isChecked()}

@@ -62,7 +62,9 @@ class DataLoader(QObject):
         self._drop()
         self.data = None
         self._choice.show_busy("Connecting …")
-        self._submit(work.fetch(), self._fetched, "Downloading CIFAR-10")
+        self._submit(
+            work.fetch(), self._fetched, "Downloading CIFAR-10", "Cancelled; what has been downloaded is kept."
+        )
         self._set_downloading(True)
         self.changed.emit()
 
@@ -76,7 +78,9 @@ class DataLoader(QObject):
         """The engine's progress, while it is about these tasks."""
         self._choice.show_busy(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
 
-    def _submit(self, inner: work.Work, done: Callable[[object], None], text: str) -> None:
+    def _submit(
+        self, inner: work.Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled."
+    ) -> None:
         """Callbacks of a task that was replaced in the meantime are passed over."""
 
         def guarded(function: Callable[..., None]) -> Callable[..., None]:
@@ -90,7 +94,7 @@ class DataLoader(QObject):
 
         task = self._tasks.submit(
             NAME, inner, guarded(done), guarded(self._not_loaded),
-            guarded(lambda: self._not_loaded("Cancelled; what has been downloaded is kept.")), text,
+            guarded(lambda: self._not_loaded(if_cancelled)), text,
         )  # fmt: skip
         self._task = task
 

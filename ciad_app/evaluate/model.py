@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
+from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row
 
 Index = QModelIndex | QPersistentModelIndex
@@ -122,11 +123,11 @@ COLUMNS = (
     ),
     Column(
         "Classifier f1", "Class by the classifier, and its probability",
-        lambda m, r: f"{m.class_name(r.y1)} {r.p1_y1:.0%}",
+        lambda m, r: f"{m.class_name(r.y1)} {percent(r.p1_y1)}",
     ),
     Column(
         "Mask f2", "Class by the mask classifier, from the mask alone, and its probability",
-        lambda m, r: f"{m.class_name(r.y2)} {r.p2_y2:.0%}",
+        lambda m, r: f"{m.class_name(r.y2)} {percent(r.p2_y2)}",
     ),
     Column(
         "Decision", "Adversarial where f1 and f2 name different classes; and whether that is right",

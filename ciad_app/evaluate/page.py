@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QSplitter, QWidget
 
-from ciad_app.evaluate import costs, data_loader, work
+from ciad_app.evaluate import costs, csv_files, data_loader, work
 from ciad_app.evaluate.background import Background
+from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
 from ciad_app.evaluate.live_tables import LiveTables
 from ciad_app.evaluate.model import OpenedRow, RowsModel
@@ -20,7 +22,6 @@ from ciad_app.settings import Settings
 from ciad_app.worker import Engine, EngineInfo, Task
 from ciad_engine import bundles, datasets
 from ciad_engine.errors import CiadError
-from ciad_engine.evaluation import export as exporting
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation import tables as tabulating
 from ciad_engine.runs import BENIGN, Database, Row, Run
@@ -39,10 +40,14 @@ class EvaluatePage(QWidget):
     Signals:
         row_opened(OpenedRow): somebody wants to see a row's images.
         exported(list[Path]): these files were written.
+        interrupted(): an unfinished run of the loaded bundle was found, and is offered here.
+        folder_used(str): a dialog chose this folder, or a file in it.
     """
 
     row_opened = Signal(object)
     exported = Signal(object)
+    interrupted = Signal()
+    folder_used = Signal(str)
 
     def __init__(
         self,
@@ -53,12 +58,11 @@ class EvaluatePage(QWidget):
     ) -> None:
         super().__init__(parent)
         self._engine = engine
-        self._folder = settings.last_folder if settings else ""
+        self._folder = ""
         self._database: Database | None = None
         self._problem = "The models are being loaded."  # why Start is not possible, besides the settings
         self._task: Task | None = None
         self._run: Run | None = None  # the run that is shown
-        self._waiting: Run | None = None  # a run to continue as soon as its data are loaded
         self._remaining: costs.Remaining | None = None
         self._rates: dict[str, costs.Rate] = {}
 
@@ -69,6 +73,7 @@ class EvaluatePage(QWidget):
         self.loader = DataLoader(
             self._tasks, self.panel.data, lambda: self._database.path.parent if self._database else None, self
         )
+        self._continuation = Continuation(self.results.bar, self.loader, self.panel.data, self._go_on)
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.panel)
         split.addWidget(self.results)
@@ -81,16 +86,16 @@ class EvaluatePage(QWidget):
         self.setFocusProxy(self.panel.start)
 
         self._background = Background(self)
-        application = QCoreApplication.instance()
-        assert application is not None
-        application.aboutToQuit.connect(self._background.stop)
         self._tables = LiveTables(self._background, self._show_tables, self._failed, self)
         self._rates_timer = QTimer(self, singleShot=True, interval=200)
         self._rates_timer.timeout.connect(self._look_up_rates)
         self._connect()
+        self._use_folder(settings.last_folder if settings else "")
         self._open_database(database_path)
         if engine.info is not None:
             self._ready(engine.info)
+        if engine.problem:
+            self._unavailable(engine.problem)
         self._update()
 
     def _connect(self) -> None:
@@ -100,7 +105,9 @@ class EvaluatePage(QWidget):
         self.panel.changed.connect(self._rates_timer.start)
         self.panel.changed.connect(self._update)
         self.loader.changed.connect(self._data_changed)
-        self.loader.failed.connect(self._forget_waiting)
+        self.loader.changed.connect(self._continuation.data_changed)  # last: the panel knows the images by then
+        self.loader.failed.connect(self._continuation.data_failed)
+        self.panel.data.folder_used.connect(self._dialog_used)
         self.results.run_chosen.connect(self.open_run)
         self.results.copy_requested.connect(self.copy_tables)
         self.results.export_requested.connect(lambda: self.export_csv())
@@ -141,26 +148,27 @@ class EvaluatePage(QWidget):
         self.export_csv()
 
     def export_csv(self, folder: Path | None = None) -> None:
-        """Write the shown run as CSV; asks for the folder where none is given. `exported` tells when it is done."""
+        """Write the shown run as CSV; `exported` tells when it is done.
+
+        Where no folder is given one is asked for, and a new one made in it: nothing there is replaced.
+        """
         if self._run is None or self._database is None:
             self._say("There is nothing to export yet: start an evaluation or choose a past one.")
             return
         if folder is None:
-            chosen = QFileDialog.getExistingDirectory(self, "Folder for the CSV files", self._folder)
+            chosen = QFileDialog.getExistingDirectory(self, "Where to put the folder of CSV files", self._folder)
             if not chosen:
                 return
-            folder = Path(chosen)
-            self._folder = chosen
-        database, key, card, target = self._database, self._run.key, self._card(), folder
-
-        def write() -> list[Path]:
-            return exporting.write_csv(target, database, key, tabulating.all_tables(database, key, card), card)
+            self._dialog_used(chosen)
+            folder = csv_files.new_folder(Path(chosen), f"ciad-{self._run.short}")
+        target = folder
 
         def done(paths: list[Path]) -> None:
             names = ", ".join(path.name for path in paths)
             self._say(f"{len(paths)} files written to {target}: {names}.")
             self.exported.emit(paths)
 
+        write = csv_files.writer(target, self._database, self._run.key, self._card())
         self._background.run(write, done, self._failed)
 
     def copy_tables(self) -> None:
@@ -181,19 +189,34 @@ class EvaluatePage(QWidget):
         def found(run: Run | None) -> None:
             if run is not None and self._task is None and self._run is None:
                 self.open_run(run.key)
+                self.interrupted.emit()
 
         self._background.run(find, found, self._failed)
 
     def open_run(self, key: str) -> None:
         """Show the rows and tables of a run in the database."""
         if self._task is None and key:
+            self._continuation.forget()
             self._say("Reading …")
-            self._read(key)
+            self._read(key, announce=True)
 
-    def _read(self, key: str) -> None:
+    def stop(self) -> None:
+        """Let the second thread end; nothing is read or written any more. The window calls it when it is closed."""
+        self._background.stop()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._begin_with_samples()
+
+    def _read(self, key: str, announce: bool) -> None:
+        """Show a run's rows; `announce` says how many they are."""
         database = self._database
         if database is not None:
-            self._background.run(lambda: (database.run(key), database.rows(key)), self._opened, self._failed)
+            self._background.run(
+                lambda: (database.run(key), database.rows(key)),
+                lambda found: self._opened(found[0], found[1], announce),
+                self._failed,
+            )
 
     # The engine.
 
@@ -201,12 +224,17 @@ class EvaluatePage(QWidget):
         self._problem = "" if self._database else self._problem
         self.panel.set_engine(info)
         self.model.set_names(info.classes, {attack.name: attack.title for attack in info.attacks})
-        if self.loader.data is None and not self.loader.busy and info.has_samples:
-            self.panel.data.choose(datasets.SAMPLES)
+        self._begin_with_samples()
         self._list_runs()
         self._rates_timer.start()
         self._update()
         self.offer_to_continue()
+
+    def _begin_with_samples(self) -> None:
+        """Where nothing was chosen yet; not before somebody looks at the page, for it keeps the engine busy."""
+        info = self._engine.info
+        if self.isVisible() and info and info.has_samples and not self.panel.data.touched and not self.loader.busy:
+            self.panel.data.choose(datasets.SAMPLES)
 
     def _unavailable(self, reason: str) -> None:
         if self._database is not None:
@@ -226,21 +254,17 @@ class EvaluatePage(QWidget):
         self.panel.set_data(self.loader.data)
         self._rates_timer.start()
         self._update()
-        if self._waiting is not None and self.loader.data is not None:
-            self._go_on(self._waiting)
-
-    def _forget_waiting(self) -> None:
-        self._waiting = None
 
     # A run.
 
     def _launch(self, inner: work.Work) -> None:
-        self._waiting = None
+        self._continuation.forget()
         self.results.bar.withdraw()
         self._say("Starting …")
         self._task = self._tasks.submit(
-            _EVALUATION, inner, self._finished, self._evaluation_failed, self._cancelled, "Evaluating", self._arrived
-        )
+            _EVALUATION, inner, self._finished, self._evaluation_failed, self._cancelled, "Evaluating", self._arrived,
+            tells_time=True,
+        )  # fmt: skip
         self._update()
 
     def _arrived(self, result: Any) -> None:
@@ -281,14 +305,14 @@ class EvaluatePage(QWidget):
     def _reload(self) -> None:
         """Rows that were on their way when the task ended are in the database, but were not shown."""
         if self._run is not None:
-            self._read(self._run.key)
+            self._read(self._run.key, announce=False)
 
-    def _opened(self, found: tuple[Run, list[Row]]) -> None:
+    def _opened(self, run: Run, rows: list[Row], announce: bool) -> None:
         if self._task is not None:
             return
-        run, rows = found
+        self._continuation.forget()  # whatever its bar promised, another text is there now
         plan = plans.from_json(run.plan)
-        if self.results.state.text() == "Reading …":
+        if announce:
             self._say(f"{len(rows):,} rows, {costs.duration(run.seconds)} of computing.")
         self._show(run, rows)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
@@ -310,39 +334,17 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _continue(self) -> None:
-        """Continue the shown run: with the data that are loaded, or are where they were, or are asked for."""
-        run = self._run
-        if run is None or self._database is None:
-            return
-        checksum = run.plan.get("data_checksum")
-        if self.loader.data is not None and self.loader.data.checksum == checksum:
-            self._go_on(run)
-            return
-        self._waiting = run
-        place = self.loader.place_of(str(checksum))
-        if place:
-            self.panel.data.choose(place)
-        else:
-            self.results.bar.offer(
-                f"The images of this run ({run.plan.get('data')}) are not where they were: choose their folder or file"
-                " under Images, and it goes on."
-            )
+        if self._run is not None and self._task is None:
+            self._continuation.go_on(self._run)
 
-    def _go_on(self, run: Run) -> None:
-        data = self.loader.data
-        if data is None or self._database is None or self._task is not None:
-            return
-        if data.checksum != run.plan.get("data_checksum"):
-            self.results.bar.offer(
-                f"These are not the images of this run ({run.plan.get('data')}): choose theirs under Images."
-            )
-            return
-        self.panel.set_plan(plans.from_json(run.plan))
-        self._launch(work.go_on(run, data, self._database))
+    def _go_on(self, run: Run, data: datasets.ImageSet) -> None:
+        if self._task is None and self._database is not None:
+            self.panel.set_plan(plans.from_json(run.plan))
+            self._launch(work.go_on(run, data, self._database))
 
     def _discard(self) -> None:
         run, database = self._run, self._database
-        self._waiting = None
+        self._continuation.forget()
         self.results.bar.withdraw()
         if run is None or database is None or self._task is not None:
             return
@@ -427,6 +429,13 @@ class EvaluatePage(QWidget):
         self.results.runs.setEnabled(not running)
         self.results.export.setEnabled(self._run is not None)
         self.results.copy.setEnabled(bool(self.results.tables.tables))
+
+    def _use_folder(self, folder: str) -> None:
+        self._folder = self.panel.data.folder_to_begin = folder
+
+    def _dialog_used(self, folder: str) -> None:
+        self._use_folder(folder)
+        self.folder_used.emit(folder)
 
     def _failed(self, message: str) -> None:
         self._say(f"⚠ {message}")

@@ -87,7 +87,7 @@ class ResultsView(QWidget):
         self.rows = RowsView(model)
 
         head = QHBoxLayout()
-        label = QLabel("&Evaluation")
+        label = QLabel("Eval&uation")
         label.setBuddy(self.runs)
         head.addWidget(label)
         head.addWidget(self.runs, 1)

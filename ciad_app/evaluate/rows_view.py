@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QModelIndex, Qt, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QPalette
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -41,8 +41,8 @@ _WIDEST = {
     COL_LABEL: "automobile",
     COL_ATTACK: "Carlini-Wagner L2",
     COL_RESULT: "– no adversarial image found",
-    COL_Y1: "automobile 100%",
-    COL_Y2: "automobile 100%",
+    COL_Y1: "automobile >99 %",
+    COL_Y2: "automobile >99 %",
     COL_DECISION: "▲ adversarial – false alarm mm",  # shown in bold
     COL_RECOVERS: "✓ yes mm",
     COL_SCORE: "10.00 mm",
@@ -84,11 +84,11 @@ class RowsView(QWidget):
         self.filter.setAccessibleName("Which rows are shown")
         for choice in Filter:
             self.filter.addItem(choice.value, choice)
-        label = QLabel("S&how")
+        label = QLabel("Sho&w")
         label.setBuddy(self.filter)
         self.count = QLabel()
         hint = QLabel("Double-click or Enter: see the images on Inspect")
-        hint.setEnabled(False)
+        hint.setForegroundRole(QPalette.ColorRole.PlaceholderText)
         hint.setIndent(12)
         hint.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # may be cut, never in the way
         self.table = _Table()

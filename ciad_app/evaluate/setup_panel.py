@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QFrame,
@@ -30,8 +31,8 @@ from ciad_engine import bundles, datasets
 from ciad_engine.evaluation.plan import Plan
 
 _DEFAULT_LIMIT = 100
-_HIGHEST_SEED = 2**31 - 1  # the largest number a spin box holds
-_ARCHIVES = "CIFAR-10 archives (*.tar.gz *.tgz *.tar *.tar.bz2 *.tar.xz *.zip);;All files (*)"
+_HIGHEST_SEED = 2**32 - 1  # as in a plan
+_ARCHIVES = f"CIFAR-10 archives ({' '.join(f'*{ending}' for ending in datasets.ARCHIVES)});;All files (*)"
 
 
 class DataChoice(QGroupBox):
@@ -40,10 +41,12 @@ class DataChoice(QGroupBox):
     Signals:
         chosen(str): "samples" or a path; the page loads it and answers with `show_loaded` or `show_error`.
         download_requested(): the button was pressed.
+        folder_used(str): a dialog chose this folder, or a file in it.
     """
 
     chosen = Signal(str)
     download_requested = Signal()
+    folder_used = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Images", parent)
@@ -61,6 +64,7 @@ class DataChoice(QGroupBox):
         self.state.setWordWrap(True)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.path: str | None = None
+        self.folder_to_begin = ""  # where dialogs start as long as there is no path
 
         buttons = QHBoxLayout()
         for button in (self.folder, self.file, self.download):
@@ -75,6 +79,11 @@ class DataChoice(QGroupBox):
         self.folder.clicked.connect(self._ask_folder)
         self.file.clicked.connect(self._ask_file)
         self.download.clicked.connect(self.download_requested)
+
+    @property
+    def touched(self) -> bool:
+        """Whether samples or CIFAR-10 were ever chosen."""
+        return self.samples.isChecked() or self.cifar.isChecked()
 
     def choose(self, text: str) -> None:
         """Choose "samples" or a path, as the buttons do."""
@@ -108,15 +117,17 @@ class DataChoice(QGroupBox):
     def _ask_folder(self) -> None:
         found = QFileDialog.getExistingDirectory(self, "Folder with CIFAR-10", self._start())
         if found:
+            self.folder_used.emit(found)
             self.choose(found)
 
     def _ask_file(self) -> None:
         found, _ = QFileDialog.getOpenFileName(self, "Archive with CIFAR-10", self._start(), _ARCHIVES)
         if found:
+            self.folder_used.emit(str(Path(found).parent))
             self.choose(found)
 
     def _start(self) -> str:
-        return str(Path(self.path).parent) if self.path else ""
+        return str(Path(self.path).parent) if self.path else self.folder_to_begin
 
 
 class _Column(QScrollArea):
@@ -167,7 +178,7 @@ class SetupPanel(QWidget):
         self.limit.setToolTip("How many images are drawn from the data set")
         self.all = QPushButton("All")
         self.all.setToolTip("Take every image of the data set")
-        self.seed = QSpinBox()
+        self.seed = QDoubleSpinBox(decimals=0)  # a QSpinBox ends at half of what a plan may hold
         self.seed.setRange(0, _HIGHEST_SEED)
         self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
         self.attacked = QComboBox()
@@ -210,7 +221,7 @@ class SetupPanel(QWidget):
         form.addRow("&Images", count)
         form.labelForField(count).setBuddy(self.limit)  # type: ignore[attr-defined]
         form.addRow("&Seed", self.seed)
-        form.addRow("S&etting", self.attacked)
+        form.addRow("Settin&g", self.attacked)
 
         body = QWidget()
         column = QVBoxLayout(body)
@@ -234,7 +245,7 @@ class SetupPanel(QWidget):
 
     def set_engine(self, info: EngineInfo) -> None:
         """Fill in what depends on the loaded bundle."""
-        self.attacks.set_attacks(info.attacks)
+        self.attacks.set_attacks(info.attacks, info.classes)
         self.data.samples.setEnabled(info.has_samples)
         before = self.attacked.currentData()
         while self.attacked.count() > 1:
@@ -264,7 +275,7 @@ class SetupPanel(QWidget):
         return Request(
             attacks=self.attacks.chosen(),
             limit=self.limit.value(),
-            seed=self.seed.value(),
+            seed=int(self.seed.value()),
             attacked=str(self.attacked.currentData()),
         )
 

@@ -32,6 +32,7 @@ class Tasks:
         cancelled: Callable[[], None],
         text: str,
         partial: Callable[[Any], None] | None = None,
+        tells_time: bool = False,
     ) -> Task:
         """As `Engine.submit`."""
 
@@ -54,5 +55,6 @@ class Tasks:
             return call
 
         return self._engine.submit(
-            whole, last(done), failed=last(failed), cancelled=last(cancelled), partial=arrived, text=text
-        )
+            whole, last(done), failed=last(failed), cancelled=last(cancelled), partial=arrived, text=text,
+            tells_time=tells_time,
+        )  # fmt: skip

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.inspect.results import Results
+from ciad_app.widgets.attack_form import attack_form
 from ciad_app.widgets.parameter_form import ParameterForm
 from ciad_app.worker import AttackInfo
 
@@ -33,8 +34,6 @@ RULES = (
         "Adversarial where f1's class surprises f2 more than it does on benign images.",
     ),
 )
-# The parameters every attack that can aim has (`ciad_engine.attacks.targets`, which would import torch).
-TARGET, TARGET_CLASS, GIVEN = "target", "target_class", "given"
 
 
 class AttackPanel(QWidget):
@@ -109,7 +108,9 @@ class AttackPanel(QWidget):
         self.stop.clicked.connect(self.cancel_asked)
         self.reset.clicked.connect(self._reset)
         self.rule.currentIndexChanged.connect(self._rule_chosen)
-        self.history.currentRowChanged.connect(self._history_chosen)
+        # The selection and not the current row: that one moves already when the list gets the focus.
+        self.history.itemSelectionChanged.connect(self._history_chosen)
+        self.history.itemClicked.connect(self._history_chosen)
         self.set_ready("The models are still loading.", None)
 
     @property
@@ -129,7 +130,7 @@ class AttackPanel(QWidget):
             self.attack.addItem(info.title, info.name)
             self.attack.setItemData(row, info.help, Qt.ItemDataRole.ToolTipRole)
             self.attack.setItemData(row, info.source, Qt.ItemDataRole.UserRole + 1)
-            self.forms.addWidget(_form(info, classes))
+            self.forms.addWidget(attack_form(info, classes))
         self.attack.setCurrentIndex(max(self.attack.findData(kept), 0))
         self.attack.blockSignals(False)
         longest = max((info.source for info in attacks), key=len, default="")
@@ -152,9 +153,9 @@ class AttackPanel(QWidget):
         if isinstance(form, ParameterForm):
             form.reset()
 
-    def _history_chosen(self, row: int) -> None:
-        if row >= 0:
-            self.chosen.emit(row)
+    def _history_chosen(self) -> None:
+        for index in self.history.selectedIndexes():
+            self.chosen.emit(index.row())
 
     def _rule_chosen(self, row: int) -> None:
         self.rule.setToolTip(RULES[row][2])
@@ -186,6 +187,13 @@ class AttackPanel(QWidget):
         self.stop.setEnabled(not reason)
         self.stop.setToolTip(reason or "Stop what runs on this page (Escape).")
 
+    def show_rule(self, name: str) -> None:
+        """Choose a rule without asking for its verdict."""
+        self.rule.blockSignals(True)
+        self.rule.setCurrentIndex(max(self.rule.findData(name), 0))
+        self.rule.blockSignals(False)
+        self.rule.setToolTip(RULES[self.rule.currentIndex()][2])
+
     def show_history(self, lines: Sequence[str], current: int) -> None:
         """Fill the history and mark one row (-1 for none), without asking for it again."""
         self.history.blockSignals(True)
@@ -193,22 +201,3 @@ class AttackPanel(QWidget):
         self.history.addItems(list(lines))
         self.history.setCurrentRow(current)
         self.history.blockSignals(False)
-
-
-def _form(info: AttackInfo, classes: Sequence[str]) -> ParameterForm:
-    """The form of an attack; a class to aim at is chosen by name, and only where one is asked for."""
-    form = ParameterForm(info.parameters, {TARGET_CLASS: classes})
-    names = {p.name for p in info.parameters}
-    if TARGET in names and TARGET_CLASS in names:
-        aim, given = form.editor(TARGET), form.editor(TARGET_CLASS)
-        help = given.toolTip()
-
-        def follow() -> None:
-            wanted = form.values()[TARGET] == GIVEN
-            given.setEnabled(wanted)
-            given.setToolTip(help if wanted else f"Choose the target '{GIVEN}' to set this. {help}")
-
-        if isinstance(aim, QComboBox):
-            aim.currentTextChanged.connect(lambda _: follow())
-        follow()
-    return form

@@ -12,6 +12,7 @@ from PySide6.QtCore import (
     QBuffer,
     QEvent,
     QIODevice,
+    QItemSelection,
     QItemSelectionModel,
     QModelIndex,
     QPersistentModelIndex,
@@ -155,14 +156,19 @@ class _Filter(QSortFilterProxyModel):
 class Gallery(QWidget):
     """The list of images with the choice of set, class and name.
 
-    Signal `selected` carries the Entry that became current.
+    Signals:
+        selected(Entry): somebody, or `select` and `step`, chose another image. A filter chooses none.
+        again(Entry): the image that is selected already was clicked, or Enter was pressed on it.
     """
 
     selected = Signal(object)
+    again = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._collections: dict[str, Collection] = {}
+        self._chosen = -1  # row of the collection that was selected last, also while a filter hides it
+        self._filtering = False
         self.model = GalleryModel()
         self.filter = _Filter(self.model)
 
@@ -203,7 +209,10 @@ class Gallery(QWidget):
         self.sets.currentTextChanged.connect(self._switch)
         self.classes.currentIndexChanged.connect(self._refilter)
         self.text.textChanged.connect(self._refilter)
-        self.list.selectionModel().currentChanged.connect(self._current_changed)
+        # The selection and not the current index: that one moves already when the list gets the focus.
+        self.list.selectionModel().selectionChanged.connect(self._selection_changed)
+        self.list.clicked.connect(self._clicked)
+        self.list.activated.connect(self._clicked)
 
     def _fit_grid(self) -> None:
         """Cells as wide as the longest class name, and all of one size."""
@@ -255,6 +264,7 @@ class Gallery(QWidget):
         self.classes.setCurrentIndex(0)
         self.classes.blockSignals(False)
         self.model.show_collection(collection)
+        self._chosen = -1
         self._refilter()
         self.select(select)
 
@@ -264,7 +274,15 @@ class Gallery(QWidget):
             self.show_collection(collection)
 
     def _refilter(self) -> None:
+        # Where the filter hides the selected image, Qt would select its neighbour, which nobody asked for.
+        self._filtering = True
         self.filter.admit(self.classes.currentData(), self.text.text())
+        kept = self.filter.mapFromSource(self.model.index(self._chosen)) if self._chosen >= 0 else QModelIndex()
+        if kept.isValid():
+            self.list.selectionModel().setCurrentIndex(kept, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        else:
+            self.list.selectionModel().clear()
+        self._filtering = False
         shown, whole = self.filter.rowCount(), self.model.rowCount()
         images = "image" if whole == 1 else "images"
         self.count.setText(f"{whole:,} {images}" if shown == whole else f"{shown:,} of {whole:,} {images}")
@@ -290,6 +308,12 @@ class Gallery(QWidget):
         index = self.list.currentIndex()
         return index.data(ENTRY_ROLE) if index.isValid() else None
 
-    def _current_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
-        if current.isValid():
-            self.selected.emit(current.data(ENTRY_ROLE))
+    def _selection_changed(self, selected: QItemSelection, _deselected: QItemSelection) -> None:
+        for index in selected.indexes():
+            if not self._filtering:
+                self._chosen = self.filter.mapToSource(index).row()
+                self.selected.emit(index.data(ENTRY_ROLE))
+
+    def _clicked(self, index: QModelIndex) -> None:
+        # A click on another image was told by `selected` already; then this finds it in work, and is left alone.
+        self.again.emit(index.data(ENTRY_ROLE))

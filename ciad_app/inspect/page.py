@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QPixmap, QShortcut
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
 from ciad_app.inspect import saving, work
 from ciad_app.inspect.attack_panel import AttackPanel
@@ -17,9 +17,10 @@ from ciad_app.inspect.gallery import Gallery, tip_of
 from ciad_app.inspect.history import History
 from ciad_app.inspect.pane_grid import ATTACK, PaneGrid
 from ciad_app.inspect.results import figures
+from ciad_app.inspect.save_buttons import SaveButtons, button
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
+from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo, Task
-from ciad_engine.errors import CiadError
 from ciad_engine.inspection import Inspection
 
 if TYPE_CHECKING:
@@ -27,22 +28,26 @@ if TYPE_CHECKING:
 
 DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
 LOADING = "The models are loading."
+LOOKING = "Looking …"
+WAITING = "Waiting for the other work to finish or to be cancelled …"
 
 
 class InspectPage(QWidget):
     """See one image attacked, and what the detector says of it.
 
-    Signal `message` carries what a person should read once (a file that was not opened, one that
-    was saved); the window shows it.
+    Signals:
+        message: what a person should read once (a file that was not opened, one that was saved); the
+            window shows it.
+        folder_used: the folder a dialog chose.
     """
 
     message = Signal(str)
+    folder_used = Signal(str)
 
     def __init__(self, engine: Engine, settings: Any = None, parent: QWidget | None = None) -> None:
         """`settings` may have a `last_folder`, where dialogs start."""
         super().__init__(parent)
         self._engine = engine
-        self._folder = str(getattr(settings, "last_folder", "") or "")
         self._entry: Entry | None = None
         self._found: Inspection | None = None
         self._task: Task | None = None  # the one inspection or attack this page waits for
@@ -54,10 +59,11 @@ class InspectPage(QWidget):
         self.grid = PaneGrid()
         self.panel = AttackPanel()
         self.verdict = VerdictBar()
-        self.open_button = _button("Open images …", "Open pictures, or a data set's archive.", self.open_dialog)
-        self.save_button = _button("Save image …", "", lambda: self.save_image())
-        self.copy_button = _button("Copy", "", self.copy)
-        self.export_button = _button("Export …", "", lambda: self.export())
+        self.open_button = button("Open images …", "Open pictures, or a data set's archive.", self.open_dialog)
+        self.saves = SaveButtons(engine, ((self.grid, self.panel.results), (self.verdict,)))
+        self.saves.folder = str(getattr(settings, "last_folder", "") or "")
+        self.saves.message.connect(self.message)
+        self.saves.folder_used.connect(self.folder_used)
         self._lay_out()
 
         self._debounce = QTimer(self)
@@ -65,6 +71,7 @@ class InspectPage(QWidget):
         self._debounce.setInterval(DEBOUNCE)
         self._debounce.timeout.connect(self._inspect)
         self.gallery.selected.connect(self._select)
+        self.gallery.again.connect(self._select_again)
         self.panel.attack_asked.connect(self.attack_now)
         self.panel.cancel_asked.connect(self.cancel)
         self.panel.rule_changed.connect(self._rule_changed)
@@ -93,7 +100,8 @@ class InspectPage(QWidget):
         column.addWidget(self.open_button)
         column.addWidget(self.gallery, 1)
         splitter = QSplitter(Qt.Orientation.Horizontal)
-        for widget, stretch in ((left, 0), (self.grid, 1), (self.panel, 0)):
+        self._right = Scrolled(self.panel, column=True)
+        for widget, stretch in ((left, 0), (self.grid, 1), (self._right, 0)):
             splitter.addWidget(widget)
             splitter.setStretchFactor(splitter.count() - 1, stretch)
         splitter.setChildrenCollapsible(False)
@@ -101,11 +109,7 @@ class InspectPage(QWidget):
         self._fit_columns()
         bottom = QHBoxLayout()
         bottom.addWidget(self.verdict, 1)
-        buttons = QVBoxLayout()
-        buttons.setSpacing(2)
-        for button in (self.save_button, self.copy_button, self.export_button):
-            buttons.addWidget(button)
-        bottom.addLayout(buttons)
+        bottom.addWidget(self.saves)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
         layout.addWidget(splitter, 1)
@@ -116,7 +120,6 @@ class InspectPage(QWidget):
         letter = self.fontMetrics().averageCharWidth()
         left, right = 31 * letter, 39 * letter
         self._splitter.setSizes([left, max(self.width() - left - right, 560), right])
-        self.panel.setMinimumWidth(36 * letter)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -130,12 +133,17 @@ class InspectPage(QWidget):
         """The record that is shown."""
         return self._found
 
+    @property
+    def busy(self) -> bool:
+        """Whether the page waits for an inspection or an attack; `cancel` stops that."""
+        return self._task is not None
+
     def open_paths(self, paths: list[Path]) -> None:
         """Open pictures, folders of pictures, data set folders and archives; all others still open if one is bad."""
         if not paths:
             return
         chosen = [Path(p) for p in paths]
-        self._folder = str(chosen[0].parent)
+        self.saves.folder = str(chosen[0].parent)
         self._engine.submit(lambda _, job: work.open_paths(chosen, job), self._opened, text="Opening images")
 
     def open_bytes(self, raw: bytes, name: str) -> None:
@@ -154,11 +162,12 @@ class InspectPage(QWidget):
         files, _ = QFileDialog.getOpenFileNames(
             self,
             "Open images",
-            self._folder,
-            "Pictures and data sets (*.png *.jpg *.jpeg *.bmp *.webp *.gif *.tif *.tiff *.tar *.gz *.tgz *.zip);;"
-            "All files (*)",
+            self.saves.folder,
+            f"Pictures and data sets ({' '.join(f'*{ending}' for ending in work.ENDINGS)});;All files (*)",
         )
         self.open_paths([Path(f) for f in files])
+        if files:
+            self.folder_used.emit(str(Path(files[0]).parent))
 
     def show_set(self, images: ImageSet) -> None:
         """Show a data set in the gallery and select its first image."""
@@ -185,16 +194,21 @@ class InspectPage(QWidget):
             return
         (name, settings), rule = self.panel.request(), self.panel.rule_name
         title = self.panel.attack.currentText()
-        waiting = " It starts when the other work is done." if self._engine.busy and not self._task else ""
         self._drop_task()
         self._found = None if self._found is None else work.without_attack(self._found)
-        self.grid.await_attack("Attacking …")
         self.panel.results.show_figures(None)
-        self.verdict.show_verdict(NOTHING, f"Attacking with {title} …{waiting}", "Escape or Cancel stops it.")
+        self.panel.show_history(self._history.lines(entry), -1)  # what was marked is no longer shown
+
+        def say(waiting: bool) -> None:
+            self.grid.await_attack("Waiting …" if waiting else "Attacking …")
+            text = WAITING if waiting else f"Attacking with {title} …"
+            self.verdict.show_verdict(NOTHING, text, f"Escape or Cancel stops {'the attack' if waiting else 'it'}.")
+
         self._ask(
             lambda session, job: work.attack(session.system, entry, name, settings, rule, job),
             self._attacked,
             f"{title} on {entry.name}",
+            say,
             attacking=True,
         )
 
@@ -204,40 +218,16 @@ class InspectPage(QWidget):
             self._task.cancel()
 
     def save_image(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """Write the adversarial image as a 32x32 PNG, asking for a path where none is given.
-
-        Without `overwrite` an existing file at a given path is left as it is, with a message.
-        """
-        changed = None if self._found is None else self._found.attacked_image
-        if self._found is None or changed is None:
-            self.message.emit("There is no adversarial image to save yet: press Attack first.")
-            return False
-        name = f"{saving.stem(self._found)}.png"
-        return self._save("Save the adversarial image", name, path, overwrite, lambda p: saving.image(p, changed))
+        """As `SaveButtons.save_image`."""
+        return self.saves.save_image(path, overwrite)
 
     def export(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """Write the view as PNG and the record as JSON beside it, asking for a path where none is given."""
-        found, info = self._found, self._engine.info
-        if found is None or info is None:
-            self.message.emit("There is nothing to export yet: select an image first.")
-            return False
-        name = f"{saving.stem(found)}-view.png"
-        picture = self.composed()
-        content = saving.record(found, info)
-
-        def write(chosen: Path) -> None:
-            saving.view(chosen, picture, content, overwrite)
-
-        return self._save("Export view and record", name, path, overwrite, write)
+        """As `SaveButtons.export_view`."""
+        return self.saves.export_view(path, overwrite)
 
     def copy(self) -> None:
         """Put the view on the clipboard."""
-        QGuiApplication.clipboard().setPixmap(self.composed())
-        self.message.emit("The view is on the clipboard.")
-
-    def composed(self) -> QPixmap:
-        """Panes, bars, figures and verdict as one picture, at twice the size of the screen."""
-        return saving.compose(((self.grid, self.panel.results), (self.verdict,)))
+        self.saves.copy_view()
 
     # What comes from the engine.
 
@@ -287,7 +277,7 @@ class InspectPage(QWidget):
         label = (
             "class not known" if entry.label is None else f"true class: {self.gallery.model.class_name(entry.label)}"
         )
-        self.grid.show_image(entry.pixels, label, tip_of(entry, label))
+        self.grid.show_image(entry.pixels, label, tip_of(entry, label), entry.adversarial)
         self.panel.results.show_figures(None)
         self.panel.show_history(self._history.lines(entry), -1)
         if self._unavailable:
@@ -295,16 +285,32 @@ class InspectPage(QWidget):
         elif self._engine.info is None:
             self.verdict.show_verdict(NOTHING, LOADING, "The image is inspected when they are ready.")
         else:
-            self.verdict.show_verdict(NOTHING, "Looking …", "")
+            self.verdict.show_verdict(NOTHING, LOOKING, "")
             self._debounce.start()
         self._update_controls()
+
+    def _select_again(self, entry: Entry) -> None:
+        """The current image was clicked: look at it where a cancelled look or attack left it without its verdict."""
+        if self._task is not None or self._debounce.isActive():
+            return
+        found = self._found
+        if found is None or (entry.adversarial is not None and found.attack is None):
+            self._select(entry)
 
     def _inspect(self) -> None:
         entry, rule = self._entry, self.panel.rule_name
         if entry is None or self._task is not None or self._engine.info is None or self._engine.stopped:
             return
+
+        def say(waiting: bool) -> None:
+            self.grid.await_look("Waiting …" if waiting else LOOKING)
+            self.verdict.show_verdict(NOTHING, WAITING if waiting else LOOKING, "")
+
         self._ask(
-            lambda session, job: work.inspect(session.system, entry, rule, job), self._show, f"Looking at {entry.name}"
+            lambda session, job: work.inspect(session.system, entry, rule, job),
+            self._show,
+            f"Looking at {entry.name}",
+            say,
         )
 
     def _attacked(self, found: Inspection) -> None:
@@ -336,8 +342,16 @@ class InspectPage(QWidget):
         if found is None or self._attacking:
             return
         self._drop_task()
+
+        def say(waiting: bool) -> None:
+            if waiting:  # the verdict that stands there is that of the other rule
+                self.verdict.show_verdict(NOTHING, WAITING, "Escape or Cancel goes back to the other rule.")
+
         self._ask(
-            lambda session, _: work.under_rule(session.system, found, rule), self._show, "Judging by another rule"
+            lambda session, _: work.under_rule(session.system, found, rule),
+            self._show,
+            "Judging by another rule",
+            say,
         )
 
     def _show(self, found: Inspection) -> None:
@@ -356,8 +370,15 @@ class InspectPage(QWidget):
     # Tasks: at most one of this page; a newer wish replaces it.
 
     def _ask(
-        self, ask: Callable[..., Inspection], done: Callable[[Inspection], None], text: str, attacking: bool = False
+        self,
+        ask: Callable[..., Inspection],
+        done: Callable[[Inspection], None],
+        text: str,
+        say: Callable[[bool], None],
+        attacking: bool = False,
     ) -> None:
+        """Submit `ask`; `say` tells the person at once, and again when it begins, whether other work goes first."""
+
         def finish(then: Callable[[], None]) -> None:
             if self._task is task:
                 self._task, self._attacking = None, False
@@ -369,9 +390,11 @@ class InspectPage(QWidget):
             lambda found: finish(lambda: done(found)),
             failed=lambda reason: finish(lambda: self._failed(reason)),
             cancelled=lambda: finish(lambda: self._cancelled(attacking)),
+            begun=lambda: say(False) if self._task is task else None,
             text=text,
         )
         self._task, self._attacking = task, attacking
+        say(task.waits)
         self._update_controls()
 
     def _drop_task(self) -> None:
@@ -388,13 +411,17 @@ class InspectPage(QWidget):
 
     def _cancelled(self, attacking: bool) -> None:
         """Go back to the benign image and its verdict."""
+        if attacking and self._entry is not None and self._entry.adversarial is not None:
+            self._found = None  # back to the stored pair
+        if self._found is not None and not attacking:
+            self.panel.show_rule(self._found.benign.rule)  # what stays is the verdict of the rule before
         if self._found is not None:
             self._show(self._found)
+        elif attacking and self._entry is not None:  # it was started before the image had been looked at
+            self._select(self._entry)
         else:
-            self.grid.await_attack(ATTACK)
-            self.verdict.show_verdict(NOTHING, "Cancelled.", "Select the image again to inspect it.")
-            if attacking:  # it was started before the image had been looked at
-                self._debounce.start()
+            self.grid.await_look("Not looked at")
+            self.verdict.show_verdict(NOTHING, "Cancelled.", "Click the image again to inspect it.")
         self.message.emit("Cancelled.")
 
     def _why_no_attack(self) -> str:
@@ -408,39 +435,4 @@ class InspectPage(QWidget):
 
     def _update_controls(self) -> None:
         self.panel.set_ready(self._why_no_attack(), None if self._task is None else "")
-        changed = self._found is not None and self._found.attacked_image is not None
-        for button, usable, help, why in (
-            (self.save_button, changed, "Save the adversarial image as a 32x32 PNG.", "Press Attack first."),
-            (self.copy_button, self._found is not None, "Copy the view to the clipboard.", "Select an image first."),
-            (
-                self.export_button,
-                self._found is not None,
-                "Write view (PNG) and record (JSON).",
-                "Select an image first.",
-            ),
-        ):
-            button.setEnabled(usable)
-            button.setToolTip(help if usable else why)
-
-    def _save(self, title: str, name: str, path: Path | None, overwrite: bool, write: Callable[[Path], object]) -> bool:
-        """Ask for a path where none is given (the dialog confirms overwriting), write, and say so."""
-        chosen = path or saving.ask(self, title, self._folder, name)
-        if chosen is None:
-            return False
-        try:
-            if path is not None and path.exists() and not overwrite:
-                raise CiadError(f"{path} exists already and was not overwritten: choose another name.")
-            write(chosen)
-        except CiadError as error:
-            self.message.emit(str(error))
-            return False
-        self._folder = str(chosen.parent)
-        self.message.emit(f"Saved {chosen}")
-        return True
-
-
-def _button(text: str, help: str, slot: Callable[[], object]) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(help)
-    button.clicked.connect(lambda: slot())
-    return button
+        self.saves.follow(self._found)

@@ -8,14 +8,16 @@ its classes     its classes          change of the probabilities
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QRectF, Qt, Signal
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QWidget
 
 from ciad_app.inspect.verdict_bar import NOTHING, Sign
 from ciad_app.widgets.colour_bar import ColourBar
+from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.widgets.image_pane import ImagePane, Pixel
 from ciad_app.widgets.probability_bars import ProbabilityBars
 from ciad_engine import inspection
@@ -38,6 +40,13 @@ def importance(verdict: Verdict) -> npt.NDArray[np.float32]:
     return found
 
 
+class _Pair(NamedTuple):
+    """The two images of a stored record that nobody has looked at yet."""
+
+    image: Pixels
+    attacked_image: Pixels
+
+
 class _Heading(QWidget):
     """The name of a column with the detector's sign, and a caption under it."""
 
@@ -46,9 +55,8 @@ class _Heading(QWidget):
         self.sign = Sign(20)
         self.title = QLabel(f"<b><big>{title}</big></b>")
         self.title.setTextFormat(Qt.TextFormat.RichText)  # follows a change of the font size, as a set font would not
-        self.caption = QLabel(" ")
+        self.caption = ElidedLabel(" ")  # a long name is cut rather than widening the column
         self.caption.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.caption.setMinimumWidth(10)  # a long name is cut rather than widening the column
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.sign)
@@ -62,17 +70,13 @@ class _Heading(QWidget):
 
 
 class PaneGrid(QWidget):
-    """Six linked panes, their captions and colour bars, and the probability bars below them.
-
-    Signal `told` carries the values of all panes at the pixel under the cursor as a line of text.
-    """
-
-    told = Signal(str)
+    """Six linked panes, their captions and colour bars, and the probability bars below them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._image: Pixels | None = None
         self._found: Inspection | None = None
+        self._pair: _Pair | None = None  # what the difference is of, where there is no record of it yet
         self._pixel: Pixel | None = None
 
         light, mask = (0.0, 255.0), (0.0, 1.0)
@@ -99,7 +103,7 @@ class PaneGrid(QWidget):
         self.gain.setAccessibleName("Magnification of the difference")
         self.gain.setToolTip("How many times the change of each value is magnified; grey means unchanged.")
         for factor in GAINS:
-            self.gain.addItem(f"magnified ×{factor}", factor)
+            self.gain.addItem(f"×{factor}", factor)
         self.gain.setCurrentIndex(GAINS.index(16))
         self.mask_scale = QComboBox()
         self.mask_scale.setAccessibleName("Scale of the change of importance")
@@ -108,10 +112,8 @@ class PaneGrid(QWidget):
             self.mask_scale.addItem(f"scale ±{scale:g}", scale)
         self.importance_bar = ColourBar(IMPORTANCE_MAP, "importance = 1 − mask: 0 unimportant", "1 important")
         self.change_bar = ColourBar(CHANGE_MAP, "", "")
-        self.status = QLabel()
+        self.status = ElidedLabel()
         self.status.setAccessibleName("Values under the cursor")
-        self.status.setMinimumWidth(10)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
         self._lay_out()
         for pane in self.panes:
@@ -142,26 +144,42 @@ class PaneGrid(QWidget):
         for column, bars in enumerate((self.benign_bars, self.adversarial_bars, self.change_bars)):
             grid.addWidget(bars, 6, column)
             grid.setColumnStretch(column, 1)
-            grid.setColumnMinimumWidth(column, 180)
+            grid.setColumnMinimumWidth(column, 150)
         for row, stretch in ((1, 10), (3, 10), (6, 9)):
             grid.setRowStretch(row, stretch)
         # Equal height of both rows and a fixed height of captions: linked panes show the same part.
         for row in (0, 2):
             grid.setRowMinimumHeight(row, self.gain.sizeHint().height())
 
-    def show_image(self, pixels: Pixels | None, caption: str, tip: str = "") -> None:
-        """Show an image that nobody has looked at yet, or with None nothing; all else says what is missing."""
+    def show_image(self, pixels: Pixels | None, caption: str, tip: str = "", adversarial: Pixels | None = None) -> None:
+        """Show an image that nobody has looked at yet, or with None nothing; all else says what is missing.
+
+        Where its adversarial version is stored, that is shown at once, too: only masks and classes need networks.
+        """
         self._image, self._found = pixels, None
         self.benign.set_image(None if pixels is None else pixels.transpose(1, 2, 0))
-        self.benign_mask.set_hint(SELECT if pixels is None else "Looking …")
-        self.benign_bars.set_hint(SELECT if pixels is None else "Looking …")
         self.headings[0].say(NOTHING, caption, tip)
         self.benign_mask.set_image(None)
         self.benign_bars.clear()
         self.await_attack(ATTACK)
+        if pixels is not None and adversarial is not None:
+            self._pair = _Pair(pixels, adversarial)
+            self.adversarial.set_image(adversarial.transpose(1, 2, 0))
+            self._show_difference()
+        self.await_look(SELECT if pixels is None else "Looking …")
+
+    def await_look(self, hint: str) -> None:
+        """Say in the empty panes and bars what of the engine they wait for."""
+        looked_at = [(self.benign_mask, self.benign_bars)]
+        if self._pair is not None:
+            looked_at += [(self.adversarial_mask, self.adversarial_bars), (self.mask_change, self.change_bars)]
+        for pane, bars in looked_at:
+            pane.set_hint(hint)
+            bars.set_hint(hint)
 
     def await_attack(self, hint: str) -> None:
         """Empty what belongs to the adversarial image, with a hint in its place."""
+        self._pair = None
         self.headings[1].say(NOTHING, "")
         self._found = None if self._found is None else dataclasses.replace(self._found, adversarial=None)
         for pane in (self.adversarial, self.difference, self.adversarial_mask, self.mask_change):
@@ -174,7 +192,7 @@ class PaneGrid(QWidget):
 
     def show_inspection(self, found: Inspection) -> None:
         """Show what is known of the image, and of its adversarial version where there is one."""
-        self._image, self._found = found.image, found
+        self._image, self._found, self._pair = found.image, found, None
         before, after = found.benign, found.adversarial
         self.benign.set_image(found.image.transpose(1, 2, 0))
         self.headings[0].sign.set_kind(inspection.headline(before, None if found.label is None else False))
@@ -200,8 +218,10 @@ class PaneGrid(QWidget):
             pane.show_part(part)
 
     def _show_difference(self) -> None:
-        if self._found is not None and self._found.adversarial is not None:
-            shown = inspection.difference(self._found, self.gain.currentData())
+        known = self._found if self._found is not None and self._found.adversarial is not None else self._pair
+        if known is not None:
+            # `difference` reads the two images of a record and no more.
+            shown = inspection.difference(known, self.gain.currentData())  # type: ignore[arg-type]
             self.difference.set_image(shown.transpose(1, 2, 0))
 
     def _rescale_masks(self) -> None:
@@ -216,7 +236,6 @@ class PaneGrid(QWidget):
         text = self.values_at(pixel)
         self.status.setText(text)
         self.status.setToolTip(text)
-        self.told.emit(text)
 
     def values_at(self, pixel: Pixel | None) -> str:
         """The values of all panes at (row, column) in words."""
@@ -225,7 +244,8 @@ class PaneGrid(QWidget):
         row, column = pixel
         benign = self._image[:, row, column].astype(np.int64)
         parts = [f"row {row}, column {column}", f"benign {_triple(benign)}"]
-        changed = None if self._found is None else self._found.attacked_image
+        known = self._found or self._pair
+        changed = None if known is None else known.attacked_image
         if changed is not None:
             adversarial = changed[:, row, column].astype(np.int64)
             parts += [f"adversarial {_triple(adversarial)}", f"difference {_triple(adversarial - benign, '+d')}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QGridLayout, QGroupBox, QLabel, QWidget
 
 from ciad_app.inspect.work import STORED
@@ -64,16 +64,26 @@ class Results(QGroupBox):
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             value.setWordWrap(True)
             value.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-            if key in ("outcome", "cost"):  # the two that may need a second line have it from the start
-                value.setFixedHeight(2 * value.fontMetrics().lineSpacing())
             for widget in (label, value):
                 widget.setToolTip(help)
             grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(value, row, 1)
             self.values[key] = value
+        self._fit_heights()
+
+    def _fit_heights(self) -> None:
+        """The two rows that may need a second line have it from the start."""
+        for key in ("outcome", "cost"):
+            self.values[key].setMinimumHeight(2 * self.values[key].fontMetrics().lineSpacing())
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_heights()
 
     def show_figures(self, found: dict[str, str] | None, title: str = "") -> None:
         """Fill the rows with the figures of the attack `title`; a row without one, or all for None, shows a dash."""
-        self.setTitle(f"Result of {title}" if title else "Result")
+        # A single "&" would mark the key of the title's menu letter.
+        self.setTitle(f"Result of {title}".replace("&", "&&") if title else "Result")
         for key, label in self.values.items():
             label.setText((found or {}).get(key, EMPTY))

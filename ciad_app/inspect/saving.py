@@ -28,7 +28,12 @@ def verdict_words(found: Inspection) -> tuple[str, str, str]:
     """The word of the sign, the sentence without that word, and the evidence."""
     verdict = found.adversarial or found.benign
     word = inspection.headline(verdict, inspection.is_adversarial(found))
-    text = inspection.sentence(found).replace(f"{word}: ", "", 1)
+    # Where an attack failed, that is said before the word, and the rest begins a sentence of its own.
+    before, _, rest = inspection.sentence(found).partition(f"{word}: ")
+    text = before + rest[:1].upper() + rest[1:]
+    if found.attack is not None and found.adversarial is not None and not found.attack.success[0]:
+        reason = str(found.attack.reason[0])
+        text = f"{reason[:1].upper()}{reason[1:]}. {text}"
     score, threshold = float(verdict.score[0]), verdict.threshold
     compared = "above" if score > threshold.value else "not above"
     evidence = [f"Score {score:.3g} is {compared} the threshold {threshold.value:.3g} ({threshold.source})."]
@@ -38,7 +43,7 @@ def verdict_words(found: Inspection) -> tuple[str, str, str]:
         evidence.append(
             f"The mask classifier {'recovers' if verdict.recovers[0] else 'does not recover'} {known} ({name})."
         )
-    return word, text[:1].upper() + text[1:], " ".join(evidence)
+    return word, text, " ".join(evidence)
 
 
 def stem(found: Inspection) -> str:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
+from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QColor,
+    QFont,
+    QFontMetrics,
+    QPainter,
+    QPaintEvent,
+    QPalette,
+    QPen,
+    QPolygonF,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
 
 from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED
@@ -11,6 +21,8 @@ from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED
 NOTHING = ""
 # Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
 ALARM, CALM = QColor("#d55e00"), QColor("#0072b2")
+_SENTENCE, _EVIDENCE = 1.5, 1.0  # their letters, of the window's
+_SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6)  # a long text gets smaller letters rather than lines nobody sees
 
 
 class Sign(QWidget):
@@ -96,7 +108,7 @@ class VerdictBar(QFrame):
             label.setWordWrap(True)
             # The text must never push the panes: it wraps within the fixed height.
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        layout = QGridLayout(self)
+        layout = self._layout = QGridLayout(self)
         layout.setContentsMargins(12, 6, 12, 6)
         layout.setHorizontalSpacing(12)
         layout.setVerticalSpacing(2)
@@ -117,19 +129,40 @@ class VerdictBar(QFrame):
         self.evidence.setText(evidence)
         self.evidence.setToolTip(evidence)
         self.setAccessibleDescription(f"{kind} {sentence} {evidence}".strip())
+        self._fit_texts()
 
     def _fit_fonts(self) -> None:
-        size = self.font().pointSizeF()
-        if size <= 0:  # a font given in pixels
-            size = self.font().pixelSize() * 0.75
-        for label, factor, bold in ((self.word, 1.75, True), (self.sentence, 1.5, False), (self.evidence, 1.0, False)):
-            font = self.font()
-            font.setPointSizeF(size * factor)
-            font.setBold(bold)
-            label.setFont(font)
+        word = self._scaled(1.75)
+        word.setBold(True)
+        self.word.setFont(word)
         self.word.setMinimumWidth(self.word.fontMetrics().horizontalAdvance(ADVERSARIAL))
-        self.sentence.setFixedHeight(2 * self.sentence.fontMetrics().lineSpacing())
-        self.evidence.setFixedHeight(2 * self.evidence.fontMetrics().lineSpacing())
+        for label, factor in ((self.sentence, _SENTENCE), (self.evidence, _EVIDENCE)):
+            label.setFixedHeight(2 * QFontMetrics(self._scaled(factor)).lineSpacing())
+        self._fit_texts()
+
+    def _scaled(self, factor: float) -> QFont:
+        font = self.font()
+        size = font.pointSizeF()
+        if size <= 0:  # a font given in pixels
+            size = font.pixelSize() * 0.75
+        font.setPointSizeF(size * factor)
+        return font
+
+    def _fit_texts(self) -> None:
+        """The largest letters with which each text fits its place, whose height never changes."""
+        for label, factor in ((self.sentence, _SENTENCE), (self.evidence, _EVIDENCE)):
+            room = QRect(0, 0, label.width(), label.height())
+            for shrink in _SHRINK:
+                font = self._scaled(factor * shrink)
+                needed = QFontMetrics(font).boundingRect(room, int(Qt.TextFlag.TextWordWrap), label.text())
+                if needed.height() <= room.height() and needed.width() <= room.width():
+                    break
+            label.setFont(font)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._layout.activate()  # the labels have their new width now
+        self._fit_texts()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

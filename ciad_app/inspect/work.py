@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
-from ciad_engine import images, inspection
+from ciad_engine import datasets, images, inspection
 from ciad_engine.errors import CiadError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ciad_engine.bundles import System
 
 STORED = "stored"  # the attack's name where only the pair of images is known, from the results table
-_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+ENDINGS = (*sorted(images.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +44,18 @@ def open_paths(paths: Sequence[Path], job: Job) -> Opened:
     entries, collections, problems = [], [], []
     pictures: list[Path] = []
     for path in paths:
-        inside = _pictures_in(path)
-        if inside:
-            pictures += inside
-        elif path.is_dir() or path.name.lower().endswith(_ARCHIVES):
-            try:
-                collections.append(_load(path, job))
-            except CiadError as error:
-                problems.append(str(error))
-        else:
-            pictures.append(path)
+        try:
+            inside = _pictures_in(path)
+            if inside:
+                pictures += inside
+            elif os.path.isdir(path) or path.name.lower().endswith(datasets.ARCHIVES):  # noqa: PTH112 - as below
+                collections.append(of_set(datasets.choose(str(path), job)))
+            else:
+                pictures.append(path)
+        except CiadError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror or error}.")
     for i, path in enumerate(pictures):
         job.progress(i, len(pictures), "Opening images")
         try:
@@ -64,21 +67,13 @@ def open_paths(paths: Sequence[Path], job: Job) -> Opened:
 
 def _pictures_in(path: Path) -> list[Path]:
     """The pictures lying directly in a folder; a data set's folder has none there."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
         return []
     return sorted(p for p in path.iterdir() if p.suffix.lower() in images.EXTENSIONS and p.is_file())
 
 
-def _load(path: Path, job: Job) -> Collection:
-    from ciad_engine import datasets
-
-    return of_set(datasets.choose(str(path), job))
-
-
 def samples() -> Collection:
     """The bundled sample images."""
-    from ciad_engine import datasets
-
     return of_set(datasets.samples())
 
 
@@ -114,18 +109,22 @@ def without_attack(found: Inspection) -> Inspection:
 
 
 def _of_pair(system: System, entry: Entry, adversarial: npt.NDArray[np.uint8], rule: str, job: Job) -> Inspection:
-    """The record of a stored pair: distances are measured again, the cost of the attack is not known here."""
-    from ciad_engine.attacks.base import NO_ADVERSARIAL, AttackResult
+    """The record of a stored pair: distances are measured again, the cost of the attack is not known here.
+
+    An image made against the second classifier need not fool f1: it is shown all the same, and the reason says so.
+    """
+    from ciad_engine.attacks.base import AttackResult
 
     alone = inspection.inspect(system, entry.pixels, entry.name, entry.label, None, rule, job)
     after = system.detector(rule).inspect(adversarial[None], np.array([alone.reference]))
     success = after.y1 != alone.reference
+    why_not = f"made against another classifier; f1 still says {alone.classes[int(after.y1[0])]}"
     moved = adversarial[None].astype(np.int64) - entry.pixels.astype(np.int64)
     unknown = np.zeros(1, np.int64)
     result = AttackResult(
         images=adversarial[None],
         success=success,
-        reason=np.where(success, "", NO_ADVERSARIAL),
+        reason=np.where(success, "", why_not),
         label_before=alone.benign.y1,
         label_after=after.y1,
         confidence_after=after.p1.max(1),
@@ -140,7 +139,7 @@ def _of_pair(system: System, entry: Entry, adversarial: npt.NDArray[np.uint8], r
         attack=STORED,
         settings={},
     )
-    return dataclasses.replace(alone, attack=result, adversarial=after if success[0] else None)
+    return dataclasses.replace(alone, attack=result, adversarial=after)
 
 
 def record(found: Inspection) -> dict[str, Any]:

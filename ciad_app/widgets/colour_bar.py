@@ -21,6 +21,7 @@ class ColourBar(QWidget):
         """Change the words."""
         self._low, self._high = low, high
         self.setAccessibleName(f"Colour bar from {low} to {high}")
+        self.setToolTip(f"{low} … {high}" if low else "")
         self.update()
 
     def sizeHint(self) -> QSize:
@@ -35,11 +36,15 @@ class ColourBar(QWidget):
         painter = QPainter(self)
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         metrics = QFontMetricsF(self.font())
-        widths = [metrics.horizontalAdvance(text) + 6 for text in (self._low, self._high)]
-        strip = QRectF(self.rect()).adjusted(widths[0], 3, -widths[1], -3)
+        # The words share three quarters of the width, the strip keeps the rest.
+        most, elide = self.width() * 3 / 8, Qt.TextElideMode.ElideRight
+        low, high = (metrics.elidedText(text, elide, most) for text in (self._low, self._high))
+        strip = QRectF(self.rect()).adjusted(
+            metrics.horizontalAdvance(low) + 6, 3, -metrics.horizontalAdvance(high) - 6, -3
+        )
         middle = int(Qt.AlignmentFlag.AlignVCenter)
-        painter.drawText(self.rect(), middle | int(Qt.AlignmentFlag.AlignLeft), self._low)
-        painter.drawText(self.rect(), middle | int(Qt.AlignmentFlag.AlignRight), self._high)
+        painter.drawText(self.rect(), middle | int(Qt.AlignmentFlag.AlignLeft), low)
+        painter.drawText(self.rect(), middle | int(Qt.AlignmentFlag.AlignRight), high)
         if strip.width() > 0:
             gradient = QLinearGradient(strip.topLeft(), strip.topRight())
             for stop in range(17):

@@ -49,7 +49,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         """`name` is for screen readers, `colours` a colour map of pyqtgraph, `levels` what its ends mean."""
         super().__init__(parent)
         self.setAccessibleName(name)
-        self.setMinimumSize(90, 90)
+        self.setMinimumSize(80, 80)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._array: npt.NDArray[np.generic] | None = None
         self._levels = levels
@@ -109,10 +109,6 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
             self.item.clear()
         else:
             self.item.setImage(array, levels=self._levels, autoLevels=False)
-
-    def value_at(self, pixel: Pixel) -> npt.NDArray[np.generic] | np.generic | None:
-        """The value(s) at (row, column), or None where nothing is shown."""
-        return None if self._array is None else self._array[pixel]
 
     def mark(self, pixel: Pixel | None) -> None:
         """Frame the pixel (row, column), or none."""

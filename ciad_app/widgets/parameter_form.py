@@ -22,15 +22,25 @@ from ciad_engine.attacks.parameters import Parameter
 
 _UNLIMITED = 10**9
 _SLIDER_STEPS = 200
+_DECIMALS = 4  # at least: a budget of 0.145 is a budget somebody may want
 # A slider helps only where its default is not squeezed into the first few pixels.
 _SMALLEST_SHARE = 0.01
 
 
+def digits_of(value: float) -> int:
+    """Digits after the point with which a float is written exactly."""
+    exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
+    return max(-exponent, 0) if isinstance(exponent, int) else 0
+
+
 def decimals(p: Parameter) -> int:
     """Digits after the point that show default and bounds of a float exactly, and one more to set."""
-    numbers = [x for x in (p.default, p.low, p.high) if x is not None]
-    exponents = [Decimal(repr(float(x))).normalize().as_tuple().exponent for x in numbers]
-    return min(max(-int(e) for e in exponents if isinstance(e, int)) + 1, 10) if exponents else 3
+    return max(_coarse(p), _DECIMALS)
+
+
+def _coarse(p: Parameter) -> int:
+    """The digits a slider sets: "8.9" rather than "8.925"."""
+    return min(max(digits_of(x) for x in (p.default, p.low, p.high) if x is not None) + 1, 10)
 
 
 def has_slider(p: Parameter) -> bool:
@@ -165,7 +175,7 @@ class ParameterForm(QWidget):
             if isinstance(spin, QSpinBox):
                 spin.setValue(round(value))
             else:
-                spin.setValue(value)
+                spin.setValue(round(value, _coarse(p)))
 
         to_slider(p.default)
         spin.valueChanged.connect(to_slider)
@@ -203,7 +213,11 @@ class ParameterForm(QWidget):
                 editor.setCurrentText(value)
             elif isinstance(editor, QCheckBox):
                 editor.setChecked(value)
-            elif isinstance(editor, (QSpinBox, QDoubleSpinBox)):
+            elif isinstance(editor, QSpinBox):
+                editor.setValue(value)
+            elif isinstance(editor, QDoubleSpinBox):
+                # A value from elsewhere, such as a plan of the command line, comes back as it is.
+                editor.setDecimals(max(editor.decimals(), digits_of(value)))
                 editor.setValue(value)
 
     def reset(self) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QPalette, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from ciad_engine import inspection
 
 # Okabe and Ito's blue and vermilion: told apart under every common colour blindness.
 COLOURS = (QColor("#0072b2"), QColor("#d55e00"))
@@ -17,15 +19,17 @@ CHANGES = ("f1: change", "f2: change")
 _MIDDLE_LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _MIDDLE_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 NONE = -1
+_ROWS = 11  # ten classes and the heading
+_SMALLEST_ROW = 0.62  # of the height of a line
 
 
 def percent(value: float, signed: bool = False) -> str:
-    """A probability (or a change of one) for people: no decimals, "<1" rather than a wrong 0."""
+    """A probability as the engine's sentences have it; a change of one in percentage points, "≈0" for a tiny one."""
+    if not signed:
+        return inspection.percent(value)
     if 0 < abs(value) < 0.005:
-        return "≈0" if signed else "<1 %"
-    if not signed and 0.995 <= value < 1:
-        return ">99 %"
-    return f"{100 * value:+.0f}" if signed and round(100 * value) else f"{100 * value:.0f}" + ("" if signed else " %")
+        return "≈0"
+    return f"{100 * value:+.0f}" if round(100 * value) else "0"
 
 
 class ProbabilityBars(QWidget):
@@ -43,7 +47,17 @@ class ProbabilityBars(QWidget):
         self._columns: tuple[npt.NDArray[np.floating], ...] = ()
         self.setAccessibleName(name)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumSize(180, 120)
+        self._fit_height()
+
+    def _fit_height(self) -> None:
+        """Room for rows whose letters are not much smaller than those of the window, whatever its font size."""
+        row = _SMALLEST_ROW * QFontMetricsF(self.font()).height()
+        self.setMinimumSize(150, round(_ROWS * row))
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_height()
 
     def sizeHint(self) -> QSize:
         return QSize(260, 200)
@@ -86,7 +100,7 @@ class ProbabilityBars(QWidget):
             return
         row = self.height() / (len(self._classes) + 1)
         plain = QFont(self.font())
-        plain.setPixelSize(round(min(max(row * 0.8, 8), QFontMetricsF(self.font()).height() * 1.05)))
+        plain.setPixelSize(round(min(max(row * 0.88, 8), QFontMetricsF(self.font()).height() * 1.05)))
         bold = QFont(plain)
         bold.setBold(True)
         metrics = QFontMetricsF(bold)

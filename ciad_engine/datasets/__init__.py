@@ -21,7 +21,11 @@ from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, write_s
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
 
+# The endings of archives that `load` reads, as dialogs name them; it goes by the content itself.
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+
 __all__ = [
+    "ARCHIVES",
     "CLASS_NAMES",
     "SAMPLES",
     "TEST",

@@ -12,7 +12,7 @@ class VGGLike(nn.Module):
 
     After keras_compressor's CIFAR-10 example, which the paper cites [18]; it follows Zagoruyko's
     "92.45% on CIFAR-10 in Torch". Widths there: 64 128 256 512 512 (15 M parameters); the default
-    here is half of that (2.7 M), a bundle has to stay small. Dropout there: .3 after the first
+    here is half of that (3.8 M), a bundle has to stay small. Dropout there: .3 after the first
     convolution, .4 between the others, .5 in the head, for 300 epochs; `dropout` scales all of them
     and is 0 by default, because so few epochs as the recipe's end before a half as wide network overfits.
 

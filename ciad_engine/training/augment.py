@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def flip_and_shift(images: Tensor, reach: int = 2) -> Tensor:
+def flip_and_shift(images: Tensor, reach: int) -> Tensor:
     """Mirror half of the images and shift each by up to `reach` pixels (edges reflected).
 
     Args:

@@ -41,6 +41,7 @@ class Schedule:
         weight_decay: as the optimiser defines it; biases and norms are spared.
         clip: longest gradient (Euclidean, over all parameters) that is taken as it is; a longer one
             is scaled down to it; None takes all. Without batch norm a high rate diverges unclipped.
+        shift: by how many pixels a training image is shifted at most, either way.
     """
 
     steps: int
@@ -51,6 +52,7 @@ class Schedule:
     decay: float = 0.9
     weight_decay: float = 0.0
     clip: float | None = None
+    shift: int = 2
 
     def rate(self, step: int) -> float:
         """The learning rate of step `step` (from 0)."""

@@ -45,17 +45,16 @@ class ClassifierStage(Stage):
         schedule: Schedule,
         train: Images,
         validation: Images,
-        smoothing: float = 0.0,
     ) -> None:
         self.name, self.network, self.schedule = name, network, schedule
         self.count = len(train)
-        self._train, self._validation, self._smoothing = train, validation, smoothing
+        self._train, self._validation = train, validation
 
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        images = pixels.to_unit(flip_and_shift(self._train.images[rows]))
+        images = pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift))
         labels = self._train.labels[rows]
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
+        loss = F.cross_entropy(logits.float(), labels)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def validate(self) -> dict[str, float]:
@@ -85,9 +84,9 @@ class MaskGeneratorStage(Stage):
         self._classifier = classifier.eval().requires_grad_(False)
 
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        images = pixels.to_unit(flip_and_shift(self._train.images[rows]))
+        images = pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift))
         noise = torch.randint(len(self._train), (len(rows),), device=rows.device)
-        other = pixels.to_unit(flip_and_shift(self._train.images[noise]))
+        other = pixels.to_unit(flip_and_shift(self._train.images[noise], self.schedule.shift))
         return self._objective(images, other)
 
     def _objective(self, images: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -129,7 +128,7 @@ class MaskClassifierStage(Stage):
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         labels = self._train.labels[rows]
         with torch.no_grad():
-            masks = self._mask_generator(pixels.to_unit(flip_and_shift(self._train.images[rows])))
+            masks = self._mask_generator(pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift)))
         logits = self.network(masks)
         loss = F.cross_entropy(logits.float(), labels)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}

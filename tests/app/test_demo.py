@@ -9,7 +9,8 @@ import pytest
 from PySide6.QtGui import QImage
 
 from ciad_app import demo, theme
-from ciad_engine import bundles, datasets, images, networks, resources
+from ciad_app.inspect.page import InspectPage
+from ciad_engine import bundles, datasets, images, inspection, networks, resources
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +60,16 @@ def here(installed, monkeypatch, qapp):
 def test_pictures_tables_and_a_verdict(here, tmp_path, monkeypatch, own_folders):
     monkeypatch.setattr(demo, "EVALUATED", {"fgsm": {}, "cw": {"search_steps": 1, "iterations": 3, "initial_c": 1.0}})
     monkeypatch.setattr(demo, "IMAGES", 4)
-    said = []
+    said, shown = [], []
+    real = InspectPage._show
+    monkeypatch.setattr(InspectPage, "_show", lambda page, found: (shown.append(found), real(page, found)))
     folder = tmp_path / "ciad-demo"
     demo.run(folder, "paper", "cpu", said.append)
     text = "\n".join(said)
-    assert "ADVERSARIAL" in text or "MISSED" in text.upper()
+    name, _, told = said[0].partition(": ")
+    assert name in datasets.samples().names
+    assert [inspection.sentence(found) for found in shown if found.name == name][-1] == told
+    assert told.startswith(("ADVERSARIAL: ", "MISSED: "))
     assert "Table 1" in text
     assert "FGSM" in text
     for name in ("window.png", "evaluate.png"):

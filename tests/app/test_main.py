@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from ciad_app import display
 from ciad_app import main as program
 from ciad_engine import __version__
 
@@ -58,7 +61,7 @@ class Watched(window.MainWindow):
         QTimer.singleShot(0, self.close)
 window.MainWindow = Watched
 from ciad_app.main import main
-code = main(['--bundle', {str(untrained_bundle)!r}, '--device', 'cpu'])
+code = main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'cpu'])
 assert seen and seen[0] is False, seen
 sys.exit(code)
 """
@@ -79,7 +82,7 @@ def start(self, *arguments):
     QTimer.singleShot(0, QApplication.closeAllWindows)
 worker.Engine.start = start
 from ciad_app.main import main
-sys.exit(main(['--bundle', {str(untrained_bundle)!r}, '--device', 'cpu']))
+sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'cpu']))
 """
     ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
@@ -103,7 +106,7 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError('libEGL.so.1: cannot open shared object file')
 sys.meta_path.insert(0, Refuse())
 from ciad_app.main import main
-sys.exit(main([]))
+sys.exit(main(['--window']))
 """
     ran = start(code=code)
     assert ran.returncode == 1
@@ -111,12 +114,83 @@ sys.exit(main([]))
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there is a desktop without a display usual")
-def test_where_there_is_no_display(monkeypatch):
+ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there is a desktop without a display")
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """No display is named."""
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
-    assert not program._has_display()
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
-        with monkeypatch.context() as here:
-            here.setenv(name, "x")
-            assert program._has_display()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return monkeypatch
+
+
+@ON_LINUX
+def test_where_there_is_no_display(nowhere):
+    assert display.problem() == "No display found"
+    nowhere.setenv("QT_QPA_PLATFORM", "xcb")
+    assert display.problem() == "No display found"
+    nowhere.setenv("QT_QPA_PLATFORM", "eglfs")  # needs none
+    assert display.problem() == ""
+    nowhere.setenv("QT_QPA_PLATFORM", "offscreen")
+    nowhere.setenv("DISPLAY", ":0")
+    assert "offscreen" in display.problem()
+
+
+@ON_LINUX
+def test_a_display_that_does_not_answer_is_named(nowhere):
+    nowhere.setattr(display, "_x11_answers", lambda name: name == ":7")
+    nowhere.setenv("DISPLAY", ":99")
+    assert display.problem() == "The display :99 could not be opened"
+    nowhere.setenv("WAYLAND_DISPLAY", "wayland-5")
+    assert display.problem() == "The display wayland-5 or :99 could not be opened"
+    nowhere.setenv("DISPLAY", ":7")
+    assert display.problem() == ""
+    nowhere.setenv("QT_QPA_PLATFORM", "wayland")
+    assert display.problem() == "The display wayland-5 could not be opened"
+
+
+@ON_LINUX
+def test_a_compositor_that_listens_is_a_display(nowhere, tmp_path):
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as compositor:
+        compositor.bind(f"{short}/wayland-3")  # pytest's own folders may be too long for a socket
+        compositor.listen()
+        nowhere.setenv("XDG_RUNTIME_DIR", short)
+        nowhere.setenv("WAYLAND_DISPLAY", "wayland-3")
+        assert display.problem() == ""
+
+
+@ON_LINUX
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"DISPLAY": ":77", "QT_QPA_PLATFORM": None}, "The display :77 could not be opened"),
+        ({"DISPLAY": None, "QT_QPA_PLATFORM": "offscreen"}, "QT_QPA_PLATFORM=offscreen"),
+    ],
+)
+def test_without_a_usable_display_the_demo_runs_and_says_why(variables, expected, tmp_path):
+    code = f"""
+import os
+os.chdir({str(tmp_path)!r})
+from ciad_app import display, main as program
+display._x11_answers = lambda name: False
+program._run_demo = lambda folder, *_: print('demo', folder, os.environ['QT_QPA_PLATFORM']) or 0
+program._run_window = lambda *_: print('window') or 0
+program.main([])
+program.main(['--window'])
+"""
+    ran = start(code=code, WAYLAND_DISPLAY=None, XDG_STATE_HOME=str(tmp_path), **variables)
+    assert ran.returncode == 0, ran.stderr
+    assert expected in ran.stdout
+    assert ran.stdout.splitlines()[1:] == ["demo ciad-demo offscreen", "window"]
+
+
+@ON_LINUX
+def test_qt_that_cannot_connect_names_the_display_and_no_libraries(tmp_path):
+    ran = start("--window", DISPLAY=":77", WAYLAND_DISPLAY=None, QT_QPA_PLATFORM="xcb", XDG_STATE_HOME=str(tmp_path))
+    assert ran.returncode != 0
+    if "could not connect to display" not in ran.stderr:
+        pytest.skip("Qt's libraries for X11 are missing here")
+    assert "The display :77 could not be opened" in ran.stderr
+    assert "apt-get" not in ran.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -7,9 +8,17 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QAction, QColor, QDragEnterEvent, QDropEvent, QImage
-from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QLabel,
+    QMessageBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
-from ciad_app import incoming, settings, status, theme
+from ciad_app import copying, incoming, settings, status, theme
 from ciad_app.settings import Settings
 from ciad_app.window import EVALUATE, INSPECT, MainWindow
 from ciad_app.worker import Engine
@@ -256,6 +265,142 @@ def test_a_message_of_several_lines_is_a_box_that_blocks_nothing(window):
     assert "b.txt" in box.text()
 
 
+def test_a_message_too_long_for_the_status_bar_is_a_box_too(window):
+    window.say("Saved to a short place")
+    assert window.findChildren(QMessageBox) == []
+    window.say("Saved " + "/a/long/path" * 30)
+    (box,) = window.findChildren(QMessageBox)
+    assert box.text().startswith("Saved /a/long")
+    assert not box.isModal()
+
+
+def test_what_ran_last_leaves_the_status_bar_to_messages(window, qtbot):
+    free = window.progress.sizeHint().width()
+    window.engine.busy_changed.emit(True)
+    window.engine.progress.emit(1, 2, "Carlini-Wagner on test/automobile/" + "0" * 300)
+    assert window.progress.sizeHint().width() < free + 60 * window.fontMetrics().averageCharWidth()
+    window.engine.busy_changed.emit(False)
+    assert window.progress.sizeHint().width() == free
+
+
+def test_copy_takes_the_selected_text_or_what_the_page_shows(window, monkeypatch, qtbot):
+    clipboard, copy = QApplication.clipboard(), actions(window)["Copy"]
+    pictures, tables = [], []
+    monkeypatch.setattr(window.inspect, "copy", lambda: pictures.append(1))
+    focus = {"widget": None}
+    monkeypatch.setattr(QApplication, "focusWidget", lambda *_: focus["widget"])
+    copy.trigger()
+    assert pictures == [1]
+    focus["widget"] = window.inspect.verdict.sentence
+    window.inspect.verdict.sentence.setText("The verdict")
+    window.inspect.verdict.sentence.setSelection(4, 7)
+    copy.trigger()
+    assert clipboard.text() == "verdict"
+    window.show_page(EVALUATE)
+    monkeypatch.setattr(window.evaluate, "copy_tables", lambda: tables.append(1))
+    focus["widget"] = window.evaluate.panel.start
+    copy.trigger()
+    assert "no tables" in window.statusBar().currentMessage()
+    window.evaluate.results.tables.tables = ("a table",)
+    copy.trigger()
+    assert tables == [1]
+    assert pictures == [1]
+    assert window.pages.currentIndex() == 1
+
+
+def test_selected_cells_are_copied_with_tabs(qtbot):
+    table = QTableWidget(2, 2)
+    qtbot.addWidget(table)
+    for i in range(4):
+        table.setItem(i // 2, i % 2, QTableWidgetItem(str(i)))
+    assert copying.selected_text(table) == ""
+    table.selectAll()
+    assert copying.selected_text(table) == "0\t1\n2\t3"
+
+
+def test_save_image_on_evaluate_says_where_it_is(window):
+    window.show_page(EVALUATE)
+    actions(window)["Save image …"].trigger()
+    assert "page Inspect" in window.statusBar().currentMessage()
+    assert window.pages.currentIndex() == 1
+
+
+def test_the_folder_of_the_last_file_is_kept_as_a_whole_path(make, tmp_path, monkeypatch, opened):
+    window = make()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat.png").write_bytes(b"")
+    window.open_paths([Path("cat.png")])
+    assert window.settings.last_folder == str(tmp_path)
+    for place, page in (("exports", window.inspect), ("tables", window.evaluate)):
+        page.folder_used.emit(str(tmp_path / place))
+        assert window.settings.last_folder == str(tmp_path / place)
+    window.close()
+    assert settings.load().last_folder == str(tmp_path / "tables")
+
+
+def test_a_dropped_folder_that_may_not_be_entered_is_no_crash(window, opened, monkeypatch, tmp_path):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)  # as it does inside a folder that may not be entered
+    window.open_paths([tmp_path / "locked" / "cat.png"])
+    assert opened == [[tmp_path / "locked" / "cat.png"]]
+
+
+def lines_of(label):
+    """The height of a label's text at the width it has."""
+    return label.fontMetrics().boundingRect(label.rect(), int(Qt.TextFlag.TextWordWrap), label.text()).height()
+
+
+@pytest.mark.parametrize(("width", "height", "points"), [(1024, 768, 9), (1280, 720, 14), (1920, 1080, 20)])
+def test_the_page_fits_a_projector(make, untrained_bundle, qtbot, width, height, points):
+    window = make(Settings(font_size=points))
+    theme.apply(QApplication.instance(), window.settings)
+    window.resize(width, height)
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
+    qtbot.wait(50)
+    page = window.inspect
+    least = page.minimumSizeHint()
+    place = window.pages.currentWidget().size()
+    assert (window.width(), window.height()) == (width, height)
+    assert least.width() <= place.width()
+    assert least.height() <= place.height()
+    assert page.size() == place  # neither squeezed nor scrolled
+    for title, label in page.panel.results.values.items():
+        assert label.height() >= lines_of(label), title
+    bar = page.verdict
+    bar.show_verdict("FALSE ALARM", "the classifier says automobile (>99 %), the mask says airplane (55 %). " * 2, "")
+    assert bar.sentence.height() >= lines_of(bar.sentence)
+
+
+def test_larger_text_grows_the_lines_of_the_result(window, qtbot):
+    label = window.inspect.panel.results.values["cost"]
+    before = label.minimumHeight()
+    for _ in range(6):
+        actions(window)["Larger text"].trigger()
+    qtbot.wait(20)
+    assert label.minimumHeight() >= 2 * label.fontMetrics().lineSpacing() > before
+
+
+def test_a_smaller_window_scrolls_instead_of_squeezing(window, qtbot):
+    window.resize(500, 300)
+    qtbot.wait(20)
+    assert window.inspect.width() >= window.inspect.minimumSizeHint().width() > window.pages.width()
+    assert window.inspect.height() >= window.inspect.minimumSizeHint().height()
+
+
+def test_no_two_menu_letters_are_the_same(window, untrained_bundle, qtbot):
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
+    menus = [action.text() for action in window.menuBar().actions()]
+    for page in (window.inspect, window.evaluate):
+        labels = [label.text() for label in page.findChildren(QLabel) if label.buddy() is not None]
+        buttons = [button.text() for button in page.findChildren(QAbstractButton)]
+        letters = [m.lower() for text in (*menus, *labels, *buttons) for m in re.findall(r"&([^&\s])", text)]
+        assert sorted(letters) == sorted(set(letters))
+
+
 def test_debug_info_names_versions(window):
     actions(window)["Copy debug info"].trigger()
     text = QApplication.clipboard().text()
@@ -292,6 +437,26 @@ def test_progress_is_shown_and_escape_and_the_button_cancel(window, untrained_bu
         qtbot.waitUntil(lambda ended=ended: bool(ended))
         assert ended == ["cancelled"]
         assert not window.progress.isVisible()
+
+
+def test_escape_on_inspect_stops_the_attack_that_waits_and_not_the_evaluation_before_it(
+    window, untrained_bundle, tmp_path, qtbot
+):
+    png().save(str(tmp_path / "red.png"))
+    window.engine.start(str(untrained_bundle), "cpu")
+    window.open_paths([tmp_path / "red.png"])
+    qtbot.waitUntil(lambda: window.inspect.found is not None and not window.engine.busy, timeout=60_000)
+    evaluation = window.engine.submit(busy_work, lambda _: None)
+    window.inspect.attack_now()
+    assert window.inspect.busy
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    qtbot.waitUntil(lambda: not window.inspect.busy)
+    assert not evaluation.cancelling
+    window.inspect.attack_now()
+    window.show_page(EVALUATE)
+    qtbot.keyClick(window, Qt.Key.Key_Escape)
+    assert evaluation.cancelling
+    qtbot.waitUntil(lambda: not window.engine.busy, timeout=60_000)
 
 
 def test_closing_while_work_runs_cancels_it_and_nothing_arrives(make, untrained_bundle, qtbot):

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
+from ciad_app import QT_LIBRARIES
 from tests.end_to_end import small_wheels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +201,39 @@ def test_a_folder_of_that_name_is_not_touched(script, checkout: Path, capsys) ->
     assert (checkout / ".venv" / "thesis.txt").read_text() == "mine"
 
 
+def test_an_environment_made_by_hand_is_not_touched(script, checkout: Path, capsys) -> None:
+    venv = checkout / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    said = stopped(script, capsys, "install")
+    assert said == f"{venv} was not made by this script: use it directly, or move it away and run this again."
+    assert (venv / "pyvenv.cfg").exists()
+
+
+def test_an_interrupted_removal_leaves_an_environment_that_is_known_as_ours(
+    script, checkout: Path, monkeypatch
+) -> None:
+    venv = checkout / ".venv"
+    for name in ("aaa", "bin", "zzz"):
+        (venv / name).mkdir(parents=True)
+    script.environment.STAMP.write_text("unreadable")
+    real, removed = shutil.rmtree, []
+
+    def interrupted(path: str) -> None:
+        if removed:
+            raise KeyboardInterrupt
+        removed.append(path)
+        real(path)
+
+    monkeypatch.setattr(script.environment.shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        script.environment.clear_environment()
+    assert script.environment.STAMP.exists()
+    monkeypatch.setattr(script.environment.shutil, "rmtree", real)
+    script.environment.clear_environment()
+    assert list(venv.iterdir()) == []
+
+
 def test_too_little_space(script, checkout: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(
         script.environment.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 9 * 10**8, 10**8)
@@ -279,6 +313,11 @@ def test_libraries_are_those_qt_loads(script, monkeypatch) -> None:
     assert script.system.missing_libraries() == {}
 
 
+def test_the_program_names_the_same_system_packages(script) -> None:
+    every = {*script.system.LIBRARIES.values(), *script.system.DISPLAY_LIBRARIES.values()}
+    assert QT_LIBRARIES.split() == sorted(every)
+
+
 # Choices
 
 
@@ -289,6 +328,17 @@ def test_pip_is_used_where_it_is_configured(script, monkeypatch, checkout: Path)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     assert script.environment.usable_uv() == "/somewhere/uv"
     monkeypatch.setenv("PIP_FIND_LINKS", "/somewhere")
+    assert script.environment.usable_uv() is None
+
+
+def test_pips_variables_count_also_where_the_python_has_no_pip(script, monkeypatch) -> None:
+    monkeypatch.setattr(script.bootstrap.shutil, "which", lambda name: "/somewhere/uv")
+    no_pip = subprocess.CompletedProcess([], 1, b"")  # No module named pip
+    monkeypatch.setattr(script.environment.subprocess, "run", lambda *_, **__: no_pip)
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    assert script.environment.usable_uv() == "/somewhere/uv"
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://packages.example.org/simple")
     assert script.environment.usable_uv() is None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from ciad_app.worker import Engine
 from ciad_engine import bundles, compute
 from ciad_engine import datasets as data_room
 from ciad_engine.datasets import ImageSet
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.runs import Database, Run
 
 COUNT = 12
 
@@ -62,6 +64,18 @@ def database_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def interrupted(tiny_set: ImageSet, database_path: Path) -> Callable[..., Run]:
+    """Puts a run of `tiny_set` that was interrupted before its first row into the database."""
+
+    def make(card: bundles.Card, limit: int = COUNT) -> Run:
+        plan = plans.make(card, tiny_set, [plans.choose("fgsm")], limit, 0)
+        with Database(database_path) as database:
+            return database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+
+    return make
+
+
+@pytest.fixture
 def page(engine: Engine, database_path: Path, qtbot) -> Iterator[EvaluatePage]:
     made = EvaluatePage(engine, None, database_path)
     made.resize(1200, 800)
@@ -71,11 +85,8 @@ def page(engine: Engine, database_path: Path, qtbot) -> Iterator[EvaluatePage]:
 
 
 def close(made: EvaluatePage) -> None:
-    """End a page's thread before its database goes, as the end of the program does."""
+    """End a page's thread before its database goes, as the window does."""
     made.cancel()
-    app = QApplication.instance()
-    assert app is not None
-    app.aboutToQuit.disconnect(made._background.stop)
-    made._background.stop()
+    made.stop()
     made.hide()
     made.deleteLater()

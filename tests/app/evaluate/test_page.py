@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QFileDialog
 
 from ciad_app.evaluate.model import COL_L2
 from ciad_app.evaluate.page import EvaluatePage
@@ -68,6 +68,7 @@ def test_rows_and_tables_fill(page, tiny_data, qtbot):
 def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, small_batches, qtbot):
     prepare(page, tiny_data, qtbot)
     page.start()
+    assert page._task.tells_time  # so the status bar does not contradict the page
     qtbot.waitUntil(lambda: len(page.model.rows) >= 4, timeout=TIMEOUT)
     page.cancel()
     qtbot.waitUntil(lambda: page._task is None, timeout=1000)
@@ -99,7 +100,6 @@ def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
     close(first)
 
     second = EvaluatePage(engine, None, database_path)
-    second.offer_to_continue()
     qtbot.waitUntil(lambda: second.results.bar.isVisibleTo(second))
     assert second.loader.data is None
     second.results.bar.go_on.click()
@@ -167,6 +167,35 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
 
 
+def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set, small_batches, qtbot):
+    prepare(page, tiny_data, qtbot)
+    page.start()
+    qtbot.waitUntil(lambda: page.model.rowCount() > 0, timeout=TIMEOUT)
+    page.results.rows.table.setCurrentIndex(page.model.index(0, 0))
+    with qtbot.waitSignal(page.row_opened) as caught:
+        qtbot.keyClick(page.results.rows.table, Qt.Key.Key_Return)
+    assert page._task is not None
+    assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
+    finish(page, qtbot)
+
+
+def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbot):
+    database = evaluate(page, tiny_data, qtbot, limit=2)
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "table1.csv").write_text("mine")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(thesis))
+    used = []
+    page.folder_used.connect(used.append)
+    for name in (f"ciad-{database.runs()[0].short}", f"ciad-{database.runs()[0].short}-2"):
+        with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
+            page.results.export.click()
+        assert {path.parent for path in caught.args[0]} == {thesis / name}
+        assert str(thesis / name) in page.results.state.text()
+    assert (thesis / "table1.csv").read_text() == "mine"
+    assert used == [str(thesis)] * 2
+
+
 def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):
     database = evaluate(page, tiny_data, qtbot)
     with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
@@ -211,6 +240,7 @@ def test_a_past_run_can_be_opened(page, tiny_data, qtbot):
     page.results.runs.activated.emit(older)
     qtbot.waitUntil(lambda: len(page.model.rows) == 8)
     assert not page.results.bar.isVisibleTo(page)
+    assert page.results.state.text().startswith("8 rows")
 
 
 def test_a_bad_path_is_explained_and_nothing_starts(page, tmp_path, qtbot):
@@ -287,3 +317,29 @@ def test_a_download_can_be_stopped(page, monkeypatch, qtbot):
     page.panel.data.download.click()
     qtbot.waitUntil(lambda: "Cancelled" in page.panel.data.state.text(), timeout=1000)
     assert not page.loader.busy
+
+
+def test_what_was_downloaded_is_only_spoken_of_after_a_download(page, tmp_path, monkeypatch, qtbot):
+    from ciad_engine import datasets
+
+    def choose(text, job):
+        while True:
+            job.progress(1, 100, "Reading")
+            time.sleep(0.01)
+
+    monkeypatch.setattr(datasets, "choose", choose)
+    page.panel.data.choose(str(tmp_path))
+    qtbot.waitUntil(lambda: "Reading" in page.panel.data.state.text(), timeout=TIMEOUT)
+    page._engine.cancel_current()
+    qtbot.waitUntil(lambda: page.panel.data.state.text() == "⚠ Cancelled.", timeout=1000)
+
+
+def test_a_page_made_after_loading_failed_says_why(tmp_path, qtbot):
+    engine = Engine()
+    engine.start(str(tmp_path / "missing"), "cpu")
+    qtbot.waitUntil(lambda: bool(engine.problem), timeout=60_000)
+    page = EvaluatePage(engine, None, tmp_path / "runs.sqlite")
+    assert "missing" in page.panel.start.toolTip()
+    assert "missing" in page.results.state.text()
+    close(page)
+    assert engine.shutdown(30)

@@ -130,3 +130,31 @@ def test_an_old_filter_does_not_hide_what_was_just_loaded(gallery):
     assert gallery.current().name == "mine.png"
     assert gallery.model.collection.labels[0] == UNKNOWN
     assert gallery.model.index(0).data() == "mine.png"
+
+
+def test_a_filter_selects_nothing_and_what_was_selected_comes_back(gallery, qtbot):
+    gallery.show_collection(collection(9))
+    gallery.step(1)  # 00001, a dog
+    chosen = []
+    gallery.selected.connect(lambda entry: chosen.append(entry.name))
+    gallery.text.setText("frog")
+    gallery.classes.setCurrentText("frog")
+    assert gallery.current() is None
+    gallery.text.clear()
+    gallery.classes.setCurrentIndex(0)
+    assert gallery.current().name == "test/00001.png"
+    assert chosen == []
+    gallery.text.setText("frog")
+    gallery.step(1)
+    assert chosen == ["test/00002.png"]
+
+
+def test_a_click_on_the_selected_image_is_told_as_such(gallery, qtbot):
+    gallery.show_collection(collection(9))
+    chosen, again = [], []
+    gallery.selected.connect(lambda entry: chosen.append(entry.name))
+    gallery.again.connect(lambda entry: again.append(entry.name))
+    place = gallery.list.visualRect(gallery.list.currentIndex()).center()
+    qtbot.mouseClick(gallery.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert chosen == []
+    assert again == ["test/00000.png"]

@@ -14,42 +14,9 @@ from ciad_app.inspect.collection import RECORDS, YOURS
 from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import images, inspection
+from ciad_engine.attacks.base import NO_ADVERSARIAL
 from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
-
-TIMEOUT = 20_000
-
-
-@pytest.fixture
-def page(engine, qtbot):
-    made = InspectPage(engine)
-    qtbot.addWidget(made)
-    made.resize(1280, 710)
-    made.show()
-    made.messages = []
-    made.message.connect(made.messages.append)
-    qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
-    made.messages.clear()
-    return made
-
-
-@pytest.fixture
-def known(engine, qtbot):
-    """Six images labelled with what the untrained classifier says of them, so that they can be attacked."""
-    pixels = np.random.default_rng(5).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
-    found = []
-    engine.submit(lambda session, job: session.system.detector("paper").inspect(pixels).y1, found.append)
-    qtbot.waitUntil(lambda: bool(found), timeout=TIMEOUT)
-    return ImageSet(pixels, found[0], "Test images")
-
-
-def settle(page, qtbot):
-    qtbot.waitUntil(lambda: page.found is not None and page._task is None, timeout=TIMEOUT)
-
-
-def attack(page, qtbot, **settings):
-    page.panel.choose("fgsm", {"eps": 32.0, **settings})
-    page.attack_now()
-    qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
+from tests.app.inspect.steps import TIMEOUT, attack, settle
 
 
 def test_selecting_an_image_shows_its_verdict(page, known, qtbot):
@@ -100,7 +67,7 @@ def test_a_failed_attack_says_why(page, known, qtbot):
     assert reason in page.panel.results.values["outcome"].text()
     assert reason in page.grid.adversarial.hint
     assert reason in page.verdict.sentence.text()
-    assert not page.save_button.isEnabled()
+    assert not page.saves.save.isEnabled()
     assert not page.save_image()
 
 
@@ -314,7 +281,8 @@ def test_all_panes_show_the_same_part(page, known, qtbot):
     assert pane.view.targetRect() != whole
     for rect in rects:
         assert [rect.x(), rect.y(), rect.width(), rect.height()] == pytest.approx(
-            [rects[0].x(), rects[0].y(), rects[0].width(), rects[0].height()], abs=0.05
+            [rects[0].x(), rects[0].y(), rects[0].width(), rects[0].height()],
+            abs=1.5 * rects[0].width() / pane.width(),  # columns differ by a pixel of the screen where they must
         )
     qtbot.mouseDClick(pane.viewport(), Qt.MouseButton.LeftButton, pos=pane.viewport().rect().center())
     qtbot.waitUntil(lambda: all(p.view.targetRect() == whole for p in page.grid.panes), timeout=2000)
@@ -429,5 +397,9 @@ def test_words_of_the_verdict(page, known, qtbot):
     found = page.found
     word, text, evidence = saving.verdict_words(found)
     assert f"{word}: {text[:1].lower()}{text[1:]}" == inspection.sentence(found)
+    failed = dataclasses.replace(found.attack, success=np.array([False]), reason=np.array([NO_ADVERSARIAL]))
+    alarm = dataclasses.replace(found.benign, adversarial=np.array([True]))
+    _, text, _ = saving.verdict_words(dataclasses.replace(found, benign=alarm, attack=failed, adversarial=None))
+    assert text.startswith("The attack found no adversarial image within its limits. This benign image is called")
     assert f"({found.classes[found.reference]})" in evidence
     assert saving.stem(dataclasses.replace(found, name="a/b c?.png")) == "b_c-fgsm"

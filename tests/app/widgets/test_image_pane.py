@@ -151,7 +151,8 @@ def test_the_length_of_a_bar_is_its_probability(qtbot):
 @pytest.mark.parametrize(
     ("value", "signed", "text"),
     [
-        (0.0, False, "0 %"),
+        (0.0, False, "<1 %"),
+        (0.993, False, ">99 %"),
         (0.001, False, "<1 %"),
         (0.555, False, "56 %"),
         (0.999, False, ">99 %"),

@@ -116,9 +116,25 @@ def test_every_attack_can_be_made_from_its_form(qtbot, name):
     assert attacks.create(name, **form.values()) == attacks.create(name)
 
 
+@pytest.mark.parametrize("value", [0.145, 0.25, 2.2500001, 1 / 3])
+def test_values_come_back_as_they_were_set(qtbot, value):
+    for name in attacks.names():
+        form = ParameterForm(parameters.schema(attacks.get(name)))
+        qtbot.addWidget(form)
+        for p in parameters.schema(attacks.get(name)):
+            if p.kind == "float" and (p.low or 0) <= value and (p.high is None or value <= p.high):
+                form.set_values({p.name: value})
+                assert form.values()[p.name] == value, (name, p.name)
+
+
+def test_a_slider_sets_round_values(form):
+    form.slider("eps").setValue(7)
+    assert form.editor("eps").text() in ("8.9 /255", "8,9 /255")
+
+
 def test_decimals_and_sliders():
     by_name = {p.name: p for p in parameters.schema(Example)}
-    assert decimals(by_name["eps"]) == 1
+    assert decimals(by_name["eps"]) == 4
     assert decimals(by_name["rate"]) == 10
     assert has_slider(by_name["eps"])
     assert not has_slider(by_name["rate"])

@@ -1,0 +1,74 @@
+"""The page within the program's window, which was started on Inspect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ciad_app.settings import Settings
+from ciad_app.window import EVALUATE, MainWindow
+from ciad_app.worker import Engine
+from ciad_engine import bundles
+
+TIMEOUT = 60_000  # ms
+
+
+@pytest.fixture
+def window(qapp, database_path) -> Iterator[MainWindow]:
+    made = MainWindow(Engine(), Settings(), database_path, remember=False)
+    made.show()
+    yield made
+    if made.isVisible():
+        made.close()
+    made.deleteLater()
+
+
+def test_an_interrupted_evaluation_is_told_of_without_the_page_being_opened(
+    window, untrained_bundle, interrupted, qtbot
+):
+    interrupted(bundles.read_card(untrained_bundle))
+    said = []
+    window.statusBar().messageChanged.connect(said.append)
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: "An evaluation was interrupted: see Evaluate." in said, timeout=TIMEOUT)
+    window.show_page(EVALUATE)
+    qtbot.waitUntil(window.evaluate.results.bar.isVisible)
+
+
+def test_closing_ends_the_pages_thread_and_folders_are_remembered(window, tmp_path):
+    page = window.evaluate
+    page.folder_used.emit(str(tmp_path))
+    assert window.settings.last_folder == str(tmp_path)
+    page._list_runs()
+    window.close()
+    assert page._background._stopped
+    assert not any(thread.is_alive() for thread in page._background._pool._threads)
+
+
+def test_closing_before_the_page_was_built_is_no_reason_to_build_it(window, untrained_bundle, qtbot):
+    window.engine.ready.connect(lambda _: window.close())
+    with qtbot.waitSignal(window.closed, timeout=TIMEOUT):
+        window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.wait(20)
+    assert window._evaluate is None
+
+
+@pytest.mark.parametrize("tells_time", [True, False])
+def test_one_remaining_time_is_shown_and_not_two(window, untrained_bundle, tells_time, qtbot):
+    window.engine.start(str(untrained_bundle), "cpu")
+
+    def work(session, job):
+        for done in range(10_000):
+            job.progress(done + 10, 10_000, "Evaluating")
+            time.sleep(0.01)
+
+    said = []
+    window.progress.label.setText = lambda text: said.append(text)
+    task = window.engine.submit(work, lambda _: None, tells_time=tells_time)
+    qtbot.wait(3500)
+    qtbot.waitUntil(lambda: said.count("Evaluating") > 1 or any("left" in text for text in said), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: tells_time or "left" in said[-1], timeout=TIMEOUT)
+    assert ("left" in said[-1]) is not tells_time
+    task.cancel()

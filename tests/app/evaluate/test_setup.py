@@ -1,0 +1,86 @@
+"""The left side of the page: attacks with their forms, and the choice of images."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QComboBox, QFileDialog, QLabel
+
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.settings import Settings
+from ciad_engine import datasets
+from tests.app.evaluate.conftest import close
+
+
+def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(page):
+    classes = page._engine.info.classes
+    row = page.panel.attacks.row("jsma")
+    given, target = row.form.editor("target_class"), row.form.editor("target")
+    assert isinstance(given, QComboBox)
+    assert [given.itemText(k) for k in range(given.count())] == list(classes)
+    assert not given.isEnabled()
+    given.setCurrentIndex(4)
+    assert classes[4] not in row.summary.text()  # of no effect
+    target.setCurrentText("given")
+    assert given.isEnabled()
+    assert row.summary.text().endswith(classes[4])
+    assert page.panel.request().attacks["jsma"]["target_class"] == 4
+
+
+def test_summaries_and_hints_are_quiet_but_not_disabled(page):
+    hint = next(label for label in page.results.rows.findChildren(QLabel) if "Double-click" in label.text())
+    for label in (page.panel.attacks.row("fgsm").summary, hint):
+        assert label.isEnabled()
+        assert label.foregroundRole() == QPalette.ColorRole.PlaceholderText
+
+
+@pytest.mark.parametrize("button", ["folder", "file"])
+def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
+    engine, database_path, tiny_data, tmp_path, button, monkeypatch, qtbot
+):
+    page = EvaluatePage(engine, Settings(last_folder=str(tmp_path / "last")), database_path)
+    begun, used = [], []
+    page.folder_used.connect(used.append)
+
+    def folder(parent, title, start):
+        begun.append(start)
+        return str(tiny_data.parent)
+
+    def file(parent, title, start, kinds):
+        begun.append(start)
+        return str(tiny_data), kinds
+
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", folder)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", file)
+    getattr(page.panel.data, button).click()
+    assert begun == [str(tmp_path / "last")]
+    assert used == [str(tiny_data.parent)]
+    qtbot.waitUntil(lambda: not page.loader.busy, timeout=30_000)
+    monkeypatch.setattr(page, "_run", object())  # there is something to export
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda parent, title, start: begun.append(start) or "")
+    page.export_csv()
+    assert begun[1:] == used
+    monkeypatch.setattr(page, "_run", None)
+    close(page)
+    assert Path(used[0]).is_dir()
+
+
+def test_samples_are_loaded_once_somebody_looks_at_the_page(
+    engine, database_path, tiny_data, tiny_set, monkeypatch, qtbot
+):
+    monkeypatch.setattr(engine, "info", dataclasses.replace(engine.info, has_samples=True))
+    monkeypatch.setattr(datasets, "choose", lambda text, job: tiny_set)
+    page = EvaluatePage(engine, None, database_path)
+    assert not page.loader.busy
+    page.show()
+    qtbot.waitUntil(lambda: page.loader.data is tiny_set, timeout=30_000)
+    assert page.panel.data.samples.isChecked()
+    page.panel.data.cifar.click()  # no path yet: nothing is loaded
+    page.hide()
+    page.show()
+    assert page.loader.data is None
+    assert page.panel.data.cifar.isChecked()
+    close(page)

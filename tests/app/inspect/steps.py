@@ -1,0 +1,15 @@
+"""What the tests of page Inspect do again and again."""
+
+from __future__ import annotations
+
+TIMEOUT = 20_000  # ms
+
+
+def settle(page, qtbot):
+    qtbot.waitUntil(lambda: page.found is not None and page._task is None, timeout=TIMEOUT)
+
+
+def attack(page, qtbot, **settings):
+    page.panel.choose("fgsm", {"eps": 32.0, **settings})
+    page.attack_now()
+    qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)

@@ -1,0 +1,214 @@
+"""What page Inspect does where other work goes first, where something is cancelled, and with what lies about."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PySide6.QtCore import Qt
+
+from ciad_app.inspect import saving
+from ciad_app.inspect.page import LOOKING, WAITING
+from ciad_app.inspect.results import Results
+from ciad_engine import inspection
+from tests.app.inspect.steps import TIMEOUT, attack, settle
+
+LONG = {"iterations": 100_000, "search_steps": 30, "confidence": 900.0}
+
+
+@pytest.fixture
+def other_work(engine):
+    """Work that holds the engine thread until `set` is called."""
+    go_on = threading.Event()
+    go_on.task = engine.submit(lambda session, job: go_on.wait(30), lambda _: None, text="Evaluating")
+    yield go_on
+    go_on.set()
+
+
+def click(list_, index, qtbot):
+    place = list_.visualRect(index).center()
+    qtbot.mouseClick(list_.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+
+def test_where_other_work_goes_first_that_is_said_until_it_is_done(page, known, other_work, qtbot):
+    page.show_set(known)
+    qtbot.waitUntil(lambda: page.verdict.sentence.text() == WAITING, timeout=TIMEOUT)
+    assert "Waiting" in page.grid.benign_mask.hint
+    page.panel.choose("cw", LONG)
+    page.attack_now()
+    assert page.verdict.sentence.text() == WAITING
+    assert "Waiting" in page.grid.adversarial.hint
+    other_work.set()
+    qtbot.waitUntil(lambda: "Attacking" in page.verdict.sentence.text(), timeout=TIMEOUT)
+    assert "Attacking" in page.grid.adversarial.hint
+    page.cancel()
+    settle(page, qtbot)
+
+
+def test_cancelling_what_waits_leaves_the_other_work_alone(page, known, other_work, qtbot):
+    page.show_set(known)
+    page.attack_now()
+    assert page.busy
+    page.cancel()
+    qtbot.waitUntil(lambda: not page.panel.stop.isEnabled() or page.verdict.sentence.text() == LOOKING, timeout=TIMEOUT)
+    assert not other_work.task.cancelling
+    other_work.set()
+    settle(page, qtbot)
+
+
+def test_both_images_of_a_stored_pair_are_shown_while_other_work_runs(page, known, other_work, qtbot):
+    image = known.images[0]
+    changed = np.where(image > 100, image - 3, image + 2).astype(np.uint8)
+    page.show_record(image, int(known.labels[0]), changed, "row 5")
+    assert np.array_equal(page.grid.benign.array, image.transpose(1, 2, 0))
+    assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
+    moved = changed.astype(int) - image
+    assert np.array_equal(page.grid.difference.array, (128 + 16 * moved).astype(np.uint8).transpose(1, 2, 0))
+    page.grid.gain.setCurrentIndex(page.grid.gain.findData(4))
+    assert np.array_equal(page.grid.difference.array, (128 + 4 * moved).astype(np.uint8).transpose(1, 2, 0))
+    assert "difference" in page.grid.values_at((3, 4))
+    qtbot.waitUntil(lambda: page.verdict.sentence.text() == WAITING, timeout=TIMEOUT)
+    assert "Waiting" in page.grid.adversarial_mask.hint
+    other_work.set()
+    settle(page, qtbot)
+    assert page.grid.adversarial_mask.array is not None
+
+
+def test_a_stored_pair_that_does_not_fool_f1_is_shown_and_says_so(page, known, qtbot):
+    """Such are rows of the transferred setting."""
+    image, label = known.images[0], int(known.labels[0])
+    changed = image.copy()
+    changed[0, 5, 5] ^= 1
+    page.show_record(image, label, changed, "row 6")
+    settle(page, qtbot)
+    assert page.found.adversarial.y1[0] == label
+    assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
+    expected = f"ade against another classifier; f1 still says {page.found.classes[label]}"
+    assert f"M{expected}." in page.verdict.sentence.text()
+    assert f"m{expected}" in page.panel.results.values["outcome"].text()
+    assert "no adversarial image" not in page.verdict.sentence.text()
+
+
+def test_after_a_cancelled_attack_the_history_answers_again(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    first = page.found
+    page.panel.choose("cw", LONG)
+    page.attack_now()
+    page.cancel()
+    qtbot.waitUntil(lambda: not page.busy, timeout=TIMEOUT)
+    assert page.found.attack is None
+    history = page.panel.history
+    click(history, history.model().index(0, 0), qtbot)
+    assert page.found is first
+    assert page.grid.adversarial.array is not None
+
+
+def test_the_focus_alone_chooses_neither_an_attack_nor_an_image(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    page.panel.choose("cw", LONG)
+    page.attack_now()
+    for widget in (page.panel.history, page.gallery.list):
+        widget.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.wait(20)
+    assert page.busy
+    page.cancel()
+    qtbot.waitUntil(lambda: not page.busy, timeout=TIMEOUT)
+
+
+def test_after_a_cancelled_look_a_click_on_the_image_looks_again(page, known, other_work, qtbot):
+    page.show_set(known)
+    qtbot.waitUntil(lambda: page.busy, timeout=TIMEOUT)
+    page.cancel()
+    qtbot.waitUntil(lambda: "Cancelled" in page.verdict.sentence.text(), timeout=TIMEOUT)
+    assert page.found is None
+    click(page.gallery.list, page.gallery.list.currentIndex(), qtbot)
+    other_work.set()
+    settle(page, qtbot)
+
+
+def test_a_click_on_the_image_that_is_attacked_leaves_the_attack_alone(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    page.panel.choose("cw", LONG)
+    page.attack_now()
+    click(page.gallery.list, page.gallery.list.currentIndex(), qtbot)
+    page.gallery.text.setText("no image is called like that")
+    page.gallery.text.clear()
+    qtbot.wait(20)
+    assert page.busy
+    assert page.gallery.current().name == known.names[0]
+    page.cancel()
+    qtbot.waitUntil(lambda: not page.busy, timeout=TIMEOUT)
+
+
+def test_a_cancelled_change_of_the_rule_goes_back_to_the_rule(page, known, engine, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    go_on = threading.Event()
+    engine.submit(lambda session, job: go_on.wait(30), lambda _: None)
+    page.panel.rule.setCurrentIndex(1)
+    assert page.verdict.sentence.text() == WAITING
+    page.cancel()
+    qtbot.waitUntil(lambda: not page.busy, timeout=TIMEOUT)
+    assert page.panel.rule_name == "paper"
+    assert page.verdict.word.text()
+    go_on.set()
+
+
+def test_exporting_again_under_the_same_name_replaces_both_files(page, known, qtbot, tmp_path, monkeypatch):
+    page.show_set(known)
+    settle(page, qtbot)
+    target = tmp_path / "view.png"
+    monkeypatch.setattr(saving, "ask", lambda *_: target)  # the dialog has asked whether to overwrite
+    used = []
+    page.folder_used.connect(used.append)
+    assert page.export()
+    (tmp_path / "view.json").write_text("old")
+    assert page.export()
+    assert "sentence" in (tmp_path / "view.json").read_text(encoding="utf-8")
+    assert used == [str(tmp_path)] * 2
+    target.unlink()  # now the dialog had nothing to ask about, and what lies beside it is somebody else's
+    (tmp_path / "view.json").write_text("mine")
+    assert not page.export()
+    assert (tmp_path / "view.json").read_text() == "mine"
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_the_others_open(page, qtbot, tmp_path, monkeypatch):
+    for name in ("open", "locked"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name / "a.png")
+    real = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "locked":  # the tests may run as root, who may read everything
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    page.open_paths([tmp_path / "locked", tmp_path / "open"])
+    settle(page, qtbot)
+    assert page.found.name == "a.png"
+    (message,) = page.messages
+    assert "locked" in message
+    assert "Permission denied" in message
+
+
+def test_the_title_of_the_result_names_an_attack_with_an_ampersand(qtbot):
+    results = Results()
+    qtbot.addWidget(results)
+    results.show_figures(None, "Carlini & Wagner L2")
+    assert results.title() == "Result of Carlini && Wagner L2"
+
+
+def test_percentages_are_those_of_the_sentences():
+    from ciad_app.widgets.probability_bars import percent
+
+    for value in (0.0, 0.004, 0.012, 0.5, 0.991, 0.9951, 0.9999, 1.0):
+        assert percent(value) == inspection.percent(value)
