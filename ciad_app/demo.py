@@ -33,6 +33,7 @@ TRIES = 20  # samples looked at for the one that is shown
 SECONDS = 600.0  # the longest wait for one thing; a slow machine needs minutes, a hang must end
 SIZE = (1280, 860)
 _TICK = 20  # ms
+_INSPECT_VIEW, _EVALUATE_VIEW, _ADVERSARIAL = "window.png", "evaluate.png", "adversarial.png"
 
 
 class DemoError(CiadError):
@@ -45,10 +46,13 @@ def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = p
     Needs the QApplication. `say` is given the verdict and the tables.
 
     Raises:
-        CiadError: a step failed.
+        CiadError: a step failed, or `folder` is in use for something else.
         OSError: `folder` cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    found = {path.name for path in folder.iterdir()}
+    if found and not found & {_INSPECT_VIEW, _ADVERSARIAL}:  # not those of an earlier demonstration
+        raise DemoError(f"{folder} holds other files, such as {min(found)}: name a new or an empty folder.")
     # A database of its own: the demonstration computes anew each time, and leaves the user's runs alone.
     with tempfile.TemporaryDirectory(prefix="ciad-demo-", ignore_cleanup_errors=True) as temporary:
         engine = Engine()
@@ -66,7 +70,7 @@ def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = p
         finally:
             window.close()
             sys.excepthook = hook
-    say(f"Written to {folder.resolve()}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    say(f"Written to {folder.resolve()}: {', '.join(sorted(demo.written))}")
 
 
 class _Demo:
@@ -74,8 +78,15 @@ class _Demo:
         self.window, self.folder, self.say = window, folder, say
         self.engine = window.engine
         self.problems: list[str] = []
+        self.written: list[str] = []  # names of files
         self.engine.unavailable.connect(self.problems.append)
         self.engine.failed.connect(self._on_failure)
+        self.engine.note.connect(self.problems.append)
+        self.window.evaluate.failed.connect(self.problems.append)
+        self.window.evaluate.loader.failed.connect(
+            lambda: self.problems.append(self.window.evaluate.panel.data.state.text())
+        )
+        self.window.inspect.failed.connect(self.problems.append)
 
     def _on_failure(self, failure: Failure) -> None:
         self.problems.append(failure.traceback)
@@ -109,6 +120,7 @@ class _Demo:
         path = self.folder / name
         if not widget.grab().save(str(path)):
             raise DemoError(f"{path} cannot be written.")
+        self.written.append(name)
 
     def inspect(self) -> None:
         """Find a sample whose attack tells something, show it, save picture and view."""
@@ -118,8 +130,11 @@ class _Demo:
         self.window.show_page(INSPECT)
         page.panel.choose(ATTACK, {})
         shown = self._attack_one()
-        page.save_image(self.folder / "adversarial.png", overwrite=True)
-        self.picture("window.png", self.window)
+        path = self.folder / _ADVERSARIAL
+        if not page.save_image(path, overwrite=True):
+            raise DemoError(f"{path} cannot be written.")
+        self.written.append(path.name)
+        self.picture(_INSPECT_VIEW, self.window)
         self.say(f"{shown.name}: {inspection.sentence(shown)}")
 
     def _attack_one(self) -> Inspection:
@@ -167,11 +182,12 @@ class _Demo:
         expected = IMAGES * (1 + len(EVALUATED))
         self.wait("evaluating", lambda: len(page.model.rows) >= expected and not self.engine.busy)
         shown = self._tables_shown()
-        written: list[object] = []
-        page.exported.connect(written.append)
+        exported: list[Path] = []
+        page.exported.connect(exported.extend)
         page.export_csv(self.folder)
-        self.wait("exporting the tables", lambda: bool(written))
-        self.picture("evaluate.png", self.window)
+        self.wait("exporting the tables", lambda: bool(exported))
+        self.written += [path.name for path in exported]
+        self.picture(_EVALUATE_VIEW, self.window)
         for table in shown:
             self.say("\n" + tabulating.render_text(table))
 

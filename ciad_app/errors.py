@@ -107,6 +107,9 @@ def stop_log() -> None:
     qInstallMessageHandler(None)
     if _crash_file is not None:
         faulthandler.disable()
+        # An orderly end: on Windows exceptions that ended nothing (of a file dialog, say) are written, too.
+        _crash_file.seek(0)
+        _crash_file.truncate()
         _crash_file.close()
         _crash_file = None
     root = logging.getLogger()

@@ -38,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     if sys.platform == "win32":
         # Imported after Qt, torch fails to load its DLLs there: the older runtime that Qt brings wins.
-        import torch  # noqa: F401
+        try:
+            import torch  # noqa: F401
+        except (ImportError, OSError) as error:
+            return _tell_without_window(f"PyTorch cannot be loaded: {error}. Install Microsoft's VC++ runtime (x64).")
     try:
         import PySide6.QtWidgets  # noqa: F401
     except ImportError as error:
@@ -80,6 +83,17 @@ def _explain_missing_library(error: ImportError) -> str:
     if sys.platform.startswith("linux"):
         text += f"\nOn Debian and Ubuntu install what it needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"
     return text
+
+
+def _tell_without_window(text: str) -> int:
+    """Say on Windows why nothing starts, also where there is no terminal (`pythonw`); returns the exit code."""
+    if sys.platform == "win32" and sys.stderr is None:
+        import ctypes
+
+        ctypes.windll.user32.MessageBoxW(None, text, "CIAD", 0x10)  # MB_ICONERROR
+    else:
+        print(f"ciad-gui: {text}", file=sys.stderr)
+    return 1
 
 
 def _run_window(files: list[Path], bundle: str, device: str, crashed: bool) -> int:

@@ -16,6 +16,8 @@ from typing import Any
 
 import platformdirs
 
+from ciad_engine import files
+
 log = logging.getLogger(__name__)
 
 FOLDER_VARIABLE = "CIAD_CONFIG_DIR"  # for class rooms: settings in a folder of one's own choice
@@ -82,11 +84,8 @@ def load() -> Settings:
 def save(settings: Settings) -> bool:
     """Write the settings; returns whether that was possible."""
     file = path()
-    temporary = file.with_name(file.name + ".part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        files.write_whole(file, (json.dumps(dataclasses.asdict(settings), indent=1) + "\n").encode())
     except OSError as error:
         log.warning("Cannot save the settings to %s: %s.", file, error.strerror)
         return False

@@ -7,6 +7,7 @@ import time
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
+from ciad_app.durations import duration
 from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.worker import Engine
 
@@ -18,12 +19,7 @@ def remaining(seconds: float, done: int, total: int) -> str:
     """The remaining time for people, where `done` units took `seconds` and `total` were to do; "" if unknown."""
     if seconds < _SETTLE or done <= 0 or done >= total:
         return ""
-    left = seconds * (total - done) / done
-    if left < 60:
-        return f"about {max(round(left), 1)} s left"
-    if left < 3600:
-        return f"about {round(left / 60)} min left"
-    return f"about {left / 3600:.1f} h left"
+    return f"about {duration(seconds * (total - done) / done)} left"
 
 
 class ProgressLine(QWidget):
@@ -40,7 +36,7 @@ class ProgressLine(QWidget):
         self.bar.setFixedWidth(180)
         self.bar.setAccessibleName("Progress")
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop the running work (Esc)")
+        self.cancel.setToolTip("Stop the running work")
         self.cancel.clicked.connect(engine.cancel_current)
         self.cancel.clicked.connect(self._cancelling)
         layout = QHBoxLayout(self)

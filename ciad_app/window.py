@@ -273,10 +273,10 @@ class MainWindow(QMainWindow):
         # Not the shortcut of an action: dialogs have their own use for Escape first.
         if event.key() != Qt.Key.Key_Escape:
             super().keyPressEvent(event)
-        elif self.inspect.busy and not self._on_evaluate():
-            self.inspect.cancel()  # what runs before it, such as an evaluation of hours, goes on
-        else:
+        elif self._on_evaluate():
             self.engine.cancel_current()
+        else:
+            self.inspect.cancel()  # an evaluation of hours behind this page goes on
 
     # What the engine and the pages say.
 

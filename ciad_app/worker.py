@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
-from ciad_engine import attacks, resources
+from ciad_engine import attacks, datasets
 from ciad_engine.attacks import parameters
 from ciad_engine.bundles import Card
 from ciad_engine.errors import BundleError, CiadError
@@ -382,7 +382,7 @@ class Engine(QObject):
                 card=system.card,
                 classes=system.card.classes,
                 attacks=describe_attacks(),
-                has_samples=any(resources.path("samples").glob("*.zip")),
+                has_samples=datasets.samples_path().is_file(),
             )
             session.replace(system)
             self._post(lambda: self._announce(info))

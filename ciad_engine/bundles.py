@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import networks, resources
-from ciad_engine.errors import BundleError
+from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.files import write_whole
 
 if TYPE_CHECKING:
@@ -89,7 +90,13 @@ class System:
             saved = self.card.content.get("thresholds", {}).get(rule)
             if saved is None:
                 raise BundleError(f"Bundle '{self.card.name}' has no threshold for the rule '{rule}': train it again.")
-            threshold = Threshold(saved["value"], saved["source"])
+            try:
+                threshold = Threshold(float(saved["value"]), str(saved["source"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise BundleError(
+                    f"The threshold of the rule '{rule}' on the card of bundle '{self.card.name}' is unusable: "
+                    "restore or retrain it."
+                ) from error
         return ContrastDetector(
             self.network(CLASSIFIER), self.network(MASK_GENERATOR), self.network(MASK_CLASSIFIER), rule, threshold
         )
@@ -117,11 +124,14 @@ def user_folder() -> Path:
 def find(name: str) -> Path:
     """The folder of the bundle called `name`, or of the bundle at the path `name`.
 
+    A folder of that name here comes after the bundles that go by it, unless it is written as a path (`./paper`).
+
     Raises:
         BundleError: there is none; lists what there is.
     """
     direct = Path(name)
-    if (direct / CARD).is_file():
+    here = (direct / CARD).is_file()
+    if here and any(mark in name for mark in ("/", os.sep)):
         return direct
     shipped = resources.path("models", name)
     if (shipped / CARD).is_file():
@@ -129,6 +139,8 @@ def find(name: str) -> Path:
     for card in available():
         if card.name == name:
             return card.folder
+    if here:
+        return direct
     known = ", ".join(card.name for card in available()) or "none"
     raise BundleError(f"No bundle called '{name}' and no folder of that name with a {CARD} (available: {known}).")
 
@@ -145,16 +157,21 @@ def read_card(folder: Path) -> Card:
         content = json.loads(raw)
     except OSError as error:
         raise BundleError(f"Cannot read the bundle's card {path}: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"The bundle's card {path} is not valid JSON ({error}); restore or retrain it.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise BundleError(f"{path} has format {found!r}; this version of CIAD reads format {FORMAT}.")
     roles = content.get("networks")
-    missing = [role for role in REQUIRED if not isinstance(roles, dict) or role not in roles]
+    roles = roles if isinstance(roles, dict) else {}
+    missing = [role for role in REQUIRED if role not in roles]
     if missing or not isinstance(content.get("name"), str) or not isinstance(content.get("classes"), list):
         what = f"has no {missing[0]}" if missing else "has no name or no classes"
         raise BundleError(f"The bundle's card {path} {what}; restore or retrain it.")
+    for role, entry in roles.items():
+        wanted = {"network": str, "arguments": dict, "file": str, "sha256": str}
+        if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in wanted.items()):
+            raise BundleError(f"The bundle's card {path} does not say all of its {role}; restore or retrain it.")
     return Card(content["name"], folder, tuple(content["classes"]), content, hashlib.sha256(raw).hexdigest())
 
 
@@ -165,10 +182,15 @@ def load(name: str | Path, device: torch.device) -> System:
         BundleError: missing or damaged (a file's SHA-256 differs from the card), or its weights do
             not fit the network the card names.
     """
+    card = read_card(find(str(name)))
+    return System(card, load_networks(card, device), device)
+
+
+def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
+    """The networks a card names, from the files beside it. Raises BundleError as `load` does."""
     import safetensors
     import safetensors.torch
 
-    card = read_card(find(str(name)))
     loaded = {}
     for role, entry in card.content["networks"].items():
         # A card is untrusted: only a plain file name may be opened, and only in its own folder.
@@ -179,14 +201,17 @@ def load(name: str | Path, device: torch.device) -> System:
             raise BundleError(f"Cannot read {path}, a part of bundle '{card.name}': {error.strerror}.") from error
         if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
             raise BundleError(f"{path} is damaged: its SHA-256 is not the one on the card. Install the bundle again.")
-        network = networks.create(entry["network"], **entry["arguments"])
+        try:
+            network = networks.create(entry["network"], **entry["arguments"])
+        except SettingError as error:
+            raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
         try:
             state = {key: t.float() if t.is_floating_point() else t for key, t in safetensors.torch.load(raw).items()}
             network.load_state_dict(state)
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise BundleError(f"{path} does not hold the weights of a '{entry['network']}': {error}") from error
         loaded[role] = network.to(device).eval().requires_grad_(False)
-    return System(card, loaded, device)
+    return loaded
 
 
 def save_network(network: nn.Module, path: Path, half: bool = True) -> str:

@@ -100,7 +100,8 @@ def inspect(
     reference = int(benign.y1[0]) if label is None else label
     result, adversarial = None, None
     if attack is not None:
-        result = attack.run(system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job)
+        # Not `run`, which refuses an image of the target class: here that is a result like any other.
+        result = attack.run_checked(system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job)
         if result.success[0]:
             adversarial = detector.inspect(result.images, np.array([reference]))
     return Inspection(name, image, label, reference, benign, result, adversarial, classes)

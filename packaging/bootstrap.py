@@ -67,7 +67,7 @@ def wrong_python() -> str:
     if sys.maxsize < 2**32:
         return f"CIAD needs a 64-bit Python; {sys.executable} is a 32-bit one."
     if sys.platform == "darwin" and platform.machine() == "x86_64":
-        return "CIAD needs a Mac with Apple silicon: PyTorch is no longer built for Intel Macs."
+        return "CIAD needs a Mac with Apple silicon and a Python built for it (arm64): PyTorch ended Intel builds."
     return ""
 
 

@@ -26,7 +26,8 @@ STAMP = VENV / "ciad-stamp.txt"
 LOG = VENV / "ciad-install.log"
 INCOMPLETE = "incomplete"
 
-FREE_SPACE = 3_000_000_000  # bytes: the environment with a CPU build of torch, and what is downloaded for it
+# Bytes on the disk: the environment with a CPU build of torch and what is downloaded for it, and what CUDA adds.
+FREE_SPACE, CUDA_SPACE = 3_000_000_000, 5_000_000_000
 
 # On Linux the registry's torch is built for CUDA and needs these, several GB. A CPU build does not.
 CUDA_PACKAGE = re.compile(r"\b(nvidia-|cuda-|triton\b)")
@@ -139,7 +140,7 @@ def make_environment(uv: str | None) -> None:
             mark_incomplete(installer)
         else:
             clear_environment()
-            check_space()
+            check_space(FREE_SPACE, "8 GB where torch comes with CUDA")
             say(f"Setting up .venv with {installer} and Python {platform.python_version()}: some minutes, once.")
             mark_incomplete(installer)
             if uv:
@@ -187,12 +188,13 @@ def mark_incomplete(installer: str) -> None:
     LOG.write_text("", encoding="utf-8")
 
 
-def check_space() -> None:
+def check_space(needed: int, remark: str) -> None:
+    """Stop before a download that the disk cannot hold."""
     free = shutil.disk_usage(str(ROOT)).free
-    if free < FREE_SPACE:
+    if free < needed:
         raise Stop(
             f"Only {free / 1e9:.1f} GB are free on the disk of {ROOT}: make room for at least "
-            f"{FREE_SPACE / 1e9:.0f} GB (8 GB where torch comes with CUDA), then run this again."
+            f"{needed / 1e9:.0f} GB ({remark}), then run this again."
         )
 
 
@@ -217,6 +219,7 @@ def install_packages(uv: str | None) -> None:
     code, output = quiet([*pip, "check", *target])
     if code and CUDA_PACKAGE.search(output):
         say("This torch is built for CUDA: installing NVIDIA's packages too (several GB).")
+        check_space(CUDA_SPACE, "for NVIDIA's packages; README.md tells how to do without them")
         step([*pip, *exact, str(cuda)])
     step([*pip, "install", *target, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
     code, output = quiet([*pip, "check", *target])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QStyle, QWidget
 
+_SURE = "Remove this run and all its rows for good? If another window or terminal still computes it, that ends, too."
+
 
 class ContinueBar(QFrame):
     """A sentence and two buttons; hidden until `offer`.
@@ -51,7 +53,7 @@ class ContinueBar(QFrame):
 
     def _ask(self, asking: bool) -> None:
         self._asking = asking
-        self.label.setText("Remove this run and all its computed rows for good?" if asking else self._text)
+        self.label.setText(_SURE if asking else self._text)
         self.go_on.setText("Keep" if asking else "Continue")
         self.discard.setText("Remove" if asking else "Discard")
 

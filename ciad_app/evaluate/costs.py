@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ciad_app.durations import duration
 from ciad_engine.runs import BENIGN, Database, Row
 
 
@@ -112,11 +113,3 @@ class Remaining:
         # The first batch of an attack never measured here: how far it is by now tells the rate.
         since, first = self._begun.get(stage, (0.0, done))
         return (self._clock() - since) / (done - first) if done > first else None
-
-
-def duration(seconds: float) -> str:
-    """A duration as people say it: "12 s", "3 min", "1 h 20 min"."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

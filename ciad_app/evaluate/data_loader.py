@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +73,9 @@ class DataLoader(QObject):
         """What to `choose` for the data of this checksum: "samples", an existing path, or "" if unknown."""
         folder = self._folder()
         place = known_data.read(folder / _PATHS).get(checksum, "") if folder else ""
-        return place if place == datasets.SAMPLES or (place and Path(place).exists()) else ""
+        # `Path.exists` raises where a folder above may not be entered.
+        there = place == datasets.SAMPLES or (place != "" and os.path.exists(place))  # noqa: PTH110
+        return place if there else ""
 
     def show_progress(self, done: int, total: int, text: str) -> None:
         """The engine's progress, while it is about these tasks."""

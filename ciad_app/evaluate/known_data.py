@@ -6,6 +6,8 @@ import json
 import logging
 from pathlib import Path
 
+from ciad_engine import files
+
 log = logging.getLogger(__name__)
 
 _KEPT = 50  # data sets
@@ -32,10 +34,7 @@ def remember(file: Path, checksum: str, path: str) -> None:
         return
     known.pop(checksum, None)
     known[checksum] = path
-    temporary = file.with_name(file.name + ".part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(dict(list(known.items())[-_KEPT:]), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        files.write_whole(file, (json.dumps(dict(list(known.items())[-_KEPT:]), indent=1) + "\n").encode())
     except OSError as error:
         log.warning("Cannot write %s: %s.", file, error.strerror)

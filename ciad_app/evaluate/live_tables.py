@@ -67,8 +67,9 @@ class LiveTables(QObject):
             tables, seconds = result
             if wanted == self._wanted:
                 self._shown(tables)
-            # At most a third of the time goes into tables, or the engine would feel it.
-            self._again(max(INTERVAL, round(2000 * seconds)))
+            # At most a third of the time goes into tables, or the engine would feel it; but another run's
+            # are not kept waiting for that.
+            self._again(max(INTERVAL, round(2000 * seconds)) if wanted == self._wanted else 0)
 
         def failed(message: str) -> None:
             if wanted == self._wanted:

@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QSplitter, QWidget
 
+from ciad_app.durations import duration
 from ciad_app.evaluate import costs, csv_files, data_loader, work
 from ciad_app.evaluate.background import Background
 from ciad_app.evaluate.continuation import Continuation
@@ -42,12 +43,14 @@ class EvaluatePage(QWidget):
         exported(list[Path]): these files were written.
         interrupted(): an unfinished run of the loaded bundle was found, and is offered here.
         folder_used(str): a dialog chose this folder, or a file in it.
+        failed(str): something did not work, and why; the page shows it, too.
     """
 
     row_opened = Signal(object)
     exported = Signal(object)
     interrupted = Signal()
     folder_used = Signal(str)
+    failed = Signal(str)
 
     def __init__(
         self,
@@ -213,8 +216,8 @@ class EvaluatePage(QWidget):
         database = self._database
         if database is not None:
             self._background.run(
-                lambda: (database.run(key), database.rows(key)),
-                lambda found: self._opened(found[0], found[1], announce),
+                lambda: _read_run(database, key),
+                lambda found: self._opened(found, announce),
                 self._failed,
             )
 
@@ -271,7 +274,7 @@ class EvaluatePage(QWidget):
         if isinstance(result, work.Begun):
             stages = (BENIGN, *(choice.name for choice in result.plan.attacks))
             self._remaining = costs.Remaining(stages, result.plan.limit, self._rates)
-            self._show(result.run, result.rows)
+            self._show(result.run, result.plan, result.rows)
             self._list_runs()
         else:
             self.model.append(result)
@@ -282,7 +285,7 @@ class EvaluatePage(QWidget):
     def _finished(self, run: Run) -> None:
         self._ended()
         self._run = run
-        self._say(f"Finished: {len(self.model.rows):,} rows in {costs.duration(run.seconds)} of computing.")
+        self._say(f"Finished: {len(self.model.rows):,} rows in {duration(run.seconds)} of computing.")
         self._tables.refresh()
 
     def _cancelled(self) -> None:
@@ -307,14 +310,14 @@ class EvaluatePage(QWidget):
         if self._run is not None:
             self._read(self._run.key, announce=False)
 
-    def _opened(self, run: Run, rows: list[Row], announce: bool) -> None:
+    def _opened(self, found: tuple[Run, plans.Plan, list[Row]], announce: bool) -> None:
         if self._task is not None:
             return
+        run, plan, rows = found
         self._continuation.forget()  # whatever its bar promised, another text is there now
-        plan = plans.from_json(run.plan)
         if announce:
-            self._say(f"{len(rows):,} rows, {costs.duration(run.seconds)} of computing.")
-        self._show(run, rows)
+            self._say(f"{len(rows):,} rows, {duration(run.seconds)} of computing.")
+        self._show(run, plan, rows)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
         if run.finished or info is None or info.card.checksum != plan.bundle_checksum:
@@ -325,10 +328,12 @@ class EvaluatePage(QWidget):
                 f" ({plan.data}, {', '.join(self.panel.attacks.title(c.name) for c in plan.attacks)}; {moment(run)})."
             )
 
-    def _show(self, run: Run, rows: list[Row]) -> None:
+    def _show(self, run: Run, plan: plans.Plan, rows: list[Row]) -> None:
+        if self._run is None or self._run.key != run.key:
+            self.results.tables.show_tables([])  # those of another run must not stand under this one's name
         self._run = run
         self.model.set_rows(rows)
-        self.results.show_data_warning(plans.from_json(run.plan))
+        self.results.show_data_warning(plan)
         if self._database is not None:
             self._tables.follow(self._database, run.key, self._card())
         self._update()
@@ -439,6 +444,13 @@ class EvaluatePage(QWidget):
 
     def _failed(self, message: str) -> None:
         self._say(f"⚠ {message}")
+        self.failed.emit(message)
 
     def _say(self, text: str) -> None:
         self.results.state.setText(text)
+
+
+def _read_run(database: Database, key: str) -> tuple[Run, plans.Plan, list[Row]]:
+    """A run with its plan and its rows. Raises RunError, also where the plan cannot be read."""
+    run = database.run(key)
+    return run, plans.from_json(run.plan), database.rows(key)

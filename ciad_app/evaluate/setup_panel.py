@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QObject, QSize, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QFrame,
     QGroupBox,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QRadioButton,
-    QScrollArea,
     QSizePolicy,
     QSpinBox,
-    QStyle,
     QVBoxLayout,
     QWidget,
 )
 
 from ciad_app.evaluate.attack_list import AttackList
 from ciad_app.evaluate.work import Request
+from ciad_app.widgets.no_wheel import NoWheel
+from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import bundles, datasets
 from ciad_engine.evaluation.plan import Plan
@@ -130,27 +129,6 @@ class DataChoice(QGroupBox):
         return str(Path(self.path).parent) if self.path else self.folder_to_begin
 
 
-class _Column(QScrollArea):
-    """Scrolls up and down only, so it is never narrower than what is in it, whatever the font size."""
-
-    def __init__(self, body: QWidget) -> None:
-        super().__init__()
-        self._body = body
-        self.setWidget(body)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-
-    def minimumSizeHint(self) -> QSize:
-        bar = self.style().pixelMetric(QStyle.PixelMetric.PM_ScrollBarExtent)
-        return QSize(self._body.minimumSizeHint().width() + bar, super().minimumSizeHint().height())
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
-        return super().eventFilter(watched, event)
-
-
 class SetupPanel(QWidget):
     """All settings of an evaluation.
 
@@ -194,6 +172,9 @@ class SetupPanel(QWidget):
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop within a second; the rows computed so far are kept and can be continued")
         self.cancel.setEnabled(False)
+        no_wheel = NoWheel(self)
+        for editor in (self.limit, self.seed, self.attacked):
+            no_wheel.spare(editor)
         self._arrange()
         self.set_data(None)
 
@@ -229,7 +210,7 @@ class SetupPanel(QWidget):
         for group in (self.data, which, how):
             column.addWidget(group)
         column.addStretch(1)
-        scroll = _Column(body)
+        scroll = Scrolled(body, column=True)
         buttons = QHBoxLayout()
         buttons.addWidget(self.start, 2)
         buttons.addWidget(self.cancel, 1)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from ciad_app.evaluate.work import Work
-from ciad_app.worker import Engine, Session, Task
-from ciad_engine.jobs import Job
-
-
-@dataclasses.dataclass(frozen=True)
-class _Started:
-    """The first partial result of every task: from now on the engine works on it."""
+from ciad_app.worker import Engine, Task
 
 
 class Tasks:
@@ -36,15 +29,8 @@ class Tasks:
     ) -> Task:
         """As `Engine.submit`."""
 
-        def whole(session: Session, job: Job) -> Any:
-            job.partial(_Started())
-            return work(session, job)
-
-        def arrived(result: object) -> None:
-            if isinstance(result, _Started):
-                self.running = name
-            elif partial is not None:
-                partial(result)
+        def begun() -> None:
+            self.running = name
 
         def last(function: Callable[..., None]) -> Callable[..., None]:
             def call(*arguments: Any) -> None:
@@ -55,6 +41,6 @@ class Tasks:
             return call
 
         return self._engine.submit(
-            whole, last(done), failed=last(failed), cancelled=last(cancelled), partial=arrived, text=text,
+            work, last(done), failed=last(failed), cancelled=last(cancelled), partial=partial, begun=begun, text=text,
             tells_time=tells_time,
         )  # fmt: skip

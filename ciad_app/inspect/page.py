@@ -15,7 +15,7 @@ from ciad_app.inspect.attack_panel import AttackPanel
 from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture, of_set
 from ciad_app.inspect.gallery import Gallery, tip_of
 from ciad_app.inspect.history import History
-from ciad_app.inspect.pane_grid import ATTACK, PaneGrid
+from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons, button
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
@@ -38,10 +38,12 @@ class InspectPage(QWidget):
     Signals:
         message: what a person should read once (a file that was not opened, one that was saved); the
             window shows it.
+        failed: an inspection, an attack or an opening did not work, and why; `message` says it, too.
         folder_used: the folder a dialog chose.
     """
 
     message = Signal(str)
+    failed = Signal(str)
     folder_used = Signal(str)
 
     def __init__(self, engine: Engine, settings: Any = None, parent: QWidget | None = None) -> None:
@@ -144,18 +146,27 @@ class InspectPage(QWidget):
             return
         chosen = [Path(p) for p in paths]
         self.saves.folder = str(chosen[0].parent)
-        self._engine.submit(lambda _, job: work.open_paths(chosen, job), self._opened, text="Opening images")
+        self._tell_if_waiting(
+            self._engine.submit(lambda _, job: work.open_paths(chosen, job), self._opened, text="Opening images")
+        )
 
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
         from ciad_engine import images
 
-        self._engine.submit(
-            lambda _session, _job: work.Opened((of_picture(images.read_bytes(raw, name)),), (), ()),
-            self._opened,
-            failed=self.message.emit,
-            text="Opening an image",
+        self._tell_if_waiting(
+            self._engine.submit(
+                lambda _session, _job: work.Opened((of_picture(images.read_bytes(raw, name)),), (), ()),
+                self._opened,
+                failed=self.message.emit,
+                text="Opening an image",
+            )
         )
+
+    def _tell_if_waiting(self, task: Task) -> None:
+        """Opening nothing visible for an hour would look like a drop that was not noticed."""
+        if task.waits:
+            self.message.emit(f"{task.text}: it waits for the other work to finish or to be cancelled.")
 
     def open_dialog(self) -> None:
         """Ask for pictures and open them."""
@@ -238,7 +249,7 @@ class InspectPage(QWidget):
         self._history.clear()  # of another bundle
         if info.has_samples and not self.gallery.sets.count():
             self._engine.submit(
-                lambda *_: work.samples(), self._samples_loaded, failed=self.message.emit, text="Samples"
+                lambda *_: work.samples(), self._samples_loaded, failed=self._tell_failure, text="Samples"
             )
         if self._entry is None:
             self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
@@ -388,7 +399,7 @@ class InspectPage(QWidget):
         task = self._engine.submit(
             ask,
             lambda found: finish(lambda: done(found)),
-            failed=lambda reason: finish(lambda: self._failed(reason)),
+            failed=lambda reason: finish(lambda: self._failed(reason, attacking)),
             cancelled=lambda: finish(lambda: self._cancelled(attacking)),
             begun=lambda: say(False) if self._task is task else None,
             text=text,
@@ -404,13 +415,20 @@ class InspectPage(QWidget):
         if task is not None:
             task.cancel()
 
-    def _failed(self, reason: str) -> None:
-        self.grid.await_attack(ATTACK)
-        self.verdict.show_verdict(NOTHING, "That did not work.", reason)
+    def _failed(self, reason: str, attacking: bool) -> None:
+        self._go_back(attacking, "That did not work.", reason)
+        self._tell_failure(reason)
+
+    def _tell_failure(self, reason: str) -> None:
         self.message.emit(reason)
+        self.failed.emit(reason)
 
     def _cancelled(self, attacking: bool) -> None:
-        """Go back to the benign image and its verdict."""
+        self._go_back(attacking, "Cancelled.", "Click the image again to inspect it.")
+        self.message.emit("Cancelled.")
+
+    def _go_back(self, attacking: bool, sentence: str, evidence: str) -> None:
+        """Show what was known before the task; the sentence where nothing was."""
         if attacking and self._entry is not None and self._entry.adversarial is not None:
             self._found = None  # back to the stored pair
         if self._found is not None and not attacking:
@@ -421,8 +439,7 @@ class InspectPage(QWidget):
             self._select(self._entry)
         else:
             self.grid.await_look("Not looked at")
-            self.verdict.show_verdict(NOTHING, "Cancelled.", "Click the image again to inspect it.")
-        self.message.emit("Cancelled.")
+            self.verdict.show_verdict(NOTHING, sentence, evidence)
 
     def _why_no_attack(self) -> str:
         if self._unavailable:

@@ -74,6 +74,8 @@ def view(path: Path, picture: QPixmap, content: dict[str, Any], overwrite: bool)
         CiadError: a file cannot be written, or the JSON file exists and may not be overwritten.
     """
     beside = path.with_suffix(".json")
+    if beside == path:
+        raise CiadError(f"{path} is to be a picture: choose a name that ends in .png.")
     if beside.exists() and not overwrite:
         raise CiadError(f"{beside} exists already and was not overwritten: choose another name.")
     if not picture.save(str(path), "PNG"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ciad_app.widgets.no_wheel import NoWheel
 from ciad_engine.attacks.parameters import Parameter
 
 _UNLIMITED = 10**9
@@ -59,16 +60,6 @@ class _Number(QDoubleSpinBox):
         return digits.rstrip("0").removesuffix(point) if point in digits else digits
 
 
-class _NoWheel(QObject):
-    """Lets the wheel scroll the form instead of changing a value nobody chose to change."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
-            event.ignore()
-            return True
-        return super().eventFilter(watched, event)
-
-
 class ParameterForm(QWidget):
     """One row a parameter: label, editor, and a slider under it where the range allows one.
 
@@ -89,7 +80,7 @@ class ParameterForm(QWidget):
         self._names = names or {}
         self._editors: dict[str, QWidget] = {}
         self._sliders: dict[str, QSlider] = {}
-        self._no_wheel = _NoWheel(self)
+        self._no_wheel = NoWheel(self)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setVerticalSpacing(4)
@@ -100,8 +91,7 @@ class ParameterForm(QWidget):
             editor.setAccessibleName(p.title)
             editor.setAccessibleDescription(p.help)
             editor.setToolTip(p.help)
-            editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-            editor.installEventFilter(self._no_wheel)
+            self._no_wheel.spare(editor)
             self._editors[p.name] = editor
             if p.kind == "bool":
                 layout.addWidget(editor, row, 0, 1, 2)
@@ -163,7 +153,7 @@ class ParameterForm(QWidget):
         slider.setPageStep(max(1, steps // 10))
         slider.setAccessibleName(f"{p.title}, slider")
         slider.setToolTip(p.help)
-        slider.installEventFilter(self._no_wheel)
+        self._no_wheel.spare(slider)
 
         def to_slider(value: float) -> None:
             slider.blockSignals(True)  # rounding to a slider step must not come back as a value

@@ -228,7 +228,7 @@ def run_batched(
 ) -> AttackResult:
     """`Attack.run` on any number of images, `batch_size` at a time; halved where memory runs out.
 
-    The result does not depend on the batch size, which is a matter of memory and of how quickly a
+    The result depends on the batch size by rounding at most, which is a matter of memory and of how quickly a
     cancelled attack stops: at its next iteration, a fifth of a second on a slow CPU at the default.
     """
     job = job or Job()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import torch
@@ -20,7 +21,7 @@ class FGSM(aims.TargetedAttack):
     """Goodfellow, Shlens, Szegedy 2015 (arXiv 1412.6572), section 4: x + eps sign(gradient of the loss).
 
     The loss is the cross-entropy of the label; with a target the step goes down that of the target.
-    A fraction of eps is lost when the image is rounded: values move by round(eps) grey levels.
+    A fraction of eps cannot be stored in 8 bits: values move by floor(eps) grey levels, within the budget.
     """
 
     name: ClassVar[str] = "fgsm"
@@ -40,7 +41,7 @@ class FGSM(aims.TargetedAttack):
         here = images.clone().requires_grad_()
         logits = model.logits(here, rows)
         loss = evidence_against(logits, labels) if targets is None else -evidence_against(logits, targets)
-        step = model.gradient(loss, here, rows).sign().mul_(self.eps / 255)
+        step = model.gradient(loss, here, rows).sign().mul_(math.floor(self.eps) / 255)
         job.progress(1, 1, self.title)
         return Found(
             images=(images + step).clamp_(0, 1),

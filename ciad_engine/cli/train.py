@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     for source, figures in card.content["measured"].items():
         print(f"Measured on {source}:")
         print(console.columns([(key, _figure(value)) for key, value in figures.items()], indent="  "))
-    print(f"Use it: ciad inspect IMAGE --bundle {card.folder}")
+    print(f"Use it: ciad inspect IMAGE --bundle {card.folder.absolute()}")
     return 0
 
 

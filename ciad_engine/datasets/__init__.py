@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ciad_engine.datasets import reading
 from ciad_engine.datasets.base import CLASS_NAMES, TEST, TRAIN, DataSet, ImageSet, checksum
-from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, write_samples
+from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path, write_samples
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
 
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "read_samples",
     "samples",
+    "samples_path",
     "write_samples",
 ]
 

@@ -78,7 +78,7 @@ class DataSet:
     """A data set with its split; a part that was not there, or not asked for, is None.
 
     Attributes:
-        name: of the file or folder it came from.
+    name: what it is known as, else of the file or folder it came from.
         official: every part that is there has the published checksums.
     """
 

@@ -2,9 +2,10 @@
 
 The instructions of the pickle are walked as data (`pickletools.genops` executes nothing), on a
 stack machine that knows only what such a batch consists of: dicts, lists, tuples, byte strings,
-integers, None, booleans, and uint8 arrays. A name a pickle asks for is never looked up, only compared; anything else
-is refused by name. What is built can never be larger than the file: a claimed shape has to
-fit the bytes that are there, and memo indices are keys, not sizes of a table.
+integers, None, booleans, and uint8 arrays. A name a pickle asks for is never looked up, only
+compared; anything else is refused by name. What is built can never outgrow the file: a claimed shape
+has to fit the bytes that are there, memo indices are keys, not sizes of a table, and all strings that
+are encoded anew have together no more bytes than the file.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ _UINT8 = _Name("dtype('u1')")  # the one dtype; its state says nothing that matt
 
 
 class _Machine:
-    """The stack machine; `where` names the file in errors."""
+    """The stack machine; `where` names the file in errors, `room` is how many bytes it may encode."""
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, where: str, room: int) -> None:
+        self.where, self.room = where, room
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -143,6 +144,9 @@ class _Machine:
                 )
             return _UINT8
         if function.text == _ENCODE and isinstance(first, str) and arguments[1:] in (("latin1",), (b"latin1",)):
+            self.room -= len(first)
+            if self.room < 0:
+                raise self.refused("to write the same string again and again")
             return first.encode("latin-1")
         raise self.refused(f"to call {function.text} in an unusual way")
 
@@ -171,7 +175,7 @@ def read(raw: bytes, where: str) -> dict[bytes, Any]:
     Raises:
         DataError: the pickle is damaged, or wants anything a CIFAR-10 batch has no need of.
     """
-    machine = _Machine(where)
+    machine = _Machine(where, len(raw))
     code = None
     try:
         for instruction, argument, _ in pickletools.genops(raw):

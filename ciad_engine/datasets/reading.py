@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import images as pixels
-from ciad_engine.datasets import members, official
+from ciad_engine.datasets import known, members, official
 from ciad_engine.datasets.base import CLASS_NAMES, NOT_OFFICIAL, TEST, TRAIN, DataSet, ImageSet
 from ciad_engine.errors import DataError, ImageError
 from ciad_engine.jobs import Job
@@ -37,12 +37,13 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
     collector = _Collector(path, parts)
     for member in found:
         collector.add(member)
-    train, test = collector.finish(TRAIN), collector.finish(TEST)
+    train = known.with_source(collector.finish(TRAIN), "training images")
+    test = known.with_source(collector.finish(TEST), "test images")
     present = [part for part in (train, test) if part is not None]
     genuine = bool(present) and all(part.official for part in present)
     if present and not genuine:
         job.note(f"{path} is not the official CIFAR-10 (other checksums); its figures are labelled so.")
-    return DataSet(train, test, path.name or str(path), genuine, path)
+    return DataSet(train, test, known.name(train) or known.name(test) or _title(path), genuine, path)
 
 
 def _files(root: Path, parts: tuple[str, ...]) -> list[Path]:

@@ -37,13 +37,18 @@ CARD = "card.json"
 _ARCHIVE = ("samples", "samples.zip")
 
 
+def samples_path() -> Path:
+    """Where the archive of the bundled samples is, if it was installed."""
+    return resources.path(*_ARCHIVE)
+
+
 def samples() -> ImageSet:
     """The bundled samples.
 
     Raises:
         DataError: they were not installed, or are damaged.
     """
-    return read_samples(resources.path(*_ARCHIVE))[0]
+    return read_samples(samples_path())[0]
 
 
 def read_samples(path: Path) -> tuple[ImageSet, dict[str, Any]]:

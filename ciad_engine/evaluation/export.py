@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,18 @@ def write_csv(
     """Write each table and the per-image rows as CSV, and `run.json` beside them; returns the paths.
 
     UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share takes
-    four columns (value, n, low, high). Text a spreadsheet would take for a formula gets a leading apostrophe.
+    four columns (value, n, low, high), and the last two columns of a table say on which data and in which
+    run it was computed. Text a spreadsheet would take for a formula gets a leading apostrophe.
     Existing files of these names are replaced, each as a whole.
 
     Raises:
         RunError: there is no such run, or the folder or a file in it cannot be written.
     """
     folder = Path(folder)
-    key = database.run(run_id).key
-    files = {f"{table.name}.csv": _csv(*_flat(table)) for table in tables}
+    run = database.run(run_id)
+    key = run.key
+    about = {"data": plans.from_json(run.plan).data, "run": run.short}
+    files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
     files["rows.csv"] = _csv(*_row_lines(database.rows(key)))
     files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
     written = []
@@ -102,8 +105,8 @@ def _table_json(table: Table) -> dict[str, Any]:
     }
 
 
-def _flat(table: Table) -> tuple[list[str], list[list[object]]]:
-    """Header and lines; a column of shares becomes four, one of means two."""
+def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
+    """Header and lines; a column of shares becomes four, one of means two; `about` stands in every line."""
     header: list[str] = []
     lines: list[list[object]] = [[] for _ in table.rows]
     for k, column in enumerate(table.columns):
@@ -114,7 +117,7 @@ def _flat(table: Table) -> tuple[list[str], list[list[object]]]:
         header += [column if part == "value" else f"{column}, {part}" for part in parts]
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
-    return header, lines
+    return [*header, *about], [[*line, *about.values()] for line in lines]
 
 
 def _row_lines(rows: Iterable[Row]) -> tuple[list[str], list[list[object]]]:

@@ -37,6 +37,6 @@ def create(name: str, **arguments: Any) -> nn.Module:
     module, _, cls = _REGISTRY[name].partition(":")
     try:
         network: nn.Module = getattr(importlib.import_module(module), cls)(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise SettingError(f"network '{name}' does not take the arguments {arguments}: {error}") from error
     return network

@@ -2,7 +2,8 @@
 
 Each step's randomness (augmentation, noise, dropout) is seeded from the run's seed and the step's
 number alone, and each epoch's order from the seed and the epoch's number. So a run that was stopped
-anywhere goes on exactly as if it had not been, without saving any generator's state.
+anywhere goes on exactly as if it had not been, without saving any generator's state. (On CUDA up to
+the last bits, in which two runs differ there anyway.)
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,19 +97,28 @@ class Metric:
     values: dict[str, float]
 
 
-def train(stage: Stage, folder: Path, device: torch.device, seed: int, job: Job, resume: bool) -> dict[str, Any]:
+def train(
+    stage: Stage,
+    folder: Path,
+    device: torch.device,
+    seed: int,
+    job: Job,
+    resume: bool,
+    origin: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Train `stage.network` in place; it ends in eval mode.
 
     Args:
         folder: receives `<stage>.checkpoint.safetensors` about once a minute and when cancelled, and
             `<stage>.csv`, the training curve.
-        resume: go on from the checkpoint where there is one; it must be of the same schedule and seed.
+        resume: go on from the checkpoint where there is one; it must be of the same schedule, seed and origin.
+        origin: what else decides the result (data, architecture), as plain data; a checkpoint remembers it.
 
     Returns:
         What the card keeps of it: schedule, seed, seconds, the validation metrics.
 
     Raises:
-        BundleError: the checkpoint is damaged or of another schedule or seed.
+        BundleError: the checkpoint is damaged or of another schedule, seed or origin.
         CiadError: the loss is no longer finite.
         Cancelled: through `job`; the checkpoint is written first.
     """
@@ -115,15 +126,23 @@ def train(stage: Stage, folder: Path, device: torch.device, seed: int, job: Job,
     network, schedule = stage.network.to(device), stage.schedule
     optimizer = _optimizer(network, schedule)
     checkpoint = folder / f"{stage.name}.checkpoint.safetensors"
-    identity = json.dumps({**dataclasses.asdict(schedule), "seed": seed, "count": stage.count}, sort_keys=True)
+    decides = {**dataclasses.asdict(schedule), "seed": seed, "count": stage.count, "origin": dict(origin or {})}
+    identity = json.dumps(decides, sort_keys=True)
     step, seconds = 0, 0.0
     if resume and checkpoint.exists():
         step, seconds = _load(checkpoint, network, optimizer, identity)
     curve = Curve(folder / f"{stage.name}.csv", step)
     started = saved = time.monotonic()
 
+    def sane() -> bool:
+        return all(bool(torch.isfinite(p).all()) for p in network.parameters())
+
     def save() -> None:
         _save(checkpoint, network, optimizer, identity, step, seconds + time.monotonic() - started)
+
+    def diverged(loss: float) -> CiadError:
+        kept = f" The last good checkpoint is {checkpoint}." if checkpoint.exists() else ""
+        return CiadError(f"Training of {stage.name} diverged by step {step} (loss {loss}); try another seed.{kept}")
 
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -146,17 +165,17 @@ def train(stage: Stage, folder: Path, device: torch.device, seed: int, job: Job,
                 if step % METRIC_STEPS == 0 or step == schedule.steps:
                     values = {"loss": loss.item(), **{key: value.item() for key, value in metrics.items()}}
                     if not math.isfinite(values["loss"]):
-                        raise CiadError(
-                            f"Training of {stage.name} diverged at step {step} (loss {values['loss']}); "
-                            f"the last good checkpoint is {checkpoint}. Try a lower learning rate."
-                        )
+                        raise diverged(values["loss"])
                     curve.add(step, values)
                     job.partial(Metric(stage.name, step, schedule.steps, values))
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    if not sane():  # a checkpoint nobody could go on from must not replace a good one
+                        raise diverged(loss.item())
                     save()
                     saved = time.monotonic()
         except Cancelled:
-            save()
+            if sane():
+                save()
             raise
         save()
     network.eval()
@@ -256,7 +275,9 @@ class Curve:
         kept = []
         if step and path.exists():
             with path.open(newline="") as file:
-                kept = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= step]
+                rows = [row for row in list(csv.reader(file))[1:] if row]
+            # Validation comes once, at the end, and is measured again where a finished stage is resumed.
+            kept = [row for row in rows if int(row[0]) <= step and not row[1].startswith("validation")]
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([["step", "metric", "value"], *kept])
 

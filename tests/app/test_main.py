@@ -87,6 +87,7 @@ sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'c
     ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
     assert "Traceback" not in ran.stderr
+    assert "did not end" not in ran.stderr  # else it left without its engine thread, with the same exit code
 
 
 def test_a_missing_system_library_is_named_with_the_line_that_installs_it(capsys, monkeypatch):

@@ -424,6 +424,7 @@ def busy_work(session, job):
 
 def test_progress_is_shown_and_escape_and_the_button_cancel(window, untrained_bundle, qtbot):
     window.engine.start(str(untrained_bundle), "cpu")
+    window.show_page(EVALUATE)
     for stop in (
         lambda: qtbot.keyClick(window, Qt.Key.Key_Escape),
         lambda: qtbot.mouseClick(window.progress.cancel, Qt.MouseButton.LeftButton),
@@ -451,6 +452,7 @@ def test_escape_on_inspect_stops_the_attack_that_waits_and_not_the_evaluation_be
     assert window.inspect.busy
     qtbot.keyClick(window, Qt.Key.Key_Escape)
     qtbot.waitUntil(lambda: not window.inspect.busy)
+    qtbot.keyClick(window, Qt.Key.Key_Escape)  # pressed once more, with nothing of this page to stop
     assert not evaluation.cancelling
     window.inspect.attack_now()
     window.show_page(EVALUATE)
@@ -502,7 +504,7 @@ def test_a_row_of_an_evaluation_is_shown_on_inspect(window, monkeypatch):
         (10, 100, 100, ""),
         (10, 25, 100, "about 30 s left"),
         (600, 50, 100, "about 10 min left"),
-        (3600, 1, 4, "about 3.0 h left"),
+        (3600, 1, 4, "about 3 h 00 min left"),
     ],
 )
 def test_remaining_time(seconds, done, total, expected):

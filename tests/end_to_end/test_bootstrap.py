@@ -313,6 +313,16 @@ def test_libraries_are_those_qt_loads(script, monkeypatch) -> None:
     assert script.system.missing_libraries() == {}
 
 
+@linux_only
+def test_libraries_for_a_display_are_those_qt_is_linked_with(script) -> None:
+    pyside = pytest.importorskip("PySide6")
+    plugin = Path(pyside.__file__).parent / "Qt" / "plugins" / "platforms" / "libqxcb.so"
+    if shutil.which("ldd") is None:
+        pytest.skip("ldd is not installed here")
+    linked = subprocess.run(["ldd", str(plugin)], capture_output=True, text=True, check=True).stdout
+    assert [name for name in script.system.DISPLAY_LIBRARIES if name not in linked] == []
+
+
 def test_the_program_names_the_same_system_packages(script) -> None:
     every = {*script.system.LIBRARIES.values(), *script.system.DISPLAY_LIBRARIES.values()}
     assert QT_LIBRARIES.split() == sorted(every)

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
 pytest.importorskip("hatchling", reason="hatchling, which builds the wheel, is not installed")
@@ -39,14 +41,38 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[li
     # As an installer does with `--no-deps --target` (a venv made by uv has no pip to ask).
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
-    # A Python of its own, and site-packages by PYTHONPATH: .pth files there are not followed that way, so an
-    # editable installation of this checkout cannot step in for what the wheel lacks.
+    # A Python of its own that sees the wheel and the packages it declares, and nothing else that happens to be
+    # installed here: neither this checkout nor what only the tests need.
     venv.create(base / "python", with_pip=False, symlinks=os.name != "nt")
     python = base / "python" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    paths = [str(target), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    declared = base / "declared"
+    declared.mkdir()
+    for source in _declared(target):
+        try:
+            (declared / source.name).symlink_to(source)
+        except OSError as error:
+            pytest.skip(f"links cannot be made here: {error}")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    environment["PYTHONPATH"] = os.pathsep.join([str(target), str(declared)])
     return [str(python)], target, environment
+
+
+def _declared(target: Path) -> set[Path]:
+    """What lies in site-packages of the packages that the wheel in `target` requires, and of those they require."""
+    (own,) = metadata.distributions(path=[str(target)])
+    waiting, seen, found = list(own.requires or ()), set(), set()
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        name = canonicalize_name(requirement.name)
+        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        distribution = metadata.distribution(name)
+        waiting += distribution.requires or ()
+        root = Path(str(distribution.locate_file("")))
+        tops = {file.parts[0] for file in distribution.files or ()} - {"..", "__pycache__"}
+        found |= {root / top for top in tops if (root / top).exists()}
+    return found
 
 
 def test_every_module_and_every_shipped_file_is_in_the_wheel(wheel: Path) -> None:
@@ -82,6 +108,15 @@ def test_packages_and_resources_are_those_of_the_wheel(installed, tmp_path: Path
     for line in done.stdout.splitlines():
         assert Path(line).resolve().is_relative_to(target.resolve())
         assert Path(line).exists()
+
+
+def test_what_is_not_declared_is_not_there(installed, tmp_path: Path) -> None:
+    """The other tests here mean something: `pytest` is no package that the program requires."""
+    python, _, environment = installed
+    done = subprocess.run(
+        [*python, "-c", "import pytest"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "No module named 'pytest'" in done.stderr
 
 
 def test_inspect_runs_from_the_wheel(installed, request: pytest.FixtureRequest, tmp_path: Path) -> None:

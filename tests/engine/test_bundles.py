@@ -108,3 +108,48 @@ def test_an_unknown_name_lists_what_there_is(tmp_path, monkeypatch):
     assert bundles.find("tiny") == tmp_path / "mine"
     with pytest.raises(BundleError, match="tiny"):
         bundles.find("absent")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content["networks"].update(classifier={}),
+        lambda content: content["networks"].update(classifier="alexnet"),
+        lambda content: content["networks"]["lenet-ish"].update(sha256=None),
+        lambda content: content["networks"]["classifier"].update(arguments={"dropout": 5}),
+        lambda content: content["networks"]["classifier"].update(arguments={"colour": "red"}),
+    ],
+)
+def test_a_card_with_an_unusable_network_is_explained(tmp_path, spoil):
+    card, _ = write(tmp_path)
+    card.content["networks"]["lenet-ish"] = dict(card.content["networks"]["mask_classifier"])
+    spoil(card.content)
+    (tmp_path / "card.json").write_text(json.dumps(card.content))
+    with pytest.raises(BundleError, match="card"):
+        bundles.load(tmp_path, CPU)
+
+
+def test_a_card_nested_without_end_hides_no_other_bundle(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "user_folder", lambda: tmp_path)
+    write(tmp_path / "good")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "card.json").write_text("[" * 100_000)
+    assert bundles.find("tiny") == tmp_path / "good"
+
+
+@pytest.mark.parametrize("threshold", [{}, {"value": "high", "source": "x"}, 3])
+def test_an_unusable_threshold_is_explained(tmp_path, threshold):
+    write(tmp_path, thresholds={"graded": threshold})
+    with pytest.raises(BundleError, match="threshold"):
+        bundles.load(tmp_path, CPU).detector("graded")
+
+
+def test_a_folder_here_does_not_step_in_for_a_known_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundles, "user_folder", lambda: tmp_path / "user")
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "user" / "known")
+    for name in ("tiny", "own"):
+        write(tmp_path / name)
+    assert bundles.find("tiny") == tmp_path / "user" / "known"
+    assert bundles.find("./tiny").resolve() == tmp_path / "tiny"
+    assert bundles.find("own").resolve() == tmp_path / "own"

@@ -148,6 +148,16 @@ def test_claimed_sizes_are_not_believed(raw):
     assert time.perf_counter() - start < 1
 
 
+def test_one_string_encoded_again_and_again_is_refused():
+    """Each of the calls would make a fresh copy of the same memoised string."""
+    name, latin = b"c_codecs\nencode\n", b"X\x06\x00\x00\x00latin1"
+    text = b"X" + (20_000).to_bytes(4, "little") + b"a" * 20_000
+    calls = b"".join(b"h\x00h\x01h\x02\x86R" for _ in range(1000))
+    raw = b"\x80\x02" + name + b"q\x00" + text + b"q\x01" + latin + b"q\x02" + b"]" + b"(" + calls + b"e."
+    with pytest.raises(DataError, match="again and again"):
+        batch_pickle.read(raw, "bomb")
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
 def test_random_bytes_never_raise_anything_else(raw):

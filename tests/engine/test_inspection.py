@@ -274,3 +274,13 @@ def test_record_as_plain_data() -> None:
         assert content[key]["score"] == one.score[0]
     bare = inspection.as_dict(inspection.inspect(system, data.images[k]))
     assert bare["label"] is bare["attack"] is bare["adversarial"] is None
+
+
+def test_an_image_of_the_target_class_is_no_error() -> None:
+    system, image = tiny.system(), tiny.data().images[0]
+    own = int(system.detector().inspect(image[None]).y1[0])
+    attack = attacks.create("fgsm", target="given", target_class=own)
+    record = inspection.inspect(system, image, "x.png", attack=attack)
+    assert record.attack is not None
+    assert record.attack.reason[0] == "the target is its own class"
+    assert record.adversarial is None

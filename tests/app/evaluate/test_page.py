@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 import time
 from pathlib import Path
 
@@ -42,10 +43,24 @@ def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
 
 
 @pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two images a batch, so that a small evaluation has many transactions."""
-    real = runner.run
-    monkeypatch.setattr(runner, "run", lambda *arguments: real(*arguments, batch_size=2))
+def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Two images a batch, and after the third batch nothing more until the event is set or the job is cancelled."""
+    real, go_on = runner.run, threading.Event()
+
+    def run(plan, system, data, database, job):
+        tell, batches = job.on_partial, []
+
+        def on_partial(rows):
+            tell(rows)
+            batches.append(rows)
+            while len(batches) == 3 and not go_on.is_set() and not job.cancelled:
+                time.sleep(0.005)
+
+        job.on_partial = on_partial
+        real(plan, system, data, database, job, batch_size=2)
+
+    monkeypatch.setattr(runner, "run", run)
+    return go_on
 
 
 def test_rows_and_tables_fill(page, tiny_data, qtbot):
@@ -65,7 +80,7 @@ def test_rows_and_tables_fill(page, tiny_data, qtbot):
     qtbot.waitUntil(lambda: page.panel.estimate.text().startswith("About"))
 
 
-def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, small_batches, qtbot):
+def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, held, qtbot):
     prepare(page, tiny_data, qtbot)
     page.start()
     assert page._task.tells_time  # so the status bar does not contradict the page
@@ -78,6 +93,7 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, s
     assert 4 <= len(kept) < 2 * COUNT
     assert len(page.model.rows) == len(kept)
     assert f"interrupted at {len(kept)} of {2 * COUNT} rows" in page.results.bar.label.text()
+    held.set()
     page.panel.limit.setValue(3)  # other settings now: Continue means the run's own
     page.results.bar.go_on.click()
     finish(page, qtbot)
@@ -89,7 +105,7 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, s
 
 
 def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
-    engine: Engine, database_path, tiny_data, small_batches, qtbot
+    engine: Engine, database_path, tiny_data, held, qtbot
 ):
     first = EvaluatePage(engine, None, database_path)
     prepare(first, tiny_data, qtbot)
@@ -98,6 +114,7 @@ def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
     first.cancel()
     finish(first, qtbot)
     close(first)
+    held.set()
 
     second = EvaluatePage(engine, None, database_path)
     qtbot.waitUntil(lambda: second.results.bar.isVisibleTo(second))
@@ -109,7 +126,7 @@ def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
     close(second)
 
 
-def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data, small_batches, qtbot):
+def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data, held, qtbot):
     first = EvaluatePage(engine, None, database_path)
     prepare(first, tiny_data, qtbot)
     first.start()
@@ -117,6 +134,7 @@ def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data,
     first.cancel()
     finish(first, qtbot)
     close(first)
+    held.set()
     database_path.with_name("data_paths.json").write_text("{}")
 
     second = EvaluatePage(engine, None, database_path)
@@ -129,7 +147,7 @@ def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data,
     close(second)
 
 
-def test_discard_asks_once_more_and_removes_the_run(page, tiny_data, small_batches, qtbot):
+def test_discard_asks_once_more_and_removes_the_run(page, tiny_data, held, qtbot):
     prepare(page, tiny_data, qtbot)
     page.start()
     qtbot.waitUntil(lambda: len(page.model.rows) >= 2, timeout=TIMEOUT)
@@ -167,7 +185,7 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
 
 
-def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set, small_batches, qtbot):
+def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set, held, qtbot):
     prepare(page, tiny_data, qtbot)
     page.start()
     qtbot.waitUntil(lambda: page.model.rowCount() > 0, timeout=TIMEOUT)
@@ -176,6 +194,7 @@ def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set
         qtbot.keyClick(page.results.rows.table, Qt.Key.Key_Return)
     assert page._task is not None
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
+    held.set()
     finish(page, qtbot)
 
 

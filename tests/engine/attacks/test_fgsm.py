@@ -61,7 +61,7 @@ def test_on_a_linear_model_a_larger_budget_loses_no_image():
         assert (result.success | ~before).all()
         before = result.success
         rates.append(result.success.mean())
-        assert result.linf.max() <= round(eps)
+        assert result.linf.max() <= eps
     assert rates[:2] == [0, 0]
     assert rates[-1] == 1
 

@@ -125,3 +125,12 @@ def test_a_folder_that_cannot_be_written_is_named(database: Database, tmp_path: 
         written(database, tmp_path / "taken", key)
     with pytest.raises(RunError, match="no run called"):
         export.write_csv(tmp_path, database, "ff", ())
+
+
+def test_every_table_says_on_which_data_it_was_computed(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    written(database, tmp_path, key)
+    for name in ("table1", "table2", "attacks"):
+        for line in read(tmp_path / f"{name}.csv"):
+            assert line["data"] == "bundled samples (generated images)"
+            assert key.startswith(line["run"])

@@ -163,7 +163,7 @@ def test_killed_process_loses_only_its_batch(tmp_path: Path, whole: list[Row]) -
         "    def on_partial(self, rows):\n"
         "        self.seen += 1\n"
         "        if self.seen == 6: print('six', flush=True)\n"
-        "        if self.seen >= 6: time.sleep(0.05)\n"
+        "        if self.seen >= 6: time.sleep(1)\n"
         "s, d = tiny.system(), tiny.data()\n"
         "plan = tiny.plan(d, s, attacks=test_runner.ATTACKS)\n"
         "runner.run(plan, s, d, Database(sys.argv[1]), Slow(), 8)\n"

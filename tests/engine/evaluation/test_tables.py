@@ -202,6 +202,8 @@ def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None
     key = filled(database, finished=False, attacked="second_classifier")
     # Fooled the second classifier, but f1 was wrong on it before, or is still right: neither is f1's adversarial.
     database.append(key, [row(5, "cw", y1=6, y2=0, success=True, label_before=0, label_after=6)])
+    still_right = row(6, "cw", y1=0, y2=0, success=True, label_before=0, label_after=6)
+    database.append(key, [row(6, y1=0, y2=0), still_right])
     table1, table2, _ = tables.all_tables(database, key)
     assert cells(table1, "cw")["Adversarial images"] == Cell(0)
     assert cells(table1, "fgsm")["Paper"] == Cell(None)

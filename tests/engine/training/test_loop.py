@@ -159,3 +159,29 @@ def test_a_long_gradient_is_cut_to_its_limit(tmp_path):
 
     assert moved(0.01) == pytest.approx(1.9 * 0.1 * 0.01, rel=0.01)
     assert moved(None) > 0.02
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    with pytest.raises(Cancelled):
+        train(Regression(SCHEDULE), tmp_path, CPU, 0, StopAt(10), False, {"data": "one"})
+    with pytest.raises(BundleError, match="data set"):
+        train(Regression(SCHEDULE), tmp_path, CPU, 0, Job(), True, {"data": "another"})
+    train(Regression(SCHEDULE), tmp_path, CPU, 0, Job(), True, {"data": "one"})
+
+
+def test_resuming_a_finished_stage_adds_nothing_to_its_curve(tmp_path):
+    train(Regression(SCHEDULE), tmp_path, CPU, 0, Job(), resume=False)
+    whole = (tmp_path / "toy.csv").read_text()
+    train(Regression(SCHEDULE), tmp_path, CPU, 0, Job(), resume=True)
+    assert (tmp_path / "toy.csv").read_text() == whole
+
+
+def test_weights_that_diverged_are_not_saved(tmp_path):
+    with pytest.raises(Cancelled):
+        train(Regression(SCHEDULE), tmp_path, CPU, 0, StopAt(10), resume=False)
+    good = (tmp_path / "toy.checkpoint.safetensors").read_bytes()
+    stage = Regression(SCHEDULE)
+    stage.y = stage.y * torch.inf
+    with pytest.raises(Cancelled):
+        train(stage, tmp_path, CPU, 0, StopAt(20), resume=True)
+    assert (tmp_path / "toy.checkpoint.safetensors").read_bytes() == good

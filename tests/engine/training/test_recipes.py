@@ -8,9 +8,9 @@ import torch
 
 from ciad_engine import bundles
 from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
-from ciad_engine.errors import DataError, SettingError
+from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.jobs import Cancelled, Job
-from ciad_engine.training import recipes
+from ciad_engine.training import loop, recipes
 from ciad_engine.training.loop import Schedule
 from ciad_engine.training.recipes import Recipe, train_bundle
 
@@ -96,3 +96,44 @@ def test_recipes_are_found_by_name():
     assert recipes.get("paper") is recipes.PAPER
     with pytest.raises(SettingError, match="paper"):
         recipes.get("papre")
+
+
+def test_other_data_do_not_go_on_from_the_checkpoints(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training mask generator"), device="cpu")
+    other = dataclasses.replace(data, train=image_set(80, 2, "other training set"))
+    with pytest.raises(BundleError, match="data set"):
+        train_bundle(TINY, other, tmp_path, resume=True, device="cpu")
+    with pytest.raises(BundleError, match="data set"):
+        train_bundle(dataclasses.replace(TINY, beta=7.0), data, tmp_path, resume=True, device="cpu")
+
+
+def test_a_finished_bundle_is_left_as_it_is(tmp_path, data):
+    card = train_bundle(TINY, data, tmp_path, device="cpu")
+    again = train_bundle(TINY, data, tmp_path, resume=True, device="cpu")
+    assert again.checksum == card.checksum
+
+
+def test_no_card_is_written_before_the_bundle_is_measured(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Inspecting"), device="cpu")
+    assert not (tmp_path / "card.json").exists()
+    train_bundle(TINY, data, tmp_path, resume=True, device="cpu")
+    assert bundles.load(tmp_path, torch.device("cpu")).detector("graded").threshold.value > 0
+
+
+def test_all_networks_train_in_bfloat16(tmp_path, data, monkeypatch):
+    """Also on a processor that has to emulate it: there it is only never chosen, because it is slow."""
+    used = []
+
+    def bfloat16(device):
+        used.append(device)
+        return torch.autocast("cpu", torch.bfloat16)
+
+    monkeypatch.setattr(loop, "mixed_precision", bfloat16)
+    two = Schedule(steps=2, batch=4)
+    card = train_bundle(Recipe("two", 20, 5.0, two, two, two, two), data, tmp_path, device="cpu")
+    assert len(used) == 8
+    for role in card.content["networks"]:
+        network = bundles.load(tmp_path, torch.device("cpu")).network(role)
+        assert all(bool(torch.isfinite(p).all()) and p.dtype == torch.float32 for p in network.parameters())

@@ -66,6 +66,26 @@ def test_the_objective_is_the_lan_papers(images, value):
     assert float(metrics["mean mask"].detach()) == value
 
 
+def test_the_noise_is_other_training_images(images):
+    """Where the mask is 1 everywhere, the classifier is shown the noise alone."""
+    shown = []
+
+    class Classifier(nn.Module):
+        def forward(self, x):
+            shown.append((x * 255).round().byte())
+            return x.mean((2, 3)) @ torch.ones(3, 10)
+
+    stage = MaskGeneratorStage(ConstantMask(1.0), Schedule(1, shift=0), images, images, Classifier(), beta=5.0)
+    torch.manual_seed(1)
+    rows = torch.arange(8)
+    stage.loss(rows)
+    noise = shown[1]
+    known = torch.cat([images.images, images.images.flip(-1)])
+    places = [int((known == picture).flatten(1).all(1).nonzero()[0, 0]) % len(images) for picture in noise]
+    assert len(set(places)) > 4
+    assert places != rows.tolist()
+
+
 def test_only_the_mask_generator_gets_a_gradient(images):
     classifier = networks.create("alexnet")
     generator = networks.create("lan", widths=(16,))
