@@ -84,7 +84,7 @@ def default_folder() -> Path:
 
 
 def fetch(
-    folder: Path, job: Job | None = None, source: Source | None = None, timeout: float = 30, pause: float = 1
+    folder: Path, job: Job | None = None, source: Source | None = None, timeout: float = 10, pause: float = 1
 ) -> Path:
     """Download a file into a folder and check it; a good one that is there already is left alone.
 

@@ -81,7 +81,9 @@ def of_set(images: ImageSet) -> Collection:
     return Collection(images.source, images.images, images.labels, images.names)
 
 
-def of_picture(picture: Picture) -> Entry:
-    """A picture the user opened; nobody told its class. Of the original a small copy is kept."""
+def of_picture(picture: Picture, keep_original: bool = True) -> Entry:
+    """A picture the user opened; nobody told its class. Of the original a small copy is kept, of up to 110 kB."""
+    if not keep_original:
+        return Entry(picture.pixels, None, picture.name, picture.note)
     step = -(-max(picture.original.shape[:2]) // ORIGINAL_SIDE)  # rounded up
     return Entry(picture.pixels, None, picture.name, picture.note, original=picture.original[::step, ::step].copy())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ciad_engine.bundles import System
 
 STORED = "stored"  # the attack's name where only the pair of images is known, from the results table
+MOST_ORIGINALS = 1000  # of a folder of pictures: 100 MB of small copies
 ENDINGS = (*sorted(images.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
 
 
@@ -59,7 +60,7 @@ def open_paths(paths: Sequence[Path], job: Job) -> Opened:
     for i, path in enumerate(pictures):
         job.progress(i, len(pictures), "Opening images")
         try:
-            entries.append(of_picture(images.read(path)))
+            entries.append(of_picture(images.read(path), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
     return Opened(tuple(entries), tuple(collections), tuple(problems))

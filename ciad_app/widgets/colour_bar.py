@@ -37,8 +37,9 @@ class ColourBar(QWidget):
         painter.setPen(self.palette().color(QPalette.ColorRole.WindowText))
         metrics = QFontMetricsF(self.font())
         # The words share three quarters of the width, the strip keeps the rest.
-        most, elide = self.width() * 3 / 8, Qt.TextElideMode.ElideRight
-        low, high = (metrics.elidedText(text, elide, most) for text in (self._low, self._high))
+        most, elide = self.width() * 3 / 4, Qt.TextElideMode.ElideRight
+        high = metrics.elidedText(self._high, elide, most / 2)
+        low = metrics.elidedText(self._low, elide, most - metrics.horizontalAdvance(high))
         strip = QRectF(self.rect()).adjusted(
             metrics.horizontalAdvance(low) + 6, 3, -metrics.horizontalAdvance(high) - 6, -3
         )

@@ -14,8 +14,9 @@ from ciad_engine import inspection
 
 # Okabe and Ito's blue and vermilion: told apart under every common colour blindness.
 COLOURS = (QColor("#0072b2"), QColor("#d55e00"))
-HEADINGS = ("f1: the image", "f2: the mask")
-CHANGES = ("f1: change", "f2: change")
+# Of each column, the longest that fits is shown.
+HEADINGS = (("f1: the image", "f1 image", "f1"), ("f2: the mask", "f2 mask", "f2"))
+CHANGES = (("f1: change", "f1"), ("f2: change", "f2"))
 _MIDDLE_LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _MIDDLE_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 NONE = -1
@@ -83,7 +84,7 @@ class ProbabilityBars(QWidget):
         self._classes = tuple(classes)
         self._columns = () if p1 is None or p2 is None else (p1, p2)
         told = []
-        for heading, values in zip(self._headings, self._columns, strict=bool(self._columns)):
+        for (heading, *_), values in zip(self._headings, self._columns, strict=bool(self._columns)):
             order = np.argsort(-np.abs(values))[:3]
             told.append(f"{heading}: " + ", ".join(f"{classes[i]} {percent(values[i], self._signed)}" for i in order))
         self.setAccessibleDescription("; ".join(told) or self._hint)
@@ -111,8 +112,10 @@ class ProbabilityBars(QWidget):
             left = names + column * half
             painter.setFont(bold)
             painter.setPen(text)
-            heading = metrics.elidedText(self._headings[column], Qt.TextElideMode.ElideRight, half - 8)
-            painter.drawText(QRectF(left + metrics.height() * 0.6, 0, half, row), _MIDDLE_LEFT, heading)
+            indent = metrics.height() * 0.6
+            wordings = self._headings[column]
+            fitting = (w for w in wordings if metrics.horizontalAdvance(w) <= half - indent - 4)
+            painter.drawText(QRectF(left + indent, 0, half, row), _MIDDLE_LEFT, next(fitting, wordings[-1]))
             top = NONE if self._signed else int(np.argmax(values))
             for i, value in enumerate(values):
                 painter.setFont(bold if i == top else plain)
@@ -140,23 +143,28 @@ class ProbabilityBars(QWidget):
         painter.setBrush(ground)
         painter.drawRect(track)
         painter.setBrush(fill)
-        ink = text
+        bar = QRectF(track.left(), track.top(), value * track.width(), track.height())
         if self._signed:
             middle = track.center().x()
             painter.drawRect(QRectF(middle, track.top(), value * track.width() / 2, track.height()).normalized())
             painter.setPen(text)
             painter.drawLine(QPointF(middle, track.top()), QPointF(middle, track.bottom()))
         else:
-            bar = QRectF(track.left(), track.top(), value * track.width(), track.height())
             painter.drawRect(bar)
             if top:
                 painter.setBrush(text)
                 y, x = cell.center().y(), cell.left()
                 tip = [(x, y - marker / 2), (x, y + marker / 2), (x + marker, y)]
                 painter.drawPolygon(QPolygonF([QPointF(*p) for p in tip]))
-                if bar.right() > numeral.left():  # the number goes into the bar rather than across its end
-                    ink = QColor("white")
+                if numeral.left() < bar.right() and bar.width() > numbers:  # into the bar rather than across its end
                     numeral.moveRight(bar.right() - 3)
-        painter.setPen(ink)
         painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.setPen(text)
         painter.drawText(numeral, _MIDDLE_RIGHT, percent(value, self._signed))
+        if top and bar.right() > numeral.left():  # what of the number lies on the full colour is white
+            painter.save()
+            painter.setClipRect(bar)
+            painter.fillRect(bar, fill)
+            painter.setPen(QColor("white"))
+            painter.drawText(numeral, _MIDDLE_RIGHT, percent(value))
+            painter.restore()
