@@ -190,6 +190,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
     """The networks a card names, from the files beside it. Raises BundleError as `load` does."""
     import safetensors
     import safetensors.torch
+    import torch
 
     loaded = {}
     for role, entry in card.content["networks"].items():
@@ -210,6 +211,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
             network.load_state_dict(state)
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise BundleError(f"{path} does not hold the weights of a '{entry['network']}': {error}") from error
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         loaded[role] = network.to(device).eval().requires_grad_(False)
     return loaded
 

@@ -38,8 +38,9 @@ def test_saved_networks_come_back_equal_to_half_precision(tmp_path):
 
 def test_full_precision_is_exact(tmp_path):
     _, made = write(tmp_path, half=False)
-    x = torch.rand(3, 3, 32, 32)
-    assert torch.equal(bundles.load(tmp_path, CPU).network("classifier")(x), made["classifier"](x))
+    loaded = bundles.load(tmp_path, CPU).network("classifier").state_dict()
+    for name, weight in made["classifier"].state_dict().items():
+        assert torch.equal(loaded[name], weight), name
 
 
 def test_a_missing_role_is_named(tmp_path):
