@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -201,7 +202,11 @@ def test_a_broken_bundle_is_named_and_hides_no_other(
     code, text, _ = ciad("bundles", "list")
     assert code == 0
     assert len(text.splitlines()) == 4
-    assert ciad("bundles", "show", models / "good")[0] == 0
+    code, text, _ = ciad("bundles", "show", models / "good")
+    assert code == 0
+    assert re.search(r"mask generator +lan", text)
+    content = json.loads(ciad("bundles", "show", models / "good", "--json")[1])
+    assert content["checksum"] == bundles.read_card(models / "good").checksum
     code, text, err = ciad("bundles", "show", models / "damaged")
     assert code == 1
     assert "cannot be used: classifier.safetensors is damaged" in err
