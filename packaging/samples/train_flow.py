@@ -1,10 +1,10 @@
-"""Train the generator of the bundled samples; continues from its checkpoint.
+"""Train one of the two flows that draw the bundled samples; continues from its checkpoint.
 
-    python packaging/samples/train_flow.py DATA WORK --minutes 60
+    python packaging/samples/train_flow.py base DATA WORK
+    python packaging/samples/train_flow.py detail DATA WORK
 
-DATA is CIFAR-10 in any form `ciad data` reads; WORK receives `flow.pt` (the checkpoint) and
-`train.log`. The learning rate falls linearly over the last third of `--steps`; a run that is
-stopped goes on where it was.
+DATA is CIFAR-10 in any form `ciad data` reads; WORK receives `<flow>.pt` (the checkpoint) and
+`<flow>.log`. A run that is stopped goes on where it was, at most two minutes back.
 """
 
 from __future__ import annotations
@@ -16,25 +16,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flow import Ema, FlowNet, FlowRecipe, flow_loss, optimizers
+from flow import RECIPES, Ema, FlowNet, flow_loss, optimizers
 
-from ciad_engine import datasets
+from ciad_engine import compute, datasets
+
+SAVE_SECONDS = 120
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("flow", choices=RECIPES)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long, checkpointed")
     parser.add_argument("--plain", action="store_true", help="do not compile (no C++ compiler needed)")
     args = parser.parse_args()
-    recipe = FlowRecipe()
+    recipe = RECIPES[args.flow]
     args.work.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.work / "flow.pt"
+    checkpoint = args.work / f"{args.flow}.pt"
 
     torch.manual_seed(recipe.seed)
     train = datasets.load(args.data).train
+    if train is None:
+        raise SystemExit(f"{args.data} has no training images.")
     images = torch.from_numpy(train.images)
     labels = torch.from_numpy(train.labels.astype(np.int64))
     net = FlowNet(recipe)
@@ -44,6 +47,8 @@ def main() -> None:
     step, losses = 0, []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
+        if state["recipe"] != dataclasses.asdict(recipe):
+            raise SystemExit(f"{checkpoint} is of another recipe: delete it to start again.")
         net.load_state_dict(state["net"])
         ema.net.load_state_dict(state["ema"])
         for optim, saved in zip(optims, state["optims"], strict=True):
@@ -65,16 +70,16 @@ def main() -> None:
 
     run = net if args.plain else torch.compile(net)
     start = saved_at = time.monotonic()
-    while step < args.steps and time.monotonic() - start < 60 * args.minutes:
+    while step < recipe.steps:
         rows = torch.randint(len(images), (recipe.batch,))
-        batch = images[rows].float() / 127.5 - 1
+        batch = images[rows]
         flip = torch.rand(recipe.batch) < 0.5
         batch[flip] = batch[flip].flip(-1)
-        factor = min(1.0, (step + 1) / recipe.warmup, 3 * (1 - step / args.steps) + 0.01)
+        factor = min(1.0, (step + 1) / recipe.warmup, (1 - step / recipe.steps) / recipe.decay)
         for optim, rate in zip(optims, base_rates, strict=True):
             for group in optim.param_groups:
                 group["lr"] = rate * factor
-        with torch.autocast("cpu", torch.bfloat16):
+        with compute.mixed_precision(torch.device("cpu")):
             loss = flow_loss(run, batch, labels[rows], recipe)
         loss.backward()
         for optim in optims:
@@ -86,9 +91,9 @@ def main() -> None:
         if step % 50 == 0:
             line = f"{step} loss {np.mean(losses[-50:]):.4f} {time.monotonic() - start:.0f} s"
             print(line, flush=True)
-            with (args.work / "train.log").open("a") as log:
+            with (args.work / f"{args.flow}.log").open("a") as log:
                 log.write(line + "\n")
-        if time.monotonic() - saved_at > 120:
+        if time.monotonic() - saved_at > SAVE_SECONDS:
             save()
             saved_at = time.monotonic()
     save()

@@ -1,0 +1,58 @@
+"""What ships in `resources/`: small enough, as its card says, and made by the recipe that is in the code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ciad_engine import bundles, datasets, resources
+from ciad_engine.training import recipes
+from ciad_engine.training.loop import Schedule
+
+MEGABYTE = 10**6
+
+
+@pytest.fixture(scope="module")
+def card() -> bundles.Card:
+    return bundles.read_card(resources.path("models", "paper"))
+
+
+def test_the_bundle_is_small(card) -> None:
+    sizes = {path.name: path.stat().st_size for path in card.folder.iterdir()}
+    assert sum(sizes.values()) < 40 * MEGABYTE
+    assert max(sizes.values()) < 15 * MEGABYTE
+
+
+def test_the_bundle_was_trained_by_the_recipe(card) -> None:
+    for role, record in card.content["training"].items():
+        assert Schedule(**record["schedule"]) == getattr(recipes.PAPER, role), role
+    assert card.content["recipe"]["beta"] == recipes.PAPER.beta
+
+
+def test_the_networks_are_as_good_as_they_have_to_be(card) -> None:
+    (figures,) = card.content["measured"].values()
+    assert figures["n"] == 10_000
+    assert 0.80 <= figures["f1"] <= 0.84
+    assert figures["f2 on masks"] >= 0.50
+    assert figures["second classifier"] > figures["f1"]
+
+
+def test_the_samples_are_whole_and_named_as_what_they_are() -> None:
+    found, card = datasets.read_samples(datasets.samples_path())
+    assert np.bincount(found.labels, minlength=10).min() >= 40
+    assert "generated" in found.source
+    assert not found.official
+    distances = card["choice"]["chosen draws to training images"]
+    assert distances["min"] > card["choice"]["near-copy limit (2 % quantile of 1,000 test images' distances)"]
+
+
+def test_the_samples_card_measures_this_bundle(card) -> None:
+    """Beside the figures on the test set, and true: measured again here."""
+    found, samples = datasets.read_samples(datasets.samples_path())
+    measured = samples["measured"]
+    assert measured["bundle checksum"] == card.checksum
+    for source, figures in card.content["measured"].items():
+        assert measured[source] == figures
+    again = recipes.measure(bundles.load("paper", torch.device("cpu")), found)
+    assert again == pytest.approx(measured[found.source], abs=1.5 / len(found))
