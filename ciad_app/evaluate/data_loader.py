@@ -55,6 +55,10 @@ class DataLoader(QObject):
             self._submit(work.load_data(text), lambda data: self._loaded(text, data), "Loading images")
         self.changed.emit()
 
+    def stop(self) -> None:
+        """Load nothing any more; what still arrives is passed over."""
+        self._drop()
+
     def download(self) -> None:
         """Download CIFAR-10, then load it; while it is being downloaded: cancel."""
         if self._downloading and self._task is not None:

@@ -205,6 +205,7 @@ class EvaluatePage(QWidget):
 
     def stop(self) -> None:
         """Let the second thread end; nothing is read or written any more. The window calls it when it is closed."""
+        self.loader.stop()
         self._background.stop()
 
     def showEvent(self, event: QShowEvent) -> None:

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 
 from ciad_app.garbage import Collector
 from ciad_app.worker import Engine
+from ciad_engine import resources
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,15 @@ def collector(qapp: QApplication) -> Iterator[Collector]:
     collector = Collector()
     yield collector
     collector.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows begin empty: a test that wants the bundled samples brings its own."""
+    real = resources.path
+    monkeypatch.setattr(
+        resources, "path", lambda *parts: tmp_path / "nothing" if parts[:1] == ("samples",) else real(*parts)
+    )
 
 
 @pytest.fixture(autouse=True)
