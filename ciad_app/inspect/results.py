@@ -72,9 +72,9 @@ class Results(QGroupBox):
         self._fit_heights()
 
     def _fit_heights(self) -> None:
-        """The two rows that may need a second line have it from the start."""
-        for key in ("outcome", "cost"):
-            self.values[key].setMinimumHeight(2 * self.values[key].fontMetrics().lineSpacing())
+        """Every row has its lines from the start, the two that may need a second one have it, too."""
+        for key, label in self.values.items():
+            label.setMinimumHeight((2 if key in ("outcome", "cost") else 1) * label.fontMetrics().lineSpacing())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

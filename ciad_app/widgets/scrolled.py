@@ -32,6 +32,12 @@ class _Holder(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._content.setGeometry(self.rect())
 
+    def event(self, event: QEvent) -> bool:
+        handled = super().event(event)
+        if event.type() == QEvent.Type.LayoutRequest:  # the content's least size may be another now
+            self.updateGeometry()
+        return handled
+
 
 class Scrolled(QScrollArea):
     """Holds `content` as large as there is room, and no smaller than its own minimum.

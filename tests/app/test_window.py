@@ -367,8 +367,9 @@ def test_the_page_fits_a_projector(make, untrained_bundle, qtbot, width, height,
     assert least.width() <= place.width()
     assert least.height() <= place.height()
     assert page.size() == place  # neither squeezed nor scrolled
-    for title, label in page.panel.results.values.items():
-        assert label.height() >= lines_of(label), title
+    values = page.panel.results.values
+    # Waited for: the last round of layouts after a change of the font may still be on its way.
+    qtbot.waitUntil(lambda: [title for title, label in values.items() if label.height() < lines_of(label)] == [])
     bar = page.verdict
     bar.show_verdict("FALSE ALARM", "the classifier says automobile (>99 %), the mask says airplane (55 %). " * 2, "")
     assert bar.sentence.height() >= lines_of(bar.sentence)
