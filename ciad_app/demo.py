@@ -81,7 +81,6 @@ class _Demo:
         self.written: list[str] = []  # names of files
         self.engine.unavailable.connect(self.problems.append)
         self.engine.failed.connect(self._on_failure)
-        self.engine.note.connect(self.problems.append)
         self.window.evaluate.failed.connect(self.problems.append)
         self.window.evaluate.loader.failed.connect(
             lambda: self.problems.append(self.window.evaluate.panel.data.state.text())

@@ -112,3 +112,39 @@ def test_waiting_has_an_end(here, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "SECONDS", 0.0)
     with pytest.raises(demo.DemoError, match="gave up while loading the models"):
         demo.run(tmp_path, "paper", "cpu", print)
+
+
+def test_damaged_samples_end_it_at_once_with_the_reason(here, tmp_path, monkeypatch):
+    from ciad_app.inspect import work
+    from ciad_engine.errors import DataError
+
+    def damaged():
+        raise DataError("samples.zip is damaged")
+
+    monkeypatch.setattr(work, "samples", damaged)
+    with pytest.raises(demo.DemoError, match="is damaged"):
+        demo.run(tmp_path / "out", "paper", "cpu", print)
+
+
+def test_a_note_is_no_failure(here, tmp_path, monkeypatch):
+    """Such as that a batch was halved because the device's memory is full."""
+
+    class Reached(Exception):  # noqa: N818 - it ends the test where it should
+        pass
+
+    def inspect(running):
+        running.engine.note.emit("Out of memory on the device: going on with batches of 64 images.")
+        idle = iter([False, True])
+        running.wait("going on", lambda: next(idle))
+        raise Reached
+
+    monkeypatch.setattr(demo._Demo, "inspect", inspect)
+    with pytest.raises(Reached):
+        demo.run(tmp_path / "out", "paper", "cpu", print)
+
+
+def test_a_folder_in_use_is_left_alone(here, tmp_path):
+    (tmp_path / "table1.csv").write_text("mine")
+    with pytest.raises(demo.DemoError, match="holds other files"):
+        demo.run(tmp_path, "paper", "cpu", print)
+    assert (tmp_path / "table1.csv").read_text() == "mine"
