@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ciad_app import QT_LIBRARIES, display
-from ciad_engine import __version__
+from ciad_engine import __version__, memory
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     from ciad_app import errors
 
+    memory.keep_freed()  # before the engine's thread has its first block
     last_crash = errors.start_log(options.debug)
     try:
         if demo is not None:

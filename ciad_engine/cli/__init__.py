@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from ciad_engine import __version__
+from ciad_engine import __version__, memory
 from ciad_engine.cli import console
 from ciad_engine.cli.options import WrongUse
 from ciad_engine.errors import CiadError
@@ -71,6 +71,7 @@ def _run(words: Sequence[str], job: console.ConsoleJob) -> int:
             parser.print_help(sys.stderr)
             return WRONG_USE
         arguments = parser.parse_args(words)
+        memory.keep_freed()
         try:
             code: int = arguments.run(arguments, job)
         except WrongUse as error:

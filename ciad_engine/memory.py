@@ -1,0 +1,43 @@
+"""How the C library hands out memory: it decides a fifth of an attack's time on a CPU.
+
+Imports no torch: it has to be said before other threads ask for memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+# From glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+KEPT = 1 << 30  # bytes of freed memory at most that are kept
+LARGEST = 1 << 25  # bytes; larger blocks still go back at once. glibc admits no more.
+
+
+def keep_freed() -> bool:
+    """Keep the blocks that tensors free for the next ones; returns whether that could be arranged.
+
+    glibc gives a freed block of some MB back to the system, and the next one comes empty, to be filled in page
+    by page: hundreds of page faults for each step of an attack, more on a thread that is not the main one
+    (`tests/benchmarks/memory.py` measures both). Elsewhere (macOS, Windows, musl) this does nothing, nor where the
+    person has tuned the allocator already (MALLOC_..., GLIBC_TUNABLES, LD_PRELOAD).
+
+    To be called once, at the program's start, from the main thread.
+    """
+    tuned = any(name.startswith("MALLOC_") or name in ("GLIBC_TUNABLES", "LD_PRELOAD") for name in os.environ)
+    if tuned or not sys.platform.startswith("linux") or not _is_glibc():
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    wishes = ((_MMAP_THRESHOLD, LARGEST), (_TRIM_THRESHOLD, KEPT), (_ARENA_MAX, 1))
+    return [mallopt(name, value) for name, value in wishes] == [1, 1, 1]
+
+
+def _is_glibc() -> bool:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
+    except (OSError, ValueError):  # musl knows no such name
+        return False
