@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import math
 from typing import ClassVar
 
 import torch
@@ -36,7 +34,8 @@ class CarliniWagnerL2(aims.TargetedAttack):
     tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
 
     The search, the end of a descent and Adam's state are each image's own, so batch mates do not
-    matter. Not in the paper: a descent ends early (see LEAST_GAIN), as in the authors' code.
+    matter, and an image whose descent has ended begins the next at once: the batch stays full.
+    Not in the paper: a descent ends early (see LEAST_GAIN), as in the authors' code.
     One step is one forward and one backward pass.
     """
 
@@ -61,93 +60,134 @@ class CarliniWagnerL2(aims.TargetedAttack):
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         # The order in which convolutions hand back gradients: mixing two costs more than the network on a CPU.
-        images = images.contiguous(memory_format=torch.channels_last)
-        search = _Search(model, images, labels, targets)
-        c = torch.full((len(images),), self.initial_c, device=images.device)
-        lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
-        for number in range(self.search_steps):
-            share = job.part(number / self.search_steps, (number + 1) / self.search_steps)
-            hit = self._descend(search, c, share)
-            upper = torch.where(hit, torch.minimum(upper, c), upper)
-            lower = torch.where(hit, lower, torch.maximum(lower, c))
-            c = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
-        job.progress(1, 1, self.title)
+        search = _Search(self, model, images.contiguous(memory_format=torch.channels_last), labels, targets)
+        descents = len(images) * self.search_steps
+        while len(search.rows):
+            job.progress(search.ended, descents, f"{self.title}: {len(search.rows)} images left")
+            search.step()
+            search.turn()
+        job.progress(descents, descents, self.title)
         return Found(
             images=search.best,
             steps=model.forwards.clone(),  # one each
             reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
         )
 
-    def _descend(self, search: _Search, c: Tensor, job: Job) -> Tensor:
-        """One descent per image at its own `c` (N,); improves `search.best`; bool (N,): succeeded at all."""
-        model, targets = search.model, search.targets
-        patience = max(1, self.iterations // 10)
-        between = max(1, patience // 10)  # iterations from one check of the gain to the next
-        history: collections.deque[Tensor] = collections.deque(maxlen=-(-patience // between))  # of `lowest`
-        hit = torch.zeros_like(c, dtype=torch.bool)
-        # The state of the images still descending; `rows` says which they are.
-        rows = torch.arange(len(c), device=c.device)
-        x, labels = search.images, search.labels
-        w = torch.atanh((2 * x - 1) / STRETCH)
-        mean, square = torch.zeros_like(w), torch.zeros_like(w)
-        lowest = torch.full_like(c, torch.inf)
-        for i in range(1, self.iterations + 1):
-            job.progress(i - 1, self.iterations, f"{self.title}: {len(rows)} images in this search step")
-            tanh = w.tanh()
-            # Clamped, the candidate is a valid image; w's gradient is taken as if it were not, so
-            # that a value in the half level beyond the end finds its way back.
-            candidate = (tanh * (STRETCH / 2)).add_(0.5).clamp_(0, 1).requires_grad_()
-            logits = model.logits(candidate, rows)
-            lead = margin(logits, labels) if targets is None else -margin(logits, targets)
-            hinge = (lead + self.confidence).clamp(min=0)
-            gradient = model.gradient(c * hinge, candidate, rows)
-            hinge = hinge.detach()
-
-            candidate = candidate.detach()
-            change = candidate - x
-            distance = change.square().sum((1, 2, 3))
-            fooled = reached(logits, labels, targets) & (hinge == 0)
-            hit[rows] |= fooled
-            search.keep(rows, candidate, distance, fooled)
-            lowest = torch.minimum(lowest, distance + c * hinge)
-
-            slope = gradient.add_(change, alpha=2).mul_(tanh.square_().neg_().add_(1)).mul_(STRETCH / 2)
-            mean.lerp_(slope, 1 - MEAN_DECAY)
-            square.mul_(SQUARE_DECAY).addcmul_(slope, slope, value=1 - SQUARE_DECAY)
-            unbiased = math.sqrt(1 - SQUARE_DECAY**i)
-            rate = self.learning_rate * unbiased / (1 - MEAN_DECAY**i)
-            w.addcdiv_(mean, square.sqrt().add_(TINY * unbiased), value=-rate)
-
-            if i % between == 0 and i < self.iterations:
-                if len(history) == history.maxlen:
-                    going = lowest < history[0] * (1 - LEAST_GAIN)
-                    if not going.all():
-                        rows, x, labels, w, mean, square, lowest, c = (
-                            t[going] for t in (rows, x, labels, w, mean, square, lowest, c)
-                        )
-                        targets = None if targets is None else targets[going]
-                        history.extend([known[going] for known in history])
-                        if len(rows) == 0:
-                            break
-                history.append(lowest)
-        return hit
-
 
 class _Search:
-    """The images under attack and the nearest adversarial image found for each.
+    """The images under attack, each at its own place in its own descent.
 
     Attributes:
-        best: float (N, 3, H, W); the original while there is none.
+        best: float (N, 3, H, W), the nearest adversarial image found; the original while there is none.
         distance: float (N,), its squared L2 distance; infinite while there is none.
+        ended: descents that came to their end, of all images.
+        rows: int64 (n,), the images still searched, as places among the N. What follows has a row for each of them.
+        x, labels, targets: the image, its label and, in a targeted attack, its target.
+        w, mean, square: what Adam moves, and its two averages of the gradient.
+        c, lower, upper: the weight of this descent, the highest that failed, the lowest that succeeded.
+        hit: bool, this descent has fooled the network.
+        lowest: the lowest loss of this descent; `known` (n, places): what it was at the last checks.
+        age, number: on the CPU; iterations of this descent, and how many went before it.
     """
 
-    def __init__(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
-        self.model, self.images, self.labels, self.targets = model, images, labels, targets
+    _EACH = (
+        "rows", "x", "labels", "targets", "w", "mean", "square", "c", "lower", "upper", "hit", "lowest", "known",
+        "age", "number",
+    )  # fmt: skip
+
+    def __init__(
+        self, attack: CarliniWagnerL2, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> None:
+        self.attack, self.model = attack, model
+        patience = max(1, attack.iterations // 10)  # without gain for so many iterations a descent ends
+        self.between = max(1, patience // 10)  # iterations from one check of the gain to the next
         self.best = images.clone()
         self.distance = torch.full((len(images),), torch.inf, device=images.device)
+        self.ended = 0
 
-    def keep(self, rows: Tensor, candidates: Tensor, distance: Tensor, fooled: Tensor) -> None:
-        """Take over what fools and is nearer than what is known; `rows` are the candidates' places."""
-        better = (fooled & (distance < self.distance[rows])).nonzero()[:, 0]
-        self.best[rows[better]] = candidates[better]
-        self.distance[rows[better]] = distance[better]
+        self.rows = torch.arange(len(images), device=images.device)
+        self.x, self.labels, self.targets = images, labels, targets
+        self.w = self._start(images)
+        self.mean, self.square = torch.zeros_like(self.w), torch.zeros_like(self.w)
+        self.c = torch.full_like(self.distance, attack.initial_c)
+        self.lower, self.upper = torch.zeros_like(self.c), torch.full_like(self.c, torch.inf)
+        self.hit = torch.zeros_like(labels, dtype=torch.bool)
+        self.lowest = torch.full_like(self.c, torch.inf)
+        self.known = torch.full((len(images), -(-patience // self.between)), torch.inf, device=images.device)
+        self.age = torch.zeros(len(images), dtype=torch.int64)
+        self.number = torch.zeros_like(self.age)
+
+    @staticmethod
+    def _start(x: Tensor) -> Tensor:
+        return torch.atanh((2 * x - 1) / STRETCH)
+
+    def step(self) -> None:
+        """One iteration of every descent."""
+        tanh = self.w.tanh()
+        # Clamped, the candidate is a valid image; w's gradient is taken as if it were not, so
+        # that a value in the half level beyond the end finds its way back.
+        candidate = (tanh * (STRETCH / 2)).add_(0.5).clamp_(0, 1).requires_grad_()
+        logits = self.model.logits(candidate, self.rows)
+        lead = margin(logits, self.labels) if self.targets is None else -margin(logits, self.targets)
+        hinge = (lead + self.attack.confidence).clamp(min=0)
+        gradient = self.model.gradient(self.c * hinge, candidate, self.rows)
+        hinge = hinge.detach()
+
+        candidate = candidate.detach()
+        change = candidate - self.x
+        distance = change.square().sum((1, 2, 3))
+        fooled = reached(logits, self.labels, self.targets) & (hinge == 0)
+        self._keep(candidate, distance, fooled)
+        self.hit |= fooled
+        self.lowest = torch.minimum(self.lowest, (distance + self.c * hinge).to(distance))  # logits may be double
+
+        slope = gradient.add_(change, alpha=2).mul_(tanh.square_().neg_().add_(1)).mul_(STRETCH / 2)
+        self.mean.lerp_(slope, 1 - MEAN_DECAY)
+        self.square.mul_(SQUARE_DECAY).addcmul_(slope, slope, value=1 - SQUARE_DECAY)
+        self.age += 1
+        age = self.age.double()[:, None, None, None]
+        unbiased = (1 - SQUARE_DECAY**age).sqrt()
+        rate = self.attack.learning_rate * unbiased / (1 - MEAN_DECAY**age)
+        spread = self.square.sqrt().add_((TINY * unbiased).to(self.w))
+        self.w.addcmul_(torch.div(self.mean, spread, out=spread), -rate.to(self.w))
+
+    def turn(self) -> None:
+        """Descents that ran their iterations or gain no more are over: their images begin the next or leave."""
+        over = self.age == self.attack.iterations
+        at = ((self.age % self.between == 0) & ~over).nonzero()[:, 0]
+        if len(at):
+            place = self.age[at] // self.between % self.known.shape[1]  # in turn: each holds the oldest check
+            here = at.to(self.rows.device), place.to(self.rows.device)
+            lowest = self.lowest[here[0]]
+            over[at] = (lowest >= self.known[here] * (1 - LEAST_GAIN)).cpu()
+            self.known[here] = lowest
+        if over.any():
+            self._next(over.nonzero()[:, 0])
+
+    def _next(self, over: Tensor) -> None:
+        """Another `c` for those at `over` (on the CPU), and the start; out with those that tried all."""
+        at = over.to(self.rows.device)
+        hit, c = self.hit[at], self.c[at]
+        upper = torch.where(hit, torch.minimum(self.upper[at], c), self.upper[at])
+        lower = torch.where(hit, self.lower[at], torch.maximum(self.lower[at], c))
+        self.upper[at], self.lower[at] = upper, lower
+        self.c[at] = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
+        self.w[at] = self._start(self.x[at])
+        self.mean[at], self.square[at], self.hit[at] = 0, 0, False
+        self.lowest[at], self.known[at] = torch.inf, torch.inf
+        self.age[over] = 0
+        self.number[over] += 1
+        self.ended += len(over)
+
+        left = (self.number < self.attack.search_steps).nonzero()[:, 0]
+        if len(left) < len(self.rows):
+            for name in self._EACH:
+                rows = getattr(self, name)
+                if rows is not None:
+                    setattr(self, name, rows[left.to(rows.device)])
+
+    def _keep(self, candidates: Tensor, distance: Tensor, fooled: Tensor) -> None:
+        """Take over what fools and is nearer than what is known."""
+        better = (fooled & (distance < self.distance[self.rows])).nonzero()[:, 0]
+        self.best[self.rows[better]] = candidates[better]
+        self.distance[self.rows[better]] = distance[better]
