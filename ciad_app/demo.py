@@ -187,6 +187,7 @@ class _Demo:
         self.wait("exporting the tables", lambda: bool(exported))
         self.written += [path.name for path in exported]
         self.picture(_EVALUATE_VIEW, self.window)
+        self.say("\nThe tables' run was computed for this demonstration alone and is not kept:")
         for table in shown:
             self.say("\n" + tabulating.render_text(table))
 

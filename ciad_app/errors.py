@@ -229,5 +229,7 @@ def _qt_message(kind: QtMsgType, context: QMessageLogContext, text: str | None) 
     elif kind == QtMsgType.QtFatalMsg and "platform plugin" in text and sys.platform.startswith("linux"):
         # Qt ends the program after this, and nothing can be caught: say what helps.
         text += f"\nOn Debian and Ubuntu install what Qt needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"
+    if "propagateSizeHints" in text:
+        kind = QtMsgType.QtDebugMsg  # the offscreen platform says so of each window; nothing follows from it
     category = context.category or "default"
     logging.getLogger(f"qt.{category}").log(_LEVELS.get(kind, logging.WARNING), "%s", text)

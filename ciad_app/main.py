@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if demo is None and problem:
         demo = Path(DEMO_FOLDER)
         print(f"{problem}: inspecting the bundled samples without one, into {demo.resolve()}.", flush=True)
+        if options.files:
+            named = ", ".join(map(str, options.files))
+            print(f"Not shown: {named}. `ciad inspect` looks at pictures without a display.")
     if demo is not None and problem:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     elif demo is not None:

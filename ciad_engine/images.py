@@ -103,7 +103,7 @@ def read(source: Path | str) -> Picture:
     path = paths_from_urls([source])[0] if isinstance(source, str) else source
     try:
         if path.is_dir():
-            raise ImageError(f"{path} is a folder: open the pictures in it, or load it as a data set.")
+            raise ImageError(f"{path} is a folder: name the pictures in it, or use it as a data set.")
         if path.exists() and not path.is_file():
             raise ImageError(f"{path} is not a regular file and was not opened.")
         if path.stat().st_size > MAX_BYTES:

@@ -212,7 +212,7 @@ class Database:
         found = self._runs("WHERE substr(key, 1, ?) = ? LIMIT 2", (len(key), key)) if key else []
         if len(found) != 1:
             what = "more than one run's name begins with" if found else "there is no run called"
-            raise RunError(f"{self.path}: {what} '{key}'; `ciad runs` lists them.")
+            raise RunError(f"{self.path}: {what} '{key}'; `ciad runs list` lists them.")
         return found[0]
 
     def runs(self) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 
@@ -34,9 +35,9 @@ def moment(run: Run) -> str:
         return run.created
 
 
-def describe_run(run: Run, titles: Mapping[str, str]) -> str:
-    """A run in one line: date, data, number, attacks, state."""
-    attacks = ", ".join(titles.get(entry["name"], entry["name"]) for entry in run.plan.get("attacks", ()))
+def describe_run(run: Run, titles: Mapping[str, str], chosen: Sequence[plans.AttackChoice]) -> str:
+    """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
+    attacks = ", ".join(dataclasses.replace(one, name=titles.get(one.name, one.name)).text() for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
     data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
     return f"{moment(run)} · {data} · {limit:,} images · {attacks or 'no attack'}{setting} · {run.state}"
@@ -119,15 +120,16 @@ class ResultsView(QWidget):
     def list_runs(self, runs: Sequence[Run], titles: Mapping[str, str], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
-        for run in runs:
-            self.runs.addItem(describe_run(run, titles), run.key)
+        chosen = plans.told_apart([plans.from_json(run.plan) for run in runs])
+        for run, attacks in zip(runs, chosen, strict=True):
+            self.runs.addItem(describe_run(run, titles, attacks), run.key)
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
     def show_data_warning(self, plan: plans.Plan | None) -> None:
         """Say prominently that a run's data are not the official ones; None or official: nothing."""
         self.banner.setVisible(plan is not None and not plan.official)
         if plan is not None:
-            self.banner.setText(f"⚠ The figures below are of: {plan.data}. Mind that beside the paper's.")
+            self.banner.setText(f"⚠ These figures are of {plan.data}: not to be compared one to one with the paper's.")
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bar; a total of 0 hides it."""

@@ -277,8 +277,12 @@ class InspectPage(QWidget):
             self.gallery.show_collection(of_entries(YOURS, [*before, *opened.entries]), len(before))
         if opened.problems:
             whole = len(opened.problems) + len(opened.entries) + len(opened.collections)
-            first = "Not opened:" if whole == 1 else f"{len(opened.problems)} of {whole} were not opened:"
+            first = "Not opened" if whole == 1 else f"{len(opened.problems)} of {whole} were not opened"
             self.message.emit("\n".join([first, *opened.problems]))
+        elif made := [f"{entry.name}: {entry.note}" for entry in opened.entries if entry.note]:
+            self.message.emit(
+                made[0] if len(made) == 1 else f"{len(made)} pictures were made 32x32; point at one for how"
+            )
 
     # One image's way through the page.
 

@@ -1,8 +1,10 @@
 """The middle of the page: columns are states of the image, rows are what one asks of it.
 
-benign image    adversarial image    difference, magnified
+original image  adversarial image    difference, magnified
 its mask        its mask             change of the mask
 its classes     its classes          change of the probabilities
+
+The first column is called "original", not "benign": a person may open an adversarial image there.
 """
 
 from __future__ import annotations
@@ -80,10 +82,10 @@ class PaneGrid(QWidget):
         self._pixel: Pixel | None = None
 
         light, mask = (0.0, 255.0), (0.0, 1.0)
-        self.benign = ImagePane("Benign image", SELECT, light)
+        self.benign = ImagePane("Original image", SELECT, light)
         self.adversarial = ImagePane("Adversarial image", ATTACK, light)
         self.difference = ImagePane("Magnified difference", ATTACK, light)
-        self.benign_mask = ImagePane("Where f1 looks in the benign image", SELECT, mask, IMPORTANCE_MAP)
+        self.benign_mask = ImagePane("Where f1 looks in the original image", SELECT, mask, IMPORTANCE_MAP)
         self.adversarial_mask = ImagePane("Where f1 looks in the adversarial image", ATTACK, mask, IMPORTANCE_MAP)
         self.mask_change = ImagePane("Change of where f1 looks", ATTACK, (-0.5, 0.5), CHANGE_MAP)
         self.panes = (
@@ -94,11 +96,11 @@ class PaneGrid(QWidget):
             self.adversarial_mask,
             self.mask_change,
         )
-        self.benign_bars = ProbabilityBars("Probabilities of the benign image", SELECT)
+        self.benign_bars = ProbabilityBars("Probabilities of the original image", SELECT)
         self.adversarial_bars = ProbabilityBars("Probabilities of the adversarial image", ATTACK)
         self.change_bars = ProbabilityBars("Change of the probabilities in percentage points", ATTACK, signed=True)
 
-        self.headings = (_Heading("Benign"), _Heading("Adversarial"))
+        self.headings = (_Heading("Original"), _Heading("Adversarial"))
         self.gain = QComboBox()
         self.gain.setAccessibleName("Magnification of the difference")
         self.gain.setToolTip("How many times the change of each value is magnified; grey means unchanged.")
@@ -201,7 +203,7 @@ class PaneGrid(QWidget):
         changed = found.attacked_image
         if after is None or changed is None:
             reason = "" if found.attack is None else str(found.attack.reason[0])
-            self.await_attack(f"No adversarial image:\n{reason}" if found.attack is not None else ATTACK)
+            self.await_attack(f"The attack failed:\n{reason}" if found.attack is not None else ATTACK)
             return
         self.adversarial.set_image(changed.transpose(1, 2, 0))
         self.headings[1].say(inspection.headline(after, True), f"called {found.classes[after.y1[0]]}")
@@ -227,7 +229,7 @@ class PaneGrid(QWidget):
     def _rescale_masks(self) -> None:
         scale = self.mask_scale.currentData()
         self.mask_change.set_levels((-scale, scale))
-        self.change_bar.set_ends(f"−{scale:g} less important", f"+{scale:g} more")
+        self.change_bar.set_ends(f"−{scale:g} less", f"+{scale:g} more important")
 
     def _point_at(self, pixel: Pixel | None) -> None:
         self._pixel = pixel
@@ -243,7 +245,7 @@ class PaneGrid(QWidget):
             return "Point at a pixel for its values; wheel zooms, drag pans, double click shows the whole image."
         row, column = pixel
         benign = self._image[:, row, column].astype(np.int64)
-        parts = [f"row {row}, column {column}", f"benign {_triple(benign)}"]
+        parts = [f"row {row}, column {column}", f"original {_triple(benign)}"]
         known = self._found or self._pair
         changed = None if known is None else known.attacked_image
         if changed is not None:

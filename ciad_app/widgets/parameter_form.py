@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -58,6 +59,17 @@ class _Number(QDoubleSpinBox):
         digits = self.locale().toString(value, "f", self.decimals())
         point = self.locale().decimalPoint()
         return digits.rstrip("0").removesuffix(point) if point in digits else digits
+
+    def _own_point(self, text: str) -> str:
+        # Qt would take the other sign for a separator of thousands and read "0,5" as 5.
+        point = self.locale().decimalPoint()
+        return text.replace("," if point == "." else ".", point)
+
+    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
+        return super().validate(self._own_point(text), position)
+
+    def valueFromText(self, text: str) -> float:
+        return super().valueFromText(self._own_point(text))
 
 
 class ParameterForm(QWidget):

@@ -13,6 +13,7 @@ from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import NO_ADVERSARIAL, Found
 from ciad_engine.attacks.model import Model, one_hot
 from ciad_engine.attacks.parameters import parameter
+from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
 
@@ -34,6 +35,14 @@ class FGSM(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.eps < 1:
+            raise SettingError(
+                f"fgsm: eps = {self.eps:g} is less than one grey level and would change nothing; "
+                "write 8 for a budget of 8/255."
+            )
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         job.progress(0, 1, self.title)

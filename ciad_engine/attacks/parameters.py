@@ -40,6 +40,16 @@ class Parameter:
     choices: tuple[str, ...]
     help: str
 
+    @property
+    def range(self) -> str:
+        """E.g. "from 0/255 to 255/255" or "from 1 steps"; empty where any number will do."""
+        # A unit that is a divisor belongs to each number: "8 /255" reads as a division of words.
+        each, behind = (self.unit, "") if self.unit.startswith("/") else ("", f" {self.unit}" if self.unit else "")
+        words = [
+            f"{word} {bound:g}{each}" for word, bound in (("from", self.low), ("to", self.high)) if bound is not None
+        ]
+        return " ".join(words) + (behind if words else "")
+
 
 def parameter(
     default: float | int | str | bool,
@@ -102,7 +112,7 @@ def check(instance: object) -> None:
             high = math.inf if p.high is None else p.high
             if not number or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
                 whole = "a whole number" if p.kind == "int" else "a number"
-                raise SettingError(f"{where} is not {whole} from {low:g} to {high:g}{' ' + p.unit if p.unit else ''}.")
+                raise SettingError(f"{where} is not {whole} {p.range}".rstrip() + ".")
             if p.kind == "float":
                 object.__setattr__(instance, p.name, float(value))
 

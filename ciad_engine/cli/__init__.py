@@ -10,6 +10,7 @@ Exit codes: 0 done; 1 failed, with a message; 2 wrong use; 130 cancelled (Ctrl+C
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 import traceback
@@ -70,7 +71,9 @@ def _run(words: Sequence[str], job: console.ConsoleJob) -> int:
         if not words:
             parser.print_help(sys.stderr)
             return WRONG_USE
-        arguments = parser.parse_args(words)
+        arguments, unknown = parser.parse_known_args(words)
+        if unknown:
+            arguments.parser.error(_unknown(unknown, arguments.parser))
         memory.keep_freed()
         try:
             code: int = arguments.run(arguments, job)
@@ -81,6 +84,14 @@ def _run(words: Sequence[str], job: console.ConsoleJob) -> int:
         code = leaving.code if isinstance(leaving.code, int) else DONE
     sys.stdout.flush()  # here, where a broken pipe can still be caught
     return code
+
+
+def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
+    """What to say of words the command does not know; near flags are named."""
+    flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+    near = [found for word in words for found in difflib.get_close_matches(word.partition("=")[0], flags, n=1)]
+    hint = f" (did you mean {' '.join(near)}?)" if near else ""
+    return f"unrecognized arguments: {' '.join(words)}{hint}"
 
 
 def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, str]:

@@ -31,6 +31,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    options.check_folder("--out", arguments.out)
     from ciad_engine import bundles, compute
     from ciad_engine.attacks.base import run_batched
 
@@ -52,9 +53,13 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     paths = targets(pictures, attack.name, arguments.out)
     for row, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
+        if picture.note:
+            job.note(f"{picture.name}: {picture.note}")
         if result.success[row]:
             images.save_png(path, result.images[row])
         print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.success[row] else ''}")
+        if not result.success[row] and path.exists():
+            job.note(f"{path} is there from before; it is not of this attack.")
     print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
     return 1 if failed else 0
 

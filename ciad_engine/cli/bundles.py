@@ -11,7 +11,7 @@ from ciad_engine.cli import console, info
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="list|show", required=True)
     every = actions.add_parser("list", help="name, folder and networks of each", parents=[common])
     every.set_defaults(run=list_all, parser=every)
     one = actions.add_parser("show", help="what one is, how it was trained and how well", parents=[common])

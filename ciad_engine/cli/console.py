@@ -43,15 +43,16 @@ class ConsoleJob(Job):
         self._started = False  # the work has reported something, so it will notice a cancellation
         self._width = 0  # of what the bar's line holds now
         self._shown = clock() if not self._terminal else -BAR_EVERY
-        self._total = 0
+        self._work: tuple[int, str] = (0, "")  # total and kind of what is reported now
         self._samples: collections.deque[tuple[float, int]] = collections.deque(maxlen=120)
 
     def on_progress(self, done: int, total: int, text: str) -> None:
         self._started = True
         now = self._clock()
-        if total != self._total or (self._samples and done < self._samples[-1][1]):
+        work = (total, text.partition(":")[0])
+        if work != self._work or (self._samples and done < self._samples[-1][1]):
             self._samples.clear()  # another piece of work: its pace is its own
-            self._total = total
+            self._work = work
         if not self._samples or now - self._samples[-1][0] >= 0.5:
             self._samples.append((now, done))
         every = BAR_EVERY if self._terminal else LINE_EVERY

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="fetch|check", required=True)
     get = actions.add_parser("fetch", help="download the official CIFAR-10 archive (163 MB)", parents=[common])
     get.add_argument("--to", type=Path, metavar="DIR", help="where to put it (default: the program's data folder)")
     get.set_defaults(run=fetch, parser=get)

@@ -55,6 +55,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    options.check_folder("--csv", arguments.csv)
     chosen = _choices(arguments)
     from ciad_engine import compute
     from ciad_engine.evaluation import runner
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     with runs_command.open_database(arguments.database) as database:
         _announce(plan, database, job)
         system = bundles.load(card.folder, compute.choose_device(arguments.device))
-        job.continuing = "Finished rows are kept; the same command goes on from there."
+        job.continuing = "Finished batches are kept; the same command goes on from there."
         key = runner.run(plan, system, data, database, job)
         job.finished()
         if arguments.csv is not None:

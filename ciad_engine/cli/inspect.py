@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ciad_engine import attacks
+import numpy as np
+import numpy.typing as npt
+
+from ciad_engine import attacks, images
 from ciad_engine.cli import attack as attack_command
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError
 
+if TYPE_CHECKING:
+    from ciad_engine.detectors.base import Verdict
+    from ciad_engine.inspection import Inspection
+
 _RULES = ("paper", "graded")  # detectors.contrast.RULES, which would import torch
+_ZOOM, _GAIN = 8, 16  # of the pictures written, and of the difference
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -25,12 +34,20 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     )
     options.add_label(parser)
     options.add_bundle(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="also write what the window shows: where f1 looks (white: important) before and after the attack, "
+        f"the adversarial image and the difference {_GAIN} times magnified; such files are replaced",
+    )
     parser.add_argument("--json", action="store_true", help="print a list of records instead of sentences")
     options.add_attack_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    options.check_folder("--out", arguments.out)
     from ciad_engine import bundles, compute, inspection
 
     chosen = options.create_attack(arguments, arguments.attack)
@@ -39,7 +56,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     pictures, failed = attack_command.read_all(arguments.images, job)
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
     records: list[dict[str, Any]] = []
-    for picture in pictures:
+    stems = _stems([picture.name for picture in pictures])
+    for picture, stem in zip(pictures, stems, strict=True):
         try:
             found = inspection.inspect(
                 system,
@@ -61,7 +79,47 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
             records.append(inspection.as_dict(found))
         else:
             print(f"{picture.name}: {inspection.sentence(found)}")
+        if arguments.out is not None:
+            written = _write(found, arguments.out, stem)
+            job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.out}.")
     job.finished()
     if arguments.json:
         print(json.dumps(records, indent=1))
     return 1 if failed else 0
+
+
+def _stems(names: list[str]) -> list[str]:
+    """The names without their endings; pictures of the same name from different folders get a number."""
+    stems: list[str] = []
+    for name in names:
+        stem = found = Path(name).stem
+        number = 2
+        while found.casefold() in {known.casefold() for known in stems}:
+            found, number = f"{stem}-{number}", number + 1
+        stems.append(found)
+    return stems
+
+
+def _write(found: Inspection, folder: Path, stem: str) -> list[Path]:
+    """The pictures of `--out`; returns their paths."""
+    from ciad_engine import inspection
+
+    pictures = {f"{stem}-looks.png": _looks(found.benign)}
+    if found.attack is not None and found.adversarial is not None:
+        pictures[f"{stem}-{found.attack.attack}.png"] = found.attack.images[0]
+        pictures[f"{stem}-{found.attack.attack}-looks.png"] = _looks(found.adversarial)
+        pictures[f"{stem}-{found.attack.attack}-difference.png"] = _enlarged(inspection.difference(found, _GAIN))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pixels in pictures.items():
+        images.save_png(folder / name, pixels)
+    return [folder / name for name in pictures]
+
+
+def _looks(verdict: Verdict) -> npt.NDArray[np.uint8]:
+    """Importance, which is 1 - mask, as an enlarged grey picture."""
+    grey = np.rint(255 * (1 - verdict.masks[0])).astype(np.uint8)
+    return _enlarged(np.stack([grey] * 3))
+
+
+def _enlarged(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return pixels.repeat(_ZOOM, axis=1).repeat(_ZOOM, axis=2)

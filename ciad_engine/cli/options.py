@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks
+from ciad_engine.datasets import CLASS_NAMES
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
@@ -74,6 +75,16 @@ def label_number(name: str | None, classes: Sequence[str]) -> int | None:
     if name.isascii() and name.isdigit() and int(name) < len(classes):
         return int(name)
     raise WrongUse(f"--label: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
+
+
+def check_folder(flag: str, folder: Path | None) -> None:
+    """Say before anything is computed that files cannot be written to `folder`.
+
+    Raises:
+        WrongUse: it is a file.
+    """
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise WrongUse(f"{flag}: {folder} is a file; name a folder.")
 
 
 def positive(text: str) -> int:
@@ -150,6 +161,8 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
         if len(owners) != 1:
             raise WrongUse(_not_one(setting, owners, known, tuple(chosen)))
         chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text)
+        if setting == "target_class" and "target" not in plain:
+            chosen[owners[0]]["target"] = "given"  # what else could be meant
     for assignment in arguments.assignments:
         name, setting, text = _split(assignment)
         if name not in chosen:
@@ -211,6 +224,8 @@ def _value(parameter: Parameter, attack: str, text: str) -> float | int | str | 
         if text.casefold() not in truth:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return truth[text.casefold()]
+    if parameter.name == "target_class" and text.casefold() in CLASS_NAMES:
+        return CLASS_NAMES.index(text.casefold())
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:
@@ -236,11 +251,7 @@ def _help(p: Parameter) -> str:
 
 
 def _range(p: Parameter) -> str:
-    if p.kind not in ("int", "float") or (p.low is None and p.high is None):
-        return ""
-    low = "" if p.low is None else f" from {p.low:g}"
-    high = "" if p.high is None else f" to {p.high:g}"
-    return f"{low}{high}{' ' + p.unit if p.unit else ''}"
+    return f" {p.range}" if p.kind in ("int", "float") and p.range else ""
 
 
 def _and(names: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from ciad_engine.evaluation import tables
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="list|show|export|delete", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     add_database(shared)
     one = argparse.ArgumentParser(add_help=False)
@@ -66,8 +66,8 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
         print("No runs yet; `ciad evaluate` makes one.")
         return 0
     rows = [("run", "started", "rows", "state", "bundle", "setting", "attacks", "data")]
-    for one in found:
-        plan = plans.from_json(one.plan)
+    every = [plans.from_json(one.plan) for one in found]
+    for one, plan, chosen in zip(found, every, plans.told_apart(every), strict=True):
         total = plan.limit * (1 + len(plan.attacks))
         rows.append(
             (
@@ -77,7 +77,7 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
                 one.state,
                 plan.bundle,
                 "transferred" if plan.transferred else "direct",
-                ",".join(choice.name for choice in plan.attacks),
+                ", ".join(choice.text() for choice in chosen),
                 plan.data,
             )
         )
@@ -96,6 +96,7 @@ def show(arguments: argparse.Namespace, database: runs.Database, job: console.Co
 
 
 def export(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
+    options.check_folder("--csv", arguments.csv)
     found = database.run(arguments.name)
     for path in export_to(database, found.key, card_of(found, arguments.bundle), arguments.csv):
         print(path)

@@ -44,7 +44,7 @@ def write_csv(
     key = run.key
     about = {"data": plans.from_json(run.plan).data, "run": run.short}
     files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
-    files["rows.csv"] = _csv(*_row_lines(database.rows(key)))
+    files["rows.csv"] = _csv(*_row_lines(database.rows(key), None if card is None else card.classes))
     files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
     written = []
     for name, text in files.items():
@@ -120,12 +120,18 @@ def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[
     return [*header, *about], [[*line, *about.values()] for line in lines]
 
 
-def _row_lines(rows: Iterable[Row]) -> tuple[list[str], list[list[object]]]:
+def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list[str], list[list[object]]]:
+    """The rows as stored; behind them what a person reads: the paper's rule, and the classes by name if known."""
     names = [field.name for field in dataclasses.fields(Row) if field.name != "image"]
-    lines = [[getattr(row, name) for name in names] for row in rows]
-    for line in lines:
+    numbered = () if classes is None else ("label", "y1", "y2")
+    lines: list[list[object]] = []
+    for row in rows:
+        line = [getattr(row, name) for name in names]
         line[0] = line[0] or "benign"  # `attack` of the benign rows
-    return names, lines
+        line.append("adversarial" if row.y1 != row.y2 else "benign")
+        line += [classes[getattr(row, name)] for name in numbered] if classes is not None else []
+        lines.append(line)
+    return [*names, "paper's rule", *(f"{name}, class" for name in numbered)], lines
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

@@ -104,6 +104,22 @@ def from_json(content: Mapping[str, Any]) -> Plan:
         ) from error
 
 
+def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
+    """The attacks of each plan with those settings alone that are not the same in all of these plans."""
+    values: dict[tuple[str, str], set[Any]] = {}
+    for plan in plans:
+        for attack in plan.attacks:
+            for setting, value in attack.settings:
+                values.setdefault((attack.name, setting), set()).add(value)
+    return [
+        tuple(
+            AttackChoice(a.name, tuple((setting, v) for setting, v in a.settings if len(values[a.name, setting]) > 1))
+            for a in plan.attacks
+        )
+        for plan in plans
+    ]
+
+
 def choose(name: str, **settings: Any) -> AttackChoice:
     """The attack `name` with the given settings and all others at their defaults.
 

@@ -178,13 +178,17 @@ from ciad_app import display, main as program
 display._x11_answers = lambda name: False
 program._run_demo = lambda folder, *_: print('demo', folder, os.environ['QT_QPA_PLATFORM']) or 0
 program._run_window = lambda *_: print('window') or 0
-program.main([])
+program.main(['cat.png'])
 program.main(['--window'])
 """
     ran = start(code=code, WAYLAND_DISPLAY=None, XDG_STATE_HOME=str(tmp_path), **variables)
     assert ran.returncode == 0, ran.stderr
     assert expected in ran.stdout
-    assert ran.stdout.splitlines()[1:] == ["demo ciad-demo offscreen", "window"]
+    assert ran.stdout.splitlines()[1:] == [
+        "Not shown: cat.png. `ciad inspect` looks at pictures without a display.",
+        "demo ciad-demo offscreen",
+        "window",
+    ]
 
 
 @ON_LINUX

@@ -297,7 +297,7 @@ def test_the_values_under_the_cursor_are_told_for_all_panes(page, known, qtbot):
     text = page.grid.status.text()
     before, after = found.image[:, 7, 20].astype(int), found.attack.images[0][:, 7, 20].astype(int)
     assert "row 7, column 20" in text
-    assert f"benign {before[0]}, {before[1]}, {before[2]}" in text
+    assert f"original {before[0]}, {before[1]}, {before[2]}" in text
     assert f"adversarial {after[0]}, {after[1]}, {after[2]}" in text
     assert f"difference {after[0] - before[0]:+d}, " in text
     looks = [1 - v.masks[0, 7, 20] for v in (found.benign, found.adversarial)]

@@ -54,6 +54,15 @@ def test_ranges_units_and_editors_follow_the_schema(form):
         assert form.editor(name).toolTip()
 
 
+@pytest.mark.parametrize("typed", ["0.5", "0,5"])
+def test_both_signs_before_a_fraction_are_understood(form, qtbot, typed):
+    editor = form.editor("eps")
+    editor.selectAll()
+    qtbot.keyClicks(editor, typed)
+    qtbot.keyClick(editor, Qt.Key.Key_Tab)
+    assert form.values()["eps"] == 0.5
+
+
 def test_small_numbers_survive_and_are_shown_short(form):
     rate = form.editor("rate")
     assert form.values()["rate"] == 1e-3

@@ -56,13 +56,14 @@ def test_on_a_linear_model_a_larger_budget_loses_no_image():
     labels = answers(network, images)
     before = np.zeros(60, bool)
     rates = []
-    for eps in (0, 0.4, 1, 2, 3.7, 8, 16, 64, 255):
+    for eps in (0, 1, 1.4, 2, 3.7, 8, 16, 64, 255):
         result = FGSM(eps=eps).run(network, images, labels)
         assert (result.success | ~before).all()
         before = result.success
         rates.append(result.success.mean())
         assert result.linf.max() <= eps
-    assert rates[:2] == [0, 0]
+    assert rates[0] == 0
+    assert rates[1] == rates[2]  # a fraction of a grey level cannot be stored
     assert rates[-1] == 1
 
 
@@ -85,3 +86,9 @@ def test_bad_budgets(eps):
 def test_a_whole_number_is_the_same_setting_as_its_float():
     assert FGSM(eps=8) == FGSM()
     assert isinstance(FGSM(eps=8).eps, float)
+
+
+def test_a_budget_that_no_8_bit_value_can_use_is_refused():
+    """Most likely somebody meant a part of 1: 0.03 for 8/255."""
+    with pytest.raises(SettingError, match=r"eps = 0\.03 is less than one grey level"):
+        FGSM(eps=0.03)

@@ -61,6 +61,18 @@ def test_another_piece_of_work_starts_a_new_estimate() -> None:
     assert stream.getvalue().splitlines()[-1] == "Attacking: 55 of 60 (91 %), 5 s left"
 
 
+def test_an_attack_slower_than_the_one_before_is_estimated_at_its_own_pace() -> None:
+    stream, clock = Stream(terminal=False), Clock()
+    job = console.ConsoleJob(stream=stream, clock=clock)
+    for done in range(200):
+        clock.now += 0.01 if done < 100 else 1
+        job.progress(done, 200, f"{'FGSM' if done < 100 else 'C&W'}: {done} images")
+    assert stream.getvalue().splitlines()[-1].endswith(" left")
+    for line in stream.getvalue().splitlines():
+        done = int(line.partition(" of ")[0].rpartition(" ")[2])
+        assert line.endswith(f", {console.duration(200 - done)} left")
+
+
 def test_the_bar_is_one_line_shorter_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for width in (200, 80, 59, 30, 10):
         monkeypatch.setenv("COLUMNS", str(width))

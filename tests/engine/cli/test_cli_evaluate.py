@@ -82,7 +82,7 @@ def test_a_cancelled_run_is_continued_by_the_same_command(
     monkeypatch.setattr(runner, "run", interrupted)
     code, text, err = ciad(*words)
     assert (code, text) == (130, "")
-    assert err.splitlines()[-1] == "ciad: cancelled. Finished rows are kept; the same command goes on from there."
+    assert err.splitlines()[-1] == "ciad: cancelled. Finished batches are kept; the same command goes on from there."
     assert stored == [5]
     run = only_run(words)
     assert not run.finished
@@ -144,7 +144,7 @@ def test_settings_of_several_attacks(ciad: Ciad, words: list[object]) -> None:
         (["--attacks", "fgsm,jsma", "--target", "next"], "--target is a setting of fgsm and jsma; say which one:"),
         (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, jsma, cw."),
         (["--attacks", ","], "no attack is named"),
-        (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0 to 255 /255."),
+        (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0/255 to 255/255."),
         (["--limit", "0"], "'0' is not a whole number from 1"),
         (["--preset", "mine"], "invalid choice: 'mine'"),
     ],

@@ -94,6 +94,63 @@ def test_inspect_says_a_sentence_for_each(ciad: Ciad, bundle: Path, pictures: li
         assert label_of(bundle, path) in line
 
 
+def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
+    import torch
+
+    out = tmp_path / "looks"
+    words = ("--attack", "fgsm", "--eps", 128, "--bundle", bundle, "--out", out)
+    code, text, err = ciad("inspect", *pictures, *words)
+    assert code == 0, err
+    detector = bundles.load(bundle, torch.device("cpu")).detector()
+    fooled = [p for p, line in zip(pictures, text.splitlines(), strict=True) if "found no adversarial" not in line]
+    assert fooled
+    names = {f"{path.stem}-looks.png" for path in pictures}
+    for kind in ("fgsm", "fgsm-looks", "fgsm-difference"):
+        names |= {f"{path.stem}-{kind}.png" for path in fooled}
+    assert {path.name for path in out.iterdir()} == names
+    for path in pictures:
+        mask = detector.inspect(images.read(path).pixels[None]).masks[0]
+        seen = np.asarray(Image.open(out / f"{path.stem}-looks.png").convert("L"))
+        assert seen.shape == (256, 256)
+        assert np.array_equal(seen[::8, ::8], np.rint(255 * (1 - mask)).astype(np.uint8))
+    changed = images.read(out / f"{fooled[0].stem}-fgsm.png").pixels.astype(int) - images.read(fooled[0]).pixels
+    shown = np.asarray(Image.open(out / f"{fooled[0].stem}-fgsm-difference.png").convert("RGB"))[::8, ::8]
+    assert np.array_equal(shown, np.clip(128 + 16 * changed, 0, 255).transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("command", ["attack", "inspect"])
+def test_a_file_in_the_place_of_the_folder_is_said_at_once(
+    command: str, ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    code, text, err = ciad(command, pictures[0], "--attack", "fgsm", "--bundle", bundle, "--out", tmp_path / "out")
+    assert (code, text) == (2, "")
+    assert f"--out: {tmp_path / 'out'} is a file; name a folder." in err
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_older_result_is_not_taken_for_this_attacks(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    old = tmp_path / f"{pictures[0].stem}-fgsm.png"
+    old.write_bytes(b"of another attack")
+    words = ("--attack", "fgsm", "--eps", 0, "--bundle", bundle, "--out", tmp_path)
+    code, _, err = ciad("attack", pictures[0], *words)
+    assert code == 0
+    assert f"{old} is there from before; it is not of this attack." in err
+    assert old.read_bytes() == b"of another attack"
+
+
+def test_a_target_class_by_name_needs_no_second_flag(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    goal = next(name for name in CLASS_NAMES if name != label_of(bundle, pictures[0]))
+    words = ("--attack", "cw", "--target-class", goal, "--initial-c", 10, "--search-steps", 2, "--iterations", 100)
+    code, text, err = ciad("attack", pictures[0], *words, "--bundle", bundle, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert f"became {goal} (" in text
+
+
 def test_inspect_as_json(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
     words = ("--attack", "fgsm", "--eps", "128", "--rule", "graded", "--label", "CAT", "--json")
     code, text, err = ciad("inspect", *pictures[:2], "--bundle", bundle, *words)
@@ -119,7 +176,7 @@ def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path
     ("words", "sentence"),
     [
         (["--attack", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
-        (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0 to 255 /255."),
+        (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0/255 to 255/255."),
         (["--attack", "nonsense"], "attack: 'nonsense' is none of fgsm, jsma, cw."),
         (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
     ],

@@ -42,7 +42,7 @@ def test_a_signal_stops_the_work_and_keeps_finished_rows(
     assert took < 10, "cancelling takes effect between two steps of the attack"
     assert out == ""
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "ciad: cancelled. Finished rows are kept; the same command goes on from there."
+    assert err.splitlines()[-1] == "ciad: cancelled. Finished batches are kept; the same command goes on from there."
     with runs.Database(database) as stored:
         (run,) = stored.runs()
         assert stored.counts(run.key) == {"": 30}

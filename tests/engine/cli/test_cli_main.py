@@ -83,6 +83,27 @@ def test_wrong_use_is_2_with_usage(words: list[str], ciad: Ciad) -> None:
     assert err.startswith("usage: ciad")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["evaluate", "--attack", "fgsm"],
+            "ciad evaluate: error: unrecognized arguments: --attack fgsm (did you mean --attacks?)",
+        ),
+        (
+            ["inspect", "a.png", "--atack=fgsm"],
+            "ciad inspect: error: unrecognized arguments: --atack=fgsm (did you mean --attack?)",
+        ),
+        (["runs", "list", "more"], "ciad runs list: error: unrecognized arguments: more"),
+    ],
+)
+def test_a_misspelt_flag_is_answered_by_its_command(words: list[str], expected: str, ciad: Ciad) -> None:
+    code, out, err = ciad(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"usage: ciad {words[0]}")
+    assert err.splitlines()[-1] == expected
+
+
 def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Make `ciad bundles list` end in an error."""
 

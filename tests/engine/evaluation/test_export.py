@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ciad_engine import __version__
+from ciad_engine.datasets import CLASS_NAMES
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, runner, tables
 from ciad_engine.runs import Database
@@ -75,6 +76,8 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
         assert line["success"] == str(int(row.success))
         assert line["label_after"] == ("" if row.label_after is None else str(row.label_after))
         assert line["name"] == row.name
+        assert line["paper's rule"] == ("benign" if row.y1 == row.y2 else "adversarial")
+        assert line["y2, class"] == CLASS_NAMES[row.y2]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -116,3 +116,15 @@ def test_make_refuses_labels_the_bundle_does_not_know() -> None:
     card = dataclasses.replace(tiny.system().card, classes=("cat", "dog"))
     with pytest.raises(SettingError, match="among the 2 classes"):
         plans.make(card, tiny.data(), PLAN.attacks, None, 1)
+
+
+def test_plans_are_told_apart_by_what_differs() -> None:
+    def of(*chosen: plans.AttackChoice) -> plans.Plan:
+        return dataclasses.replace(PLAN, attacks=chosen)
+
+    weak = plans.AttackChoice("fgsm", (("eps", 2.0), ("target", "untargeted")))
+    strong = plans.AttackChoice("fgsm", (("eps", 8.0), ("target", "untargeted")))
+    other = plans.AttackChoice("cw", (("confidence", 0.0),))
+    texts = [[one.text() for one in chosen] for chosen in plans.told_apart([of(weak), of(strong, other), of(weak)])]
+    assert texts == [["fgsm (eps = 2.0)"], ["fgsm (eps = 8.0)", "cw"], ["fgsm (eps = 2.0)"]]
+    assert plans.told_apart([of(strong)]) == [(plans.AttackChoice("fgsm", ()),)]
