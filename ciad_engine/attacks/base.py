@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ciad_engine import images as pixels
 from ciad_engine.attacks import parameters
+from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model, classify, device_of, reached
 from ciad_engine.compute import borrowed, in_batches
 from ciad_engine.errors import SettingError
@@ -77,7 +78,7 @@ class Found:
     """What an attack's own algorithm hands back to `Attack.run` (floats, not yet an 8-bit result).
 
     Attributes:
-        images: float (N, 3, H, W) in [0, 1], best candidate per image.
+        images: float (N, 3, H, W) in [0, 1], best candidate per image; off the lattice it is repaired (`lattice.py`).
         steps: int64 (N,), iterations.
         reason: one per image, why it fails in case its rounded candidate does not fool: FOOLED
             where the candidate itself is known to fool, so that rounding must have lost it.
@@ -187,7 +188,13 @@ class Attack(abc.ABC):
                     None if targets is None else targets[rows],
                     job,
                 )
-                found[rows] = pixels.to_lattice(part.images)
+                found[rows] = self._to_lattice(
+                    model,
+                    part,
+                    originals[rows],
+                    wanted[rows],
+                    None if targets is None else targets[rows],
+                )
                 cost[:, rows] = torch.stack([model.forwards, model.backwards, part.steps.to(device)])
                 why[rows.cpu().numpy()] = part.reason
 
@@ -216,6 +223,18 @@ class Attack(abc.ABC):
             settings=parameters.values(self),
             **distances(images, final),
         )
+
+    def _to_lattice(
+        self, model: Model, found: Found, originals: Tensor, labels: Tensor, targets: Tensor | None
+    ) -> Tensor:
+        """What was found as 8-bit images; those that fooled as floats are repaired where rounding undid it."""
+        images = pixels.to_lattice(found.images)
+        fooled = torch.tensor([reason == FOOLED for reason in found.reason], device=images.device)
+        rows = (fooled & ~on_lattice(found.images)).nonzero()[:, 0]
+        if len(rows):
+            aims = None if targets is None else targets[rows]
+            images[rows] = repair(model, rows, originals[rows], found.images[rows], labels[rows], aims, self.norm)
+        return images
 
 
 def run_batched(

@@ -19,7 +19,7 @@ from ciad_engine.errors import RunError, SettingError
 if TYPE_CHECKING:
     from ciad_engine.datasets import ImageSet
 
-SCHEMA = 1  # raise it when the engine computes other rows from the same plan
+SCHEMA = 2  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
 
 # Hyper-parameters the paper leaves open are fixed to their sources' values; the others at our defaults.

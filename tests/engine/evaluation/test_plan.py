@@ -50,7 +50,7 @@ def test_key_changes_with_the_engine_schema(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_key_is_the_same_on_every_machine() -> None:
-    assert PLAN.key() == "c80928000372703b84b5400c162111a338d4c590bc68c6d78a57fd8564c753c1"
+    assert PLAN.key() == "cdb160676eda3da43b62d4a86f709fba0a8e6e24ddfa92eda67ed98e79a2b79b"
 
 
 def test_plain_data_and_back() -> None:

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+
+from ciad_engine.attacks.lattice import on_lattice, repair
+from ciad_engine.attacks.model import Model
+from ciad_engine.images import to_lattice, to_unit
+
+from .toys import Curved, Linear, answers, random_images
+
+
+def near_misses(network, count, seed=0):
+    """Images, their labels, and candidates that fool the network by a hair, off the lattice."""
+    images = random_images(count, seed, low=60, high=196)
+    labels = torch.tensor(answers(network, images))
+    x = to_unit(torch.tensor(images)).double()
+    low, high = torch.zeros(count, 1, 1, 1).double(), torch.ones(count, 1, 1, 1).double()
+    here = x.clone().requires_grad_()
+    own = network(here).gather(1, labels[:, None]).sum()
+    (slope,) = torch.autograd.grad(own, here)
+    far = x - slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    for _ in range(60):
+        middle = (low + high) / 2
+        fooled = (network(torch.lerp(x, far, middle)).argmax(1) != labels).view(-1, 1, 1, 1)
+        low, high = torch.where(fooled, low, middle), torch.where(fooled, middle, high)
+    candidates = torch.lerp(x, far, high)
+    kept = (network(candidates).argmax(1) != labels) & (candidates.flatten(1).amin(1) >= 0)
+    kept &= candidates.flatten(1).amax(1) <= 1
+    return torch.tensor(images)[kept], labels[kept], candidates[kept]
+
+
+def balanced(classes=2):
+    """A linear network for which images of mean grey lie at the boundary."""
+    network = Linear(classes, scale=0.3)
+    with torch.no_grad():
+        network.bias -= network.weight.sum(0) / 2
+    return network
+
+
+def mend(network, images, labels, candidates, norm, targets=None):
+    model = Model(network, len(images))
+    return repair(model, torch.arange(len(images)), images, candidates, labels, targets, norm), model
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize("network", [Linear(10, scale=0.3), Curved(seed=1).eval()])
+def test_what_rounding_undid_fools_again_at_hardly_any_distance(network, norm):
+    images, labels, candidates = near_misses(network, 80)
+    rounded = to_lattice(candidates)
+    undone = network(to_unit(rounded)).argmax(1) == labels
+    assert undone.sum() >= 10
+    found, _ = mend(network, images, labels, candidates, norm)
+    assert found.dtype == torch.uint8
+    fools = network(to_unit(found)).argmax(1) != labels
+    assert fools.double().mean() >= (1 if norm == "l2" else 0.9)  # there is not always one no farther off
+    # An image that was not undone stays as it was rounded.
+    assert torch.equal(found[~undone], rounded[~undone])
+    before, after = ((x.double() - images).flatten(1).norm(dim=1) for x in (rounded, found))
+    assert (after <= before + 2).all()  # grey levels
+    if norm == "linf":
+        farthest = [(x.double() - images).abs().flatten(1).amax(1) for x in (found, rounded)]
+        assert (farthest[0] <= farthest[1]).all()
+
+
+def test_few_values_stay_few():
+    network = balanced()
+    images, labels, _ = near_misses(network, 60)
+    # Changed in eight places alone, as far as needed.
+    x = to_unit(images).double()
+    slope = (network.weight[:, 0] - network.weight[:, 1]).detach() * torch.where(labels == 0, -1, 1)[:, None]
+    places = slope.abs().topk(8, dim=1).indices
+    moved = torch.zeros_like(slope).scatter_(1, places, slope.gather(1, places)).view_as(x)
+    lead = network(x)
+    gap = (lead.gather(1, labels[:, None]) - lead.gather(1, 1 - labels[:, None]))[:, 0].detach()
+    length = (gap + 1e-6) / (slope.gather(1, places) ** 2).sum(1)
+    candidates = x + moved * length.view(-1, 1, 1, 1)
+    inside = (candidates.flatten(1).amin(1) >= 0) & (candidates.flatten(1).amax(1) <= 1)
+    images, labels, candidates = images[inside], labels[inside], candidates[inside]
+    undone = network(to_unit(to_lattice(candidates))).argmax(1) == labels
+    assert undone.sum() >= 5
+    found, _ = mend(network, images, labels, candidates, "l0")
+    assert (network(to_unit(found)).argmax(1) != labels).all()
+    assert ((found != images).flatten(1).sum(1) <= 8).all()
+
+
+def test_a_target_is_reached():
+    network = Linear(4, scale=0.3)
+    images, labels, candidates = near_misses(network, 60)
+    targets = network(candidates).argmax(1)
+    found, model = mend(network, images, labels, candidates, "l2", targets)
+    assert (network(to_unit(found)).argmax(1) == targets).all()
+    at_once = network(to_unit(to_lattice(candidates))).argmax(1) == targets
+    assert (model.forwards[at_once] == 1).all()
+    assert (model.backwards[at_once] == 0).all()
+    assert (model.backwards == model.forwards - 1).all()
+
+
+def test_the_ends_of_the_range_are_not_left():
+    network = balanced()
+    with torch.no_grad():
+        network.weight.abs_()[:, 1] *= -1  # brighter is always class 0
+    images = torch.full((4, 3, 4, 4), 255, dtype=torch.uint8)
+    labels = torch.ones(4, dtype=torch.int64)  # pretend: the way out is brighter still
+    found, _ = mend(
+        network, images, labels, to_unit(images).double() - 0.4 / 255, "l2", torch.ones(4, dtype=torch.int64)
+    )
+    assert found.max() <= 255
+    assert torch.equal(found, to_lattice(to_unit(images).double() - 0.4 / 255))  # nothing helped: as rounded
+
+
+def test_on_lattice():
+    images = torch.tensor(random_images(3))
+    x = to_unit(images)
+    x[1, 0, 0, 0] += 0.3 / 255
+    assert on_lattice(x).tolist() == [True, False, True]
+    assert on_lattice(to_unit(torch.arange(256).to(torch.uint8).view(1, 1, 16, 16))).tolist() == [True]
+    assert np.allclose((x * 255).numpy()[0], images[0])
