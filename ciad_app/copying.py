@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QLabel, QTableView, QWidget
+from PySide6.QtCore import QMimeData
+from PySide6.QtWidgets import QApplication, QLabel, QTableView, QWidget
+
+_OURS = "application/x-ciad"  # marks what this program put into the clipboard; not every platform knows the owner
+
+
+def to_clipboard(text: str, html: str) -> None:
+    """Copy something that is text to some programs and formatted to others."""
+    data = QMimeData()
+    data.setText(text)
+    data.setHtml(html)
+    data.setData(_OURS, b"1")
+    QApplication.clipboard().setMimeData(data)
+
+
+def release_clipboard() -> None:
+    """Leave plain text of what `to_clipboard` put there; to be called at the program's end.
+
+    Qt destroys what is in its clipboard after Python has ended, and what was made in Python crashes then.
+    """
+    clipboard = QApplication.clipboard()
+    data: QMimeData | None = clipboard.mimeData()  # None where it is empty, whatever the stub says
+    if data is not None and data.hasFormat(_OURS):
+        clipboard.setText(clipboard.text())
 
 
 def selected_text(focus: QWidget | None) -> str:

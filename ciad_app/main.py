@@ -103,7 +103,7 @@ def _tell_without_window(text: str) -> int:
 def _run_window(files: list[Path], bundle: str, device: str, crashed: bool) -> int:
     from PySide6.QtCore import QTimer
 
-    from ciad_app import settings, theme
+    from ciad_app import copying, settings, theme
     from ciad_app.errors import Reporter
     from ciad_app.garbage import Collector
     from ciad_app.window import MainWindow
@@ -136,6 +136,7 @@ def _run_window(files: list[Path], bundle: str, device: str, crashed: bool) -> i
     beat.timeout.connect(lambda: None)
     beat.start()
     code = app.exec()
+    copying.release_clipboard()
     reporter.uninstall()
     collector.stop()
     if not window.ended:

@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QSplitter, QWidget
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QWidget
 
 from ciad_app.durations import duration
 from ciad_app.evaluate import costs, csv_files, data_loader, work
@@ -176,7 +176,7 @@ class EvaluatePage(QWidget):
 
     def copy_tables(self) -> None:
         """Put the tables into the clipboard, as text and as HTML."""
-        QApplication.clipboard().setMimeData(self.results.tables.copy())
+        self.results.tables.copy()
         self._say("The tables are in the clipboard.")
 
     def offer_to_continue(self) -> None:

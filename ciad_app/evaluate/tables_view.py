@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QMimeData, Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ciad_app.copying import to_clipboard
 from ciad_engine.evaluation.tables import Cell, Table, render_text
 
 _TWO_COLUMNS = 1450  # pixels from which two tables stand side by side
@@ -175,12 +176,10 @@ class TablesView(QScrollArea):
         self.common.setText("\n".join(shared))
         self._place()
 
-    def copy(self) -> QMimeData:
-        """All tables for the clipboard: as text, and as HTML for word processors and spreadsheets."""
-        data = QMimeData()
-        data.setText("\n\n".join(render_text(table) for table in self.tables))
-        data.setHtml("".join(as_html(table) for table in self.tables))
-        return data
+    def copy(self) -> None:
+        """Put all tables into the clipboard: as text, and as HTML for word processors and spreadsheets."""
+        text = "\n\n".join(render_text(table) for table in self.tables)
+        to_clipboard(text, "".join(as_html(table) for table in self.tables))
 
     def _place(self) -> None:
         for widget in (self.empty, self.common, *self.cards):

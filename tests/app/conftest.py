@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication, QMessageBox
 
+from ciad_app.copying import release_clipboard
 from ciad_app.garbage import Collector
 from ciad_app.worker import Engine
 from ciad_engine import resources
@@ -23,6 +24,13 @@ def collector(qapp: QApplication) -> Iterator[Collector]:
     collector = Collector()
     yield collector
     collector.stop()
+
+
+@pytest.fixture(autouse=True)
+def released_clipboard(qapp: QApplication) -> Iterator[None]:
+    """As at the program's end: what a test copied must not outlive Python."""
+    yield
+    release_clipboard()
 
 
 @pytest.fixture(autouse=True)

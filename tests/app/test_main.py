@@ -199,3 +199,17 @@ def test_qt_that_cannot_connect_names_the_display_and_no_libraries(tmp_path):
         pytest.skip("Qt's libraries for X11 are missing here")
     assert "The display :77 could not be opened" in ran.stderr
     assert "apt-get" not in ran.stderr
+
+
+def test_copied_tables_do_not_crash_the_end_of_the_program(tmp_path):
+    code = """
+from ciad_app import copying, main
+app = main.make_application()
+copying.to_clipboard('a tab b', '<table><tr><td>a</td><td>b</td></tr></table>')
+assert app.clipboard().mimeData().hasHtml()
+copying.release_clipboard()
+print(app.clipboard().text())
+"""
+    ran = start(code=code, XDG_STATE_HOME=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "a tab b"
