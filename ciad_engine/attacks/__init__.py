@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 _REGISTRY = {
     "fgsm": "ciad_engine.attacks.fgsm:FGSM",
+    "bim": "ciad_engine.attacks.projected_gradient:BIM",
+    "pgd": "ciad_engine.attacks.projected_gradient:PGD",
     "jsma": "ciad_engine.attacks.jsma:JSMA",
     "cw": "ciad_engine.attacks.carlini_wagner:CarliniWagnerL2",
+    "deepfool": "ciad_engine.attacks.deepfool:DeepFool",
+    "ddn": "ciad_engine.attacks.ddn:DDN",
 }
 
 

@@ -38,11 +38,7 @@ class FGSM(aims.TargetedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if 0 < self.eps < 1:
-            raise SettingError(
-                f"fgsm: eps = {self.eps:g} is less than one grey level and would change nothing; "
-                "write 8 for a budget of 8/255."
-            )
+        check_budget(self.name, self.eps)
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         job.progress(0, 1, self.title)
@@ -56,6 +52,19 @@ class FGSM(aims.TargetedAttack):
             images=(images + step).clamp_(0, 1),
             steps=torch.ones(len(images), dtype=torch.int64),
             reason=[NO_ADVERSARIAL] * len(images),
+        )
+
+
+def check_budget(attack: str, eps: float) -> None:
+    """Refuse a budget, in grey levels, that no 8-bit image can use; most likely a part of 1 was meant.
+
+    Raises:
+        SettingError: `eps` lies between 0 and 1.
+    """
+    if 0 < eps < 1:
+        raise SettingError(
+            f"{attack}: eps = {eps:g} is less than one grey level and would change nothing; "
+            "write 8 for a budget of 8/255."
         )
 
 

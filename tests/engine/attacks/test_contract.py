@@ -28,8 +28,12 @@ from .toys import SHAPE, Curved, Recorder, Wrapped, answers, random_images
 
 SMALL = {
     "fgsm": {"eps": 16},
+    "bim": {"eps": 16},
+    "pgd": {"eps": 16, "step": 6, "iterations": 6, "restarts": 2},
     "jsma": {"gamma": 0.4},
     "cw": {"iterations": 30, "search_steps": 3, "initial_c": 0.1},
+    "deepfool": {"iterations": 20},
+    "ddn": {"iterations": 30},
 }
 pytestmark = pytest.mark.parametrize("name", SMALL)
 ARRAYS = [

@@ -1,0 +1,92 @@
+"""DeepFool: straight to the nearest boundary of the linearised network, again and again."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ciad_engine.attacks import targets as aims
+from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.model import Model, one_hot, reached
+from ciad_engine.attacks.parameters import parameter
+from ciad_engine.jobs import Job
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepFool(aims.TargetedAttack):
+    """Moosavi-Dezfooli, Fawzi, Frossard 2016 (arXiv 1511.04599), algorithm 2, for the Euclidean norm.
+
+    Each step goes to the nearest of the boundaries that the linearised network has between the label
+    and another class; the sum of the steps is lengthened by `overshoot`. Unlike there each point is put
+    into the range of images before it is looked at, and a value at the end of its range takes part
+    in no step beyond it; only the `candidates` likeliest classes are considered, and with a target
+    that class alone.
+    One step is one forward pass and one backward pass a considered class.
+    """
+
+    name: ClassVar[str] = "deepfool"
+    title: ClassVar[str] = "DeepFool"
+    source: ClassVar[str] = "Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithm 2"
+    norm: ClassVar[str] = "l2"
+
+    overshoot: float = parameter(
+        0.02, "Overshoot", "By what part the way to the boundary is lengthened, so that it is crossed.", low=0, high=10
+    )
+    iterations: int = parameter(50, "Iterations", "Most steps.", low=1, high=10_000, unit="steps")
+    candidates: int = parameter(
+        10, "Classes", "How many of the likeliest classes are considered, the label among them.", low=2, high=1000
+    )
+    target: str = aims.target()
+    target_class: int = aims.target_class()
+
+    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+        count = len(images)
+        found, way = images.clone(), torch.zeros_like(images)
+        steps = torch.zeros(count, dtype=torch.int64, device=images.device)
+        reason = [NO_ADVERSARIAL] * count
+        others = None if targets is None else targets[:, None]
+        rows = torch.arange(count, device=images.device)  # the images not yet fooled
+        for step in range(self.iterations + 1):
+            job.progress(count - len(rows), count, f"{self.title}: images finished")
+            here = (images[rows] + (1 + self.overshoot) * way[rows]).clamp_(0, 1).requires_grad_()
+            logits = model.logits(here, rows)
+            if others is None:  # first step, so the rows are all images
+                ranked = logits.detach().masked_fill(one_hot(logits, labels), -torch.inf).argsort(1, descending=True)
+                others = ranked[:, : min(self.candidates, logits.shape[1]) - 1]
+            left = ~reached(logits, labels[rows], None if targets is None else targets[rows])
+            found[rows] = here.detach()
+            for row in rows[~left].tolist():
+                reason[row] = FOOLED
+            going = rows[left]
+            if step == self.iterations or len(going) == 0:
+                break
+            move = self._nearest(model, here, logits, labels[rows], others[rows], going)[left]
+            moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
+            rows = going[moves]
+            way[rows] += move[moves]
+            steps[rows] += 1
+            if len(rows) == 0:
+                break
+        job.progress(count, count, f"{self.title}: images finished")
+        return Found(found, steps, reason)
+
+    @staticmethod
+    def _nearest(model: Model, here: Tensor, logits: Tensor, labels: Tensor, others: Tensor, going: Tensor) -> Tensor:
+        """The shortest way to a boundary between the label and one of `others` (n, k), like `here`; 0 where none is."""
+        lead = logits.gather(1, labels[:, None]) - logits.gather(1, others)
+        best = torch.zeros_like(here)
+        shortest = torch.full((len(here),), torch.inf, device=here.device)
+        for k in range(others.shape[1]):
+            slope = model.gradient(-lead[:, k], here, going, keep_graph=k < others.shape[1] - 1)
+            slope = slope.masked_fill(((here <= 0) & (slope < 0)) | ((here >= 1) & (slope > 0)), 0)
+            squared = slope.square().sum((1, 2, 3))
+            gap = lead[:, k].detach().abs().to(squared)
+            distance = torch.where(squared > 0, gap / squared.sqrt(), torch.inf)
+            nearer = distance < shortest
+            shortest = torch.where(nearer, distance, shortest)
+            length = torch.where(nearer, gap / squared, 0)
+            best = torch.where(nearer[:, None, None, None], length[:, None, None, None] * slope, best)
+        return best

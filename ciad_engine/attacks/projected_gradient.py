@@ -1,0 +1,156 @@
+"""Many small gradient sign steps inside a box around the image: BIM, and PGD with random starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ciad_engine.attacks import targets as aims
+from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.fgsm import check_budget, evidence_against
+from ciad_engine.attacks.model import Model, reached
+from ciad_engine.attacks.parameters import parameter
+from ciad_engine.jobs import Job
+
+
+@dataclasses.dataclass(frozen=True)
+class BIM(aims.TargetedAttack):
+    """Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2: FGSM's step again and again.
+
+    After each step every value is put back into [x - eps, x + eps] and into its range. With a target the
+    steps go down the target's cross-entropy (there: the least likely class's). All iterations are
+    run, as there, unless `stop_early`. The box ends on grey levels: floor(eps) of them either way.
+    """
+
+    name: ClassVar[str] = "bim"
+    title: ClassVar[str] = "BIM"
+    source: ClassVar[str] = "Kurakin et al. 2017 (arXiv 1607.02533), section 2.2"
+    norm: ClassVar[str] = "linf"
+
+    eps: float = parameter(
+        8.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255"
+    )
+    step: float = parameter(
+        2.0, "Step", "How far it moves in one iteration, in grey levels.", low=0.01, high=255, unit="/255"
+    )
+    iterations: int = parameter(10, "Iterations", "How many steps.", low=1, high=10_000, unit="steps")
+    stop_early: bool = parameter(
+        False, "Stop early", "Whether an image that is misclassified takes no further step: nearer, but less certain."
+    )
+    target: str = aims.target()
+    target_class: int = aims.target_class()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_budget(self.name, self.eps)
+
+    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+        rows = torch.arange(len(images), device=images.device)
+        return _Climb(self, model, images, labels, targets).run(images, rows, job, judge=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PGD(aims.TargetedAttack):
+    """Madry et al. 2018 (arXiv 1706.06083), section 2.1: BIM from random points of the box, several times.
+
+    An image that is misclassified at the end of a run takes part in no further one. Each image's
+    random points follow from the seed and the image alone, whatever else is attacked with it.
+    """
+
+    name: ClassVar[str] = "pgd"
+    title: ClassVar[str] = "PGD"
+    source: ClassVar[str] = "Madry et al. 2018 (arXiv 1706.06083), section 2.1"
+    norm: ClassVar[str] = "linf"
+
+    eps: float = parameter(
+        8.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255"
+    )
+    step: float = parameter(
+        2.0, "Step", "How far it moves in one iteration, in grey levels.", low=0.01, high=255, unit="/255"
+    )
+    iterations: int = parameter(20, "Iterations", "How many steps of one run.", low=1, high=10_000, unit="steps")
+    restarts: int = parameter(1, "Runs", "How many random starts.", low=1, high=1000)
+    seed: int = parameter(0, "Seed", "Decides the random starts.", low=0, high=2**31 - 1)
+    stop_early: bool = parameter(
+        False, "Stop early", "Whether an image that is misclassified takes no further step: nearer, but less certain."
+    )
+    target: str = aims.target()
+    target_class: int = aims.target_class()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_budget(self.name, self.eps)
+
+    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+        climb = _Climb(self, model, images, labels, targets)
+        whole = Found(images.clone(), torch.zeros(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
+        rows = torch.arange(len(images), device=images.device)
+        draws = [np.random.default_rng([self.seed, zlib.crc32(image.tobytes())]) for image in images.cpu().numpy()]
+        for number in range(self.restarts):
+            noise = np.stack([draws[row].uniform(-1, 1, images.shape[1:]) for row in rows.tolist()])
+            start = images[rows] + climb.radius * torch.from_numpy(noise).to(images)
+            part = climb.run(start, rows, job.part(number / self.restarts, (number + 1) / self.restarts), judge=True)
+            whole.images[rows] = part.images
+            whole.steps[rows.cpu()] += part.steps
+            left = []
+            for row, reason in zip(rows.tolist(), part.reason, strict=True):
+                whole.reason[row] = reason
+                if reason != FOOLED:
+                    left.append(row)
+            rows = torch.tensor(left, dtype=torch.int64, device=images.device)
+            if not left:
+                break
+        job.progress(1, 1, self.title)
+        return whole
+
+
+class _Climb:
+    """Steps up the evidence against the label (down that against the target), inside the box."""
+
+    def __init__(self, attack: BIM | PGD, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
+        self.attack, self.model, self.labels, self.targets = attack, model, labels, targets
+        self.radius = math.floor(attack.eps) / 255
+        self.low, self.high = (images - self.radius).clamp_(min=0), (images + self.radius).clamp_(max=1)
+
+    def run(self, start: Tensor, rows: Tensor, job: Job, judge: bool) -> Found:
+        """From `start`, the places of images `rows`, to grey levels.
+
+        FOOLED stands where an image was seen to be misclassified: as it can be saved, not between
+        two grey levels. Without `judge` (and without stopping early) nobody looks at the end.
+        """
+        attack = self.attack
+        here = start.clamp(self.low[rows], self.high[rows])
+        steps = torch.zeros(len(rows), dtype=torch.int64)
+        reason = [NO_ADVERSARIAL] * len(rows)
+        going = torch.arange(len(rows), device=rows.device)  # places in `here`
+        looks = attack.iterations + (judge or attack.stop_early)
+        for i in range(looks):
+            job.progress(i, looks, f"{attack.title}: {len(going)} images under way")
+            last = i == attack.iterations
+            x = here[going]
+            if last or attack.stop_early:
+                x = (x * 255).round_().div_(255)
+            x.requires_grad_()
+            logits = self.model.logits(x, rows[going])
+            labels = self.labels[rows[going]]
+            targets = None if self.targets is None else self.targets[rows[going]]
+            left = torch.ones_like(labels, dtype=torch.bool)
+            if last or attack.stop_early:
+                left = ~reached(logits, labels, targets)
+                for place in going[~left].tolist():
+                    reason[place] = FOOLED
+            going = going[left]
+            if last or len(going) == 0:
+                break
+            loss = evidence_against(logits, labels) if targets is None else -evidence_against(logits, targets)
+            slope = self.model.gradient(loss, x, rows[going])[left]
+            moved = here[going] + slope.sign_().mul_(attack.step / 255)
+            here[going] = moved.clamp_(self.low[rows[going]], self.high[rows[going]])
+            steps[going.cpu()] += 1
+        return Found((here * 255).round_().div_(255), steps, reason)
