@@ -19,6 +19,7 @@ _REGISTRY = {
     "pgd": "ciad_engine.attacks.projected_gradient:PGD",
     "jsma": "ciad_engine.attacks.jsma:JSMA",
     "cw": "ciad_engine.attacks.carlini_wagner:CarliniWagnerL2",
+    "lbfgs": "ciad_engine.attacks.lbfgs:LBFGS",
     "deepfool": "ciad_engine.attacks.deepfool:DeepFool",
     "ddn": "ciad_engine.attacks.ddn:DDN",
 }

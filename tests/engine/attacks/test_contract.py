@@ -32,6 +32,7 @@ SMALL = {
     "pgd": {"eps": 16, "step": 6, "iterations": 6, "restarts": 2},
     "jsma": {"gamma": 0.4},
     "cw": {"iterations": 30, "search_steps": 3, "initial_c": 0.1},
+    "lbfgs": {"iterations": 10, "search_steps": 5, "initial_c": 1.0},
     "deepfool": {"iterations": 20},
     "ddn": {"iterations": 30},
 }
@@ -152,7 +153,7 @@ def test_large_logits_do_not_stop_an_attack(name):
     plain = small(name).run(network, images, labels)
     sharp = small(name).run(Wrapped(network, lambda z: z * 1e4), images, labels)
     assert plain.success.any()
-    if name == "cw":
+    if name in ("cw", "lbfgs"):
         assert sharp.success.sum() >= plain.success.sum() - 2  # c starts elsewhere, the path differs
     else:
         np.testing.assert_array_equal(sharp.images, plain.images)

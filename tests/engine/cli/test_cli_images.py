@@ -177,7 +177,7 @@ def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path
     [
         (["--attack", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
         (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0/255 to 255/255."),
-        (["--attack", "nonsense"], "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, deepfool, ddn."),
+        (["--attack", "nonsense"], "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn."),
         (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
     ],
 )

@@ -1,0 +1,182 @@
+"""The first attack of all: a box-constrained quasi-Newton search for the nearest misclassified image."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ciad_engine.attacks import targets as aims
+from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.fgsm import evidence_against
+from ciad_engine.attacks.model import Model, reached
+from ciad_engine.attacks.parameters import parameter
+from ciad_engine.jobs import Job
+
+PAIRS = 10  # of steps and changes of the gradient that are remembered
+DECREASE = 1e-4  # Armijo: part of the linear decrease a step has to reach
+HALVINGS = 12  # of a step that does not
+LEAST_GAIN = 1e-5  # a minimisation ends when a step lowers the objective by a smaller part
+
+
+@dataclasses.dataclass(frozen=True)
+class LBFGS(aims.TargetedAttack):
+    """Szegedy et al. 2014 (arXiv 1312.6199), section 4.1: minimise ||r||^2 + c loss(x + r), 0 <= x + r <= 1.
+
+    The loss is the target's cross-entropy, -log p; without a target, which is not in the paper, that
+    of any other class, -log(1 - p) with the label's p. The smallest c that succeeds is searched as by
+    Carlini & Wagner: tenfold until the first success, then bisection (the paper weights the other
+    term, by 1 / c). The nearest image that ever succeeded is kept.
+
+    Each image has its own Hessian, line search and c, so batch mates do not matter. The minimiser is
+    L-BFGS on the values that are free, its steps projected into the box (Byrd et al. 1995 find the same
+    minima). One step is one trial point: one forward and one backward pass.
+    """
+
+    name: ClassVar[str] = "lbfgs"
+    title: ClassVar[str] = "L-BFGS"
+    source: ClassVar[str] = "Szegedy et al. 2014 (arXiv 1312.6199), section 4.1"
+    norm: ClassVar[str] = "l2"
+
+    iterations: int = parameter(50, "Iterations", "Most steps for one value of c.", low=1, high=10_000, unit="steps")
+    search_steps: int = parameter(9, "Search steps", "How many values of c are tried.", low=1, high=30)
+    initial_c: float = parameter(
+        1e-2, "First c", "Weight of the classification against the distance, first tried.", low=1e-9, high=1e9
+    )
+    target: str = aims.target()
+    target_class: int = aims.target_class()
+
+    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+        search = _Search(self, model, images, labels, targets)
+        c = torch.full((len(images),), self.initial_c, device=images.device)
+        lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
+        for number in range(self.search_steps):
+            hit = search.minimise(c, job.part(number / self.search_steps, (number + 1) / self.search_steps))
+            upper = torch.where(hit, torch.minimum(upper, c), upper)
+            lower = torch.where(hit, lower, torch.maximum(lower, c))
+            c = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
+        job.progress(1, 1, self.title)
+        return Found(
+            images=search.best,
+            steps=model.forwards.clone(),  # one each
+            reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
+        )
+
+
+class _Search:
+    """The images under attack, and the nearest adversarial image found for each.
+
+    Attributes:
+        best: float (N, 3, H, W); the original while there is none.
+        distance: float (N,), its squared L2 distance; infinite while there is none.
+    """
+
+    def __init__(self, attack: LBFGS, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
+        self.attack, self.model, self.images, self.labels, self.targets = attack, model, images, labels, targets
+        self.best = images.clone()
+        self.distance = images.new_full((len(images),), torch.inf)
+
+    def minimise(self, c: Tensor, job: Job) -> Tensor:
+        """One minimisation per image from the image itself; bool (N,): an adversarial image was met."""
+        hit = torch.zeros_like(c, dtype=torch.bool)
+        rows = torch.arange(len(c), device=c.device)  # the images still being minimised
+        x = self.images.flatten(1)
+        job.progress(0, self.attack.iterations, self.attack.title)
+        value, slope = self._evaluate(x, rows, c, hit)
+        memory = _Memory(x)
+        for i in range(self.attack.iterations):
+            job.progress(i, self.attack.iterations, f"{self.attack.title}: {len(rows)} images in this search step")
+            free = ~(((x <= 0) & (slope > 0)) | ((x >= 1) & (slope < 0)))
+            way = memory.direction(slope * free) * free
+            downhill = (way * slope).sum(1) < 0
+            way = torch.where(downhill[:, None], way, -slope * free)
+            new_x, new_value, new_slope = self._search_line(x, value, slope, way, rows, c, hit, job)
+            gained = value - new_value
+            memory.add(new_x - x, new_slope - slope)
+            x, value, slope = new_x, new_value, new_slope
+            going = gained > LEAST_GAIN * value.abs().clamp(min=1e-12)
+            if not going.all():
+                rows, x, value, slope = rows[going], x[going], value[going], slope[going]
+                memory.keep(going)
+                if len(rows) == 0:
+                    break
+        return hit
+
+    def _search_line(
+        self, x: Tensor, value: Tensor, slope: Tensor, way: Tensor, rows: Tensor, c: Tensor, hit: Tensor, job: Job
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Halve each image's step until it descends; an image for which none does stays where it is."""
+        new_x, new_value, new_slope = x.clone(), value.clone(), slope.clone()
+        length = torch.ones_like(value)
+        left = torch.arange(len(rows), device=rows.device)
+        for _ in range(HALVINGS):
+            job.checkpoint()
+            trial = (x[left] + length[left, None] * way[left]).clamp_(0, 1)
+            found, found_slope = self._evaluate(trial, rows[left], c, hit)
+            promised = ((trial - x[left]) * slope[left]).sum(1)
+            good = (found <= value[left] + DECREASE * promised) & (promised < 0)
+            taken = left[good]
+            new_x[taken], new_value[taken], new_slope[taken] = trial[good], found[good], found_slope[good]
+            left = left[~good]
+            if len(left) == 0:
+                break
+            length[left] /= 2
+        return new_x, new_value, new_slope
+
+    def _evaluate(self, x: Tensor, rows: Tensor, c: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
+        """Objective (n,) and its gradient (n, values) at flat images; keeps what fools and is nearest."""
+        labels = self.labels[rows]
+        targets = None if self.targets is None else self.targets[rows]
+        here = x.view(-1, *self.images.shape[1:]).clone().requires_grad_()
+        logits = self.model.logits(here, rows)
+        # softplus of the log of p / (1 - p) is -log(1 - p), and exact where p rounds to 1.
+        loss = F.softplus(-evidence_against(logits, labels) if targets is None else evidence_against(logits, targets))
+        slope = self.model.gradient(c[rows] * loss, here, rows).flatten(1)
+        change = x - self.images[rows].flatten(1)
+        distance = change.square().sum(1)
+        fooled = reached(logits, labels, targets)
+        hit[rows] |= fooled
+        better = fooled & (distance < self.distance[rows])
+        self.best[rows[better]] = here.detach()[better]
+        self.distance[rows[better]] = distance[better]
+        return distance + (c[rows] * loss.detach()).to(distance), slope.to(x) + 2 * change
+
+
+class _Memory:
+    """The last steps and changes of the gradient of each image: what L-BFGS knows of its Hessian."""
+
+    def __init__(self, x: Tensor) -> None:
+        shape = (PAIRS, *x.shape)
+        self.steps, self.changes = x.new_zeros(shape), x.new_zeros(shape)
+        self.inverse = x.new_zeros(PAIRS, len(x))  # 1 / (step . change); 0 for a pair that is not used
+        self.scale = x.new_full((len(x),), 0.5)  # of the distance term alone, whose Hessian is twice the identity
+
+    def add(self, step: Tensor, change: Tensor) -> None:
+        """Remember a pair for each image; one without positive curvature is left out for that image."""
+        product = (step * change).sum(1)
+        useful = product > 1e-10 * step.norm(dim=1) * change.norm(dim=1)
+        self.steps = torch.cat([self.steps[1:], step[None]])
+        self.changes = torch.cat([self.changes[1:], change[None]])
+        self.inverse = torch.cat([self.inverse[1:], torch.where(useful, 1 / product, 0)[None]])
+        self.scale = torch.where(useful, product / change.square().sum(1), self.scale)
+
+    def direction(self, slope: Tensor) -> Tensor:
+        """-H slope by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4)."""
+        way, weights = slope.clone(), []
+        for step, change, inverse in zip(self.steps.flip(0), self.changes.flip(0), self.inverse.flip(0), strict=True):
+            weight = inverse * (step * way).sum(1)
+            way -= weight[:, None] * change
+            weights.append(weight)
+        way *= self.scale[:, None]
+        for step, change, inverse, weight in zip(
+            self.steps, self.changes, self.inverse, reversed(weights), strict=True
+        ):
+            way += (weight - inverse * (change * way).sum(1))[:, None] * step
+        return -way
+
+    def keep(self, rows: Tensor) -> None:
+        self.steps, self.changes = self.steps[:, rows], self.changes[:, rows]
+        self.inverse, self.scale = self.inverse[:, rows], self.scale[rows]
