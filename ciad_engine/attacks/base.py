@@ -113,12 +113,12 @@ class Attack(abc.ABC):
         target, without it to be classified as anything but the label.
         """
 
-    def choose_targets(self, logits: Tensor, labels: Tensor) -> Tensor | None:
-        """The class each image is pushed to, int64 (N,), or None for an untargeted attack.
+    def choose_targets(self, logits: Tensor, labels: Tensor, images: Tensor) -> Sequence[Tensor | None]:
+        """The class each image is pushed to, int64 (N,), or None for an untargeted attack; several are tried in turn.
 
-        `logits` (N, classes) are the network's for the images before the attack.
+        `logits` (N, classes) are the network's for the `images`, uint8 (N, 3, H, W), before the attack.
         """
-        return None
+        return [None]
 
     def check_labels(self, labels: npt.NDArray[np.int64]) -> None:  # noqa: B027 - most attacks take any labels
         """Refuse labels (of all images asked for) that do not fit the attack's settings.
@@ -170,38 +170,32 @@ class Attack(abc.ABC):
             before = classify(network, originals)
             if int(wanted.max()) >= before.shape[1]:
                 raise SettingError(f"labels: {int(wanted.max())} is none of the classes 0 to {before.shape[1] - 1}.")
-            targets = self.choose_targets(before, wanted)
+            goals = self.choose_targets(before, wanted, originals)
             right = before.argmax(1) == wanted
-            own = torch.zeros_like(right) if targets is None else targets == wanted
-
-            # What is wrong already is nobody's success, and costs nothing more.
-            rows = (right & ~own).nonzero()[:, 0]
-            found = originals.clone()
+            found, logits = originals.clone(), before.clone()
+            success = torch.zeros_like(right)
+            nearest = torch.full(right.shape, torch.inf, dtype=torch.float64, device=device)
             cost = torch.zeros(3, len(images), dtype=torch.int64, device=device)
+            cost[0] += 1  # `before`
             why = np.where(right.cpu().numpy(), OWN_CLASS, ALREADY_WRONG).astype(object)
-            if len(rows):
-                model = Model(network, len(rows))
-                part = self.find(
-                    model,
-                    pixels.to_unit(originals[rows]),
-                    wanted[rows],
-                    None if targets is None else targets[rows],
-                    job,
-                )
-                found[rows] = self._to_lattice(
-                    model,
-                    part,
-                    originals[rows],
-                    wanted[rows],
-                    None if targets is None else targets[rows],
-                )
-                cost[:, rows] = torch.stack([model.forwards, model.backwards, part.steps.to(device)])
+            for number, targets in enumerate(goals):
+                # What is wrong already is nobody's success, and costs nothing more.
+                rows = (right if targets is None else right & (targets != wanted)).nonzero()[:, 0]
+                if len(rows) == 0:
+                    continue
+                share = job.part(number / len(goals), (number + 1) / len(goals)) if len(goals) > 1 else job
+                model, labels_here = Model(network, len(rows)), wanted[rows]
+                aims = None if targets is None else targets[rows]
+                part = self.find(model, pixels.to_unit(originals[rows]), labels_here, aims, share)
+                lattice = self._to_lattice(model, part, originals[rows], labels_here, aims)
+                after = classify(network, lattice)
+                distance = _distance(self.norm, originals[rows], lattice)
+                better = reached(after, labels_here, aims) & (distance < nearest[rows])
+                taken = rows[better]
+                found[taken], logits[taken], nearest[taken] = lattice[better], after[better], distance[better]
+                success[taken] = True
+                cost[:, rows] += torch.stack([model.forwards + 1, model.backwards, part.steps.to(device)])
                 why[rows.cpu().numpy()] = part.reason
-
-            after = classify(network, found)
-            success = right & ~own & reached(after, wanted, targets)
-            found = torch.where(success[:, None, None, None], found, originals)
-            logits = torch.where(success[:, None], after, before)
         answer = logits.argmax(1)
         probability = logits.float().softmax(1).gather(1, answer[:, None])[:, 0]
         forwards, backwards, steps = cost.cpu().numpy()
@@ -215,7 +209,7 @@ class Attack(abc.ABC):
             label_before=before.argmax(1).cpu().numpy(),
             label_after=answer.cpu().numpy(),
             confidence_after=probability.cpu().numpy(),
-            forwards=forwards + 2,  # before and after, every image
+            forwards=forwards,
             backwards=backwards,
             steps=steps,
             seconds=time.perf_counter() - started,
@@ -260,6 +254,15 @@ def run_batched(
         return attack.run_checked(network, images[part], labels[part], share)
 
     return concatenate(list(in_batches(work, count, batch_size, job, attack.title)))
+
+
+def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:
+    """How far images are apart by an attack's norm, then by the Euclidean one: float64 (N,), to be compared alone."""
+    change = (after.double() - before.double()).flatten(1)
+    euclidean: Tensor = change.norm(dim=1)
+    if norm != "l2":
+        euclidean += 1e6 * ((change != 0).sum(1) if norm == "l0" else change.abs().amax(1))
+    return euclidean
 
 
 def distances(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

@@ -57,6 +57,7 @@ class CarliniWagnerL2(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         # The order in which convolutions hand back gradients: mixing two costs more than the network on a CPU.

@@ -44,6 +44,7 @@ class DDN(aims.TargetedAttack):
     quantize: bool = parameter(True, "Grey levels", "Whether each point is rounded to 8 bits before it is looked at.")
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         count = len(images)

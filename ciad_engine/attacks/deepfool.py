@@ -41,6 +41,7 @@ class DeepFool(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         count = len(images)

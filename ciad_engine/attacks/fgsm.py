@@ -35,6 +35,7 @@ class FGSM(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def __post_init__(self) -> None:
         super().__post_init__()

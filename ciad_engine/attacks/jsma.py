@@ -45,6 +45,7 @@ class JSMA(aims.TargetedAttack):
     gamma: float = parameter(0.1, "Budget", "Largest part of all values that may be changed.", low=0, high=1)
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,6 +48,7 @@ class LBFGS(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         search = _Search(self, model, images, labels, targets)

@@ -45,6 +45,7 @@ class BIM(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +83,7 @@ class PGD(aims.TargetedAttack):
     )
     target: str = aims.target()
     target_class: int = aims.target_class()
+    target_seed: int = aims.target_seed()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from ciad_engine.attacks.base import Attack
@@ -15,7 +18,9 @@ from ciad_engine.errors import SettingError
 UNTARGETED = "untargeted"
 NEXT = "next"
 LEAST_LIKELY = "least-likely"
+RANDOM = "random"
 GIVEN = "given"
+BEST = "best"
 
 
 def target() -> Any:
@@ -24,8 +29,8 @@ def target() -> Any:
         UNTARGETED,
         "Target",
         "Aim at any wrong class, the class after the label, the class the classifier finds least likely, "
-        "or the given class.",
-        choices=(UNTARGETED, NEXT, LEAST_LIKELY, GIVEN),
+        "a random one, the given one, or at each wrong class in turn and keep the best.",
+        choices=(UNTARGETED, NEXT, LEAST_LIKELY, RANDOM, GIVEN, BEST),
     )
 
 
@@ -36,15 +41,22 @@ def target_class() -> Any:
     )
 
 
-class TargetedAttack(Attack):
-    """An attack with the fields `target` and `target_class`.
+def target_seed() -> Any:
+    """The field `target_seed` of a `TargetedAttack`."""
+    return parameter(0, "Seed of the target", "Decides the class drawn by target 'random'.", low=0, high=2**31 - 1)
 
-    Not itself a dataclass, so that each attack places the two fields behind its own in the form:
-    `target: str = targets.target()` and `target_class: int = targets.target_class()`.
+
+class TargetedAttack(Attack):
+    """An attack with the fields `target`, `target_class` and `target_seed`.
+
+    Not itself a dataclass, so that each attack places the fields behind its own in the form:
+    `target: str = targets.target()`, `target_class: int = targets.target_class()` and
+    `target_seed: int = targets.target_seed()`.
     """
 
     target: str
     target_class: int
+    target_seed: int
 
     def check_labels(self, labels: npt.NDArray[np.int64]) -> None:
         """Refuse a given class that is the label of every image, before anything is computed.
@@ -58,21 +70,31 @@ class TargetedAttack(Attack):
                 "choose another class."
             )
 
-    def choose_targets(self, logits: Tensor, labels: Tensor) -> Tensor | None:
-        """See `Attack.choose_targets`.
+    def choose_targets(self, logits: Tensor, labels: Tensor, images: Tensor) -> Sequence[Tensor | None]:
+        """See `Attack.choose_targets`. A random class follows from the seed and the image alone.
 
         Raises:
             SettingError: the given class is none of the network's.
         """
         classes = logits.shape[1]
         if self.target == UNTARGETED:
-            return None
+            return [None]
         if self.target == NEXT:
-            return (labels + 1) % classes
+            return [(labels + 1) % classes]
         if self.target == LEAST_LIKELY:
-            return logits.argmin(1)
+            return [logits.argmin(1)]
+        if self.target == BEST:
+            return [(labels + step) % classes for step in range(1, classes)]
+        if self.target == RANDOM:
+            steps = [_draw(self.target_seed, image, classes) for image in images.cpu().numpy()]
+            return [(labels + torch.tensor(steps, device=labels.device)) % classes]
         if self.target_class >= classes:
             raise SettingError(
                 f"{self.name}: target_class = {self.target_class} is none of the network's classes 0 to {classes - 1}."
             )
-        return labels.new_full(labels.shape, self.target_class)
+        return [labels.new_full(labels.shape, self.target_class)]
+
+
+def _draw(seed: int, image: npt.NDArray[np.uint8], classes: int) -> int:
+    """How many classes after the label: 1 to classes - 1."""
+    return int(np.random.default_rng([seed, zlib.crc32(image.tobytes())]).integers(1, classes))
