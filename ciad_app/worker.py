@@ -423,8 +423,7 @@ class Engine(QObject):
 def describe_attacks() -> tuple[AttackInfo, ...]:
     """All attacks with their parameter schemas. Imports torch, so it is for the engine thread."""
     found = []
-    for name in attacks.names():
-        cls = attacks.get(name)
+    for name, cls in attacks.usable().items():
         first_paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
         found.append(AttackInfo(name, cls.title, cls.source, first_paragraph, parameters.schema(cls)))
     return tuple(found)

@@ -1,16 +1,27 @@
 """The attacks by name. Adding one is one file and one line here.
 
-Importing this package imports no torch; an attack's module is imported when it is asked for.
+Another package adds its own through the entry point group "ciad.attacks", in its pyproject.toml:
+
+    [project.entry-points."ciad.attacks"]
+    push = "my_package.push:Push"
+
+where `Push` is an `Attack` (`base.py`) with `name = "push"`. Importing this package imports no torch;
+an attack's module is imported when it is asked for.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
+import logging
 from typing import TYPE_CHECKING
 
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from ciad_engine.attacks.base import Attack
 
 _REGISTRY = {
@@ -25,21 +36,58 @@ _REGISTRY = {
 }
 
 
+_log = logging.getLogger(__name__)
+GROUP = "ciad.attacks"  # of entry points: attacks of other installed packages, by name
+
+
 def names() -> tuple[str, ...]:
-    """The names of all attacks, in the order they are shown."""
-    return tuple(_REGISTRY)
+    """The names of all attacks, in the order they are shown: our own, then those of other packages."""
+    return (*_REGISTRY, *sorted(set(_plugins()) - set(_REGISTRY)))
 
 
 def get(name: str) -> type[Attack]:
     """The class of the attack `name`.
 
     Raises:
-        SettingError: there is no such attack.
+        SettingError: there is no such attack, or another package's cannot be used.
     """
-    if name not in _REGISTRY:
-        raise SettingError(f"attack: '{name}' is none of {', '.join(_REGISTRY)}.")
-    module, _, cls = _REGISTRY[name].partition(":")
-    found: type[Attack] = getattr(importlib.import_module(module), cls)
+    if name in _REGISTRY:
+        module, _, cls = _REGISTRY[name].partition(":")
+        found: type[Attack] = getattr(importlib.import_module(module), cls)
+        return found
+    if name not in _plugins():
+        raise SettingError(f"attack: '{name}' is none of {', '.join(names())}.")
+    return _load(_plugins()[name])
+
+
+def usable() -> dict[str, type[Attack]]:
+    """All attacks that can be loaded, by name; those of other packages that cannot are logged. Imports torch."""
+    found = {}
+    for name in names():
+        try:
+            found[name] = get(name)
+        except SettingError as error:
+            _log.warning("%s It is left out.", error)
+    return found
+
+
+@functools.cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def _load(entry: EntryPoint) -> type[Attack]:
+    from ciad_engine.attacks.base import Attack
+
+    package = entry.dist.name if entry.dist else entry.value
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever another package's import may raise
+        raise SettingError(f"attack: '{entry.name}' of the package {package} cannot be loaded ({error}).") from error
+    if not (isinstance(found, type) and issubclass(found, Attack)) or getattr(found, "name", None) != entry.name:
+        raise SettingError(
+            f"attack: '{entry.name}' of the package {package} is no `ciad_engine.attacks.base.Attack` of that name."
+        )
     return found
 
 

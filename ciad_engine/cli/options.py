@@ -115,8 +115,8 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("settings of the attacks")
     owners: dict[str, list[tuple[str, Parameter]]] = {}
-    for attack in attacks.names():
-        for parameter in schema(attacks.get(attack)):
+    for attack, cls in attacks.usable().items():
+        for parameter in schema(cls):
             owners.setdefault(parameter.name, []).append((attack, parameter))
     for name, declared in owners.items():
         meanings: dict[str, list[str]] = {}  # a setting that means the same to several attacks is explained once
@@ -153,11 +153,11 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
     for name in names:
         if name not in attacks.names():
             raise WrongUse(f"attack: '{name}' is none of {', '.join(attacks.names())}.")
-    known = {name: {p.name: p for p in schema(attacks.get(name))} for name in attacks.names()}
+    known = {name: {p.name: p for p in schema(cls)} for name, cls in attacks.usable().items()}
     chosen: dict[str, dict[str, Any]] = {name: {} for name in names}
     plain = {key.removeprefix(_PREFIX): text for key, text in vars(arguments).items() if key.startswith(_PREFIX)}
     for setting, text in plain.items():
-        owners = [name for name in chosen if setting in known[name]]
+        owners = [name for name in chosen if setting in known.get(name, {})]
         if len(owners) != 1:
             raise WrongUse(_not_one(setting, owners, known, tuple(chosen)))
         chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text)

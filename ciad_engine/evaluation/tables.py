@@ -19,7 +19,16 @@ from ciad_engine.runs import BENIGN, Database, Row, Run
 
 Value = str | int | float | None
 
-TITLES = {"fgsm": "FGSM (L∞)", "jsma": "JSMA (L0)", "cw": "C&W (L2)"}  # as the paper writes them
+TITLES = {  # as the paper writes them
+    "fgsm": "FGSM (L∞)",
+    "bim": "BIM (L∞)",
+    "pgd": "PGD (L∞)",
+    "jsma": "JSMA (L0)",
+    "cw": "C&W (L2)",
+    "lbfgs": "L-BFGS (L2)",
+    "deepfool": "DeepFool (L2)",
+    "ddn": "DDN (L2)",
+}
 # Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
 PAPER_RETENTION = {"fgsm": 0.863, "jsma": 0.878, "cw": 0.997}
 PAPER_DIRECT = {"fgsm": (0.878, 0.614), "jsma": (0.960, 0.614), "cw": (0.860, 0.614)}

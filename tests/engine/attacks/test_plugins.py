@@ -1,0 +1,116 @@
+"""Attacks of other packages: found through an entry point, and used like our own."""
+
+import sys
+
+import pytest
+
+from ciad_engine import attacks
+from ciad_engine.cli import options
+from ciad_engine.errors import SettingError
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import runner, tables
+from ciad_engine.runs import Database
+from tests.engine.evaluation import tiny
+
+MODULE = '''
+import dataclasses
+from typing import ClassVar
+import torch
+from ciad_engine.attacks.base import Attack, Found, NO_ADVERSARIAL
+from ciad_engine.attacks.parameters import parameter
+
+@dataclasses.dataclass(frozen=True)
+class Invert(Attack):
+    """Every value at the other end of its range, blended."""
+
+    name: ClassVar[str] = "invert"
+    title: ClassVar[str] = "Inversion"
+    source: ClassVar[str] = "this test"
+    norm: ClassVar[str] = "linf"
+    amount: float = parameter(1.0, "Amount", "How much.", low=0, high=1)
+
+    def find(self, model, images, labels, targets, job):
+        changed = torch.lerp(images, 1 - images, self.amount)
+        return Found(changed, torch.ones(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
+
+class Wrong:
+    name = "wrong"
+'''
+ENTRIES = """[ciad.attacks]
+invert = toy_attack:Invert
+wrong = toy_attack:Wrong
+other = toy_attack:Invert
+gone = toy_attack:Gone
+fgsm = toy_attack:Invert
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """An installed package with attacks; forgotten afterwards."""
+    (tmp_path / "toy_attack.py").write_text(MODULE)
+    about = tmp_path / "toy_attack-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-attack\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRIES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    attacks._plugins.cache_clear()
+    yield
+    monkeypatch.undo()
+    attacks._plugins.cache_clear()
+    sys.modules.pop("toy_attack", None)
+
+
+def test_without_a_package_there_are_our_own_alone():
+    attacks._plugins.cache_clear()
+    assert "invert" not in attacks.names()
+
+
+def test_an_evaluation_with_it(package, tmp_path):
+    assert "invert" in attacks.names()
+    data, system = tiny.data(), tiny.system()
+    chosen = (plans.choose("fgsm"), plans.choose("invert", amount=0.5))
+    plan = plans.make(system.card, data, chosen, 8, 0)
+    with Database(tmp_path / "runs.sqlite") as database:
+        key = runner.run(plan, system, data, database)
+        rows = [row for row in database.rows(key) if row.attack == "invert"]
+        assert len(rows) == 8
+        assert any(row.success for row in rows)
+        (table,) = [table for table in tables.all_tables(database, key) if table.name == "attacks"]
+    assert "invert" in [row[0].value for row in table.rows]
+
+
+def test_its_settings_are_flags(package):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    options.add_attack_settings(parser)
+    arguments = parser.parse_args(["--amount", "0.25"])
+    made = options.create_attack(arguments, "invert")
+    assert made is not None
+    assert made.amount == 0.25
+
+
+def test_a_broken_package_stops_nothing_else(package, caplog):
+    found = attacks.usable()
+    assert set(found) == {*attacks._REGISTRY, "invert"}
+    assert sorted(record.args[0].args[0].split("'")[1] for record in caplog.records) == ["gone", "other", "wrong"]
+
+
+def test_ours_cannot_be_replaced(package):
+    assert attacks.names().count("fgsm") == 1
+    assert attacks.get("fgsm").__module__ == "ciad_engine.attacks.fgsm"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wrong", "'wrong' of the package toy-attack is no"),
+        ("other", "'other' of the package toy-attack is no"),
+        ("gone", "'gone' of the package toy-attack cannot be loaded"),
+        ("nonsense", "'nonsense' is none of fgsm, .*, gone, invert, other, wrong"),
+    ],
+)
+def test_what_cannot_be_used_is_named(package, name, message):
+    with pytest.raises(SettingError, match=message):
+        attacks.get(name)
