@@ -1,0 +1,231 @@
+"""Our attacks beside those of other libraries: the same network, images and settings, in one run.
+
+    python -m tests.benchmarks.attacks [--data PATH] [--images 256] [--peer-images 32] [--csv FILE]
+
+Success and distance are of the 8-bit image, for everybody. Forward and backward passes are counted in
+images that went through the network, by hooks on it. Every measurement has a process of its own;
+peak memory is what that process needed beyond what it held before the attack. A library that is
+not installed is left out: `pip install foolbox torchattacks adversarial-robustness-toolbox`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OURS = "CIAD"
+# Settings in our words; what a library calls them stands in its function below.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fgsm": {"eps": 8},
+    "bim": {"eps": 8, "step": 2, "iterations": 10},
+    "jsma": {"theta": 1.0, "gamma": 0.1, "target": "next"},
+    "cw": {"iterations": 1000, "search_steps": 9, "learning_rate": 0.01, "initial_c": 1e-3},
+    "deepfool": {"iterations": 50, "overshoot": 0.02, "candidates": 10},
+    "ddn": {"iterations": 100, "gamma": 0.05, "first_norm": 1.0},
+}
+COLUMNS = (
+    "attack", "library", "images", "success", "mean L2", "mean L0", "forward", "backward", "seconds", "ms an image",
+    "peak MB", "ratio",
+)  # fmt: skip
+
+
+def ours(attack: str, network: Any, x: Any, labels: Any) -> Any:
+    from ciad_engine import attacks, images
+
+    made = attacks.create(attack, **SETTINGS[attack])
+    return made.run(network, images.to_lattice(x).cpu().numpy(), labels.cpu().numpy()).images
+
+
+def foolbox(attack: str, network: Any, x: Any, labels: Any) -> Any:
+    import foolbox as library
+
+    model = library.PyTorchModel(network, bounds=(0, 1))
+    epsilon = 8 / 255 if attack in ("fgsm", "bim") else None
+    made = {
+        "fgsm": lambda: library.attacks.LinfFastGradientAttack(),
+        "bim": lambda: library.attacks.LinfBasicIterativeAttack(abs_stepsize=2 / 255, steps=10, random_start=False),
+        "cw": lambda: library.attacks.L2CarliniWagnerAttack(
+            binary_search_steps=9, steps=1000, stepsize=0.01, confidence=0, initial_const=1e-3
+        ),
+        "deepfool": lambda: library.attacks.L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02),
+        "ddn": lambda: library.attacks.DDNAttack(init_epsilon=1.0, steps=100, gamma=0.05),
+    }[attack]()
+    _, clipped, _ = made(model, x, labels, epsilons=epsilon)
+    return clipped
+
+
+def torchattacks(attack: str, network: Any, x: Any, labels: Any) -> Any:
+    import torchattacks as library
+
+    made = {
+        "fgsm": lambda: library.FGSM(network, eps=8 / 255),
+        "bim": lambda: library.BIM(network, eps=8 / 255, alpha=2 / 255, steps=10),
+        "jsma": lambda: library.JSMA(network, theta=1.0, gamma=0.1),  # its target is the next class
+        "deepfool": lambda: library.DeepFool(network, steps=50, overshoot=0.02),
+    }[attack]()
+    return made(x, labels)
+
+
+def art(attack: str, network: Any, x: Any, labels: Any) -> Any:
+    import torch
+    from art.attacks.evasion import BasicIterativeMethod, CarliniL2Method, DeepFool, FastGradientMethod
+    from art.estimators.classification import PyTorchClassifier
+
+    kind = "gpu" if x.is_cuda else "cpu"
+    model = PyTorchClassifier(
+        network, torch.nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type=kind
+    )
+    size = len(x)
+    made = {
+        "fgsm": lambda: FastGradientMethod(model, eps=8 / 255, batch_size=size),
+        "bim": lambda: BasicIterativeMethod(
+            model, eps=8 / 255, eps_step=2 / 255, max_iter=10, batch_size=size, verbose=False
+        ),
+        # Its iterations are line searches; with its defaults (10 of them) it is meant to be compared.
+        "cw": lambda: CarliniL2Method(
+            model, binary_search_steps=9, initial_const=1e-3, max_iter=100, batch_size=size, verbose=False
+        ),
+        "deepfool": lambda: DeepFool(model, max_iter=50, epsilon=0.02, nb_grads=10, batch_size=size, verbose=False),
+    }[attack]()
+    return torch.from_numpy(made.generate(x.cpu().numpy(), labels.cpu().numpy()))
+
+
+LIBRARIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    OURS: (ours, tuple(SETTINGS)),
+    "foolbox": (foolbox, ("fgsm", "bim", "cw", "deepfool", "ddn")),
+    "torchattacks": (torchattacks, ("fgsm", "bim", "jsma", "deepfool")),
+    "art": (art, ("fgsm", "bim", "cw", "deepfool")),
+}
+
+
+class Peak(threading.Thread):
+    """The most memory this process held while it ran, in bytes, looked at every 5 ms (Linux)."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.stopped, self.start_bytes, self.most = False, self.held(), 0
+
+    @staticmethod
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def run(self) -> None:
+        while not self.stopped:
+            self.most = max(self.most, self.held())
+            time.sleep(0.005)
+
+
+def measure(attack: str, library: str, data: str, count: int, device_name: str) -> dict[str, Any]:
+    """One measurement, in this process."""
+    import torch
+
+    from ciad_engine import bundles, compute, datasets, images, memory
+
+    if library == OURS:
+        memory.keep_freed()
+    device = compute.choose_device(device_name)
+    network = bundles.load("paper", device).network(bundles.CLASSIFIER)
+    found = datasets.choose(data)
+    with torch.no_grad():
+        everything = torch.from_numpy(found.images).to(device)
+        labels = torch.from_numpy(found.labels.astype(np.int64)).to(device)
+        right = torch.cat([network(images.to_unit(part)).argmax(1) for part in everything.split(500)]) == labels
+    chosen = right.nonzero()[:count, 0]
+    x, labels = images.to_unit(everything[chosen]), labels[chosen]
+    network(x[:2])  # whatever is set up at the first call
+    counts = {"forward": 0, "backward": 0}
+
+    def seen(module: Any, inputs: Any, output: Any) -> None:
+        counts["forward"] += len(output)
+        if output.requires_grad:
+            output.register_hook(lambda gradient: counts.__setitem__("backward", counts["backward"] + len(gradient)))
+
+    hook = network.register_forward_hook(seen)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    peak = Peak()
+    peak.start()
+    started = time.perf_counter()
+    out = LIBRARIES[library][0](attack, network, x, labels)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - started
+    peak.stopped = True
+    hook.remove()
+    if isinstance(out, np.ndarray):
+        lattice = torch.from_numpy(out).to(device)
+    else:
+        lattice = (out.to(device) * 255).round().clamp(0, 255).to(torch.uint8)
+    with torch.no_grad():
+        answer = network(images.to_unit(lattice)).argmax(1)
+    goal = (labels + 1) % 10
+    fooled = answer == goal if SETTINGS[attack].get("target") == "next" else answer != labels
+    change = (lattice.double() - everything[chosen].double()).flatten(1)[fooled]
+    used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak.most - peak.start_bytes
+    return {
+        "images": len(chosen),
+        "success": float(fooled.double().mean()),
+        "mean L2": float((change / 255).norm(dim=1).mean()) if fooled.any() else float("nan"),
+        "mean L0": float((change != 0).sum(1).double().mean()) if fooled.any() else float("nan"),
+        "forward": counts["forward"] / len(chosen),
+        "backward": counts["backward"] / len(chosen),
+        "seconds": seconds,
+        "ms an image": 1000 * seconds / len(chosen),
+        "peak MB": used / 2**20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="samples", help="test images in any form `ciad data` reads (samples)")
+    parser.add_argument("--images", type=int, default=256, help="images in our batch (256)")
+    parser.add_argument("--peer-images", type=int, help="images in the others' batch (as many)")
+    parser.add_argument("--attacks", default=",".join(SETTINGS), help="of them, with commas")
+    parser.add_argument("--libraries", default=",".join(LIBRARIES), help="of them, with commas")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--csv", type=Path)
+    parser.add_argument("--one", nargs=3, metavar=("ATTACK", "LIBRARY", "COUNT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        attack, library, count = options.one
+        print(json.dumps(measure(attack, library, options.data, int(count), options.device)))
+        return
+    lines: list[dict[str, Any]] = []
+    print(f"{'attack':9} {'library':13}" + "".join(f"{name:>13}" for name in COLUMNS[2:]), flush=True)
+    for attack in options.attacks.split(","):
+        base = float("nan")
+        for library in options.libraries.split(","):
+            if attack not in LIBRARIES[library][1]:
+                continue
+            count = options.images if library == OURS else options.peer_images or options.images
+            command = [sys.executable, "-m", "tests.benchmarks.attacks", "--data", options.data]
+            command += ["--device", options.device, "--one", attack, library, str(count)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"{attack:9} {library:13} {done.stderr.strip().splitlines()[-1]}", flush=True)
+                continue
+            line = {"attack": attack, "library": library, **json.loads(done.stdout.splitlines()[-1])}
+            base = line["ms an image"] if library == OURS else base
+            line["ratio"] = line["ms an image"] / base
+            lines.append(line)
+            shown = "".join(f"{line[name]:13.3f}" if name != "images" else f"{line[name]:13}" for name in COLUMNS[2:])
+            print(f"{attack:9} {library:13}{shown}", flush=True)
+    if options.csv:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(lines)
+
+
+if __name__ == "__main__":
+    main()
