@@ -23,6 +23,7 @@ from ciad_app.evaluate.continue_bar import ContinueBar
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
+from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.runs import Run
 
@@ -33,6 +34,14 @@ def moment(run: Run) -> str:
         return datetime.datetime.fromisoformat(run.created).strftime("%d %b %Y, %H:%M")
     except ValueError:
         return run.created
+
+
+def _plan_of(run: Run) -> plans.Plan | None:
+    """Its plan, or None where another version of the program wrote one that cannot be read here."""
+    try:
+        return plans.from_json(run.plan)
+    except RunError:
+        return None
 
 
 def describe_run(run: Run, titles: Mapping[str, str], chosen: Sequence[plans.AttackChoice]) -> str:
@@ -120,9 +129,10 @@ class ResultsView(QWidget):
     def list_runs(self, runs: Sequence[Run], titles: Mapping[str, str], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
-        chosen = plans.told_apart([plans.from_json(run.plan) for run in runs])
-        for run, attacks in zip(runs, chosen, strict=True):
-            self.runs.addItem(describe_run(run, titles, attacks), run.key)
+        readable = {run.key: plan for run in runs if (plan := _plan_of(run)) is not None}
+        chosen = dict(zip(readable, plans.told_apart(list(readable.values())), strict=True))
+        for run in runs:
+            self.runs.addItem(describe_run(run, titles, chosen.get(run.key, ())), run.key)
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
     def show_data_warning(self, plan: plans.Plan | None) -> None:

@@ -77,7 +77,7 @@ def _run(plan: plans.Plan, data: datasets.ImageSet, database: runs.Database, ses
 
     # Started here, before the first batch, so that the page knows which run it shows and can continue it.
     device = describe_device(session.device)
-    run = database.start(plan.key(), plans.to_json(plan), runner.current_versions(), device)
+    run = database.start(plan.key(), plans.to_json(plan), runner.current_versions(plan), device)
     job.partial(Begun(run, plan, database.rows(run.key)))
     runner.run(plan, session.system, data, database, job)
     return database.run(run.key)

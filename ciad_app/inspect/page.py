@@ -281,7 +281,7 @@ class InspectPage(QWidget):
             self.message.emit("\n".join([first, *opened.problems]))
         elif made := [f"{entry.name}: {entry.note}" for entry in opened.entries if entry.note]:
             self.message.emit(
-                made[0] if len(made) == 1 else f"{len(made)} pictures were made 32x32; point at one for how"
+                made[0] if len(made) == 1 else f"{len(made)} pictures were converted; point at one for how"
             )
 
     # One image's way through the page.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QLocale, Qt, Signal
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -53,7 +53,13 @@ def has_slider(p: Parameter) -> bool:
 
 
 class _Number(QDoubleSpinBox):
-    """Shows 0.001 rather than 0.0010000000, though it takes as many digits."""
+    """Shows 0.001 rather than 0.0010000000, though it takes as many digits; knows no separator of thousands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        plain = self.locale()
+        plain.setNumberOptions(QLocale.NumberOption.OmitGroupSeparator)
+        self.setLocale(plain)
 
     def textFromValue(self, value: float) -> str:
         digits = self.locale().toString(value, "f", self.decimals())

@@ -60,6 +60,12 @@ def get(name: str) -> type[Attack]:
     return _load(_plugins()[name])
 
 
+def package(name: str) -> tuple[str, str] | None:
+    """Name and version of the package an attack comes from; None for our own."""
+    entry = None if name in _REGISTRY else _plugins().get(name)
+    return (entry.dist.name, entry.dist.version) if entry is not None and entry.dist is not None else None
+
+
 def usable() -> dict[str, type[Attack]]:
     """All attacks that can be loaded, by name; those of other packages that cannot are logged. Imports torch."""
     found = {}
@@ -67,8 +73,13 @@ def usable() -> dict[str, type[Attack]]:
         try:
             found[name] = get(name)
         except SettingError as error:
-            _log.warning("%s It is left out.", error)
+            _leave_out(str(error))
     return found
+
+
+@functools.cache  # once
+def _leave_out(reason: str) -> None:
+    _log.warning("%s It is left out.", reason)
 
 
 @functools.cache
@@ -79,15 +90,18 @@ def _plugins() -> dict[str, EntryPoint]:
 def _load(entry: EntryPoint) -> type[Attack]:
     from ciad_engine.attacks.base import Attack
 
-    package = entry.dist.name if entry.dist else entry.value
+    whose = entry.dist.name if entry.dist else entry.value
     try:
         found = entry.load()
     except Exception as error:  # whatever another package's import may raise
-        raise SettingError(f"attack: '{entry.name}' of the package {package} cannot be loaded ({error}).") from error
+        raise SettingError(f"attack: '{entry.name}' of the package {whose} cannot be loaded ({error}).") from error
     if not (isinstance(found, type) and issubclass(found, Attack)) or getattr(found, "name", None) != entry.name:
         raise SettingError(
-            f"attack: '{entry.name}' of the package {package} is no `ciad_engine.attacks.base.Attack` of that name."
+            f"attack: '{entry.name}' of the package {whose} is no `ciad_engine.attacks.base.Attack` of that name."
         )
+    missing = [told for told in ("title", "source", "norm") if not isinstance(getattr(found, told, None), str)]
+    if missing:
+        raise SettingError(f"attack: '{entry.name}' of the package {whose} has no {missing[0]}.")
     return found
 
 

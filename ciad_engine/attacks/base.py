@@ -195,7 +195,9 @@ class Attack(abc.ABC):
                 found[taken], logits[taken], nearest[taken] = lattice[better], after[better], distance[better]
                 success[taken] = True
                 cost[:, rows] += torch.stack([model.forwards + 1, model.backwards, part.steps.to(device)])
-                why[rows.cpu().numpy()] = part.reason
+                for row, reason in zip(rows.tolist(), part.reason, strict=True):
+                    if number == 0 or why[row] != FOOLED:  # of several targets: one that was reached, if any
+                        why[row] = reason
         answer = logits.argmax(1)
         probability = logits.float().softmax(1).gather(1, answer[:, None])[:, 0]
         forwards, backwards, steps = cost.cpu().numpy()

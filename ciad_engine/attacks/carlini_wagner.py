@@ -142,7 +142,7 @@ class _Search:
         self.hit |= fooled
         self.lowest = torch.minimum(self.lowest, (distance + self.c * hinge).to(distance))  # logits may be double
 
-        slope = gradient.add_(change, alpha=2).mul_(tanh.square_().neg_().add_(1)).mul_(STRETCH / 2)
+        slope = torch.add(gradient, change, alpha=2).mul_(tanh.square_().neg_().add_(1)).mul_(STRETCH / 2)
         self.mean.lerp_(slope, 1 - MEAN_DECAY)
         self.square.mul_(SQUARE_DECAY).addcmul_(slope, slope, value=1 - SQUARE_DECAY)
         self.age += 1

@@ -26,7 +26,7 @@ class DDN(aims.TargetedAttack):
     A step follows the normalised gradient, its length falling by a cosine from 1 to 1/100. Then the change is
     scaled to a length that shrinks by the factor 1 - gamma while the image is adversarial and grows by
     1 + gamma while it is not, and, with `quantize`, rounded to grey levels. The nearest adversarial image met
-    is kept. One step is one forward and one backward pass, for every image the same number.
+    is kept. One step is one forward and, but for the last, one backward pass, for every image the same number.
     """
 
     name: ClassVar[str] = "ddn"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
-from ciad_engine.attacks.model import Model, one_hot, reached
+from ciad_engine.attacks.model import Model, margin, one_hot, reached
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.jobs import Job
 
@@ -22,9 +22,9 @@ class DeepFool(aims.TargetedAttack):
     Each step goes to the nearest of the boundaries that the linearised network has between the label
     and another class; the sum of the steps is lengthened by `overshoot`. Unlike there each point is put
     into the range of images before it is looked at, and a value at the end of its range takes part
-    in no step beyond it; only the `candidates` likeliest classes are considered, and with a target
-    that class alone.
-    One step is one forward pass and one backward pass a considered class.
+    in no step beyond it; only the `candidates` likeliest classes are considered. With a target, which
+    is not in the paper, each step goes to the boundary between the target and the class that leads.
+    One step is one forward pass and one backward pass a considered class, with a target one.
     """
 
     name: ClassVar[str] = "deepfool"
@@ -48,23 +48,28 @@ class DeepFool(aims.TargetedAttack):
         found, way = images.clone(), torch.zeros_like(images)
         steps = torch.zeros(count, dtype=torch.int64, device=images.device)
         reason = [NO_ADVERSARIAL] * count
-        others = None if targets is None else targets[:, None]
+        others = None
         rows = torch.arange(count, device=images.device)  # the images not yet fooled
         for step in range(self.iterations + 1):
             job.progress(count - len(rows), count, f"{self.title}: images finished")
             here = (images[rows] + (1 + self.overshoot) * way[rows]).clamp_(0, 1).requires_grad_()
             logits = model.logits(here, rows)
-            if others is None:  # first step, so the rows are all images
+            if others is None and targets is None:  # first step, so the rows are all images
                 ranked = logits.detach().masked_fill(one_hot(logits, labels), -torch.inf).argsort(1, descending=True)
                 others = ranked[:, : min(self.candidates, logits.shape[1]) - 1]
-            left = ~reached(logits, labels[rows], None if targets is None else targets[rows])
+            goals = None if targets is None else targets[rows]
+            left = ~reached(logits, labels[rows], goals)
             found[rows] = here.detach()
             for row in rows[~left].tolist():
                 reason[row] = FOOLED
             going = rows[left]
             if step == self.iterations or len(going) == 0:
                 break
-            move = self._nearest(model, here, logits, labels[rows], others[rows], going)[left]
+            if goals is not None:
+                leads = -margin(logits, goals)[:, None]
+            elif others is not None:
+                leads = logits.gather(1, labels[rows, None]) - logits.gather(1, others[rows])
+            move = self._nearest(model, here, leads, going)[left]
             moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
             rows = going[moves]
             way[rows] += move[moves]
@@ -75,19 +80,19 @@ class DeepFool(aims.TargetedAttack):
         return Found(found, steps, reason)
 
     @staticmethod
-    def _nearest(model: Model, here: Tensor, logits: Tensor, labels: Tensor, others: Tensor, going: Tensor) -> Tensor:
-        """The shortest way to a boundary between the label and one of `others` (n, k), like `here`; 0 where none is."""
-        lead = logits.gather(1, labels[:, None]) - logits.gather(1, others)
+    def _nearest(model: Model, here: Tensor, leads: Tensor, going: Tensor) -> Tensor:
+        """The shortest way to where one of `leads` (n, k) is 0, of the shape of `here`; 0 where there is none."""
         best = torch.zeros_like(here)
-        shortest = torch.full((len(here),), torch.inf, device=here.device)
-        for k in range(others.shape[1]):
-            slope = model.gradient(-lead[:, k], here, going, keep_graph=k < others.shape[1] - 1)
+        shortest = torch.full((len(here),), torch.inf, dtype=here.dtype, device=here.device)
+        last = leads.shape[1] - 1
+        for k in range(last + 1):
+            slope = model.gradient(-leads[:, k], here, going, keep_graph=k < last)
             slope = slope.masked_fill(((here <= 0) & (slope < 0)) | ((here >= 1) & (slope > 0)), 0)
-            squared = slope.square().sum((1, 2, 3))
-            gap = lead[:, k].detach().abs().to(squared)
-            distance = torch.where(squared > 0, gap / squared.sqrt(), torch.inf)
+            length = slope.flatten(1).norm(dim=1)
+            distance = torch.where(length > 0, leads[:, k].detach().abs().to(length) / length, torch.inf)
             nearer = distance < shortest
             shortest = torch.where(nearer, distance, shortest)
-            length = torch.where(nearer, gap / squared, 0)
-            best = torch.where(nearer[:, None, None, None], length[:, None, None, None] * slope, best)
+            # Not the gap by the squared length, which a nearly flat network lets overflow.
+            way = distance[:, None, None, None] * (slope / length[:, None, None, None])
+            best = torch.where(nearer[:, None, None, None], way, best)
         return best

@@ -26,10 +26,11 @@ LEAST_GAIN = 1e-5  # a minimisation ends when a step lowers the objective by a s
 class LBFGS(aims.TargetedAttack):
     """Szegedy et al. 2014 (arXiv 1312.6199), section 4.1: minimise ||r||^2 + c loss(x + r), 0 <= x + r <= 1.
 
+    There the length is not squared and the other term has the weight; this is Carlini & Wagner's form of it.
+
     The loss is the target's cross-entropy, -log p; without a target, which is not in the paper, that
     of any other class, -log(1 - p) with the label's p. The smallest c that succeeds is searched as by
-    Carlini & Wagner: tenfold until the first success, then bisection (the paper weights the other
-    term, by 1 / c). The nearest image that ever succeeded is kept.
+    Carlini & Wagner: tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
 
     Each image has its own Hessian, line search and c, so batch mates do not matter. The minimiser is
     L-BFGS on the values that are free, its steps projected into the box (Byrd et al. 1995 find the same

@@ -42,13 +42,10 @@ class Parameter:
 
     @property
     def range(self) -> str:
-        """E.g. "from 0/255 to 255/255" or "from 1 steps"; empty where any number will do."""
-        # A unit that is a divisor belongs to each number: "8 /255" reads as a division of words.
-        each, behind = (self.unit, "") if self.unit.startswith("/") else ("", f" {self.unit}" if self.unit else "")
-        words = [
-            f"{word} {bound:g}{each}" for word, bound in (("from", self.low), ("to", self.high)) if bound is not None
-        ]
-        return " ".join(words) + (behind if words else "")
+        """E.g. "from 0 to 255 grey levels" or "from 1 steps"; empty where any number will do."""
+        words = [f"{word} {bound:g}" for word, bound in (("from", self.low), ("to", self.high)) if bound is not None]
+        unit = "grey levels" if self.unit == "/255" else self.unit
+        return " ".join([*words, unit] if words and unit else words)
 
 
 def parameter(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ciad_engine import images as pixels
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
 from ciad_engine.attacks.fgsm import check_budget, evidence_against
@@ -25,7 +26,8 @@ class BIM(aims.TargetedAttack):
 
     After each step every value is put back into [x - eps, x + eps] and into its range. With a target the
     steps go down the target's cross-entropy (there: the least likely class's). All iterations are
-    run, as there, unless `stop_early`. The box ends on grey levels: floor(eps) of them either way.
+    run, as there, unless `stop_early`, which looks at (and climbs from) the nearest grey levels at
+    each step. The box ends on grey levels: floor(eps) of them either way.
     """
 
     name: ClassVar[str] = "bim"
@@ -93,7 +95,9 @@ class PGD(aims.TargetedAttack):
         climb = _Climb(self, model, images, labels, targets)
         whole = Found(images.clone(), torch.zeros(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
         rows = torch.arange(len(images), device=images.device)
-        draws = [np.random.default_rng([self.seed, zlib.crc32(image.tobytes())]) for image in images.cpu().numpy()]
+        # Of the grey levels: as floats the same image need not have the same bits on every device.
+        levels = pixels.to_lattice(images).cpu().numpy()
+        draws = [np.random.default_rng([self.seed, zlib.crc32(image.tobytes())]) for image in levels]
         for number in range(self.restarts):
             noise = np.stack([draws[row].uniform(-1, 1, images.shape[1:]) for row in rows.tolist()])
             start = images[rows] + climb.radius * torch.from_numpy(noise).to(images)

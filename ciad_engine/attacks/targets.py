@@ -37,7 +37,11 @@ def target() -> Any:
 def target_class() -> Any:
     """The field `target_class` of a `TargetedAttack`."""
     return parameter(
-        0, "Given class", "Number of the class to aim at, counted from 0; used by target 'given'.", low=0, high=999
+        0,
+        "Given class",
+        "The class to aim at, as number from 0 or, on the command line, by name; used by target 'given'.",
+        low=0,
+        high=999,
     )
 
 

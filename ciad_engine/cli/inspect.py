@@ -56,8 +56,11 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     pictures, failed = attack_command.read_all(arguments.images, job)
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
     records: list[dict[str, Any]] = []
-    stems = _stems([picture.name for picture in pictures])
-    for picture, stem in zip(pictures, stems, strict=True):
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    # No picture that is looked at is written over, nor one result by another.
+    taken = {(Path(path).resolve().parent, Path(path).name.casefold()) for path in options.expand(arguments.images)}
+    for picture in pictures:
         try:
             found = inspection.inspect(
                 system,
@@ -80,7 +83,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         else:
             print(f"{picture.name}: {inspection.sentence(found)}")
         if arguments.out is not None:
-            written = _write(found, arguments.out, stem)
+            written = _write(found, arguments.out, taken)
             job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.out}.")
     job.finished()
     if arguments.json:
@@ -88,31 +91,27 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     return 1 if failed else 0
 
 
-def _stems(names: list[str]) -> list[str]:
-    """The names without their endings; pictures of the same name from different folders get a number."""
-    stems: list[str] = []
-    for name in names:
-        stem = found = Path(name).stem
-        number = 2
-        while found.casefold() in {known.casefold() for known in stems}:
-            found, number = f"{stem}-{number}", number + 1
-        stems.append(found)
-    return stems
-
-
-def _write(found: Inspection, folder: Path, stem: str) -> list[Path]:
-    """The pictures of `--out`; returns their paths."""
+def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> list[Path]:
+    """The pictures of `--out`, under names not yet `taken`; returns their paths."""
     from ciad_engine import inspection
 
-    pictures = {f"{stem}-looks.png": _looks(found.benign)}
+    pictures = {"looks": _looks(found.benign)}
     if found.attack is not None and found.adversarial is not None:
-        pictures[f"{stem}-{found.attack.attack}.png"] = found.attack.images[0]
-        pictures[f"{stem}-{found.attack.attack}-looks.png"] = _looks(found.adversarial)
-        pictures[f"{stem}-{found.attack.attack}-difference.png"] = _enlarged(inspection.difference(found, _GAIN))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, pixels in pictures.items():
-        images.save_png(folder / name, pixels)
-    return [folder / name for name in pictures]
+        attack = found.attack.attack
+        pictures[attack] = found.attack.images[0]
+        pictures[f"{attack}-looks"] = _looks(found.adversarial)
+        pictures[f"{attack}-difference"] = _enlarged(inspection.difference(found, _GAIN))
+    here, stem, number = folder.resolve(), Path(found.name).stem, 1
+    while True:
+        first = stem if number == 1 else f"{stem}-{number}"
+        paths = [folder / f"{first}-{kind}.png" for kind in pictures]
+        if not any((here, path.name.casefold()) in taken for path in paths):
+            break
+        number += 1
+    taken.update((here, path.name.casefold()) for path in paths)
+    for path, pixels in zip(paths, pictures.values(), strict=True):
+        images.save_png(path, pixels)
+    return paths
 
 
 def _looks(verdict: Verdict) -> npt.NDArray[np.uint8]:

@@ -151,18 +151,18 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
     from ciad_engine.attacks.parameters import schema
 
     for name in names:
-        if name not in attacks.names():
-            raise WrongUse(f"attack: '{name}' is none of {', '.join(attacks.names())}.")
+        try:
+            attacks.get(name)
+        except SettingError as error:
+            raise WrongUse(str(error)) from error
     known = {name: {p.name: p for p in schema(cls)} for name, cls in attacks.usable().items()}
     chosen: dict[str, dict[str, Any]] = {name: {} for name in names}
     plain = {key.removeprefix(_PREFIX): text for key, text in vars(arguments).items() if key.startswith(_PREFIX)}
     for setting, text in plain.items():
-        owners = [name for name in chosen if setting in known.get(name, {})]
+        owners = [name for name in chosen if setting in known[name]]
         if len(owners) != 1:
             raise WrongUse(_not_one(setting, owners, known, tuple(chosen)))
         chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text)
-        if setting == "target_class" and "target" not in plain:
-            chosen[owners[0]]["target"] = "given"  # what else could be meant
     for assignment in arguments.assignments:
         name, setting, text = _split(assignment)
         if name not in chosen:
@@ -172,6 +172,9 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
             has = ", ".join(known[name]) or "none"
             raise WrongUse(f"--set {assignment}: {name} has no setting '{setting}'; it has {has}.")
         chosen[name][setting] = _value(known[name][setting], name, text)
+    for settings in chosen.values():
+        if "target_class" in settings:
+            settings.setdefault("target", "given")  # what else could be meant
     return chosen
 
 

@@ -131,7 +131,7 @@ def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list
         line.append("adversarial" if row.y1 != row.y2 else "benign")
         line += [classes[getattr(row, name)] for name in numbered] if classes is not None else []
         lines.append(line)
-    return [*names, "paper's rule", *(f"{name}, class" for name in numbered)], lines
+    return [*names, "paper_rule", *(f"{name}_class" for name in numbered)], lines
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

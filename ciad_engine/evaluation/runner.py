@@ -52,7 +52,7 @@ def run(
     job = job or Job()
     _check(plan, system, data)
     stages = _stages(plan, system, data)
-    versions = current_versions()
+    versions = current_versions(plan)
     found = database.start(plan.key(), plans.to_json(plan), versions, compute.describe_device(system.device))
     done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
     if found.finished:
@@ -80,9 +80,11 @@ def choose_images(count: int, limit: int, seed: int) -> Positions:
     return np.random.RandomState(seed).permutation(count)[:limit].astype(np.int64)
 
 
-def current_versions() -> dict[str, str]:
-    """Versions of what decides the numbers."""
+def current_versions(plan: plans.Plan) -> dict[str, str]:
+    """Versions of what decides the numbers of a plan."""
+    others = [registry.package(choice.name) for choice in plan.attacks]
     return {
+        **dict(found for found in others if found is not None),
         "ciad": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),

@@ -19,7 +19,7 @@ from ciad_engine.runs import BENIGN, Database, Row, Run
 
 Value = str | int | float | None
 
-TITLES = {  # as the paper writes them
+TITLES = {  # with the distance that is kept small, as the paper writes three of them
     "fgsm": "FGSM (L∞)",
     "bim": "BIM (L∞)",
     "pgd": "PGD (L∞)",

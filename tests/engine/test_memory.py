@@ -40,8 +40,9 @@ def test_a_block_is_filled_in_once(untuned):
         assert done.returncode == 0, done.stderr
         return int(done.stdout)
 
-    assert count(kept=False) > 5000  # so the second count says something
-    assert count(kept=True) < 500
+    plain = count(kept=False)
+    assert plain > 300  # so the second count says something, also where pages are of 2 MB
+    assert count(kept=True) < plain / 3
 
 
 def test_the_persons_own_allocator_stays_as_it_is(untuned, monkeypatch):

@@ -1,6 +1,6 @@
 """Our attacks against other people's on the shipped classifier: equal where they should be, else no worse.
 
-The libraries are the optional group "oracles" of pyproject.toml; a test whose library is missing is skipped.
+The libraries are those of requirements.txt here; a test whose library is missing is skipped.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def test_jsma_changes_as_many_values_as_torchattacks(network, known):
         reached = network(to_unit(theirs)).argmax(1) == (labels + 1) % 10
     compared = 0
     for i in range(6):
-        # Where no pair is valid theirs moves the first value twice, and goes on: see the project's facts.
+        # Where no pair is valid theirs moves the first value twice and goes on; such an image is not compared.
         if reached[i] and ours.success[i]:
             compared += 1
             assert ours.l0_values[i] == int((theirs[i] != images[i]).sum())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QLocale, QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox
 
@@ -61,6 +61,25 @@ def test_both_signs_before_a_fraction_are_understood(form, qtbot, typed):
     qtbot.keyClicks(editor, typed)
     qtbot.keyClick(editor, Qt.Key.Key_Tab)
     assert form.values()["eps"] == 0.5
+
+
+@pytest.mark.parametrize("language", ["en_US", "de_DE", "C"])
+def test_large_numbers_have_no_separator_that_could_be_read_as_a_point(qtbot, language):
+    before = QLocale()
+    QLocale.setDefault(QLocale(language))
+    try:
+        form = ParameterForm(parameters.schema(Example))
+        qtbot.addWidget(form)
+        form.set_values({"rate": 1234567.5})
+        editor = form.editor("rate")
+        editor.interpretText()
+        assert form.values()["rate"] == 1234567.5
+        editor.selectAll()
+        qtbot.keyClicks(editor, "1500,5" if language == "C" else "1500.5")
+        qtbot.keyClick(editor, Qt.Key.Key_Tab)
+        assert form.values()["rate"] == 1500.5
+    finally:
+        QLocale.setDefault(before)
 
 
 def test_small_numbers_survive_and_are_shown_short(form):

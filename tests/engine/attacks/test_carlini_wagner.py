@@ -180,3 +180,15 @@ def test_few_iterations(iterations):
     network, images = Curved(), random_images(4)
     result = CarliniWagnerL2(iterations=iterations, search_steps=2).run(network, images, answers(network, images))
     assert result.steps.max() <= 2 * iterations
+
+
+def test_a_network_that_hands_back_one_gradient_for_many_values():
+    """Autograd gives the gradient of a sum as an expanded tensor, which cannot be written to."""
+
+    class Means(torch.nn.Module):
+        def forward(self, x):
+            return x.sum((2, 3))
+
+    images = random_images(4, low=100, high=120)
+    labels = answers(Means(), images)
+    assert CarliniWagnerL2(iterations=60, search_steps=4, initial_c=0.1).run(Means(), images, labels).success.any()

@@ -13,11 +13,8 @@ from ciad_engine import attacks
 from ciad_engine.attacks.base import (
     ALREADY_WRONG,
     FOOLED,
-    LOST_TO_ROUNDING,
-    NO_ADVERSARIAL,
     OWN_CLASS,
     Attack,
-    Found,
     run_batched,
 )
 from ciad_engine.errors import CiadError, SettingError
@@ -293,30 +290,3 @@ def test_any_images_and_labels(name, data):
     np.testing.assert_array_equal(result.images[~result.success], images[~result.success])
     assert (result.label_before[result.success] == labels[result.success]).all()
     assert (result.label_after[result.success] != labels[result.success]).all()
-
-
-class _Between(nn.Module):
-    """Calls everything class 0 but what lies between two grey levels; there is no slope on the lattice."""
-
-    def forward(self, x):
-        off = torch.sin(torch.pi * 255 * x.double()).square().flatten(1).mean(1, keepdim=True)
-        return torch.cat([torch.full_like(off, 0.1), off.round(decimals=6) + 0 * off], 1)
-
-
-class _Nearly(Attack):
-    """Finds what fools as floats only: less than half a grey level away."""
-
-    name, title, source, norm = "nearly", "Nearly", "", "linf"
-
-    def find(self, model, images, labels, targets, job):
-        return Found(images + 0.4 / 255, torch.ones(len(images), dtype=torch.int64), [FOOLED, NO_ADVERSARIAL])
-
-
-def test_what_rounding_loses_for_good_is_counted_as_such(name):
-    network, images = _Between(), random_images(2, low=100, high=150)
-    with torch.no_grad():
-        assert (network(to_unit(torch.tensor(images)) + 0.4 / 255).argmax(1) == 1).all()
-    result = _Nearly().run(network, images, answers(network, images))
-    assert result.reason.tolist() == [LOST_TO_ROUNDING, NO_ADVERSARIAL]
-    assert not result.success.any()
-    np.testing.assert_array_equal(result.images, images)

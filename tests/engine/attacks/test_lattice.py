@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from ciad_engine.attacks.base import FOOLED, LOST_TO_ROUNDING, NO_ADVERSARIAL, Attack, Found
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model
 from ciad_engine.images import to_lattice, to_unit
@@ -65,22 +67,24 @@ def test_what_rounding_undid_fools_again_at_hardly_any_distance(network, norm):
 def test_few_values_stay_few():
     network = balanced()
     images, labels, _ = near_misses(network, 60)
-    # Changed in eight places alone, as far as needed.
+    # Changed in eight places alone, as far as needed; the other places would buy more, but are not to be changed.
     x = to_unit(images).double()
     slope = (network.weight[:, 0] - network.weight[:, 1]).detach() * torch.where(labels == 0, -1, 1)[:, None]
-    places = slope.abs().topk(8, dim=1).indices
+    places = slope.abs().argsort(1, descending=True)[:, 8:16]
     moved = torch.zeros_like(slope).scatter_(1, places, slope.gather(1, places)).view_as(x)
     lead = network(x)
     gap = (lead.gather(1, labels[:, None]) - lead.gather(1, 1 - labels[:, None]))[:, 0].detach()
     length = (gap + 1e-6) / (slope.gather(1, places) ** 2).sum(1)
     candidates = x + moved * length.view(-1, 1, 1, 1)
     inside = (candidates.flatten(1).amin(1) >= 0) & (candidates.flatten(1).amax(1) <= 1)
-    images, labels, candidates = images[inside], labels[inside], candidates[inside]
+    images, labels, candidates, places = images[inside], labels[inside], candidates[inside], places[inside]
     undone = network(to_unit(to_lattice(candidates))).argmax(1) == labels
     assert undone.sum() >= 5
     found, _ = mend(network, images, labels, candidates, "l0")
     assert (network(to_unit(found)).argmax(1) != labels).all()
-    assert ((found != images).flatten(1).sum(1) <= 8).all()
+    moved_values = (found != images).flatten(1)
+    assert moved_values.any(1).all()
+    assert not moved_values.scatter(1, places, False).any()
 
 
 def test_a_target_is_reached():
@@ -96,16 +100,42 @@ def test_a_target_is_reached():
 
 
 def test_the_ends_of_the_range_are_not_left():
+    """White images, and a class that only brighter ones would reach."""
     network = balanced()
     with torch.no_grad():
-        network.weight.abs_()[:, 1] *= -1  # brighter is always class 0
+        network.weight[:, 0] = network.weight[:, 0].abs()
+        network.weight[:, 1] = 2 * network.weight[:, 0]
+        network.bias[:] = torch.tensor([0.0, -float(network.weight[:, 0].sum()) - 1e-3])
     images = torch.full((4, 3, 4, 4), 255, dtype=torch.uint8)
-    labels = torch.ones(4, dtype=torch.int64)  # pretend: the way out is brighter still
-    found, _ = mend(
-        network, images, labels, to_unit(images).double() - 0.4 / 255, "l2", torch.ones(4, dtype=torch.int64)
-    )
-    assert found.max() <= 255
-    assert torch.equal(found, to_lattice(to_unit(images).double() - 0.4 / 255))  # nothing helped: as rounded
+    labels, targets = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
+    assert (network(to_unit(images)).argmax(1) == 0).all()
+    candidates = to_unit(images).double() - 0.4 / 255
+    found, model = mend(network, images, labels, candidates, "l2", targets)
+    assert torch.equal(found, to_lattice(candidates))  # nothing helps, and 256 is not 0
+    assert (model.backwards > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("moved", "slopes", "need", "chosen"),
+    [
+        (10, (1.0, 0.5), 0.4, 1),  # twice the slope, at 21 times the distance: the other one
+        (0, (1.0, 0.5), 0.4, 0),  # both unmoved: the steeper one
+        (-2, (0.5, 1.0), 0.4, 0),  # moved the wrong way: taking that back buys margin and distance at once
+    ],
+)
+def test_the_move_that_costs_least_is_taken(moved, slopes, need, chosen):
+    """Two values with a slope each, the first of them moved so far; margin is missing for `need` levels of slope 1."""
+    network = Linear(2)
+    with torch.no_grad():
+        network.weight.zero_()
+        network.weight[0, 1], network.weight[1, 1] = slopes
+    images = torch.full((1, 3, 4, 4), 100, dtype=torch.uint8)
+    start = images.double()
+    start[0, 0, 0, 0] += moved
+    with torch.no_grad():
+        network.bias[1] = -(network(start / 255)[0, 1] + need / 255)
+    found, _ = mend(network, images, torch.tensor([0]), start / 255, "l2")
+    assert (found.double() - start).flatten().nonzero().flatten().tolist() == [chosen]
 
 
 def test_on_lattice():
@@ -115,3 +145,30 @@ def test_on_lattice():
     assert on_lattice(x).tolist() == [True, False, True]
     assert on_lattice(to_unit(torch.arange(256).to(torch.uint8).view(1, 1, 16, 16))).tolist() == [True]
     assert np.allclose((x * 255).numpy()[0], images[0])
+
+
+class _Between(nn.Module):
+    """Calls everything class 0 but what lies between two grey levels; there is no slope on the lattice."""
+
+    def forward(self, x):
+        off = torch.sin(torch.pi * 255 * x.double()).square().flatten(1).mean(1, keepdim=True)
+        return torch.cat([torch.full_like(off, 0.1), off.round(decimals=6) + 0 * off], 1)
+
+
+class _Nearly(Attack):
+    """Finds what fools as floats only: less than half a grey level away."""
+
+    name, title, source, norm = "nearly", "Nearly", "", "linf"
+
+    def find(self, model, images, labels, targets, job):
+        return Found(images + 0.4 / 255, torch.ones(len(images), dtype=torch.int64), [FOOLED, NO_ADVERSARIAL])
+
+
+def test_what_rounding_loses_for_good_is_counted_as_such():
+    network, images = _Between(), random_images(2, low=100, high=150)
+    with torch.no_grad():
+        assert (network(to_unit(torch.tensor(images)) + 0.4 / 255).argmax(1) == 1).all()
+    result = _Nearly().run(network, images, answers(network, images))
+    assert result.reason.tolist() == [LOST_TO_ROUNDING, NO_ADVERSARIAL]
+    assert not result.success.any()
+    np.testing.assert_array_equal(result.images, images)

@@ -35,14 +35,25 @@ class Invert(Attack):
 
 class Wrong:
     name = "wrong"
+
+@dataclasses.dataclass(frozen=True)
+class Untitled(Attack):
+    name: ClassVar[str] = "untitled"
+    find = Invert.find
 '''
 ENTRIES = """[ciad.attacks]
 invert = toy_attack:Invert
 wrong = toy_attack:Wrong
 other = toy_attack:Invert
 gone = toy_attack:Gone
+untitled = toy_attack:Untitled
 fgsm = toy_attack:Invert
 """
+
+
+def forget():
+    attacks._plugins.cache_clear()
+    attacks._leave_out.cache_clear()
 
 
 @pytest.fixture
@@ -54,15 +65,15 @@ def package(tmp_path, monkeypatch):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-attack\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(ENTRIES)
     monkeypatch.syspath_prepend(str(tmp_path))
-    attacks._plugins.cache_clear()
+    forget()
     yield
     monkeypatch.undo()
-    attacks._plugins.cache_clear()
+    forget()
     sys.modules.pop("toy_attack", None)
 
 
 def test_without_a_package_there_are_our_own_alone():
-    attacks._plugins.cache_clear()
+    forget()
     assert "invert" not in attacks.names()
 
 
@@ -73,6 +84,7 @@ def test_an_evaluation_with_it(package, tmp_path):
     plan = plans.make(system.card, data, chosen, 8, 0)
     with Database(tmp_path / "runs.sqlite") as database:
         key = runner.run(plan, system, data, database)
+        assert database.run(key).versions["toy-attack"] == "1.0"
         rows = [row for row in database.rows(key) if row.attack == "invert"]
         assert len(rows) == 8
         assert any(row.success for row in rows)
@@ -89,12 +101,20 @@ def test_its_settings_are_flags(package):
     made = options.create_attack(arguments, "invert")
     assert made is not None
     assert made.amount == 0.25
+    for words in ([], ["--set", "gone.x=1"], ["--eps", "1"]):
+        with pytest.raises(options.WrongUse, match="'gone' of the package toy-attack cannot be loaded"):
+            options.create_attack(parser.parse_args(words), "gone")
 
 
 def test_a_broken_package_stops_nothing_else(package, caplog):
     found = attacks.usable()
     assert set(found) == {*attacks._REGISTRY, "invert"}
-    assert sorted(record.args[0].args[0].split("'")[1] for record in caplog.records) == ["gone", "other", "wrong"]
+    assert sorted(record.args[0].split("'")[1] for record in caplog.records) == [
+        "gone",
+        "other",
+        "untitled",
+        "wrong",
+    ]
 
 
 def test_ours_cannot_be_replaced(package):
@@ -108,7 +128,8 @@ def test_ours_cannot_be_replaced(package):
         ("wrong", "'wrong' of the package toy-attack is no"),
         ("other", "'other' of the package toy-attack is no"),
         ("gone", "'gone' of the package toy-attack cannot be loaded"),
-        ("nonsense", "'nonsense' is none of fgsm, .*, gone, invert, other, wrong"),
+        ("untitled", "'untitled' of the package toy-attack has no title"),
+        ("nonsense", "'nonsense' is none of fgsm, .*, gone, invert, other, untitled, wrong"),
     ],
 )
 def test_what_cannot_be_used_is_named(package, name, message):

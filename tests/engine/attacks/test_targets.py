@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ciad_engine import attacks
 from ciad_engine.attacks.base import ALREADY_WRONG
@@ -12,9 +13,7 @@ from .toys import Curved, answers, random_images
 
 
 def drawn(attack, images, labels, network):
-    """The random target of each image, read off a sharp run of the choice itself."""
-    import torch
-
+    """The random target of each image."""
     logits = network(torch.tensor(images) / 255)
     (targets,) = attack.choose_targets(logits, torch.tensor(labels), torch.tensor(images))
     return targets.numpy()

@@ -118,6 +118,26 @@ def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[
     assert np.array_equal(shown, np.clip(128 + 16 * changed, 0, 255).transpose(1, 2, 0))
 
 
+def test_inspect_writes_over_nothing_of_this_call(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    """An attacked picture beside its original has the name that the original's result would get."""
+    first, second = tmp_path / "a.png", tmp_path / "a-fgsm.png"
+    for path, source in ((first, pictures[0]), (second, pictures[1])):
+        path.write_bytes(source.read_bytes())
+    before = second.read_bytes()
+    words = ("--attack", "fgsm", "--eps", 128, "--bundle", bundle, "--out", tmp_path)
+    code, _, err = ciad("inspect", first, second, *words)
+    assert code == 0, err
+    written = [
+        name for line in err.splitlines() if line.startswith("Wrote ") for name in line[6:].split(" to ")[0].split(", ")
+    ]
+    assert len(written) == len(set(written)) > 2
+    assert all((tmp_path / name).is_file() for name in written)
+    assert second.read_bytes() == before
+    assert not {"a.png", "a-fgsm.png"} & set(written)
+
+
 @pytest.mark.parametrize("command", ["attack", "inspect"])
 def test_a_file_in_the_place_of_the_folder_is_said_at_once(
     command: str, ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
@@ -176,7 +196,7 @@ def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path
     ("words", "sentence"),
     [
         (["--attack", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
-        (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0/255 to 255/255."),
+        (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0 to 255 grey levels."),
         (["--attack", "nonsense"], "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn."),
         (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
     ],

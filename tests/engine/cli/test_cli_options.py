@@ -62,6 +62,17 @@ def test_settings_arrive_with_their_kinds() -> None:
     assert attack == Pull(towards="next", seed=3)
 
 
+def test_a_target_class_says_that_it_is_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "_REGISTRY", {"fgsm": "ciad_engine.attacks.fgsm:FGSM"})
+    for words in (["--target-class", "cat"], ["--set", "fgsm.target_class=cat"], ["--target-class", "3"]):
+        made = options.create_attack(parse(*words), "fgsm")
+        assert made is not None
+        assert (made.target, made.target_class) == ("given", 3)
+    made = options.create_attack(parse("--target-class", "cat", "--target", "next"), "fgsm")
+    assert made is not None
+    assert made.target == "next"
+
+
 def test_nothing_said_means_defaults() -> None:
     assert options.create_attack(parse(), "push") == Push()
     assert options.create_attack(parse(), None) is None
@@ -85,7 +96,7 @@ def test_several_attacks_share_the_command_line() -> None:
             ["push", "pull"],
             "--steps is a setting of push and pull; say which one: --set push.steps=...",
         ),
-        (["--eps", "much"], ["push"], "push: eps = 'much' is not a number from 0/255 to 255/255."),
+        (["--eps", "much"], ["push"], "push: eps = 'much' is not a number from 0 to 255 grey levels."),
         (["--steps", "1.5"], ["push"], "push: steps = '1.5' is not a whole number from 1 to 100."),
         (["--keep", "maybe"], ["push"], "push: keep = 'maybe' is neither yes nor no."),
         (["--set", "push.eps"], ["push"], "--set push.eps: write it as ATTACK.NAME=VALUE, for instance fgsm.eps=4."),
@@ -104,7 +115,7 @@ def test_what_makes_no_sense_is_said(words: list[str], names: list[str], sentenc
 
 @pytest.mark.parametrize("value", ["256", "-1", "nan", "inf"])
 def test_a_value_out_of_range_is_wrong_use(value: str) -> None:
-    with pytest.raises(WrongUse, match=r"eps = .* is not a number from 0/255 to 255/255"):
+    with pytest.raises(WrongUse, match=r"eps = .* is not a number from 0 to 255 grey levels"):
         options.create_attack(parse(f"--eps={value}"), "push")
 
 
@@ -112,7 +123,7 @@ def test_help_is_made_from_the_schema() -> None:
     parser = argparse.ArgumentParser()
     options.add_attack_settings(parser)
     text = " ".join(parser.format_help().split())
-    assert "--eps X push: Largest change of a value, from 0/255 to 255/255 (default: 8)" in text
+    assert "--eps X push: Largest change of a value, from 0 to 255 grey levels (default: 8)" in text
     assert "push: How many steps, 100 % of them taken, from 1 to 100 (default: 10); pull: How many steps" in text
     assert "--towards CHOICE pull: Which class, one of random, next (default: random)" in text
     assert "--keep yes|no push, pull: Keep the best (default: yes)" in text

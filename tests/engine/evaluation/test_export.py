@@ -76,8 +76,8 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
         assert line["success"] == str(int(row.success))
         assert line["label_after"] == ("" if row.label_after is None else str(row.label_after))
         assert line["name"] == row.name
-        assert line["paper's rule"] == ("benign" if row.y1 == row.y2 else "adversarial")
-        assert line["y2, class"] == CLASS_NAMES[row.y2]
+        assert line["paper_rule"] == ("benign" if row.y1 == row.y2 else "adversarial")
+        assert line["y2_class"] == CLASS_NAMES[row.y2]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

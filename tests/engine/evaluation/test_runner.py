@@ -204,7 +204,7 @@ def test_another_version_is_noted_when_continuing(database: Database, monkeypatc
     plan = tiny.plan(data, system)
     with pytest.raises(Cancelled):
         runner.run(plan, system, data, database, Listening(1), batch_size=8)
-    monkeypatch.setattr(runner, "current_versions", lambda: {"torch": "99"})
+    monkeypatch.setattr(runner, "current_versions", lambda plan: {"torch": "99"})
     job = Listening()
     runner.run(plan, system, data, database, job, batch_size=8)
     assert len(job.notes) == 1
