@@ -12,6 +12,9 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBox
 from ciad_app.widgets.attack_form import GIVEN, TARGET, TARGET_CLASS, attack_form
 from ciad_app.worker import AttackInfo
 from ciad_engine.attacks.parameters import Parameter
+from ciad_engine.evaluation.plan import PRESETS
+
+_FIRST = frozenset(name for name, _ in PRESETS["paper"])  # what is ticked before anybody chose
 
 
 def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes: Sequence[str] = ()) -> str:
@@ -102,7 +105,7 @@ class AttackList(QWidget):
         self._waiting.setVisible(not infos)
         for info in infos:
             row = _AttackRow(info, classes)
-            row.tick.setChecked(True)
+            row.tick.setChecked(info.name in _FIRST)
             row.tick.toggled.connect(lambda _: self.changed.emit())
             row.form.changed.connect(self.changed)
             self._rows[info.name] = row

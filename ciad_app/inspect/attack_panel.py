@@ -36,6 +36,16 @@ RULES = (
 )
 
 
+class _Forms(QStackedWidget):
+    """Asks for the height of the form that is seen; Qt's own asks for that of the highest."""
+
+    def heightForWidth(self, width: int) -> int:
+        form = self.currentWidget()
+        if form is None:
+            return 0
+        return form.heightForWidth(width) if form.hasHeightForWidth() else form.minimumSizeHint().height()
+
+
 class AttackPanel(QWidget):
     """Attack, parameters, buttons, rule, figures and history.
 
@@ -57,7 +67,7 @@ class AttackPanel(QWidget):
         self.source = QLabel()
         self.source.setWordWrap(True)
         self.source.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than what can be set
-        self.forms = QStackedWidget()
+        self.forms = _Forms()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)

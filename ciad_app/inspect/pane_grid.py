@@ -229,7 +229,7 @@ class PaneGrid(QWidget):
     def _rescale_masks(self) -> None:
         scale = self.mask_scale.currentData()
         self.mask_change.set_levels((-scale, scale))
-        self.change_bar.set_ends(f"−{scale:g} less", f"+{scale:g} more important")
+        self.change_bar.set_ends(f"−{scale:g} less", f"+{scale:g} more")
 
     def _point_at(self, pixel: Pixel | None) -> None:
         self._pixel = pixel

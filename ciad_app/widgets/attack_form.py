@@ -10,23 +10,30 @@ from ciad_app.widgets.parameter_form import ParameterForm
 from ciad_app.worker import AttackInfo
 
 # The parameters every attack that can aim has (`ciad_engine.attacks.targets`, which would import torch).
-TARGET, TARGET_CLASS, GIVEN = "target", "target_class", "given"
+TARGET, TARGET_CLASS, TARGET_SEED = "target", "target_class", "target_seed"
+GIVEN, RANDOM = "given", "random"
 
 
 def attack_form(info: AttackInfo, classes: Sequence[str]) -> ParameterForm:
-    """The form of an attack; a class to aim at is chosen by name, and only where one is asked for."""
+    """The form of an attack; a class to aim at is chosen by name, and it and the seed only where they are asked for."""
     form = ParameterForm(info.parameters, {TARGET_CLASS: classes})
     names = {p.name for p in info.parameters}
-    if TARGET in names and TARGET_CLASS in names:
-        aim, given = form.editor(TARGET), form.editor(TARGET_CLASS)
-        help = given.toolTip()
-
-        def follow() -> None:
-            wanted = form.values()[TARGET] == GIVEN
-            given.setEnabled(wanted)
-            given.setToolTip(help if wanted else f"Choose the target '{GIVEN}' to set this. {help}")
-
-        if isinstance(aim, QComboBox):
-            aim.currentTextChanged.connect(lambda _: follow())
-        follow()
+    for name, needed in ((TARGET_CLASS, GIVEN), (TARGET_SEED, RANDOM)):
+        if TARGET in names and name in names:
+            _only_for(form, name, needed)
     return form
+
+
+def _only_for(form: ParameterForm, name: str, needed: str) -> None:
+    """Enable the parameter `name` while the target is `needed`."""
+    aim, editor = form.editor(TARGET), form.editor(name)
+    help = editor.toolTip()
+
+    def follow() -> None:
+        wanted = form.values()[TARGET] == needed
+        editor.setEnabled(wanted)
+        editor.setToolTip(help if wanted else f"Choose the target '{needed}' to set this. {help}")
+
+    if isinstance(aim, QComboBox):
+        aim.currentTextChanged.connect(lambda _: follow())
+    follow()

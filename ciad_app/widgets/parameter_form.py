@@ -47,8 +47,8 @@ def _coarse(p: Parameter) -> int:
 
 def has_slider(p: Parameter) -> bool:
     """Whether a linear slider makes sense: a closed range in which the default is visible."""
-    if p.kind not in ("int", "float") or p.low is None or p.high is None or p.high <= p.low:
-        return False
+    if p.kind not in ("int", "float") or p.low is None or p.high is None or not 0 < p.high - p.low < _UNLIMITED:
+        return False  # a seed, for one, is not slid to
     return bool((p.default - p.low) / (p.high - p.low) >= _SMALLEST_SHARE or p.default == p.low)
 
 

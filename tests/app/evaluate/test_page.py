@@ -293,6 +293,11 @@ def test_the_papers_attacks_are_a_button_away(page, qtbot):
     assert page.panel.attacks.chosen()["fgsm"]["eps"] == 8.0
 
 
+def test_the_papers_attacks_are_ticked_at_first(page):
+    assert set(page.panel.attacks.chosen()) == {"fgsm", "jsma", "cw"}
+    assert len(page.panel.attacks._rows) > 3
+
+
 def test_a_foreign_database_is_refused_in_words(engine, tmp_path, qtbot):
     path = tmp_path / "notes.sqlite"
     path.write_bytes(b"this is no database at all, but long enough to be looked at" * 20)

@@ -26,6 +26,12 @@ def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(p
     assert classes[4] not in row.summary.text()  # of no effect
     target.setCurrentText("given")
     assert given.isEnabled()
+    seed = row.form.editor("target_seed")
+    assert not seed.isEnabled()
+    target.setCurrentText("random")
+    assert seed.isEnabled()
+    assert not given.isEnabled()
+    target.setCurrentText("given")
     assert row.summary.text().endswith(classes[4])
     assert page.panel.request().attacks["jsma"]["target_class"] == 4
 
