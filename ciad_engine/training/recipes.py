@@ -52,7 +52,16 @@ PAPER = Recipe(
     ),
     mask_generator=Schedule(steps=10_000, optimizer="adam", learning_rate=5e-4, warmup=0.02, decay=0.5),
     mask_classifier=Schedule(steps=7_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01),
-    second_classifier=Schedule(steps=4_900, optimizer="sgd", learning_rate=0.1, warmup=0.2, weight_decay=5e-4),
+    second_classifier=Schedule(
+        steps=9_000,
+        optimizer="sgd",
+        learning_rate=0.1,
+        warmup=0.15,
+        decay=0.85,
+        weight_decay=5e-4,
+        shift=4,
+        label_smoothing=0.1,
+    ),
 )
 _RECIPES = {PAPER.name: PAPER}
 NAMES = tuple(_RECIPES)

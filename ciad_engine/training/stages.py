@@ -54,7 +54,7 @@ class ClassifierStage(Stage):
         images = pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift))
         labels = self._train.labels[rows]
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.schedule.label_smoothing)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def validate(self) -> dict[str, float]:
