@@ -4,13 +4,15 @@ It exists for one purpose: drawing the bundled sample images, because no CIFAR-1
 shipped. The program itself never imports it.
 
 Method: rectified flow (Liu et al. 2022, arXiv 2209.03003): x_t = (1 - t) noise + t data, and a
-network predicts the velocity data - noise. Times are logit-normal (Esser et al. 2024), labels are
-dropped for classifier-free guidance (Ho & Salimans 2022).
+network predicts the velocity data - noise. Times are logit-normal (Esser et al. 2024); what it is
+told of the image (label, description) is dropped now and then for classifier-free guidance (Ho &
+Salimans 2022).
 
 What costs time on a CPU is the number of positions a convolution visits, and what makes a picture
 recognisable is in its coarse half. So an image is split by one Haar step (Guth et al. 2022, arXiv
 2208.05003): the means of 2x2 pixels, 16x16x3, are drawn by the flow "base"; what is missing to
-32x32, nine bands of 16x16, by the flow "detail", which is shown the means.
+32x32, nine bands of 16x16, by the flow "detail", which is shown the means. "base" is told the label
+and a description (`descriptions.py`), "detail" the label.
 """
 
 from __future__ import annotations
@@ -42,17 +44,18 @@ class FlowRecipe:
     deep_blocks: int  # residual blocks of the lower stage, the last two with attention
     batch: int
     steps: int
+    description: int = 0  # numbers in the description it is told; 0: none
     learning_rate: float = 2e-3  # Muon for matrices, a quarter of it Adam for the rest
     warmup: int = 200  # steps
     decay: float = 0.4  # the rate falls linearly to zero over this last part of the steps
-    label_drop: float = 0.1
+    drop: float = 0.1  # how often it is told nothing
     ema_half_life: float = 500.0  # steps
     seed: int = 0
 
 
 RECIPES = {
     "base": FlowRecipe(fold=2, inputs=3, outputs=3, width=96, deep_width=192, blocks=2, deep_blocks=3,
-                       batch=128, steps=5_000),
+                       batch=128, steps=8_000, description=64),
     "detail": FlowRecipe(fold=1, inputs=DETAIL_BANDS + 3, outputs=DETAIL_BANDS, width=64, deep_width=128, blocks=1,
                          deep_blocks=2, batch=128, steps=800, decay=0.33),
 }  # fmt: skip
@@ -144,7 +147,7 @@ class Attention(nn.Module):
 
 
 class FlowNet(nn.Module):
-    """Velocity field: (data at time t, t, label) -> velocity, (N, inputs, H, W) -> (N, outputs, H, W)."""
+    """Velocity field: (data at time t, t, label, description) -> velocity, (N, inputs, H, W) -> (N, outputs, H, W)."""
 
     def __init__(self, recipe: FlowRecipe) -> None:
         super().__init__()
@@ -152,6 +155,7 @@ class FlowNet(nn.Module):
         self.fold = recipe.fold
         self.time = nn.Sequential(nn.Linear(64, condition), nn.SiLU(), nn.Linear(condition, condition))
         self.label = nn.Embedding(CLASSES + 1, condition)
+        self.describe = nn.Linear(recipe.description, condition, bias=False) if recipe.description else None
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(200), 32)))
         self.enter = Conv(recipe.inputs * recipe.fold**2, width)
         self.down = nn.ModuleList(Block(width, condition) for _ in range(recipe.blocks))
@@ -165,9 +169,12 @@ class FlowNet(nn.Module):
         self.norm = RMSNorm2d(width)
         self.leave = Conv(width, recipe.outputs * recipe.fold**2, zero=True)
 
-    def forward(self, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, label: Tensor, description: Tensor | None = None) -> Tensor:
         angle = t[:, None] * self.frequencies
-        condition = F.silu(self.time(torch.cat([angle.sin(), angle.cos()], 1)) + self.label(label))
+        condition = self.time(torch.cat([angle.sin(), angle.cos()], 1)) + self.label(label)
+        if self.describe is not None:
+            condition = condition + self.describe(description)
+        condition = F.silu(condition)
         h = self.enter(F.pixel_unshuffle(x, self.fold).contiguous(memory_format=torch.channels_last))
         for block in self.down:
             h = block(h, condition)
@@ -181,20 +188,23 @@ class FlowNet(nn.Module):
         return F.pixel_shuffle(self.leave(F.silu(self.norm(h))), self.fold)
 
 
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # a FlowNet, compiled or not
+Velocity = Callable[..., Tensor]  # a FlowNet, compiled or not
 
 
-def flow_loss(net: Velocity, images: Tensor, labels: Tensor, recipe: FlowRecipe) -> Tensor:
+def flow_loss(net: Velocity, images: Tensor, labels: Tensor, description: Tensor | None, recipe: FlowRecipe) -> Tensor:
     """Mean squared velocity error of one batch; `images` uint8 (N, 3, 32, 32), `labels` int64 (N,)."""
     means, details = split(images)
     data = means if recipe.outputs == means.shape[1] else details
     noise = torch.randn_like(data)
     t = torch.sigmoid(torch.randn(len(data)))
-    labels = torch.where(torch.rand(len(labels)) < recipe.label_drop, NO_LABEL, labels)
+    dropped = torch.rand(len(labels)) < recipe.drop
+    labels = torch.where(dropped, NO_LABEL, labels)
+    if description is not None:
+        description = torch.where(dropped[:, None], 0, description)
     mixed = torch.lerp(noise, data, t[:, None, None, None])
     if data is details:
         mixed = torch.cat([mixed, means + BLUR * torch.randn_like(means)], 1)
-    return F.mse_loss(net(mixed, t, labels).float(), data - noise)
+    return F.mse_loss(net(mixed, t, labels, description).float(), data - noise)
 
 
 class Muon(torch.optim.Optimizer):
@@ -227,7 +237,8 @@ class Muon(torch.optim.Optimizer):
 
 def optimizers(net: FlowNet, recipe: FlowRecipe) -> list[torch.optim.Optimizer]:
     """Muon on the hidden matrices, Adam on embeddings, gains, biases, first and last layer."""
-    edge = {id(p) for m in (net.enter, net.leave, net.label, net.time) for p in m.parameters()}
+    ends = [m for m in (net.enter, net.leave, net.label, net.describe, net.time) if m is not None]
+    edge = {id(p) for m in ends for p in m.parameters()}
     matrices = [p for p in net.parameters() if p.ndim == 2 and id(p) not in edge]
     chosen = {id(p) for p in matrices}
     rest = [p for p in net.parameters() if id(p) not in chosen]
@@ -237,17 +248,24 @@ def optimizers(net: FlowNet, recipe: FlowRecipe) -> list[torch.optim.Optimizer]:
 
 @torch.inference_mode()
 def draw(
-    base: Velocity, detail: Velocity, labels: Tensor, generator: torch.Generator, steps: int, guidance: float
+    base: Velocity,
+    detail: Velocity,
+    labels: Tensor,
+    descriptions: Tensor,
+    generator: torch.Generator,
+    steps: int,
+    guidance: float,
 ) -> Tensor:
-    """Draw one image per label (int64 (N,)); returns uint8 (N, 3, 32, 32).
+    """Draw one image per label (int64 (N,)) and description; returns uint8 (N, 3, 32, 32).
 
     `guidance` extrapolates the base from the unconditional to the conditional velocity; 1 is none.
     """
     n = len(labels)
-    twice = torch.cat([labels, torch.full_like(labels, NO_LABEL)])
+    told = torch.cat([labels, torch.full_like(labels, NO_LABEL)])
+    described = torch.cat([descriptions, torch.zeros_like(descriptions)])
 
     def guided(x: Tensor, t: Tensor) -> Tensor:
-        conditional, unconditional = base(torch.cat([x, x]), t.expand(2 * n), twice).float().chunk(2)
+        conditional, unconditional = base(torch.cat([x, x]), t.expand(2 * n), told, described).float().chunk(2)
         return unconditional + guidance * (conditional - unconditional)
 
     means = integrate(guided, torch.randn(n, 3, 16, 16, generator=generator), steps)

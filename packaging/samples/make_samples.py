@@ -1,6 +1,6 @@
 """Draw, choose and pack the bundled sample images.
 
-    python packaging/samples/make_samples.py draw WORK --count 250      draws from WORK/base.pt and WORK/detail.pt
+    python packaging/samples/make_samples.py draw WORK --count 250      draws from what train_flow.py made
     python packaging/samples/make_samples.py judge DATA WORK            trains the second judge
     python packaging/samples/make_samples.py choose DATA WORK           ranks, checks, contact sheets
     python packaging/samples/make_samples.py pack WORK resources/samples/samples.zip
@@ -9,8 +9,8 @@ Between `choose` and `pack` somebody looks at WORK/sheet-<class>.png and writes 
 images a person would not recognise into WORK/dropped.txt, one "<class> <number>" a line.
 
 Two judges choose: the shipped second classifier, and one trained here for this alone. Neither took
-part in training the generator. f1 and f2 do not choose: their accuracy on the samples would be true
-by construction.
+part in training the generator, and the encoder that describes images to it does not judge. f1 and
+f2 do not choose: their accuracy on the samples would be true by construction.
 """
 
 from __future__ import annotations
@@ -20,38 +20,37 @@ import json
 from pathlib import Path
 from typing import Any
 
+import descriptions
 import numpy as np
 import torch
 from flow import FlowNet, FlowRecipe, draw
 from PIL import Image, ImageDraw
+from referees import Referee, load_referee, train_referee
 from torch import Tensor, nn
 
-from ciad_engine import bundles, compute, datasets, networks
+from ciad_engine import bundles, compute, datasets
 from ciad_engine.images import to_unit
-from ciad_engine.jobs import Job
 from ciad_engine.training import recipes
-from ciad_engine.training.loop import Schedule, train
-from ciad_engine.training.stages import ClassifierStage, Images
 
 STEPS, GUIDANCE, DRAW_SEED, BATCH = 16, 2.0, 1, 125
 PER_CLASS, ON_SHEET = 40, 60
 BUNDLE = "paper"
-JUDGE_SEED = 101
-JUDGE = ("vgg-like", {"widths": (32, 64, 96, 128, 128)})
-JUDGE_SCHEDULE = Schedule(steps=1000, optimizer="sgd", learning_rate=0.1, warmup=0.2, weight_decay=5e-4)
+JUDGE = Referee("judge", seed=101)
 
 
 def draw_candidates(work: Path, count: int) -> None:
     """`count` draws of each class into WORK/draws.npy, uint8 (10, count, 3, 32, 32)."""
     (base, base_state), (detail, detail_state) = (_flow(work / f"{name}.pt") for name in ("base", "detail"))
+    known = descriptions.load(work)
     generator = torch.Generator().manual_seed(DRAW_SEED)
     classes = []
     for label, name in enumerate(datasets.CLASS_NAMES):
         parts = []
         for start in range(0, count, BATCH):
             labels = torch.full((min(BATCH, count - start),), label)
+            told = descriptions.make_up(known, label, len(labels), generator)
             with compute.mixed_precision(torch.device("cpu")):
-                parts.append(draw(base, detail, labels, generator, STEPS, GUIDANCE))
+                parts.append(draw(base, detail, labels, told, generator, STEPS, GUIDANCE))
         classes.append(torch.cat(parts))
         print(name, flush=True)
     np.save(work / "draws.npy", torch.stack(classes).numpy())
@@ -67,23 +66,6 @@ def _flow(path: Path) -> tuple[FlowNet, dict[str, Any]]:
     net = FlowNet(FlowRecipe(**state["recipe"]))
     net.load_state_dict(state["ema"])
     return net.eval(), state
-
-
-def train_judge(data: Path, work: Path) -> None:
-    """Train the second judge on the whole training set; measured on the test set."""
-    cifar = datasets.load(data)
-    assert cifar.train is not None
-    assert cifar.test is not None
-    device = torch.device("cpu")
-    fit, test = (
-        Images(torch.from_numpy(part.images), torch.from_numpy(part.labels), device)
-        for part in (cifar.train, cifar.test)
-    )
-    torch.manual_seed(JUDGE_SEED)
-    network = networks.create(JUDGE[0], **JUDGE[1]).to(memory_format=torch.channels_last)
-    stage = ClassifierStage("judge", network, JUDGE_SCHEDULE, fit, test)
-    print(train(stage, work, device, JUDGE_SEED, Job(), resume=True)["validation"], flush=True)
-    torch.save(network.state_dict(), work / "judge.pt")
 
 
 @torch.inference_mode()
@@ -114,10 +96,8 @@ def choose(data: Path, work: Path) -> None:
     cifar = datasets.load(data)
     assert cifar.train is not None
     assert cifar.test is not None
-    own = networks.create(JUDGE[0], **JUDGE[1])
-    own.load_state_dict(torch.load(work / "judge.pt", weights_only=True))
     shipped = bundles.load(BUNDLE, torch.device("cpu")).network(bundles.SECOND_CLASSIFIER)
-    judges = [own.eval(), shipped]
+    judges = [load_referee(JUDGE, work), shipped]
     train_images = torch.from_numpy(cifar.train.images)
     draws = torch.from_numpy(np.load(work / "draws.npy"))
     # What is "near" is read off real data: how close unseen test images lie to training images.
@@ -220,7 +200,7 @@ def main() -> None:
     if args.step == "draw":
         draw_candidates(args.work, args.count)
     elif args.step == "judge":
-        train_judge(args.data, args.work)
+        train_referee(JUDGE, datasets.load(args.data), args.work)
     elif args.step == "choose":
         choose(args.data, args.work)
     else:

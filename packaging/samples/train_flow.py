@@ -3,8 +3,8 @@
     python packaging/samples/train_flow.py base DATA WORK
     python packaging/samples/train_flow.py detail DATA WORK
 
-DATA is CIFAR-10 in any form `ciad data` reads; WORK receives `<flow>.pt` (the checkpoint) and
-`<flow>.log`. A run that is stopped goes on where it was, at most two minutes back.
+DATA is CIFAR-10 in any form `ciad data` reads; WORK holds what `descriptions.py` made and receives
+`<flow>.pt` (the checkpoint) and `<flow>.log`. A run that is stopped goes on where it was, at most two minutes back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dataclasses
 import time
 from pathlib import Path
 
+import descriptions
 import numpy as np
 import torch
 from flow import RECIPES, Ema, FlowNet, flow_loss, optimizers
@@ -40,6 +41,7 @@ def main() -> None:
         raise SystemExit(f"{args.data} has no training images.")
     images = torch.from_numpy(train.images)
     labels = torch.from_numpy(train.labels.astype(np.int64))
+    known = descriptions.load(args.work) if recipe.description else None
     net = FlowNet(recipe)
     ema = Ema(net, recipe.ema_half_life)
     optims = optimizers(net, recipe)
@@ -75,12 +77,13 @@ def main() -> None:
         batch = images[rows]
         flip = torch.rand(recipe.batch) < 0.5
         batch[flip] = batch[flip].flip(-1)
+        told = torch.where(flip[:, None], known.mirrored[rows], known.plain[rows]) if known else None
         factor = min(1.0, (step + 1) / recipe.warmup, (1 - step / recipe.steps) / recipe.decay)
         for optim, rate in zip(optims, base_rates, strict=True):
             for group in optim.param_groups:
                 group["lr"] = rate * factor
         with compute.mixed_precision(torch.device("cpu")):
-            loss = flow_loss(run, batch, labels[rows], recipe)
+            loss = flow_loss(run, batch, labels[rows], told, recipe)
         loss.backward()
         for optim in optims:
             optim.step()
