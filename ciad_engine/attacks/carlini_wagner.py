@@ -168,11 +168,7 @@ class _Search:
     def _next(self, over: Tensor) -> None:
         """Another `c` for those at `over` (on the CPU), and the start; out with those that tried all."""
         at = over.to(self.rows.device)
-        hit, c = self.hit[at], self.c[at]
-        upper = torch.where(hit, torch.minimum(self.upper[at], c), self.upper[at])
-        lower = torch.where(hit, self.lower[at], torch.maximum(self.lower[at], c))
-        self.upper[at], self.lower[at] = upper, lower
-        self.c[at] = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
+        self.c[at], self.lower[at], self.upper[at] = narrow(self.c[at], self.hit[at], self.lower[at], self.upper[at])
         self.w[at] = self._start(self.x[at])
         self.mean[at], self.square[at], self.hit[at] = 0, 0, False
         self.lowest[at], self.known[at] = torch.inf, torch.inf
@@ -192,3 +188,14 @@ class _Search:
         better = (fooled & (distance < self.distance[self.rows])).nonzero()[:, 0]
         self.best[self.rows[better]] = candidates[better]
         self.distance[self.rows[better]] = distance[better]
+
+
+def narrow(c: Tensor, hit: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The next weight to try and its bounds, each (n,), after `c` succeeded (`hit`) or not.
+
+    Tenfold until the first success, then bisection (section VI-A). `lower` is the highest that failed,
+    `upper` the lowest that succeeded, infinite while there is none.
+    """
+    upper = torch.where(hit, torch.minimum(upper, c), upper)
+    lower = torch.where(hit, lower, torch.maximum(lower, c))
+    return torch.where(upper.isfinite(), (lower + upper) / 2, c * 10), lower, upper

@@ -8,7 +8,9 @@ from torch import Tensor
 from ciad_engine.attacks.model import Model, margin, reached
 
 ROUNDS = 12  # linearisations at most
-_SLACK = 1.1  # how much more than the linear need is moved; each round a tenth more
+# How much more than the linear need is moved at first, and by what factor that grows with each round. Steep values
+# may buy nothing, because the network bends within a grey level; moving ever more reaches those that do buy.
+_SLACK, _GROWTH = 1.1, 1.3
 
 
 def on_lattice(images: Tensor) -> Tensor:
@@ -25,7 +27,8 @@ def repair(
     A value can be rounded up or down. Round by round those values are moved by one grey level that,
     by the gradient of the logits' margin, buy most of it for the distance they add ("l2": squared
     Euclidean; "l0": only values that are changed anyway; "linf": none further than the farthest),
-    until the margin's linear need is met. Values whose move even lowers the distance come first.
+    until the margin's linear need is met, and in each further round more of them. Values whose move
+    even lowers the distance come first.
 
     Args:
         rows: int64 (n,), the images' places in the model's batch.
@@ -69,7 +72,7 @@ def repair(
         worth = torch.where(cost > 0, gain / cost.clamp(min=1), gain + gain.amax(1, keepdim=True))
         order = worth.argsort(dim=1, descending=True)
         bought = gain.gather(1, order).cumsum(1)
-        need = lead.detach()[going].to(gain)[:, None] * (_SLACK + 0.1 * round_)
+        need = lead.detach()[going].to(gain)[:, None] * (_SLACK * _GROWTH**round_)
         enough = (bought - gain.gather(1, order)) <= need  # the last one crosses the need
         chosen = torch.zeros_like(allowed).scatter_(1, order, enough) & allowed
         found[left] = levels + move * chosen

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.carlini_wagner import narrow
 from ciad_engine.attacks.fgsm import evidence_against
 from ciad_engine.attacks.model import Model, reached
 from ciad_engine.attacks.parameters import parameter
@@ -57,9 +58,7 @@ class LBFGS(aims.TargetedAttack):
         lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
         for number in range(self.search_steps):
             hit = search.minimise(c, job.part(number / self.search_steps, (number + 1) / self.search_steps))
-            upper = torch.where(hit, torch.minimum(upper, c), upper)
-            lower = torch.where(hit, lower, torch.maximum(lower, c))
-            c = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
+            c, lower, upper = narrow(c, hit, lower, upper)
         job.progress(1, 1, self.title)
         return Found(
             images=search.best,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +18,20 @@ from ciad_engine.attacks.fgsm import check_budget, evidence_against
 from ciad_engine.attacks.model import Model, reached
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.jobs import Job
+
+
+def _eps() -> Any:
+    return parameter(8.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255")
+
+
+def _step() -> Any:
+    return parameter(2.0, "Step", "How far it moves in one iteration, in grey levels.", low=0.01, high=255, unit="/255")
+
+
+def _stop_early() -> Any:
+    return parameter(
+        False, "Stop early", "Whether an image that is misclassified takes no further step: nearer, but less certain."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +49,10 @@ class BIM(aims.TargetedAttack):
     source: ClassVar[str] = "Kurakin et al. 2017 (arXiv 1607.02533), section 2.2"
     norm: ClassVar[str] = "linf"
 
-    eps: float = parameter(
-        8.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255"
-    )
-    step: float = parameter(
-        2.0, "Step", "How far it moves in one iteration, in grey levels.", low=0.01, high=255, unit="/255"
-    )
+    eps: float = _eps()
+    step: float = _step()
     iterations: int = parameter(10, "Iterations", "How many steps.", low=1, high=10_000, unit="steps")
-    stop_early: bool = parameter(
-        False, "Stop early", "Whether an image that is misclassified takes no further step: nearer, but less certain."
-    )
+    stop_early: bool = _stop_early()
     target: str = aims.target()
     target_class: int = aims.target_class()
     target_seed: int = aims.target_seed()
@@ -71,18 +79,12 @@ class PGD(aims.TargetedAttack):
     source: ClassVar[str] = "Madry et al. 2018 (arXiv 1706.06083), section 2.1"
     norm: ClassVar[str] = "linf"
 
-    eps: float = parameter(
-        8.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255"
-    )
-    step: float = parameter(
-        2.0, "Step", "How far it moves in one iteration, in grey levels.", low=0.01, high=255, unit="/255"
-    )
+    eps: float = _eps()
+    step: float = _step()
     iterations: int = parameter(20, "Iterations", "How many steps of one run.", low=1, high=10_000, unit="steps")
     restarts: int = parameter(1, "Runs", "How many random starts.", low=1, high=1000)
     seed: int = parameter(0, "Seed", "Decides the random starts.", low=0, high=2**31 - 1)
-    stop_early: bool = parameter(
-        False, "Stop early", "Whether an image that is misclassified takes no further step: nearer, but less certain."
-    )
+    stop_early: bool = _stop_early()
     target: str = aims.target()
     target_class: int = aims.target_class()
     target_seed: int = aims.target_seed()

@@ -119,6 +119,8 @@ def choose(data: Path, work: Path) -> None:
             apart = not chosen or float(torch.cdist(flat[i : i + 1], flat[chosen]).min()) > limit
             if scores[i].argmax() == label and distance[i] > limit and apart:
                 chosen.append(i)
+        if not chosen:
+            raise SystemExit(f"The judges agree with none of the draws of {name}: train the flows longer.")
         ranks[name] = chosen[:ON_SHEET]
         kept_distances.append(distance[chosen[:PER_CLASS]])
         _sheet(images[chosen[:ON_SHEET]].numpy(), work / f"sheet-{name}.png")

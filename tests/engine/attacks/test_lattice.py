@@ -138,6 +138,27 @@ def test_the_move_that_costs_least_is_taken(moved, slopes, need, chosen):
     assert (found.double() - start).flatten().nonzero().flatten().tolist() == [chosen]
 
 
+class Rippled(nn.Module):
+    """Four values promise much and buy nothing: a wave with a whole period in each grey level. Eight buy a little."""
+
+    def __init__(self, need):
+        super().__init__()
+        self.need = need
+
+    def forward(self, x):
+        levels = 255 * x.double().flatten(1)
+        promise = torch.sin(2 * torch.pi * levels[:, :4]).sum(1) / (2 * torch.pi)
+        lead = self.need - promise - 0.1 * (levels[:, 4:12] - 100).sum(1)
+        return torch.stack([lead, torch.zeros_like(lead)], 1)
+
+
+def test_values_that_buy_nothing_do_not_stand_in_the_way_for_ever():
+    images = torch.full((2, 3, 4, 4), 100, dtype=torch.uint8)
+    network, labels = Rippled(need=0.4), torch.zeros(2, dtype=torch.int64)
+    found, _ = mend(network, images, labels, to_unit(images).double(), "l2")
+    assert (network(to_unit(found)).argmax(1) == 1).all()
+
+
 def test_on_lattice():
     images = torch.tensor(random_images(3))
     x = to_unit(images)
