@@ -34,6 +34,7 @@ SAMPLES = "samples"  # what people type
 SOURCE = "CIAD samples (generated)"
 FORMAT = 1
 CARD = "card.json"
+WRITTEN_KEYS = frozenset({"format", "classes", "count", "sha256"})  # of the card: `write_samples` writes them
 _ARCHIVE = ("samples", "samples.zip")
 
 
@@ -75,13 +76,13 @@ def write_samples(
 
     Args:
         images: uint8 (N, 3, 32, 32); `labels`: int64 (N,); every class at least once.
-        card: what else is to be known of them; must not contain the four keys of the format.
+        card: what else is to be known of them; must not contain WRITTEN_KEYS.
 
     Raises:
         ValueError: shapes, labels or keys are not as above.
     """
     ImageSet(images, labels, SOURCE)  # checks shapes and types
-    taken = {"format", "classes", "count", "sha256"} & set(card)
+    taken = WRITTEN_KEYS & set(card)
     if taken or set(labels.tolist()) != set(range(len(CLASS_NAMES))):
         raise ValueError(f"the card has {sorted(taken)}" if taken else "every class has to be there, and no other")
     # Read back, the images are interleaved by class; the checksum is of that order.

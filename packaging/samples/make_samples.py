@@ -4,6 +4,7 @@
     python packaging/samples/make_samples.py judge DATA WORK            trains the second judge
     python packaging/samples/make_samples.py choose DATA WORK           ranks, checks, contact sheets
     python packaging/samples/make_samples.py pack WORK resources/samples/samples.zip
+    python packaging/samples/make_samples.py measure resources/samples/samples.zip      after a new bundle
 
 Between `choose` and `pack` somebody looks at WORK/sheet-<class>.png and writes the numbers of the
 images a person would not recognise into WORK/dropped.txt, one "<class> <number>" a line.
@@ -29,11 +30,12 @@ from referees import Referee, load_referee, train_referee
 from torch import Tensor, nn
 
 from ciad_engine import bundles, compute, datasets
+from ciad_engine.datasets.samples import WRITTEN_KEYS
 from ciad_engine.images import to_unit
 from ciad_engine.training import recipes
 
 STEPS, GUIDANCE, DRAW_SEED, BATCH = 16, 2.0, 1, 125
-PER_CLASS, ON_SHEET = 40, 60
+PER_CLASS, ON_SHEET = 40, 144
 BUNDLE = "paper"
 JUDGE = Referee("judge", seed=101)
 
@@ -96,14 +98,15 @@ def choose(data: Path, work: Path) -> None:
     cifar = datasets.load(data)
     assert cifar.train is not None
     assert cifar.test is not None
-    shipped = bundles.load(BUNDLE, torch.device("cpu")).network(bundles.SECOND_CLASSIFIER)
-    judges = [load_referee(JUDGE, work), shipped]
+    shipped = bundles.load(BUNDLE, torch.device("cpu"))
+    judges = [load_referee(JUDGE, work), shipped.network(bundles.SECOND_CLASSIFIER)]
     train_images = torch.from_numpy(cifar.train.images)
     draws = torch.from_numpy(np.load(work / "draws.npy"))
     # What is "near" is read off real data: how close unseen test images lie to training images.
     reference = nearest(torch.from_numpy(cifar.test.images[:1000]), train_images)
     limit = float(reference.quantile(0.02))
     report: dict[str, object] = {
+        "judges": ["one trained for this alone", f"second classifier of bundle {shipped.card.checksum}"],
         "near-copy limit (2 % quantile of 1,000 test images' distances)": limit,
         "test images to training images": _quantiles(reference),
     }
@@ -169,18 +172,22 @@ def pack(work: Path, archive: Path) -> None:
         "choice": json.loads((work / "report.json").read_text()),
         "dropped by eye": len(dropped),
     }
-    pixels, classes = np.concatenate(images), np.array(labels)
-    datasets.write_samples(archive, pixels, classes, card)
-    # How the shipped system does on them, beside the test set: the card says it before anyone asks.
+    datasets.write_samples(archive, np.concatenate(images), np.array(labels), card)
+    measure(archive)
+
+
+def measure(archive: Path) -> None:
+    """Write into the card how the shipped system does on the samples, beside the test set."""
     system = bundles.load(BUNDLE, torch.device("cpu"))
-    written, _ = datasets.read_samples(archive)
+    written, whole = datasets.read_samples(archive)
+    card = {key: value for key, value in whole.items() if key not in WRITTEN_KEYS}
     card["measured"] = {
         "bundle": BUNDLE,
         "bundle checksum": system.card.checksum,
         written.source: recipes.measure(system, written),
         **system.card.content["measured"],
     }
-    datasets.write_samples(archive, pixels, classes, card)
+    datasets.write_samples(archive, written.images, written.labels, card)
     print(json.dumps(card["measured"], indent=1))
 
 
@@ -192,6 +199,7 @@ def main() -> None:
         "judge": ("data", "work"),
         "choose": ("data", "work"),
         "pack": ("work", "archive"),
+        "measure": ("archive",),
     }.items():
         step = steps.add_parser(name)
         for argument in arguments:
@@ -205,8 +213,10 @@ def main() -> None:
         train_referee(JUDGE, datasets.load(args.data), args.work)
     elif args.step == "choose":
         choose(args.data, args.work)
-    else:
+    elif args.step == "pack":
         pack(args.work, args.archive)
+    else:
+        measure(args.archive)
 
 
 if __name__ == "__main__":
