@@ -52,7 +52,7 @@ class ContrastDetector(Detector):
 
         @torch.inference_mode()
         def look(rows: slice) -> tuple[npt.NDArray[np.float32], ...]:
-            batch = pixels.to_unit(torch.from_numpy(np.ascontiguousarray(images[rows])).to(device))
+            batch = pixels.to_unit(torch.tensor(np.ascontiguousarray(images[rows]), device=device))
             mask = self.mask_generator(batch)
             p1, log_p2 = self.classifier(batch).softmax(1), self.mask_classifier(mask).log_softmax(1)
             return p1.cpu().numpy(), log_p2.cpu().numpy(), mask[:, 0].cpu().numpy()

@@ -84,3 +84,14 @@ def test_an_image_is_judged_the_same_alone_and_in_a_batch(images):
         alone = detector(GRADED).inspect(images[i : i + 1])
         assert alone.score[0] == pytest.approx(whole.score[i], rel=1e-6)
         assert alone.y1[0] == whole.y1[i]
+
+
+def test_images_that_cannot_be_written_to_are_read_without_a_word(images, recwarn):
+    """As they come out of the results database; PyTorch warns of such arrays once."""
+    images.flags.writeable = False
+    torch.set_warn_always(True)
+    try:
+        detector(PAPER).inspect(images)
+    finally:
+        torch.set_warn_always(False)
+    assert not recwarn.list
