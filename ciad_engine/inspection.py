@@ -245,6 +245,7 @@ def _attack_dict(result: AttackResult, classes: tuple[str, ...]) -> dict[str, An
         "l0_pixels": int(result.l0_pixels[0]),
         "l2": float(result.l2[0]),
         "linf": int(result.linf[0]),
+        "ssim": float(result.ssim[0]),
         "forwards": int(result.forwards[0]),
         "backwards": int(result.backwards[0]),
         "steps": int(result.steps[0]),

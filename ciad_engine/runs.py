@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ciad_engine.errors import RunError
 
-VERSION = 1  # PRAGMA user_version
+VERSION = 2  # PRAGMA user_version
 _APPLICATION = 0x43494144  # "CIAD": tells our files from other programs' SQLite databases
 _BUSY_SECONDS = 10.0
 
@@ -42,11 +42,13 @@ CREATE TABLE rows (
     label INTEGER NOT NULL, y1 INTEGER NOT NULL, y2 INTEGER NOT NULL, p1_y1 REAL NOT NULL, p2_y2 REAL NOT NULL,
     p2_y1 REAL NOT NULL, score_graded REAL NOT NULL, seconds REAL NOT NULL,
     success INTEGER NOT NULL, reason TEXT NOT NULL, label_before INTEGER, label_after INTEGER, confidence_after REAL,
-    l0_values INTEGER NOT NULL, l0_pixels INTEGER NOT NULL, l2 REAL NOT NULL, linf INTEGER NOT NULL,
+    l0_values INTEGER NOT NULL, l0_pixels INTEGER NOT NULL, l2 REAL NOT NULL, linf INTEGER NOT NULL, ssim REAL,
     forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, steps INTEGER NOT NULL, image BLOB,
     PRIMARY KEY (run, attack, position)
 );
 """
+# What brings a database of an older version to the next one.
+_MIGRATIONS = {1: "ALTER TABLE rows ADD COLUMN ssim REAL"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Row:
         reason: why it did not ("" where it did, and for benign rows).
         label_before, label_after, confidence_after: by the attacked network; None for benign rows.
         l0_values, l0_pixels, l2, linf, forwards, backwards, steps: see `AttackResult`; 0 for benign rows.
+        ssim: see `AttackResult`; 1 for benign rows, None for rows that were computed before it was measured.
         image: the 3*32*32 bytes of the uint8 image (3, 32, 32). None for a failed attack, whose image is the
             benign one, and where rows were read without images.
     """
@@ -91,6 +94,7 @@ class Row:
     l0_pixels: int = 0
     l2: float = 0.0
     linf: int = 0
+    ssim: float | None = 1.0
     forwards: int = 0
     backwards: int = 0
     steps: int = 0
@@ -298,8 +302,8 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            if not self._is_current(connection):
-                self._create(connection)
+            if self._version(connection) != VERSION:
+                self._bring_up_to_date(connection)
             # Readers do not block the writer; a crash of the program loses nothing that was committed.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -308,30 +312,34 @@ class Database:
             raise
         return connection
 
-    def _is_current(self, connection: sqlite3.Connection) -> bool:
-        """True for a database of this version, False for an empty file; all else is refused unaltered."""
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """The version of a database of ours, 0 for an empty file; all else is refused unaltered."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if application == 0 and version == 0 and tables == 0:
-            return False
+            return 0
         if application != _APPLICATION:
             raise RunError(f"{self.path} is a database, but not one of CIAD's results; choose another file.")
-        if version != VERSION:
+        if version != VERSION and version not in _MIGRATIONS:
             raise RunError(
                 f"The results database {self.path} has format {version}; this version of CIAD knows format {VERSION}."
                 " It was left as it is: use the version of CIAD that wrote it, or move the file away."
             )
-        return True
+        return int(version)
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")  # of two programs starting at once one creates, the other waits
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")  # of two programs starting at once one does it, the other waits
         with connection:
-            if not self._is_current(connection):
+            found = self._version(connection)
+            if found == 0:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+            else:
+                for version in range(found, VERSION):
+                    connection.execute(_MIGRATIONS[version])
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _explained(self, error: Exception) -> str:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -111,7 +111,7 @@ def _attacked(text: Callable[[Row], str]) -> Callable[[RowsModel, Row], str]:
 
 
 COL_POSITION, COL_IMAGE, COL_LABEL, COL_ATTACK, COL_Y1, COL_Y2, COL_DECISION, COL_RESULT = range(8)
-COL_RECOVERS, COL_SCORE, COL_L2, COL_LINF, COL_PIXELS, COL_COST, COL_SECONDS = range(8, 15)
+COL_RECOVERS, COL_SCORE, COL_L2, COL_LINF, COL_SSIM, COL_PIXELS, COL_COST, COL_SECONDS = range(8, 16)
 
 COLUMNS = (
     Column("#", "Place in the run's order", lambda m, r: f"{r.position + 1:,}", lambda r: r.position),
@@ -149,6 +149,10 @@ COLUMNS = (
         _attacked(lambda r: f"{r.l2:.3f}"), lambda r: r.l2,
     ),
     Column("L∞", "Largest change of a value, in units of 1/255", _attacked(lambda r: str(r.linf)), lambda r: r.linf),
+    Column(
+        "SSIM", "Structural similarity to the benign image; 1 is equal",
+        _attacked(lambda r: "" if r.ssim is None else f"{r.ssim:.3f}"), lambda r: 2.0 if r.ssim is None else r.ssim,
+    ),
     Column(
         "Pixels", "Changed pixels, of 1,024", _attacked(lambda r: f"{r.l0_pixels:,}"), lambda r: r.l0_pixels
     ),

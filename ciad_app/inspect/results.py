@@ -18,6 +18,7 @@ _ROWS = (
     ("l2", "L2", "Euclidean distance to the benign image, values from 0 to 1."),
     ("linf", "L∞", "Largest change of a value, in units of 1/255."),
     ("l0", "L0", "Changed channel values of 3,072, and changed pixels of 1,024."),
+    ("ssim", "SSIM", "Structural similarity to the benign image; 1 is equal."),
     ("cost", "Cost", "Forward and backward passes through the classifier, and steps of the attack."),
     ("seconds", "Time", "Wall time of the attack."),
 )
@@ -39,6 +40,7 @@ def figures(result: AttackResult, classes: Sequence[str]) -> dict[str, str]:
         "l2": f"{result.l2[0]:.3f}",
         "linf": f"{int(result.linf[0])} /255",
         "l0": f"{int(result.l0_values[0]):,} values, {int(result.l0_pixels[0]):,} pixels",
+        "ssim": f"{result.ssim[0]:.3f}",
         # A number stays with its word where the line is broken.
         "cost": f"{forwards:,}\N{NO-BREAK SPACE}forward, {backwards:,}\N{NO-BREAK SPACE}backward, "
         f"{steps:,}\N{NO-BREAK SPACE}{'step' if steps == 1 else 'steps'}",
@@ -50,7 +52,7 @@ def figures(result: AttackResult, classes: Sequence[str]) -> dict[str, str]:
 
 
 class Results(QGroupBox):
-    """Six rows that are empty until an attack has filled them."""
+    """Seven rows that are empty until an attack has filled them."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Result", parent)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
-from ciad_engine import datasets, images, inspection
+from ciad_engine import datasets, distances, images, inspection
 from ciad_engine.errors import CiadError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
@@ -120,7 +120,6 @@ def _of_pair(system: System, entry: Entry, adversarial: npt.NDArray[np.uint8], r
     after = system.detector(rule).inspect(adversarial[None], np.array([alone.reference]))
     success = after.y1 != alone.reference
     why_not = f"made against another classifier; f1 still says {alone.classes[int(after.y1[0])]}"
-    moved = adversarial[None].astype(np.int64) - entry.pixels.astype(np.int64)
     unknown = np.zeros(1, np.int64)
     result = AttackResult(
         images=adversarial[None],
@@ -129,16 +128,13 @@ def _of_pair(system: System, entry: Entry, adversarial: npt.NDArray[np.uint8], r
         label_before=alone.benign.y1,
         label_after=after.y1,
         confidence_after=after.p1.max(1),
-        l0_values=(moved != 0).sum((1, 2, 3)),
-        l0_pixels=(moved != 0).any(1).sum((1, 2)),
-        l2=np.sqrt((moved.astype(np.float64) ** 2).sum((1, 2, 3))) / 255,
-        linf=np.abs(moved).max((1, 2, 3)),
         forwards=unknown,
         backwards=unknown,
         steps=unknown,
         seconds=0.0,
         attack=STORED,
         settings={},
+        **distances.measure(entry.pixels[None], adversarial[None]),
     )
     return dataclasses.replace(alone, attack=result, adversarial=after)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ciad_engine import distances
 from ciad_engine import images as pixels
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.lattice import on_lattice, repair
@@ -48,6 +49,7 @@ class AttackResult:
         l0_pixels: int64 (N,). Changed pixels, of H*W.
         l2: float64 (N,). Euclidean distance, images in [0, 1].
         linf: int64 (N,). Largest change of a value, in units of 1/255.
+        ssim: float64 (N,). Mean structural similarity (`ciad_engine.distances`), 1 for an unchanged image.
         forwards, backwards: int64 (N,). Network evaluations each image needed, the tests before and
             after the attack included.
         steps: int64 (N,). Iterations of the attack on each image.
@@ -65,6 +67,7 @@ class AttackResult:
     l0_pixels: npt.NDArray[np.int64]
     l2: npt.NDArray[np.float64]
     linf: npt.NDArray[np.int64]
+    ssim: npt.NDArray[np.float64]
     forwards: npt.NDArray[np.int64]
     backwards: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
@@ -82,11 +85,14 @@ class Found:
         steps: int64 (N,), iterations.
         reason: one per image, why it fails in case its rounded candidate does not fool: FOOLED
             where the candidate itself is known to fool, so that rounding must have lost it.
+        logits: float (N, classes), the network's of `images`, if the attack has them anyway: an image that
+            comes back as just these floats is not classified again.
     """
 
     images: Tensor
     steps: Tensor
     reason: list[str]
+    logits: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,13 +194,13 @@ class Attack(abc.ABC):
                 aims = None if targets is None else targets[rows]
                 part = self.find(model, pixels.to_unit(originals[rows]), labels_here, aims, share)
                 lattice = self._to_lattice(model, part, originals[rows], labels_here, aims)
-                after = classify(network, lattice)
+                after = _answers(network, model, lattice, part)
                 distance = _distance(self.norm, originals[rows], lattice)
                 better = reached(after, labels_here, aims) & (distance < nearest[rows])
                 taken = rows[better]
                 found[taken], logits[taken], nearest[taken] = lattice[better], after[better], distance[better]
                 success[taken] = True
-                cost[:, rows] += torch.stack([model.forwards + 1, model.backwards, part.steps.to(device)])
+                cost[:, rows] += torch.stack([model.forwards, model.backwards, part.steps.to(device)])
                 for row, reason in zip(rows.tolist(), part.reason, strict=True):
                     if number == 0 or why[row] != FOOLED:  # of several targets: one that was reached, if any
                         why[row] = reason
@@ -217,7 +223,7 @@ class Attack(abc.ABC):
             seconds=time.perf_counter() - started,
             attack=self.name,
             settings=parameters.values(self),
-            **distances(images, final),
+            **distances.measure(images, final),
         )
 
     def _to_lattice(
@@ -258,6 +264,20 @@ def run_batched(
     return concatenate(list(in_batches(work, count, batch_size, job, attack.title)))
 
 
+def _answers(network: nn.Module, model: Model, lattice: Tensor, found: Found) -> Tensor:
+    """The logits (N, classes) of the 8-bit images `lattice`, those the attack knows taken from it."""
+    unknown = torch.ones(len(lattice), dtype=torch.bool, device=lattice.device)
+    if found.logits is not None:
+        unknown = (pixels.to_unit(lattice) != found.images).flatten(1).any(1)
+        if not unknown.any():
+            return found.logits
+    model.forwards[unknown] += 1
+    logits = classify(network, lattice[unknown])
+    if found.logits is None:
+        return logits
+    return found.logits.index_put((unknown.nonzero()[:, 0],), logits)
+
+
 def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:
     """How far images are apart by an attack's norm, then by the Euclidean one: float64 (N,), to be compared alone."""
     change = (after.double() - before.double()).flatten(1)
@@ -265,17 +285,6 @@ def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:
     if norm != "l2":
         euclidean += 1e6 * ((change != 0).sum(1) if norm == "l0" else change.abs().amax(1))
     return euclidean
-
-
-def distances(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-    """How far 8-bit images (N, 3, H, W) are apart: the four distances of `AttackResult` by name."""
-    change = after.astype(np.int64) - before
-    return {
-        "l0_values": (change != 0).sum((1, 2, 3)),
-        "l0_pixels": (change != 0).any(1).sum((1, 2)),
-        "l2": np.sqrt((change**2).sum((1, 2, 3))) / 255,
-        "linf": np.abs(change).max((1, 2, 3)),
-    }
 
 
 def check_batch(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:

@@ -31,7 +31,7 @@ class JSMA(aims.TargetedAttack):
 
     Untargeted, the step's target is the class the network finds most likely after the label, and
     any wrong class ends the attack. Success is tested before each step, so an image of T steps
-    takes T + 1 forward and 2 T backward passes.
+    takes T + 1 forward and 2 T backward passes, and one forward pass before the attack.
     """
 
     name: ClassVar[str] = "jsma"
@@ -59,13 +59,17 @@ class JSMA(aims.TargetedAttack):
         values = changed.view(count, -1)
         steps = torch.zeros(count, dtype=torch.int64, device=images.device)
         reason = [NO_ADVERSARIAL] * count
+        answers: Tensor | None = None
         toward = targets
         rows = torch.arange(count, device=images.device)  # the images not yet finished
         for step in range(limit + 1):
             job.progress(count - len(rows), count, f"{self.title}: images finished")
             here = changed[rows].requires_grad_()
             logits = model.logits(here, rows)
-            if toward is None:  # first step, so the rows are all images
+            if answers is None:  # first step, so the rows are all images
+                answers = logits.detach().clone()
+            answers[rows] = logits.detach()
+            if toward is None:
                 toward = logits.detach().masked_fill(one_hot(logits, labels), -torch.inf).argmax(1)
             finished = reached(logits, labels[rows], None if targets is None else targets[rows])
             for row in rows[finished].tolist():
@@ -88,4 +92,4 @@ class JSMA(aims.TargetedAttack):
             values[rows[:, None], pairs] = (values[rows[:, None], pairs] + self.theta).clamp(0, 1)
             steps[rows] += 1
         job.progress(count, count, f"{self.title}: images finished")
-        return Found(changed, steps, reason)
+        return Found(changed, steps, reason, answers)

@@ -97,5 +97,6 @@ def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
         return f"{before}, unchanged: {result.reason[row]}"
     return (
         f"{before} became {classes[int(result.label_after[row])]} ({100 * result.confidence_after[row]:.0f} %), "
-        f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255"
+        f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255, "
+        f"SSIM {result.ssim[row]:.3f}"
     )

@@ -215,6 +215,7 @@ def _attacked(row: Row, result: AttackResult, k: int) -> Row:
         l0_pixels=int(result.l0_pixels[k]),
         l2=float(result.l2[k]),
         linf=int(result.linf[k]),
+        ssim=float(result.ssim[k]),
         forwards=int(result.forwards[k]),
         backwards=int(result.backwards[k]),
         steps=int(result.steps[k]),

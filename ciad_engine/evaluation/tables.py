@@ -269,12 +269,15 @@ def _attack_table(records: _Records) -> Table:
     reasons = [LOST, *(reason for reason in failures if reason != LOST)]
     # Such images have no wrong class to be pushed to: no failure of the attack, and only where it is targeted.
     skipped = [OWN_CLASS] if any(row.reason == OWN_CLASS for row in everything) else []
-    distances = ("l2", "linf", "l0_values", "l0_pixels")
+    distances = ("l2", "linf", "l0_values", "l0_pixels", "ssim")
     lines = []
     for attack, rows in records.attacked.items():
         tried = [row for row in rows if _tried(row)]
         successful = [row for row in tried if row.success]
-        moved = {name: [float(getattr(row, name)) for row in successful] for name in distances}
+        moved = {
+            name: [float(value) for row in successful if (value := getattr(row, name)) is not None]
+            for name in distances
+        }
         lines.append(
             (
                 Cell(_title(attack)),
@@ -295,7 +298,7 @@ def _attack_table(records: _Records) -> Table:
         *(f"Not attacked: {reason}" for reason in skipped),
         "Success rate",
         *(f"Failed: {reason}" for reason in reasons),
-        *(f"{name}, {f}" for name in ("L2", "L∞ (/255)", "L0 values", "L0 pixels") for f in ("mean", "median")),
+        *(f"{name}, {f}" for name in ("L2", "L∞ (/255)", "L0 values", "L0 pixels", "SSIM") for f in ("mean", "median")),
         "Forward passes",
         "Backward passes",
         "Steps",
@@ -303,7 +306,8 @@ def _attack_table(records: _Records) -> Table:
     )
     notes = (
         "Success: the 8-bit image fools the network it was made for; a share of the images that network got right."
-        " Distances are of the successful images in [0, 1] (L2) or 8-bit steps (L∞); passes and steps are means"
+        " Distances are of the successful images in [0, 1] (L2) or 8-bit steps (L∞); SSIM, structural similarity,"
+        " is 1 for equal images; passes and steps are means"
         " over images it got right; milliseconds are the batch's time, detector included, divided by its images.",
     )
     title = "Attacks: success, distances and cost" + _setting(records.plan)

@@ -43,7 +43,7 @@ def result(reason: str = "") -> AttackResult:
     images[0, 0, 0, 0] += 0 if reason else 5
     return AttackResult(
         images, np.array([not reason]), np.array([reason]), one, one, np.ones(1, np.float32), one, one,
-        np.ones(1), one, one, one, one, 0.1, "fgsm", {"eps": 8.0},
+        np.ones(1), one, np.ones(1), one, one, one, 0.1, "fgsm", {"eps": 8.0},
     )  # fmt: skip
 
 

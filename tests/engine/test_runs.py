@@ -41,8 +41,8 @@ def started(database: Database) -> Database:
 def test_rows_come_back_exactly(started: Database) -> None:
     attacked = row(
         0, "fgsm", label=3, y1=4, y2=3, score=np.pi, seconds=0.1, success=True, label_before=3, label_after=4,
-        confidence_after=1 / 3, l0_values=9, l0_pixels=4, l2=2**0.5, linf=8, forwards=3, backwards=1, steps=1,
-        image=image(2),
+        confidence_after=1 / 3, l0_values=9, l0_pixels=4, l2=2**0.5, linf=8, ssim=0.1 + 0.2, forwards=3, backwards=1,
+        steps=1, image=image(2),
     )  # fmt: skip
     rows = [row(0, image=image(1)), attacked, row(1, "fgsm", reason="no adversarial image found")]
     started.append(KEY, rows, 2.5)
@@ -139,6 +139,23 @@ def test_default_is_in_the_users_folder(own_folders: Path) -> None:
 def test_reopened_after_close(started: Database) -> None:
     started.close()
     assert started.run(KEY).plan == PLAN
+
+
+def test_a_database_from_before_ssim_is_brought_up_to_date(started: Database) -> None:
+    """Format 1 had no such column; its rows stay, and what was not measured is not made up."""
+    started.append(KEY, [row(0, image=image(1)), row(0, "cw", success=True, l2=0.5, ssim=0.9, image=image(2))])
+    expected = [dataclasses.replace(r, ssim=None) for r in started.rows(KEY, images=True)]
+    started.close()
+    with sqlite3.connect(started.path) as connection:
+        connection.execute("ALTER TABLE rows DROP COLUMN ssim")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    assert started.rows(KEY, images=True) == expected
+    started.append(KEY, [row(1, "cw", success=True, ssim=0.8)])
+    assert [r.ssim for r in started.rows(KEY)] == [None, None, 0.8]
+    with sqlite3.connect(started.path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    connection.close()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all " * 100, b"SQLite format 3\0" + b"\xff" * 5000])

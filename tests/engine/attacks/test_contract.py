@@ -17,6 +17,7 @@ from ciad_engine.attacks.base import (
     Attack,
     run_batched,
 )
+from ciad_engine.distances import ssim
 from ciad_engine.errors import CiadError, SettingError
 from ciad_engine.images import to_unit
 from ciad_engine.jobs import Cancelled, Job
@@ -36,7 +37,7 @@ SMALL = {
 pytestmark = pytest.mark.parametrize("name", SMALL)
 ARRAYS = [
     "images", "success", "reason", "label_before", "label_after", "confidence_after", "l0_values",
-    "l0_pixels", "l2", "linf", "forwards", "backwards", "steps",
+    "l0_pixels", "l2", "linf", "ssim", "forwards", "backwards", "steps",
 ]  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def test_everything_reported_is_true_of_the_returned_image(name, target):
     np.testing.assert_array_equal(result.l0_pixels, (change != 0).any(1).reshape(24, -1).sum(1))
     np.testing.assert_array_equal(result.linf, np.abs(change).reshape(24, -1).max(1))
     np.testing.assert_allclose(result.l2, np.linalg.norm(change.reshape(24, -1) / 255, axis=1))
+    np.testing.assert_array_equal(result.ssim, ssim(images, result.images))
     assert (result.l2[result.success] > 0).all()
     assert result.attack == name
     assert result.settings == dataclasses.asdict(small(name, target=target))

@@ -157,7 +157,9 @@ def test_the_budget_holds_and_counts_passes(theta):
     assert result.steps.max() == limit
     assert (result.l0_values <= 2 * result.steps).all()
     tested = ~np.isin(result.reason, [NO_PAIR])
-    np.testing.assert_array_equal(result.forwards[tested], result.steps[tested] + 3)
+    # One before the attack, one before each step and after the last; one more where floats had to be rounded.
+    more = result.forwards[tested] - result.steps[tested]
+    assert set(more.tolist()) == ({2} if theta == 1 else {2, 3})
     np.testing.assert_array_equal(result.backwards[tested], 2 * result.steps[tested])
     # Where no pair is left, the two gradients that showed it are spent as well.
     np.testing.assert_array_equal(result.backwards[~tested], 2 * result.steps[~tested] + 2)

@@ -94,7 +94,7 @@ def test_rows_say_what_attack_and_detector_say(database: Database) -> None:
             assert row.seconds > 0
             if attack:
                 for name in ("success", "reason", "label_before", "label_after", "l0_values", "l0_pixels", "linf",
-                             "l2", "forwards", "backwards", "steps"):  # fmt: skip
+                             "l2", "ssim", "forwards", "backwards", "steps"):  # fmt: skip
                     assert getattr(row, name) == getattr(result, name)[k], name
                 assert (row.image is not None) == row.success
             assert np.array_equal(database.image(key, attack, k), shown[k])

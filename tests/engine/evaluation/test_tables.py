@@ -62,13 +62,65 @@ def filled(database: Database, finished: bool = True, **changes: object) -> str:
         key,
         [
             # detected, mask kept, restored
-            row(0, "fgsm", y1=1, y2=0, score=2.5, label_after=1, l2=1.0, linf=8, l0_values=30, l0_pixels=10, **ok),
+            row(
+                0,
+                "fgsm",
+                y1=1,
+                y2=0,
+                score=2.5,
+                label_after=1,
+                l2=1.0,
+                linf=8,
+                ssim=0.9,
+                l0_values=30,
+                l0_pixels=10,
+                **ok,
+            ),
             # missed: the mask follows
-            row(1, "fgsm", y1=2, y2=2, score=0.4, label_after=2, l2=2.0, linf=8, l0_values=60, l0_pixels=20, **ok),
+            row(
+                1,
+                "fgsm",
+                y1=2,
+                y2=2,
+                score=0.4,
+                label_after=2,
+                l2=2.0,
+                linf=8,
+                ssim=0.7,
+                l0_values=60,
+                l0_pixels=20,
+                **ok,
+            ),
             # detected, mask kept, but it was wrong: not restored
-            row(2, "fgsm", y1=3, y2=7, score=6.0, label_after=3, l2=6.0, linf=8, l0_values=90, l0_pixels=30, **ok),
+            row(
+                2,
+                "fgsm",
+                y1=3,
+                y2=7,
+                score=6.0,
+                label_after=3,
+                l2=6.0,
+                linf=8,
+                ssim=0.2,
+                l0_values=90,
+                l0_pixels=30,
+                **ok,
+            ),
             # missed: the mask had said the wrong class before
-            row(3, "fgsm", y1=5, y2=5, score=0.3, label_after=5, l2=7.0, linf=8, l0_values=0, l0_pixels=0, **ok),
+            row(
+                3,
+                "fgsm",
+                y1=5,
+                y2=5,
+                score=0.3,
+                label_after=5,
+                l2=7.0,
+                linf=8,
+                ssim=None,
+                l0_values=0,
+                l0_pixels=0,
+                **ok,
+            ),
             row(4, "fgsm", y1=0, y2=0, reason=NO, label_before=0, label_after=0, forwards=3, seconds=0.75),
             row(5, "fgsm", y1=6, y2=0, reason="already misclassified", label_before=6, label_after=6, forwards=2),
         ],
@@ -148,6 +200,7 @@ def test_attack_table_counts_success_failures_and_cost(database: Database) -> No
     assert fgsm["Failed: " + NO] == Cell(1)
     assert fgsm["Failed: " + tables.LOST] == Cell(0)
     assert (fgsm["L2, mean"], fgsm["L2, median"]) == (Cell(4.0, 4), Cell(4.0, 4))
+    assert fgsm["SSIM, mean"] == Cell(pytest.approx(0.6), 3)  # of those whose SSIM is known
     assert (fgsm["L∞ (/255), mean"], fgsm["L0 values, mean"], fgsm["L0 pixels, median"]) == (
         Cell(8.0, 4), Cell(45.0, 4), Cell(15.0, 4),
     )  # fmt: skip
