@@ -7,16 +7,19 @@ networks nor statistics. Importing this module imports no torch.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import bundles
+from ciad_engine import bundles, datasets
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ciad_engine.attacks.base import Attack, AttackResult
     from ciad_engine.detectors.base import Verdict
 
@@ -29,6 +32,8 @@ FALSE_ALARM = "FALSE ALARM"
 MISSED = "MISSED"
 
 _MID_GREY = 128
+# Attacks that were fitted, by the classifier they are for; forgotten with it.
+_fitted: weakref.WeakKeyDictionary[nn.Module, dict[Attack, Attack]] = weakref.WeakKeyDictionary()
 _NOTHING_FOUND = "no adversarial image found"  # attacks.base.NO_ADVERSARIAL, which would import torch; a test compares
 
 
@@ -100,11 +105,29 @@ def inspect(
     reference = int(benign.y1[0]) if label is None else label
     result, adversarial = None, None
     if attack is not None:
+        attack = prepared(system, attack, job)
         # Not `run`, which refuses an image of the target class: here that is a result like any other.
         result = attack.run_checked(system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job)
         if result.success[0]:
             adversarial = detector.inspect(result.images, np.array([reference]))
     return Inspection(name, image, label, reference, benign, result, adversarial, classes)
+
+
+def prepared(system: bundles.System, attack: Attack, job: Job | None = None) -> Attack:
+    """The attack as it is run on the system's classifier: fitted on the bundled samples where it needs that.
+
+    That is done once for a loaded system and kept.
+
+    Raises:
+        DataError: the samples are missing or damaged.
+        Cancelled: through `job`.
+    """
+    if not attack.needs_fitting:
+        return attack
+    known = _fitted.setdefault(system.network(bundles.CLASSIFIER), {})
+    if attack not in known:
+        known[attack] = attack.fitted(system.network(bundles.CLASSIFIER), datasets.samples().images, job)
+    return known[attack]
 
 
 def headline(verdict: Verdict, truly_adversarial: bool | None) -> str:

@@ -33,6 +33,7 @@ _REGISTRY = {
     "lbfgs": "ciad_engine.attacks.lbfgs:LBFGS",
     "deepfool": "ciad_engine.attacks.deepfool:DeepFool",
     "ddn": "ciad_engine.attacks.ddn:DDN",
+    "universal": "ciad_engine.attacks.universal:Universal",
 }
 
 

@@ -111,6 +111,25 @@ class Attack(abc.ABC):
     def __post_init__(self) -> None:
         parameters.check(self)
 
+    @property
+    def needs_fitting(self) -> bool:
+        """Whether it has to be `fitted` before it is run; most attacks have not."""
+        return False
+
+    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Attack:
+        """The attack computed from `images`, uint8 (N, 3, H, W), which should be others than those it is run on.
+
+        The same images, settings and network give the same attack. One that needs no fitting comes back as it is.
+        """
+        return self
+
+    def check_spare(self, count: int) -> None:  # noqa: B027 - most attacks need none
+        """Refuse too few images, `count`, to be `fitted` on.
+
+        Raises:
+            SettingError: says how many are needed.
+        """
+
     @abc.abstractmethod
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         """The attack's own algorithm on float images (N, 3, H, W) in [0, 1], on the model's device.

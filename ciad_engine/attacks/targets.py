@@ -23,14 +23,20 @@ GIVEN = "given"
 BEST = "best"
 
 
-def target() -> Any:
-    """The field `target` of a `TargetedAttack`."""
+def target(best: bool = True) -> Any:
+    """The field `target` of a `TargetedAttack`; without `best` where an attack cannot try one after the other."""
+    words = (
+        "any wrong class",
+        "the class after the label",
+        "the one the classifier finds least likely",
+        "a random one",
+    )
     return parameter(
         UNTARGETED,
         "Target",
-        "Aim at any wrong class, the class after the label, the class the classifier finds least likely, "
-        "a random one, the given one, or at each wrong class in turn and keep the best.",
-        choices=(UNTARGETED, NEXT, LEAST_LIKELY, RANDOM, GIVEN, BEST),
+        f"Aim at {', '.join(words)}, {'' if best else 'or '}the given one"
+        f"{', or at each wrong class in turn and keep the best' if best else ''}.",
+        choices=(UNTARGETED, NEXT, LEAST_LIKELY, RANDOM, GIVEN, *((BEST,) if best else ())),
     )
 
 

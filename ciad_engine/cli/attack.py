@@ -14,7 +14,7 @@ from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
 
 if TYPE_CHECKING:
-    from ciad_engine.attacks.base import AttackResult
+    from ciad_engine.attacks.base import Attack, AttackResult
     from ciad_engine.images import Picture
 
 
@@ -24,6 +24,13 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="receives IMAGE-ATTACK.png; such files are replaced"
     )
+    parser.add_argument(
+        "--perturbation",
+        type=Path,
+        metavar="FILE",
+        help="with --attack universal: the perturbation in FILE; where there is no such file yet, the one that is "
+        "computed from the bundled samples is written there",
+    )
     options.add_label(parser)
     options.add_bundle(parser)
     options.add_attack_settings(parser)
@@ -32,11 +39,13 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
-    from ciad_engine import bundles, compute
+    from ciad_engine import bundles, compute, inspection
     from ciad_engine.attacks.base import run_batched
 
     attack = options.create_attack(arguments, arguments.attack)
     assert attack is not None  # --attack is required
+    if arguments.perturbation is not None:
+        attack = _with_perturbation(attack, arguments)
     card = bundles.read_card(bundles.find(arguments.bundle))
     label = options.label_number(arguments.label, card.classes)
     pictures, failed = read_all(arguments.images, job)
@@ -48,6 +57,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         labels = system.detector().inspect(batch, job=job).y1
     else:
         labels = np.full(len(batch), label, dtype=np.int64)
+    if attack.needs_fitting:
+        attack = inspection.prepared(system, attack, job)
+        if arguments.perturbation is not None:
+            _keep(attack, arguments.perturbation, job)
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
     job.finished()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -62,6 +75,40 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
             job.note(f"{path} is there from before; it is not of this attack.")
     print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
     return 1 if failed else 0
+
+
+def _with_perturbation(attack: Attack, arguments: argparse.Namespace) -> Attack:
+    """The attack with the perturbation of `--perturbation`, or as it is where there is no such file yet.
+
+    Raises:
+        WrongUse: another attack, or a setting on the command line that is not the file's.
+        SettingError: the file holds no perturbation.
+    """
+    from ciad_engine.attacks import universal
+
+    path: Path = arguments.perturbation
+    if not isinstance(attack, universal.Universal):
+        raise options.WrongUse(f"--perturbation goes with --attack {universal.Universal.name}, not {attack.name}.")
+    if not path.exists():
+        return attack
+    found = universal.load(path)
+    for name, value in options.attack_settings(arguments, [attack.name])[attack.name].items():
+        if getattr(found, name) != value:
+            raise options.WrongUse(
+                f"{path} was computed with {name} = {getattr(found, name)}, not {value}; name another file, "
+                "or leave the setting out."
+            )
+    return found
+
+
+def _keep(attack: Attack, path: Path, job: console.ConsoleJob) -> None:
+    from ciad_engine.attacks import universal
+
+    assert isinstance(attack, universal.Universal)
+    assert attack.perturbation is not None
+    universal.save(attack, path)
+    found = attack.perturbation
+    job.note(f"Wrote {path}: computed from {found.count} bundled samples, of which it fools {100 * found.rate:.0f} %.")
 
 
 def read_all(paths: Sequence[str], job: console.ConsoleJob) -> tuple[list[Picture], int]:

@@ -94,7 +94,6 @@ def current_versions(plan: plans.Plan) -> dict[str, str]:
 
 def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_Stage]:
     """The benign images and each attack, all checked before the first of them starts."""
-    order = choose_images(len(data), plan.limit, plan.seed)
     detector = ContrastDetector(
         system.network(bundles.CLASSIFIER),
         system.network(bundles.MASK_GENERATOR),
@@ -102,11 +101,15 @@ def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_S
         GRADED,  # its score is stored; the paper's rule follows from y1 and y2
     )
     attacked = system.network(plan.attacked)
-    stages = [_Stage(BENIGN, None, attacked, detector, data, order)]
+    everything = choose_images(len(data), len(data), plan.seed)
+    order, spare = everything[: plan.limit], everything[plan.limit :]
+    stages = [_Stage(BENIGN, None, attacked, detector, data, order, spare)]
     for choice in plan.attacks:
         attack = registry.create(choice.name, **choice.parameters())
         attack.check_labels(data.labels[order])
-        stages.append(_Stage(choice.name, attack, attacked, detector, data, order))
+        if attack.needs_fitting:
+            attack.check_spare(len(spare))
+        stages.append(_Stage(choice.name, attack, attacked, detector, data, order, spare))
     return stages
 
 
@@ -157,6 +160,7 @@ class _Stage:
     detector: ContrastDetector
     data: ImageSet
     order: Positions
+    spare: Positions  # the images that are not evaluated: what an attack may be fitted on
 
     @property
     def title(self) -> str:
@@ -164,6 +168,10 @@ class _Stage:
 
     def compute(self, positions: Positions, size: int, job: _Stretch) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took."""
+        if self.attack is not None and self.attack.needs_fitting and len(positions):
+            ready = self.attack.fitted(self.attacked, self.data.images[self.spare], job.images(0, 0))
+            yield from dataclasses.replace(self, attack=ready).compute(positions, size, job)
+            return
 
         def work(part: slice) -> tuple[list[Row], float]:
             started = time.perf_counter()

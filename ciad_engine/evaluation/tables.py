@@ -28,6 +28,7 @@ TITLES = {  # with the distance that is kept small, as the paper writes three of
     "lbfgs": "L-BFGS (L2)",
     "deepfool": "DeepFool (L2)",
     "ddn": "DDN (L2)",
+    "universal": "Universal (L∞)",
 }
 # Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
 PAPER_RETENTION = {"fgsm": 0.863, "jsma": 0.878, "cw": 0.997}

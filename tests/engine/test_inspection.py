@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from ciad_engine import attacks, bundles, inspection
+from ciad_engine import attacks, bundles, datasets, inspection
 from ciad_engine.attacks.base import NO_ADVERSARIAL, AttackResult
 from ciad_engine.detectors.base import Threshold, Verdict
 from ciad_engine.errors import BundleError, SettingError
@@ -284,3 +284,20 @@ def test_an_image_of_the_target_class_is_no_error() -> None:
     assert record.attack is not None
     assert record.attack.reason[0] == "the target is its own class"
     assert record.adversarial is None
+
+
+def test_an_attack_that_is_fitted_learns_from_the_samples_once_for_a_system() -> None:
+    system, image = tiny.system(), tiny.data().images[0]
+    attack = attacks.create("universal", eps=60, passes=1, learns_from=40)
+    found = inspection.prepared(system, attack)
+    expected = attack.fitted(system.network(bundles.CLASSIFIER), datasets.samples().images)
+    assert np.array_equal(found.perturbation.levels, expected.perturbation.levels)
+    assert inspection.prepared(system, attacks.create("universal", eps=60, passes=1, learns_from=40)) is found
+    assert inspection.prepared(system, found) is found
+    assert inspection.prepared(tiny.system(), attack) is not found
+    assert inspection.prepared(system, attacks.create("universal", eps=50, passes=1, learns_from=40)) is not found
+    record = inspection.inspect(system, image, attack=attack)
+    assert (
+        record.attack.images[0].tolist()
+        == found.run(system.network(bundles.CLASSIFIER), image[None], np.array([record.reference])).images[0].tolist()
+    )

@@ -142,7 +142,7 @@ def test_settings_of_several_attacks(ciad: Ciad, words: list[object]) -> None:
     [
         (["--attacks", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
         (["--attacks", "fgsm,jsma", "--target", "next"], "--target is a setting of fgsm and jsma; say which one:"),
-        (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn."),
+        (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn"),
         (["--attacks", ","], "no attack is named"),
         (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0 to 255 grey levels."),
         (["--limit", "0"], "'0' is not a whole number from 1"),

@@ -197,7 +197,10 @@ def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path
     [
         (["--attack", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
         (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0 to 255 grey levels."),
-        (["--attack", "nonsense"], "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn."),
+        (
+            ["--attack", "nonsense"],
+            "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn, universal.",
+        ),
         (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
     ],
 )
@@ -222,3 +225,30 @@ def test_a_device_that_is_not_there_fails(ciad: Ciad, bundle: Path, pictures: li
     code, _, err = ciad("inspect", pictures[0], "--bundle", bundle, "--device", "abacus")
     assert code == 1
     assert err.startswith("ciad: device: 'abacus' is none of")
+
+
+def test_a_universal_perturbation_is_kept_and_used_again(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept" / "v.safetensors"
+    asked = ("attack", *pictures, "--attack", "universal", "--bundle", bundle, "--perturbation", kept)
+    settings = ("--eps", 64, "--passes", 2, "--learns-from", 50)
+    code, first, err = ciad(*asked, *settings, "--out", tmp_path / "first")
+    assert code == 0, err
+    assert f"Wrote {kept}: computed from 50 bundled samples" in err
+    written = kept.read_bytes()
+    code, second, err = ciad(*asked, "--eps", 64, "--out", tmp_path / "second")
+    assert (code, err) == (0, "")
+    assert " became " in second
+    assert second.replace("second", "first").splitlines()[:-1] == first.splitlines()[:-1]  # without the seconds
+    assert kept.read_bytes() == written
+
+    code, _, err = ciad(*asked, "--eps", 8, "--out", tmp_path / "third")
+    assert code == 2
+    assert f"{kept} was computed with eps = 64.0, not 8.0" in err
+    code, _, err = ciad(*asked, "--attack", "fgsm", "--out", tmp_path / "third")
+    assert (code, "--perturbation goes with --attack universal, not fgsm" in err) == (2, True)
+    kept.write_bytes(b"something else")
+    code, _, err = ciad(*asked, "--out", tmp_path / "third")
+    assert (code, "holds no universal perturbation" in err) == (1, True)
+    assert kept.read_bytes() == b"something else"

@@ -310,3 +310,30 @@ def test_pixels_of_a_stored_image(whole: list[Row]) -> None:
     moved = pixels(stored.image).astype(int) - pixels(benign.image)
     assert np.abs(moved).max() == stored.linf
     assert (moved != 0).sum() == stored.l0_values
+
+
+def test_an_attack_that_is_fitted_learns_from_the_images_that_are_not_evaluated(database: Database) -> None:
+    system, data = tiny.system(), tiny.data(60)
+    attack = plans.choose("universal", eps=40, passes=3)
+    plan = tiny.plan(data, system, attacks=(plans.choose("fgsm"), attack))
+    order = runner.choose_images(60, 60, 11)
+    network = system.network(bundles.CLASSIFIER)
+    fitted = attacks.create(attack.name, **attack.parameters()).fitted(network, data.images[order[30:]])
+    expected = fitted.run(network, data.images[order[:30]], data.labels[order[:30]])
+    assert expected.success.any()
+    with pytest.raises(Cancelled):  # killed after half of its images, it is fitted again, and is the same
+        runner.run(plan, system, data, database, Listening(stop=10), batch_size=8)
+    assert 0 < database.counts(plan.key())["universal"] < 30
+    key = runner.run(plan, system, data, database, batch_size=8)
+    rows = database.rows(key, "universal", images=True)
+    assert [row.success for row in rows] == expected.success.tolist()
+    for row, image in zip(rows, expected.images, strict=True):
+        assert row.image is None or np.array_equal(pixels(row.image), image)
+
+
+def test_an_attack_with_nothing_left_to_learn_from_is_refused_before_anything_is_computed(database: Database) -> None:
+    system, data = tiny.system(), tiny.data(40)
+    plan = tiny.plan(data, system, limit=35, attacks=(plans.choose("universal"),))
+    with pytest.raises(SettingError, match=r"at least 10 images .* and 5 are left"):
+        runner.run(plan, system, data, database)
+    assert database.runs() == []

@@ -1,0 +1,222 @@
+"""One perturbation for all images: computed on some, measured on others, kept for later."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ciad_engine import attacks, bundles, datasets
+from ciad_engine.attacks import universal
+from ciad_engine.attacks.base import ALREADY_WRONG, NO_ADVERSARIAL, run_batched
+from ciad_engine.attacks.universal import Universal
+from ciad_engine.errors import CiadError, SettingError
+from ciad_engine.jobs import Cancelled, Job
+
+from .toys import SHAPE, Curved, Recorder, Wrapped, answers, random_images
+
+
+class TwoSides(nn.Module):
+    """Two classes on either side of a plane; grey images are of class 0, and 6 grey levels just turn most of them."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(int(np.prod(SHAPE)), generator=generator))
+
+    def forward(self, images):
+        lead = (images - 0.5).flatten(1) @ self.weight
+        return torch.stack([lead + 1.2, -lead], 1)
+
+
+def greyish(count: int, seed: int = 0) -> np.ndarray:
+    return random_images(count, seed, 120, 136)
+
+
+def test_on_a_plane_it_is_the_optimum():
+    """The best v in the box is eps against the sign of the normal, everywhere."""
+    network, images = TwoSides(), greyish(30)
+    images = images[answers(network, images) == 0]
+    attack = Universal(eps=6).fitted(network, images)
+    best = -6 * network.weight.detach().sign().reshape(SHAPE).numpy()
+    np.testing.assert_array_equal(attack.perturbation.levels, best)
+    assert attack.perturbation.count == len(images)
+    assert 0.8 < attack.perturbation.rate <= 1
+    others = greyish(40, seed=1)
+    result = attack.run(network, others, np.zeros(40, int))
+    right = answers(network, others) == 0
+    np.testing.assert_array_equal(result.success, right & (answers(network, others + best.astype(int)) == 1))
+
+
+def test_what_is_reported_is_true_of_the_returned_images():
+    network, images, others = Curved(4), random_images(80), random_images(40, seed=1)
+    labels = answers(network, others)
+    labels[:3] = (labels[:3] + 1) % 4
+    attack = Universal(eps=20).fitted(network, images)
+    result = run_batched(attack, network, others, labels, batch_size=7)
+    moved = np.clip(others.astype(int) + attack.perturbation.levels, 0, 255).astype(np.uint8)
+    assert np.abs(attack.perturbation.levels).max() <= 20
+    reached = answers(network, moved) != labels
+    reached[:3] = False
+    assert 4 <= reached.sum() < 37
+    np.testing.assert_array_equal(result.success, reached)
+    np.testing.assert_array_equal(result.images, np.where(reached[:, None, None, None], moved, others))
+    np.testing.assert_array_equal(result.label_after, answers(network, result.images))
+    assert (result.reason[:3] == ALREADY_WRONG).all()
+    assert set(result.reason[3:]) == {"", NO_ADVERSARIAL}
+    np.testing.assert_array_equal(result.forwards, [1] * 3 + [2] * 37)
+    assert result.backwards.sum() == 0
+    assert result.settings["eps"] == 20
+    assert "perturbation" not in result.settings
+
+
+def test_it_is_better_than_chance_on_images_it_never_saw():
+    system, samples = bundles.load("paper", torch.device("cpu")), datasets.samples()
+    network = system.network(bundles.CLASSIFIER)
+    attack = Universal(eps=20, passes=10).fitted(network, samples.images[100:300])
+    signs = np.random.default_rng(0).choice([-20, 20], attack.perturbation.levels.shape).astype(np.int16)
+    chance = dataclasses.replace(attack, perturbation=universal.Perturbation(signs, 1, 0.0))
+    learned, random = (a.run(network, samples.images[:100], samples.labels[:100]) for a in (attack, chance))
+    assert learned.success.sum() >= random.success.sum() + 25
+    assert learned.linf.max() <= 20
+
+
+@pytest.mark.parametrize("target", ["next", "least-likely", "random"])
+def test_targets(target):
+    network, images = Curved(3), random_images(60)
+    attack = Universal(eps=40, target=target).fitted(network, images)
+    result = attack.run(network, images, answers(network, images))
+    assert result.success.mean() == pytest.approx(attack.perturbation.rate)
+    if target == "next":
+        np.testing.assert_array_equal(result.label_after[result.success], (result.label_before[result.success] + 1) % 3)
+
+
+def test_a_given_class():
+    network, images = Curved(), random_images(60)
+    labels = answers(network, images)
+    aim = int(labels[0])
+    attack = Universal(eps=40, target="given", target_class=aim).fitted(network, images)
+    assert attack.perturbation.count == (labels != aim).sum()  # those of the class itself teach nothing
+    result = attack.run(network, images, labels)
+    assert (result.label_after[result.success] == aim).all()
+    assert result.success[labels != aim].mean() > 0.5
+    with pytest.raises(SettingError, match="of the target class already"):
+        Universal(target="given", target_class=aim).fitted(network, images[labels == aim].repeat(10, 0))
+    with pytest.raises(SettingError, match="target = 'best' is none of"):
+        Universal(target="best")
+
+
+def test_the_same_seed_gives_the_same_and_only_so_many_images_count():
+    network, images = Curved(), random_images(130)
+    attack = Universal(passes=3, learns_from=120)
+    first, again = attack.fitted(network, images), attack.fitted(network, images[:120])
+    np.testing.assert_array_equal(first.perturbation.levels, again.perturbation.levels)
+    assert first.perturbation.count == 120
+    other = dataclasses.replace(attack, seed=1).fitted(network, images)
+    assert (other.perturbation.levels != first.perturbation.levels).any()
+
+
+def test_the_network_and_the_images_are_left_as_they_were():
+    network, images = Curved().train(), random_images(20)
+    network.first.weight.requires_grad_(False)
+    images.flags.writeable = False
+    with torch.inference_mode():
+        Universal(passes=2).fitted(network, images)
+    assert network.training
+    assert {name for name, p in network.named_parameters() if not p.requires_grad} == {"first.weight"}
+    assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda z: z.softmax(1), "probabilities"),
+        (lambda z: z * torch.nan, "NaN"),
+        (lambda z: z.detach(), "no gradient"),
+    ],
+)
+def test_networks_it_cannot_be_computed_for(function, message):
+    with pytest.raises(CiadError, match=message):
+        Universal().fitted(Wrapped(Curved(), function), random_images(12))
+
+
+def test_what_it_cannot_be_computed_from_or_run_on():
+    network, images = Curved(), random_images(12)
+    labels = answers(network, images)
+    with pytest.raises(SettingError, match="no perturbation yet"):
+        Universal().run(network, images, labels)
+    with pytest.raises(SettingError, match=r"at least 10 images .* 9 are left"):
+        Universal().fitted(network, images[:9])
+    with pytest.raises(SettingError, match="float32"):
+        Universal().fitted(network, images.astype(np.float32))
+    attack = Universal(passes=1).fitted(network, images)
+    with pytest.raises(SettingError, match=r"perturbation is of shape .* the images are \(3, 16, 16\)"):
+        attack.run(Means(), np.zeros((1, 3, 16, 16), np.uint8), np.zeros(1, int))
+    with pytest.raises(SettingError, match="less than one grey level"):
+        Universal(eps=0.03)
+
+
+class Means(nn.Module):
+    """The means of the three colours are the logits, whatever the size; black is of class 0."""
+
+    def forward(self, images):
+        return images.mean((2, 3)) - torch.arange(3)
+
+
+def test_computing_it_can_be_cancelled():
+    job = Recorder(stop=3)
+    with pytest.raises(Cancelled):
+        Universal().fitted(Curved(), random_images(60), job)
+    job = Recorder()
+    Universal(passes=2).fitted(Curved(), random_images(120), job)
+    assert job.fractions == sorted(job.fractions)
+    assert job.fractions[-1] == 1
+
+
+def test_it_can_be_kept_for_later(tmp_path):
+    network, images = Curved(), random_images(40)
+    labels = answers(network, images)
+    attack = Universal(eps=12, passes=3, seed=5).fitted(network, images)
+    path = tmp_path / "new" / "v.safetensors"
+    universal.save(attack, path)
+    again = universal.load(path)
+    assert again == attack  # the settings
+    assert not again.needs_fitting
+    assert (again.perturbation.count, again.perturbation.rate) == (40, attack.perturbation.rate)
+    np.testing.assert_array_equal(again.run(network, images, labels).images, attack.run(network, images, labels).images)
+    with pytest.raises(SettingError, match="no perturbation to save"):
+        universal.save(Universal(), path)
+
+
+def test_files_that_hold_no_perturbation(tmp_path):
+    import safetensors.numpy
+
+    missing, damaged = tmp_path / "missing", tmp_path / "damaged"
+    damaged.write_bytes(b"\x08\0\0\0\0\0\0\0not json")
+    strange = tmp_path / "strange.safetensors"
+    strange.write_bytes(safetensors.numpy.save({"levels": np.zeros(SHAPE, np.int16)}))
+    attack = Universal(eps=5, passes=1).fitted(Curved(), random_images(12))
+    wide = tmp_path / "wide.safetensors"
+    universal.save(
+        dataclasses.replace(attack, perturbation=universal.Perturbation(np.full(SHAPE, 6, np.int16), 12, 0.5)), wide
+    )
+    for path in (missing, damaged, strange, wide):
+        with pytest.raises(SettingError, match=f"{path.name} holds no universal perturbation"):
+            universal.load(path)
+
+
+def test_attacks_that_need_no_fitting_are_as_they_are():
+    attack = attacks.create("fgsm")
+    assert not attack.needs_fitting
+    assert attack.fitted(Curved(), random_images(3), Job()) is attack
+    attack.check_spare(0)
+
+
+def test_distances_are_those_of_what_was_added():
+    network, images = TwoSides(), greyish(20)
+    images = images[answers(network, images) == 0]
+    result = Universal(eps=6).fitted(network, images).run(network, images, np.zeros(len(images), int))
+    assert result.success.any()
+    np.testing.assert_array_equal(result.linf, 6 * result.success)
+    np.testing.assert_allclose(result.l2, 6 / 255 * np.prod(SHAPE) ** 0.5 * result.success)
