@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ciad_engine.attacks.base import Attack, AttackResult
+    from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
 
 Image = npt.NDArray[np.uint8]
@@ -33,7 +34,7 @@ MISSED = "MISSED"
 
 _MID_GREY = 128
 # Attacks that were fitted, by the classifier they are for; forgotten with it.
-_fitted: weakref.WeakKeyDictionary[nn.Module, dict[Attack, Attack]] = weakref.WeakKeyDictionary()
+_fitted: weakref.WeakKeyDictionary[nn.Module, dict[Attack, FittedAttack]] = weakref.WeakKeyDictionary()
 _NOTHING_FOUND = "no adversarial image found"  # attacks.base.NO_ADVERSARIAL, which would import torch; a test compares
 
 
@@ -91,6 +92,7 @@ def inspect(
     Raises:
         SettingError: the image has another shape or type, or the label is not a class.
         BundleError: the bundle has no threshold for the rule.
+        DataError: the attack has to be fitted on the bundled samples, and they are missing.
         Cancelled: through `job`.
     """
     classes = system.card.classes
@@ -116,17 +118,22 @@ def inspect(
 def prepared(system: bundles.System, attack: Attack, job: Job | None = None) -> Attack:
     """The attack as it is run on the system's classifier: fitted on the bundled samples where it needs that.
 
-    That is done once for a loaded system and kept.
+    That is done once for a loaded system and kept. So a sample is among the images it learned from.
 
     Raises:
         DataError: the samples are missing or damaged.
+        SettingError: they teach the attack nothing.
         Cancelled: through `job`.
     """
-    if not attack.needs_fitting:
+    from ciad_engine.attacks.fitted import FittedAttack
+
+    if not isinstance(attack, FittedAttack) or not attack.needs_fitting:
         return attack
+    job = job or Job()
     known = _fitted.setdefault(system.network(bundles.CLASSIFIER), {})
     if attack not in known:
         known[attack] = attack.fitted(system.network(bundles.CLASSIFIER), datasets.samples().images, job)
+        job.note(f"{attack.title}: {known[attack].about_fitting()}.")
     return known[attack]
 
 

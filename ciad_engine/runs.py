@@ -46,9 +46,19 @@ CREATE TABLE rows (
     forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, steps INTEGER NOT NULL, image BLOB,
     PRIMARY KEY (run, attack, position)
 );
+CREATE TABLE fittings (
+    run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL, content BLOB NOT NULL,
+    PRIMARY KEY (run, attack)
+);
 """
-# What brings a database of an older version to the next one.
-_MIGRATIONS = {1: "ALTER TABLE rows ADD COLUMN ssim REAL"}
+# What brings a database of an older version to the next one. An older CIAD then refuses it.
+_MIGRATIONS = {
+    1: (
+        "ALTER TABLE rows ADD COLUMN ssim REAL",
+        "CREATE TABLE fittings (run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL,"
+        " content BLOB NOT NULL, PRIMARY KEY (run, attack))",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +149,9 @@ _RUN_COLUMNS = ", ".join(field.name for field in dataclasses.fields(Run))
 class Database:
     """The runs in one SQLite file. Safe from several threads and several processes at once.
 
+    A file of an older version is brought up to date when it is opened; the version of CIAD that wrote it cannot
+    open it any more.
+
     Raises (every method):
         RunError: the file cannot be opened or written, is damaged, is another program's database, or comes
             from a newer version of CIAD. It is left as it is in all these cases.
@@ -196,6 +209,20 @@ class Database:
         with self._connected() as connection, connection:
             connection.executemany(statement, values)
             connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run))
+
+    def fitting(self, run: str, attack: str) -> bytes | None:
+        """What the run keeps of an attack that was fitted, or None where that is still to be done."""
+        with self._connected() as connection:
+            query = "SELECT content FROM fittings WHERE run = ? AND attack = ?"
+            found = connection.execute(query, (run, attack)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def keep_fitting(self, run: str, attack: str, content: bytes) -> bytes:
+        """Keep what an attack was fitted to; returns what is kept, which may be another program's."""
+        statement = "INSERT INTO fittings VALUES (?, ?, ?) ON CONFLICT (run, attack) DO NOTHING"
+        with self._connected() as connection, connection:
+            connection.execute(statement, (run, attack, content))
+        return self.fitting(run, attack) or content
 
     def finish(self, run: str) -> None:
         """Mark a run as complete."""
@@ -302,7 +329,10 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            if self._version(connection) != VERSION:
+            connection.execute("BEGIN")  # what is read of the version belongs together
+            version = self._version(connection)
+            connection.rollback()
+            if version != VERSION:
                 self._bring_up_to_date(connection)
             # Readers do not block the writer; a crash of the program loses nothing that was committed.
             connection.execute("PRAGMA journal_mode = WAL")
@@ -338,7 +368,8 @@ class Database:
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             else:
                 for version in range(found, VERSION):
-                    connection.execute(_MIGRATIONS[version])
+                    for statement in _MIGRATIONS[version]:
+                        connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _explained(self, error: Exception) -> str:

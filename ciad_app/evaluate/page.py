@@ -187,7 +187,8 @@ class EvaluatePage(QWidget):
         checksum = info.card.checksum
 
         def find() -> Run | None:
-            return next((run for run in database.unfinished() if run.plan.get("bundle_checksum") == checksum), None)
+            mine = (run for run in database.unfinished() if run.plan.get("bundle_checksum") == checksum)
+            return next((run for run in mine if plans.can_go_on(run)), None)
 
         def found(run: Run | None) -> None:
             if run is not None and self._task is None and self._run is None:
@@ -321,7 +322,8 @@ class EvaluatePage(QWidget):
         self._show(run, plan, rows)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
-        if run.finished or info is None or info.card.checksum != plan.bundle_checksum:
+        fits = info is not None and info.card.checksum == plan.bundle_checksum
+        if run.finished or not fits or not plans.can_go_on(run):
             self.results.bar.withdraw()
         else:
             self.results.bar.offer(

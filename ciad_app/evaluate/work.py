@@ -72,12 +72,10 @@ def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Wo
 
 
 def _run(plan: plans.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
-    from ciad_engine.compute import describe_device
     from ciad_engine.evaluation import runner
 
     # Started here, before the first batch, so that the page knows which run it shows and can continue it.
-    device = describe_device(session.device)
-    run = database.start(plan.key(), plans.to_json(plan), runner.current_versions(plan), device)
+    run = runner.begin(plan, session.system, data, database)
     job.partial(Begun(run, plan, database.rows(run.key)))
     runner.run(plan, session.system, data, database, job)
     return database.run(run.key)

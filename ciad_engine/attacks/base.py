@@ -85,8 +85,8 @@ class Found:
         steps: int64 (N,), iterations.
         reason: one per image, why it fails in case its rounded candidate does not fool: FOOLED
             where the candidate itself is known to fool, so that rounding must have lost it.
-        logits: float (N, classes), the network's of `images`, if the attack has them anyway: an image that
-            comes back as just these floats is not classified again.
+        logits: float (N, classes), the network's of exactly these `images`, if the attack has them anyway: an
+            image that comes back as just these floats is not classified again.
     """
 
     images: Tensor
@@ -110,25 +110,6 @@ class Attack(abc.ABC):
 
     def __post_init__(self) -> None:
         parameters.check(self)
-
-    @property
-    def needs_fitting(self) -> bool:
-        """Whether it has to be `fitted` before it is run; most attacks have not."""
-        return False
-
-    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Attack:
-        """The attack computed from `images`, uint8 (N, 3, H, W), which should be others than those it is run on.
-
-        The same images, settings and network give the same attack. One that needs no fitting comes back as it is.
-        """
-        return self
-
-    def check_spare(self, count: int) -> None:  # noqa: B027 - most attacks need none
-        """Refuse too few images, `count`, to be `fitted` on.
-
-        Raises:
-            SettingError: says how many are needed.
-        """
 
     @abc.abstractmethod
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
@@ -285,16 +266,15 @@ def run_batched(
 
 def _answers(network: nn.Module, model: Model, lattice: Tensor, found: Found) -> Tensor:
     """The logits (N, classes) of the 8-bit images `lattice`, those the attack knows taken from it."""
-    unknown = torch.ones(len(lattice), dtype=torch.bool, device=lattice.device)
-    if found.logits is not None:
-        unknown = (pixels.to_unit(lattice) != found.images).flatten(1).any(1)
-        if not unknown.any():
-            return found.logits
-    model.forwards[unknown] += 1
-    logits = classify(network, lattice[unknown])
     if found.logits is None:
-        return logits
-    return found.logits.index_put((unknown.nonzero()[:, 0],), logits)
+        model.forwards += 1
+        return classify(network, lattice)
+    logits = found.logits.detach().clone()
+    unknown = (pixels.to_unit(lattice) != found.images).flatten(1).any(1)
+    if unknown.any():
+        model.forwards[unknown] += 1
+        logits[unknown] = classify(network, lattice[unknown])
+    return logits
 
 
 def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class JSMA(aims.TargetedAttack):
 
     Untargeted, the step's target is the class the network finds most likely after the label, and
     any wrong class ends the attack. Success is tested before each step, so an image of T steps
-    takes T + 1 forward and 2 T backward passes, and one forward pass before the attack.
+    takes T + 1 forward and 2 T backward passes, one forward pass before the attack, and one after it
+    where a `theta` of less than the range leaves values that have to be rounded.
     """
 
     name: ClassVar[str] = "jsma"
@@ -67,7 +68,7 @@ class JSMA(aims.TargetedAttack):
             here = changed[rows].requires_grad_()
             logits = model.logits(here, rows)
             if answers is None:  # first step, so the rows are all images
-                answers = logits.detach().clone()
+                answers = torch.empty_like(logits.detach())
             answers[rows] = logits.detach()
             if toward is None:
                 toward = logits.detach().masked_fill(one_hot(logits, labels), -torch.inf).argmax(1)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ciad_engine import images as pixels
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import NO_ADVERSARIAL, Found, check_batch
-from ciad_engine.attacks.fgsm import check_budget
+from ciad_engine.attacks.fgsm import check_budget, evidence_against
+from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.attacks.model import Model, classify, device_of, reached
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.compute import borrowed
@@ -27,10 +26,11 @@ from ciad_engine.errors import SettingError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
 
-FEWEST = 10  # images a perturbation is computed from at least
-BATCH = 50  # images a step is taken for
-ENOUGH = 9.0  # an image's cross-entropy beyond which nothing is won by raising it
-INERTIA = 0.9  # share of the past in the averaged gradient
+BATCH = 50  # images a step is taken for, at most
+LARGEST = 9.0  # evidence against a class beyond which nothing is won by raising it
+LEAST_WEIGHT = 0.01  # of an image in a step, however sure the network is of it
+INERTIA = 0.9  # share of the past steps in the averaged gradient
+_MOST_BYTES = 2**26  # of a kept perturbation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,24 +49,28 @@ class Perturbation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Universal(aims.TargetedAttack):
-    """Moosavi-Dezfooli et al. 2017 (arXiv 1610.08401): one v, |v| <= eps, that fools on most images.
+class Universal(aims.TargetedAttack, FittedAttack):
+    """One small change that is added to every image, computed once (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401).
 
-    Computed as in Shafahi et al. 2020 (arXiv 1811.11304), section 3: steps along the sign of the gradient,
-    summed over a batch of images, of the cross-entropy of the classes the network itself sees in them, cut
-    off where it is large; after each step v is put back into the box. Unlike there the gradient is
-    averaged over the past steps, the steps get shorter, and of the states after each pass over the images
-    the one that fools most of them is kept, in whole grey levels. With a target the steps go down the
-    target's cross-entropy; for one perturbation that makes most sense with `given`.
+    Computed in the way of Shafahi et al. 2020 (arXiv 1811.11304, section 3), without DeepFool: steps along
+    the sign of the gradient, summed over a batch of images, of the cross-entropy of the classes the
+    network itself sees in them, cut off where it is large; after each step v is put back into the box
+    |v| <= eps. Each batch's gradient is divided by its mean and averaged over the past steps, the steps
+    get shorter, an image the network is sure of counts a hundredth at least, and of the states after
+    each pass over the images the one that fools most of them is kept, in whole grey levels. With a
+    target the steps go down the target's cross-entropy; for one perturbation that makes most sense
+    with `given`.
 
-    It has to be `fitted` before it is run, on images it is not measured on: the success rate on others
-    is the first paper's fooling rate. An image then takes two forward passes and no backward pass.
+    No image it is computed from needs a label. An image it is run on takes two forward passes and no
+    backward pass. Its success rate on images it was not computed from is the fooling rate of the
+    first paper, but among images the network gets right.
     """
 
     name: ClassVar[str] = "universal"
     title: ClassVar[str] = "Universal"
     source: ClassVar[str] = "Moosavi-Dezfooli et al. 2017 (arXiv 1610.08401); Shafahi et al. 2020 (arXiv 1811.11304)"
     norm: ClassVar[str] = "linf"
+    fewest: ClassVar[int] = 10
 
     eps: float = parameter(
         10.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255"
@@ -77,8 +81,8 @@ class Universal(aims.TargetedAttack):
     )  # fmt: skip
     passes: int = parameter(20, "Passes", "How often it goes through the images it learns from.", low=1, high=1000)
     learns_from: int = parameter(
-        500, "Learns from", "Most images it is computed from; they are not those it is measured on.",
-        low=FEWEST, high=100_000, unit="images",
+        500, "Learns from", "Most images it is computed from. In an evaluation these are never evaluated ones.",
+        low=fewest, high=100_000, unit="images",
     )  # fmt: skip
     seed: int = parameter(0, "Seed", "Decides the order in which it goes through them.", low=0, high=2**31 - 1)
     target: str = aims.target(best=False)
@@ -92,78 +96,66 @@ class Universal(aims.TargetedAttack):
         check_budget(self.name, self.eps)
 
     @property
+    def most(self) -> int:
+        return self.learns_from
+
+    @property
     def needs_fitting(self) -> bool:
         return self.perturbation is None
 
-    def check_spare(self, count: int) -> None:
-        """See `Attack.check_spare`."""
-        if count < FEWEST:
-            raise SettingError(
-                f"{self.name}: it is computed from at least {FEWEST} images besides those it is measured on, "
-                f"and {count} are left: attack fewer images, or take a larger data set."
-            )
-
-    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Universal:
-        """See `Attack.fitted`. At most the first `learns_from` images are used.
-
-        Raises:
-            SettingError: fewer than 10 images, or none that could be turned to the target.
-            CiadError, Cancelled: as `run`.
-        """
+    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Self:
         job = job or Job()
+        job.checkpoint()
         images = images[: self.learns_from]
         self.check_spare(len(images))
         check_batch(images, np.zeros(len(images), np.int64))
         with borrowed(network), torch.inference_mode(False), torch.enable_grad():
             originals = torch.tensor(np.ascontiguousarray(images), device=device_of(network))
-            answers = torch.cat([classify(network, originals[rows]) for rows in _slices(len(originals))])
-            labels = answers.argmax(1)
-            (aim,) = self.choose_targets(answers, labels, originals)
-            if aim is not None:
-                wanted = aim != labels
-                originals, labels, aim = originals[wanted], labels[wanted], aim[wanted]
-                if len(labels) == 0:
-                    raise SettingError(f"{self.name}: all images it could learn from are of the target class already.")
-            return dataclasses.replace(self, perturbation=self._learn(network, originals, labels, aim, job))
+            logits = _answers(network, originals, job)
+            labels = logits.argmax(1)
+            (goals,) = self.choose_targets(logits, labels, originals)
+            if goals is not None:
+                wanted = goals != labels
+                originals, labels, goals = originals[wanted], labels[wanted], goals[wanted]
+                if len(labels) < self.fewest:
+                    raise SettingError(
+                        f"{self.name}: all but {len(labels)} of the {len(images)} images it could learn from are of "
+                        f"the target class already, and it needs {self.fewest}: choose another target."
+                    )
+            return dataclasses.replace(self, perturbation=self._learn(network, originals, labels, goals, job))
 
     def _learn(
         self, network: nn.Module, originals: Tensor, labels: Tensor, targets: Tensor | None, job: Job
     ) -> Perturbation:
         count, radius = len(originals), math.floor(self.eps) / 255
-        model = Model(network, count)
+        model, batches = Model(network, count), -(-count // BATCH)
         generator = torch.Generator().manual_seed(self.seed)
         here = torch.zeros_like(pixels.to_unit(originals[0]))
         average, best, most = here.clone(), here.clone(), -1
         for number in range(self.passes):
             order = torch.randperm(count, generator=generator).to(originals.device)
-            for part in _slices(count):
-                rows = order[part]
-                done = (number * count + part.start) / (self.passes * count)
+            for place, rows in enumerate(torch.tensor_split(order, batches)):  # of equal sizes: they count alike
+                done = (number * batches + place) / (self.passes * batches)
                 job.progress(round(1000 * done), 1000, f"{self.title}: computing the perturbation")
                 v = here.clone().requires_grad_()
                 logits = model.logits((pixels.to_unit(originals[rows]) + v).clamp(0, 1), rows)
                 if targets is None:
-                    gain = F.cross_entropy(logits, labels[rows], reduction="none").clamp(max=ENOUGH)
+                    gain = _weighted(evidence_against(logits, labels[rows]).clamp(max=LARGEST))
                 else:
-                    gain = -F.cross_entropy(logits, targets[rows], reduction="none")
+                    gain = -_weighted(evidence_against(logits, targets[rows]))
                 slope = model.gradient(gain, v, rows)
                 average = INERTIA * average + slope / slope.abs().mean().clamp(min=torch.finfo(slope.dtype).tiny)
                 here = (here + (1 - done) * self.step / 255 * average.sign()).clamp(-radius, radius)
             whole = (here * 255).round()
-            fooled = 0
-            for part in _slices(count):
-                moved = (originals[part] + whole).clamp(0, 255).to(torch.uint8)
-                aim = None if targets is None else targets[part]
-                fooled += int(reached(classify(network, moved), labels[part], aim).sum())
+            answers = _answers(network, (originals + whole).clamp(0, 255).to(torch.uint8), job)
+            fooled = int(reached(answers, labels, targets).sum())
             if fooled > most:
                 best, most = whole, fooled
         job.progress(1, 1, f"{self.title}: computing the perturbation")
         return Perturbation(best.cpu().numpy().astype(np.int16), count, most / count)
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        if self.perturbation is None:
-            raise SettingError(f"{self.name}: there is no perturbation yet: compute it with `fitted` on other images.")
-        levels = self.perturbation.levels
+        levels = self._found.levels
         if levels.shape != images.shape[1:]:
             raise SettingError(
                 f"{self.name}: the perturbation is of shape {levels.shape}, the images are {tuple(images.shape[1:])}."
@@ -177,25 +169,46 @@ class Universal(aims.TargetedAttack):
         job.progress(1, 1, self.title)
         return Found(lattice, torch.zeros(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images), logits)
 
+    @property
+    def _found(self) -> Perturbation:
+        if self.perturbation is None:
+            raise SettingError(f"{self.name}: there is no perturbation yet: compute it with `fitted` first.")
+        return self.perturbation
 
-def _slices(count: int) -> Iterator[slice]:
-    return (slice(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
+    def fitting(self) -> bytes:
+        """The perturbation with the settings it came of, as safetensors: "levels", and "about" (JSON in UTF-8)."""
+        import safetensors.numpy
+
+        found = self._found
+        about = {"attack": self.name, "settings": parameters.values(self), "count": found.count, "rate": found.rate}
+        text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+        return bytes(safetensors.numpy.save({"levels": found.levels, "about": text}))
+
+    def with_fitting(self, kept: bytes) -> Self:
+        return dataclasses.replace(self, perturbation=_read(kept).perturbation)
+
+    def about_fitting(self) -> str:
+        found = self._found
+        return f"computed from {found.count:,} images, of which it fools {100 * found.rate:.0f} %"
+
+
+def _weighted(evidence: Tensor) -> Tensor:
+    """Evidence against a class, log((1 - p) / p), weighted by 1 - p: the gradient is that of its cross-entropy -log p.
+
+    But where p is so near 1 that the cross-entropy has no gradient left, LEAST_WEIGHT keeps one.
+    """
+    weight = torch.sigmoid(evidence.detach())
+    return evidence * weight.clamp(min=LEAST_WEIGHT)
 
 
 def save(attack: Universal, path: Path) -> None:
-    """Write the perturbation with the settings it came of, as safetensors.
+    """Write a fitted attack.
 
     Raises:
-        SettingError: the attack was not fitted.
+        SettingError: it was not fitted.
         OSError: the file cannot be written.
     """
-    import safetensors.numpy
-
-    found = attack.perturbation
-    if found is None:
-        raise SettingError(f"{attack.name}: there is no perturbation to save: compute it with `fitted` first.")
-    about = {"settings": parameters.values(attack), "count": found.count, "rate": found.rate}
-    write_whole(path, safetensors.numpy.save({"levels": found.levels}, {attack.name: json.dumps(about)}))
+    write_whole(path, attack.fitting())
 
 
 def load(path: Path) -> Universal:
@@ -204,16 +217,47 @@ def load(path: Path) -> Universal:
     Raises:
         SettingError: the file is missing, damaged, or something else.
     """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise SettingError(f"{path} is too large to be a perturbation that CIAD wrote.")
+        return _read(path.read_bytes())
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read ({error.strerror}).") from error
+    except SettingError as error:
+        raise SettingError(f"{path}: {error}") from error
+
+
+def _read(raw: bytes) -> Universal:
+    """What `fitting` wrote.
+
+    Raises:
+        SettingError: it is damaged, or something else.
+    """
     import safetensors
 
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            about = json.loads((file.metadata() or {})[Universal.name])
-            levels = file.get_tensor("levels")
+        tensors: dict[str, Any] = dict(safetensors.deserialize(raw))  # type: ignore[no-untyped-call]
+        about = json.loads(bytes(tensors["about"]["data"]))
+        if about["attack"] != Universal.name or tensors["levels"]["dtype"] != "I16":
+            raise ValueError("it is of another kind")
         attack = parameters.build(Universal, about["settings"])
+        shape = tensors["levels"]["shape"]
+        levels = np.frombuffer(bytes(tensors["levels"]["data"]), "<i2").reshape(shape).astype(np.int16)
+        largest = int(np.abs(levels.astype(np.int32)).max())
+        if levels.ndim != 3 or largest > attack.eps:
+            raise ValueError(f"its shape is {shape}, its largest change {largest} grey levels")
         found = Perturbation(levels, int(about["count"]), float(about["rate"]))
-        if levels.dtype != np.int16 or levels.ndim != 3 or np.abs(levels).max() > attack.eps:
-            raise ValueError(f"{levels.dtype} {levels.shape}, up to {np.abs(levels).max()} grey levels")
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise SettingError(f"{path} holds no universal perturbation that CIAD wrote ({error}).") from error
+    except (
+        AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, safetensors.SafetensorError,
+    ) as error:  # fmt: skip
+        raise SettingError(f"this is no universal perturbation that CIAD wrote ({error}).") from error
     return dataclasses.replace(attack, perturbation=found)
+
+
+def _answers(network: nn.Module, lattice: Tensor, job: Job) -> Tensor:
+    """The network's logits of uint8 images, in batches."""
+    parts = []
+    for part in torch.tensor_split(lattice, -(-len(lattice) // BATCH)):
+        job.checkpoint()
+        parts.append(classify(network, part))
+    return torch.cat(parts)

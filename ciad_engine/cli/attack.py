@@ -39,13 +39,16 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
+    if arguments.perturbation is not None:
+        options.check_folder("--perturbation", arguments.perturbation.parent)
     from ciad_engine import bundles, compute, inspection
+    from ciad_engine.attacks import universal
     from ciad_engine.attacks.base import run_batched
 
     attack = options.create_attack(arguments, arguments.attack)
     assert attack is not None  # --attack is required
     if arguments.perturbation is not None:
-        attack = _with_perturbation(attack, arguments)
+        attack = _with_perturbation(attack, arguments, job)
     card = bundles.read_card(bundles.find(arguments.bundle))
     label = options.label_number(arguments.label, card.classes)
     pictures, failed = read_all(arguments.images, job)
@@ -57,10 +60,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         labels = system.detector().inspect(batch, job=job).y1
     else:
         labels = np.full(len(batch), label, dtype=np.int64)
-    if attack.needs_fitting:
-        attack = inspection.prepared(system, attack, job)
-        if arguments.perturbation is not None:
-            _keep(attack, arguments.perturbation, job)
+    attack.check_labels(labels)  # before it is fitted
+    attack = inspection.prepared(system, attack, job)
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
     job.finished()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -73,11 +74,15 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.success[row] else ''}")
         if not result.success[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
+    if arguments.perturbation is not None and not arguments.perturbation.exists():
+        assert isinstance(attack, universal.Universal)
+        universal.save(attack, arguments.perturbation)
+        job.note(f"Wrote {arguments.perturbation}.")
     print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
     return 1 if failed else 0
 
 
-def _with_perturbation(attack: Attack, arguments: argparse.Namespace) -> Attack:
+def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: console.ConsoleJob) -> Attack:
     """The attack with the perturbation of `--perturbation`, or as it is where there is no such file yet.
 
     Raises:
@@ -98,17 +103,8 @@ def _with_perturbation(attack: Attack, arguments: argparse.Namespace) -> Attack:
                 f"{path} was computed with {name} = {getattr(found, name)}, not {value}; name another file, "
                 "or leave the setting out."
             )
+    job.note(f"{path}: eps {found.eps:g}, {found.about_fitting()}.")
     return found
-
-
-def _keep(attack: Attack, path: Path, job: console.ConsoleJob) -> None:
-    from ciad_engine.attacks import universal
-
-    assert isinstance(attack, universal.Universal)
-    assert attack.perturbation is not None
-    universal.save(attack, path)
-    found = attack.perturbation
-    job.note(f"Wrote {path}: computed from {found.count} bundled samples, of which it fools {100 * found.rate:.0f} %.")
 
 
 def read_all(paths: Sequence[str], job: console.ConsoleJob) -> tuple[list[Picture], int]:

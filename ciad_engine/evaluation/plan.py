@@ -18,8 +18,9 @@ from ciad_engine.errors import RunError, SettingError
 
 if TYPE_CHECKING:
     from ciad_engine.datasets import ImageSet
+    from ciad_engine.runs import Run
 
-SCHEMA = 2  # raise it when the engine computes other rows from the same plan
+SCHEMA = 3  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
 
 # Hyper-parameters the paper leaves open are fixed to their sources' values; the others at our defaults.
@@ -102,6 +103,14 @@ def from_json(content: Mapping[str, Any]) -> Plan:
         raise RunError(
             f"This is not the plan of an evaluation ({error}); delete the run and start it again."
         ) from error
+
+
+def can_go_on(run: Run) -> bool:
+    """Whether this version of the engine would compute the run's rows as the one that began it."""
+    try:
+        return from_json(run.plan).key() == run.key
+    except RunError:
+        return False
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:

@@ -15,11 +15,12 @@ from torch import nn
 
 from ciad_engine import __version__, bundles, compute
 from ciad_engine import attacks as registry
+from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.detectors.contrast import GRADED, ContrastDetector
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.jobs import Job
-from ciad_engine.runs import BENIGN, Database, Row
+from ciad_engine.runs import BENIGN, Database, Row, Run
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
@@ -50,10 +51,9 @@ def run(
         Cancelled: through `job`; everything up to the last stored batch is kept.
     """
     job = job or Job()
-    _check(plan, system, data)
     stages = _stages(plan, system, data)
     versions = current_versions(plan)
-    found = database.start(plan.key(), plans.to_json(plan), versions, compute.describe_device(system.device))
+    found = begin(plan, system, data, database)
     done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
     if found.finished:
         job.progress(total, total, "Already computed")
@@ -63,13 +63,25 @@ def run(
     for stage in stages:
         left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
         inner = _Stretch(job, done, total, len(left), stage.title)
-        for rows, seconds in stage.compute(left, batch_size, inner):
+        for rows, seconds in stage.compute(left, batch_size, inner, _Kept(database, found.key, stage.name)):
             database.append(found.key, rows, seconds)
             job.partial(rows)
         done += len(left)
     database.finish(found.key)
     job.progress(total, total, "Finished")
     return found.key
+
+
+def begin(plan: plans.Plan, system: bundles.System, data: ImageSet, database: Database) -> Run:
+    """The run of a plan, the one in the database or a new one, if it can be computed; nothing is computed yet.
+
+    Raises:
+        RunError, SettingError: as `run`. There is no new run then.
+    """
+    _check(plan, system, data)
+    _stages(plan, system, data)
+    device = compute.describe_device(system.device)
+    return database.start(plan.key(), plans.to_json(plan), current_versions(plan), device)
 
 
 def choose_images(count: int, limit: int, seed: int) -> Positions:
@@ -107,7 +119,7 @@ def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_S
     for choice in plan.attacks:
         attack = registry.create(choice.name, **choice.parameters())
         attack.check_labels(data.labels[order])
-        if attack.needs_fitting:
+        if isinstance(attack, FittedAttack):
             attack.check_spare(len(spare))
         stages.append(_Stage(choice.name, attack, attacked, detector, data, order, spare))
     return stages
@@ -144,10 +156,27 @@ class _Stretch(Job):
 
     def on_progress(self, done: int, total: int, text: str) -> None:
         inside = self._count * min(done, total) // max(total, 1)
-        self._outer.progress(self._start + inside, self._total, self._title)
+        # A stretch of no images is work before the first of them: how far that is only its own words can say.
+        words = self._title if self._count else f"{text} ({100 * done // max(total, 1)} %)"
+        self._outer.progress(self._start + inside, self._total, words)
 
     def on_note(self, text: str) -> None:
         self._outer.note(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """Where a run keeps what its attack was fitted to, so that it goes on with just that."""
+
+    database: Database
+    run: str
+    attack: str
+
+    def read(self) -> bytes | None:
+        return self.database.fitting(self.run, self.attack)
+
+    def write(self, raw: bytes) -> bytes:
+        return self.database.keep_fitting(self.run, self.attack, raw)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,21 +195,33 @@ class _Stage:
     def title(self) -> str:
         return self.attack.title if self.attack else "Benign images"
 
-    def compute(self, positions: Positions, size: int, job: _Stretch) -> Iterator[tuple[list[Row], float]]:
-        """The rows at `positions` in batches, each with the seconds it took."""
-        if self.attack is not None and self.attack.needs_fitting and len(positions):
-            ready = self.attack.fitted(self.attacked, self.data.images[self.spare], job.images(0, 0))
-            yield from dataclasses.replace(self, attack=ready).compute(positions, size, job)
-            return
+    def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
+        """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""
+        fitting, stage = 0.0, self
+        if isinstance(self.attack, FittedAttack) and len(positions):
+            started = time.perf_counter()
+            stage = dataclasses.replace(self, attack=self._fitted(self.attack, job, kept))
+            fitting = time.perf_counter() - started
 
         def work(part: slice) -> tuple[list[Row], float]:
             started = time.perf_counter()
             here = positions[part]
-            rows = self._rows(here, job.images(part.start, len(here)))
+            rows = stage._rows(here, job.images(part.start, len(here)))
             seconds = time.perf_counter() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
-        yield from compute.in_batches(work, len(positions), size, job)
+        for rows, seconds in compute.in_batches(work, len(positions), size, job):
+            yield rows, seconds + fitting
+            fitting = 0.0
+
+    def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
+        """The attack as this run began with it, or fitted now to the images that are not evaluated."""
+        raw = kept.read()
+        if raw is not None:
+            return attack.with_fitting(raw)
+        ready = attack.fitted(self.attacked, self.data.images[self.spare[: attack.most]], job.images(0, 0))
+        job.note(f"{attack.title}: {ready.about_fitting()}.")
+        return attack.with_fitting(kept.write(ready.fitting()))
 
     def _rows(self, positions: Positions, job: Job) -> list[Row]:
         index = self.order[positions]

@@ -308,8 +308,9 @@ def _attack_table(records: _Records) -> Table:
     notes = (
         "Success: the 8-bit image fools the network it was made for; a share of the images that network got right."
         " Distances are of the successful images in [0, 1] (L2) or 8-bit steps (L∞); SSIM, structural similarity,"
-        " is 1 for equal images; passes and steps are means"
-        " over images it got right; milliseconds are the batch's time, detector included, divided by its images.",
+        " is 1 for equal images. Passes and steps are means over images it got right; milliseconds are the batch's"
+        " time, detector included, divided by its images. What Universal learns beforehand counts in the run's"
+        " time alone.",
     )
     title = "Attacks: success, distances and cost" + _setting(records.plan)
     return Table("attacks", title, columns, tuple(lines), (*notes, *_notes(records)))

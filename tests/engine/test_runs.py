@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -141,21 +143,66 @@ def test_reopened_after_close(started: Database) -> None:
     assert started.run(KEY).plan == PLAN
 
 
-def test_a_database_from_before_ssim_is_brought_up_to_date(started: Database) -> None:
-    """Format 1 had no such column; its rows stay, and what was not measured is not made up."""
-    started.append(KEY, [row(0, image=image(1)), row(0, "cw", success=True, l2=0.5, ssim=0.9, image=image(2))])
-    expected = [dataclasses.replace(r, ssim=None) for r in started.rows(KEY, images=True)]
-    started.close()
-    with sqlite3.connect(started.path) as connection:
-        connection.execute("ALTER TABLE rows DROP COLUMN ssim")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    assert started.rows(KEY, images=True) == expected
-    started.append(KEY, [row(1, "cw", success=True, ssim=0.8)])
-    assert [r.ssim for r in started.rows(KEY)] == [None, None, 0.8]
-    with sqlite3.connect(started.path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-    connection.close()
+FORMAT_1 = """
+CREATE TABLE runs (
+    key TEXT PRIMARY KEY, created TEXT NOT NULL, plan TEXT NOT NULL, versions TEXT NOT NULL, device TEXT NOT NULL,
+    state TEXT NOT NULL, seconds REAL NOT NULL
+);
+CREATE TABLE rows (
+    run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE,
+    attack TEXT NOT NULL, position INTEGER NOT NULL, image_index INTEGER NOT NULL, name TEXT NOT NULL,
+    label INTEGER NOT NULL, y1 INTEGER NOT NULL, y2 INTEGER NOT NULL, p1_y1 REAL NOT NULL, p2_y2 REAL NOT NULL,
+    p2_y1 REAL NOT NULL, score_graded REAL NOT NULL, seconds REAL NOT NULL,
+    success INTEGER NOT NULL, reason TEXT NOT NULL, label_before INTEGER, label_after INTEGER, confidence_after REAL,
+    l0_values INTEGER NOT NULL, l0_pixels INTEGER NOT NULL, l2 REAL NOT NULL, linf INTEGER NOT NULL,
+    forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, steps INTEGER NOT NULL, image BLOB,
+    PRIMARY KEY (run, attack, position)
+);
+PRAGMA application_id = 0x43494144;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_database_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    """It knew neither SSIM nor fitted attacks; its rows stay, and what was not measured is not made up."""
+    old = dataclasses.replace(row(0, "cw", success=True, l2=0.5, image=image(2)), ssim=None)
+    names = [field.name for field in dataclasses.fields(Row) if field.name != "ssim"]
+    values = [getattr(old, name) for name in names]
+    values[-1] = zlib.compress(image(2))
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.sqlite")) as connection, connection:
+        connection.executescript(FORMAT_1)
+        connection.execute("INSERT INTO runs VALUES (?, 'at', '{}', '{}', 'CPU', 'unfinished', 1.5)", (KEY,))
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO rows (run, {', '.join(names)}) VALUES (?, {marks})", (KEY, *values))
+    with Database(tmp_path / "runs.sqlite") as database:
+        assert database.rows(KEY, images=True) == [old]
+        assert database.fitting(KEY, "universal") is None
+        database.append(KEY, [row(1, "cw", success=True, ssim=0.8)])
+        assert [r.ssim for r in database.rows(KEY)] == [None, 0.8]
+        fresh = Database(tmp_path / "fresh.sqlite")
+        assert tables_of(database.path) == tables_of(fresh.path)
+        fresh.close()
+    with Database(tmp_path / "runs.sqlite") as database:  # once is enough
+        assert len(database.rows(KEY)) == 2
+
+
+def tables_of(path: Path) -> dict[str, set[tuple[object, ...]]]:
+    """Columns with their types by table, whatever their order, and the version."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: {c[1:] for c in connection.execute(f"PRAGMA table_info({name})")} for name in names}
+        return {**found, "version": set(connection.execute("PRAGMA user_version"))}
+
+
+def test_what_an_attack_was_fitted_to_is_kept_once(started: Database) -> None:
+    assert started.fitting(KEY, "universal") is None
+    assert started.keep_fitting(KEY, "universal", b"first") == b"first"
+    assert started.keep_fitting(KEY, "universal", b"second") == b"first"
+    assert started.fitting(KEY, "universal") == b"first"
+    started.delete(KEY)
+    assert started.fitting(KEY, "universal") is None
+    with pytest.raises(RunError, match="deleted"):
+        started.keep_fitting(KEY, "universal", b"third")
 
 
 @pytest.mark.parametrize("content", [b"not a database at all " * 100, b"SQLite format 3\0" + b"\xff" * 5000])

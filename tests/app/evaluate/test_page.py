@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog
 from ciad_app.evaluate.model import COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
+from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation import runner
 from ciad_engine.runs import Database
 from tests.app.evaluate.conftest import COUNT, close
@@ -145,6 +146,34 @@ def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data,
     qtbot.waitUntil(lambda: bool(second._database.runs()[0].finished), timeout=TIMEOUT)
     finish(second, qtbot)
     close(second)
+
+
+def test_a_run_of_another_engine_is_shown_but_not_offered(page, tiny_data, held, monkeypatch, qtbot):
+    """It computed other rows from the same plan: to go on with it would mix the two."""
+    prepare(page, tiny_data, qtbot)
+    page.start()
+    qtbot.waitUntil(lambda: len(page.model.rows) >= 4, timeout=TIMEOUT)
+    page.cancel()
+    finish(page, qtbot)
+    qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
+    monkeypatch.setattr(plans, "SCHEMA", plans.SCHEMA + 1)
+    page.open_run(page._run.key)
+    qtbot.waitUntil(lambda: not page.results.bar.isVisibleTo(page))
+    assert page.model.rows
+    page._run = None
+    page.offer_to_continue()
+    looked = []
+    page._background.run(lambda: None, looked.append, pytest.fail)  # behind the search for it
+    qtbot.waitUntil(lambda: bool(looked))
+    assert page._run is None
+
+
+def test_an_evaluation_that_cannot_begin_leaves_no_run(page, tiny_data, qtbot):
+    prepare(page, tiny_data, qtbot, attacks=("universal",))  # all images: nothing is left to learn from
+    page.start()
+    finish(page, qtbot)
+    assert "at least 10 images" in page.results.state.text()
+    assert page._database.runs() == []
 
 
 def test_discard_asks_once_more_and_removes_the_run(page, tiny_data, held, qtbot):

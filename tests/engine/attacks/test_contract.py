@@ -35,6 +35,7 @@ SMALL = {
     "ddn": {"iterations": 30},
 }
 pytestmark = pytest.mark.parametrize("name", SMALL)
+ELSEWHERE = {"universal"}  # has to be fitted first: test_universal.py
 ARRAYS = [
     "images", "success", "reason", "label_before", "label_after", "confidence_after", "l0_values",
     "l0_pixels", "l2", "linf", "ssim", "forwards", "backwards", "steps",

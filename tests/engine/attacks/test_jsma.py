@@ -231,3 +231,12 @@ def test_progress_counts_finished_images():
 def test_bad_settings(wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         JSMA(**wrong)
+
+
+def test_answers_known_and_asked_again_are_put_together():
+    """With a step of less than the range some images end on grey levels, others have to be rounded."""
+    network, images = Curved(seed=7), random_images(40)
+    labels = answers(network, images)
+    result = JSMA(theta=0.3, gamma=0.25, target="least-likely").run(network, images, labels)
+    assert len(set((result.forwards - result.steps)[result.steps > 0].tolist())) == 2
+    np.testing.assert_array_equal(result.label_after, answers(network, result.images))

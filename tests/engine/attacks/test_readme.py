@@ -4,6 +4,8 @@ from pathlib import Path
 
 from ciad_engine import attacks
 
+from . import test_contract
+
 README = Path(__file__).resolve().parents[3] / "README.md"
 DISTANCES = {"linf": "L∞", "l2": "L2", "l0": "L0"}
 
@@ -16,3 +18,7 @@ def test_the_readme_lists_every_attack():
         for name, cls in ((name, attacks.get(name)) for name in attacks._REGISTRY)
     ]
     assert lines == expected
+
+
+def test_every_attack_is_held_to_the_contract():
+    assert {*test_contract.SMALL, *test_contract.ELSEWHERE} == set(attacks._REGISTRY)

@@ -1,13 +1,14 @@
 """One perturbation for all images: computed on some, measured on others, kept for later."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from ciad_engine import attacks, bundles, datasets
+from ciad_engine import bundles, datasets
 from ciad_engine.attacks import universal
 from ciad_engine.attacks.base import ALREADY_WRONG, NO_ADVERSARIAL, run_batched
 from ciad_engine.attacks.universal import Universal
@@ -82,12 +83,25 @@ def test_it_is_better_than_chance_on_images_it_never_saw():
     assert learned.linf.max() <= 20
 
 
+def test_an_image_does_not_depend_on_its_batch_mates():
+    network, images = Curved(), random_images(60)
+    labels = answers(network, images)
+    attack = Universal(eps=30).fitted(network, images)
+    whole = attack.run(network, images, labels)
+    assert 0 < whole.success.sum() < 60
+    for i in range(0, 60, 7):
+        alone = attack.run(network, images[i : i + 1], labels[i : i + 1])
+        for name in ("images", "success", "label_after", "confidence_after", "l2", "ssim", "forwards"):
+            np.testing.assert_array_equal(getattr(alone, name)[0], getattr(whole, name)[i], err_msg=name)
+
+
 @pytest.mark.parametrize("target", ["next", "least-likely", "random"])
 def test_targets(target):
     network, images = Curved(3), random_images(60)
     attack = Universal(eps=40, target=target).fitted(network, images)
     result = attack.run(network, images, answers(network, images))
     assert result.success.mean() == pytest.approx(attack.perturbation.rate)
+    assert result.success.mean() > (0.02 if target == "least-likely" else 0.1)
     if target == "next":
         np.testing.assert_array_equal(result.label_after[result.success], (result.label_before[result.success] + 1) % 3)
 
@@ -101,8 +115,9 @@ def test_a_given_class():
     result = attack.run(network, images, labels)
     assert (result.label_after[result.success] == aim).all()
     assert result.success[labels != aim].mean() > 0.5
-    with pytest.raises(SettingError, match="of the target class already"):
-        Universal(target="given", target_class=aim).fitted(network, images[labels == aim].repeat(10, 0))
+    few = np.concatenate([images[labels == aim].repeat(10, 0), images[labels != aim][:9]])
+    with pytest.raises(SettingError, match=r"all but 9 of the .* are of the target class already, and it needs 10"):
+        Universal(target="given", target_class=aim).fitted(network, few)
     with pytest.raises(SettingError, match="target = 'best' is none of"):
         Universal(target="best")
 
@@ -164,7 +179,18 @@ class Means(nn.Module):
         return images.mean((2, 3)) - torch.arange(3)
 
 
+def test_a_network_that_is_sure_of_everything_can_be_fooled_as_well():
+    """Its cross-entropy has no gradient left: softmax probabilities of 1 and 0."""
+    network, images = Curved(), random_images(60)
+    sharp = Wrapped(network, lambda z: z * 1e4)
+    assert Universal(eps=40).fitted(sharp, images).perturbation.rate > 0.3
+
+
 def test_computing_it_can_be_cancelled():
+    job = Job()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        Universal().fitted(Curved(), random_images(60), job)
     job = Recorder(stop=3)
     with pytest.raises(Cancelled):
         Universal().fitted(Curved(), random_images(60), job)
@@ -185,32 +211,57 @@ def test_it_can_be_kept_for_later(tmp_path):
     assert not again.needs_fitting
     assert (again.perturbation.count, again.perturbation.rate) == (40, attack.perturbation.rate)
     np.testing.assert_array_equal(again.run(network, images, labels).images, attack.run(network, images, labels).images)
-    with pytest.raises(SettingError, match="no perturbation to save"):
+    assert (
+        attack.about_fitting() == f"computed from 40 images, of which it fools {100 * attack.perturbation.rate:.0f} %"
+    )
+    with pytest.raises(SettingError, match="no perturbation yet"):
         universal.save(Universal(), path)
 
 
-def test_files_that_hold_no_perturbation(tmp_path):
+def written(**changed) -> bytes:
+    """A kept perturbation with other parts than the right ones."""
     import safetensors.numpy
 
-    missing, damaged = tmp_path / "missing", tmp_path / "damaged"
-    damaged.write_bytes(b"\x08\0\0\0\0\0\0\0not json")
-    strange = tmp_path / "strange.safetensors"
-    strange.write_bytes(safetensors.numpy.save({"levels": np.zeros(SHAPE, np.int16)}))
-    attack = Universal(eps=5, passes=1).fitted(Curved(), random_images(12))
-    wide = tmp_path / "wide.safetensors"
-    universal.save(
-        dataclasses.replace(attack, perturbation=universal.Perturbation(np.full(SHAPE, 6, np.int16), 12, 0.5)), wide
-    )
-    for path in (missing, damaged, strange, wide):
-        with pytest.raises(SettingError, match=f"{path.name} holds no universal perturbation"):
-            universal.load(path)
+    about = {"attack": "universal", "settings": {"eps": 5.0}, "count": 12, "rate": 0.5}
+    levels = changed.pop("levels", np.zeros(SHAPE, np.int16))
+    text = changed.pop("text", json.dumps({**about, **changed}))
+    return safetensors.numpy.save({"levels": levels, "about": np.frombuffer(text.encode(), np.uint8)})
 
 
-def test_attacks_that_need_no_fitting_are_as_they_are():
-    attack = attacks.create("fgsm")
-    assert not attack.needs_fitting
-    assert attack.fitted(Curved(), random_images(3), Job()) is attack
-    attack.check_spare(0)
+STRANGE = {
+    "empty": b"",
+    "damaged": b"\x08\0\0\0\0\0\0\0not json",
+    "another attack's": written(attack="fgsm"),
+    "unknown settings": written(settings={"nonsense": 1}),
+    "endless count": written(text='{"attack": "universal", "settings": {}, "count": 1e999, "rate": 1}'),
+    "deep": written(text="[" * 100_000),
+    "no JSON": written(text="?"),
+    "no object": written(text="[1]"),
+    "floats": written(levels=np.zeros(SHAPE, np.float32)),
+    "flat": written(levels=np.zeros(48, np.int16)),
+    "beyond its budget": written(levels=np.full(SHAPE, 6, np.int16)),
+    "far beyond": written(levels=np.full(SHAPE, -32768, np.int16)),
+    "no image": written(levels=np.zeros((3, 0, 4), np.int16)),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_files_that_hold_no_perturbation(kind, tmp_path):
+    path = tmp_path / "v.safetensors"
+    path.write_bytes(written())
+    assert universal.load(path).eps == 5  # the right parts are right
+    path.write_bytes(STRANGE[kind])
+    with pytest.raises(SettingError, match=r"v\.safetensors: this is no universal perturbation that CIAD wrote"):
+        universal.load(path)
+
+
+def test_files_that_are_not_read(tmp_path, monkeypatch):
+    with pytest.raises(SettingError, match="missing cannot be read"):
+        universal.load(tmp_path / "missing")
+    monkeypatch.setattr(universal, "_MOST_BYTES", 10)
+    (tmp_path / "large").write_bytes(written())
+    with pytest.raises(SettingError, match="large is too large"):
+        universal.load(tmp_path / "large")
 
 
 def test_distances_are_those_of_what_was_added():

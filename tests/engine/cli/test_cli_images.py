@@ -235,10 +235,13 @@ def test_a_universal_perturbation_is_kept_and_used_again(
     settings = ("--eps", 64, "--passes", 2, "--learns-from", 50)
     code, first, err = ciad(*asked, *settings, "--out", tmp_path / "first")
     assert code == 0, err
-    assert f"Wrote {kept}: computed from 50 bundled samples" in err
+    assert "Universal: computed from 50 images, of which it fools " in err
+    assert f"Wrote {kept}." in err
     written = kept.read_bytes()
     code, second, err = ciad(*asked, "--eps", 64, "--out", tmp_path / "second")
-    assert (code, err) == (0, "")
+    assert code == 0, err
+    assert f"{kept}: eps 64, computed from 50 images, of which it fools " in err
+    assert "Wrote" not in err
     assert " became " in second
     assert second.replace("second", "first").splitlines()[:-1] == first.splitlines()[:-1]  # without the seconds
     assert kept.read_bytes() == written
@@ -250,5 +253,5 @@ def test_a_universal_perturbation_is_kept_and_used_again(
     assert (code, "--perturbation goes with --attack universal, not fgsm" in err) == (2, True)
     kept.write_bytes(b"something else")
     code, _, err = ciad(*asked, "--out", tmp_path / "third")
-    assert (code, "holds no universal perturbation" in err) == (1, True)
+    assert (code, "this is no universal perturbation" in err) == (1, True)
     assert kept.read_bytes() == b"something else"

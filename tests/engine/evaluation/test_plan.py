@@ -50,7 +50,7 @@ def test_key_changes_with_the_engine_schema(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_key_is_the_same_on_every_machine() -> None:
-    assert PLAN.key() == "cdb160676eda3da43b62d4a86f709fba0a8e6e24ddfa92eda67ed98e79a2b79b"
+    assert PLAN.key() == "52816440f2b8255cb5ef148ff9521c5cc57a14c3b6885b4ad5d52f6382ecdf50"
 
 
 def test_plain_data_and_back() -> None:
