@@ -1,4 +1,4 @@
-"""Random flips and shifts of a batch of training images, vectorised."""
+"""Random changes of a batch of training images, vectorised."""
 
 from __future__ import annotations
 
@@ -30,3 +30,28 @@ def flip_and_shift(images: Tensor, reach: int) -> Tensor:
         torch.arange(count, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]
     ]
     return gathered.permute(0, 3, 1, 2)
+
+
+def erase(images: Tensor, side: int) -> Tensor:
+    """Paint a grey square over each image, of `side` pixels, anywhere: parts of it may lie outside.
+
+    DeVries and Taylor 2017 (arXiv 1708.04552, "cutout").
+
+    Args:
+        images: uint8 (N, C, H, W).
+
+    Returns:
+        uint8 (N, C, H, W), drawn with torch's global generator; the images themselves where `side` is 0.
+    """
+    if not side:
+        return images
+    count, _, height, width = images.shape
+    device = images.device
+
+    def inside(length: int) -> Tensor:
+        start = torch.randint(-(side // 2), length - side // 2, (count, 1), device=device)
+        places = torch.arange(length, device=device)
+        return (places >= start) & (places < start + side)
+
+    square = inside(height)[:, None, :, None] & inside(width)[:, None, None, :]
+    return images.masked_fill(square, 128)

@@ -44,6 +44,7 @@ class Schedule:
         clip: longest gradient (Euclidean, over all parameters) that is taken as it is; a longer one
             is scaled down to it; None takes all. Without batch norm a high rate diverges unclipped.
         shift: by how many pixels a training image is shifted at most, either way.
+        erase: side of the square that is painted over each training image, in pixels (cutout); 0 for none.
         label_smoothing: share of a label's weight that is spread evenly over all classes.
     """
 
@@ -56,6 +57,7 @@ class Schedule:
     weight_decay: float = 0.0
     clip: float | None = None
     shift: int = 2
+    erase: int = 0
     label_smoothing: float = 0.0
 
     def rate(self, step: int) -> float:

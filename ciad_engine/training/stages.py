@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ciad_engine import compute
 from ciad_engine import images as pixels
-from ciad_engine.training.augment import flip_and_shift
+from ciad_engine.training.augment import erase, flip_and_shift
 from ciad_engine.training.loop import Schedule, Stage
 
 
@@ -36,7 +36,7 @@ def accuracy(network: nn.Module, images: Images, before: nn.Module | None = None
 
 
 class ClassifierStage(Stage):
-    """f1 or the second classifier: cross-entropy on flipped and shifted images."""
+    """f1 or the second classifier: cross-entropy on flipped, shifted and partly erased images."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class ClassifierStage(Stage):
         self._train, self._validation = train, validation
 
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        images = pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift))
-        labels = self._train.labels[rows]
+        changed = erase(flip_and_shift(self._train.images[rows], self.schedule.shift), self.schedule.erase)
+        images, labels = pixels.to_unit(changed), self._train.labels[rows]
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.schedule.label_smoothing)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}

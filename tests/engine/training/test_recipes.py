@@ -4,18 +4,25 @@ import dataclasses
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from torch import nn
 
 from ciad_engine import bundles
 from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
 from ciad_engine.errors import BundleError, DataError, SettingError
+from ciad_engine.images import to_unit
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training import loop, recipes
+from ciad_engine.training.averaging import average_into
 from ciad_engine.training.loop import Schedule
 from ciad_engine.training.recipes import Recipe, train_bundle
+from ciad_engine.training.stages import Images
+
+CPU = torch.device("cpu")
 
 SHORT = Schedule(steps=6, batch=16)
-TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT)
+TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT, SHORT)
 
 
 def image_set(count: int, seed: int, source: str) -> ImageSet:
@@ -58,7 +65,9 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
     assert "20 benign validation images" in system.detector("graded").threshold.source
 
 
-@pytest.mark.parametrize("during", ["classifier", "mask generator", "mask classifier", "second classifier"])
+@pytest.mark.parametrize(
+    "during", ["classifier", "mask generator", "mask classifier", "second classifier", "second classifier again"]
+)
 def test_a_training_stopped_in_any_stage_goes_on_to_the_same_bundle(tmp_path, data, during):
     whole = train_bundle(TINY, data, tmp_path / "whole", device="cpu")
     with pytest.raises(Cancelled):
@@ -68,6 +77,45 @@ def test_a_training_stopped_in_any_stage_goes_on_to_the_same_bundle(tmp_path, da
     for role, entry in whole.content["networks"].items():
         assert part.content["networks"][role]["sha256"] == entry["sha256"], role
     assert part.content["measured"] == whole.content["measured"]
+
+
+def test_the_second_cycle_goes_on_from_the_first_and_meets_it_half_way(tmp_path, data):
+    card = train_bundle(TINY, data, tmp_path, device="cpu")
+    assert card.content["training"]["second_classifier_again"]["schedule"] == dataclasses.asdict(SHORT)
+    ends = [
+        safetensors.torch.load_file(tmp_path / "training" / f"{name}.checkpoint.safetensors")
+        for name in ("second_classifier", "second_classifier_again")
+    ]
+    shipped = bundles.load(card.folder, CPU).network("second_classifier").state_dict()
+    for key, value in shipped.items():
+        first, second = (end[f"network.{key}"] for end in ends)
+        if key.endswith("weight") and value.ndim > 1:
+            assert 0 < (first - second).abs().max() < 0.1, key  # not another network
+            torch.testing.assert_close(value, (first + second) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_norms_are_measured_anew_where_weights_are_averaged():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 32 * 32, 2))
+    other = {key: value + 1 for key, value in network.state_dict().items()}
+    images = Images(torch.randint(0, 256, (700, 3, 32, 32), dtype=torch.uint8), torch.zeros(700).long(), CPU)
+    random = torch.get_rng_state()
+    average_into(network, other, images, shift=0, seed=3)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not network.training
+    inside = network[0](to_unit(images.images))
+    torch.testing.assert_close(network[1].running_mean, inside.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(network[1].running_var, inside.var((0, 2, 3)), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(network[3].weight, other["3.weight"] - 0.5)
+
+
+def test_the_second_cycle_is_tied_to_the_first(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training second classifier again"), device="cpu")
+    (tmp_path / "training" / "second_classifier.checkpoint.safetensors").unlink()
+    longer = dataclasses.replace(TINY, second_classifier=dataclasses.replace(SHORT, steps=7))
+    with pytest.raises(BundleError, match=r"second_classifier_again.* another schedule"):
+        train_bundle(longer, data, tmp_path, resume=True, device="cpu")
 
 
 def test_nothing_is_overwritten_without_resume(tmp_path, data):
@@ -132,8 +180,8 @@ def test_all_networks_train_in_bfloat16(tmp_path, data, monkeypatch):
 
     monkeypatch.setattr(loop, "mixed_precision", bfloat16)
     two = Schedule(steps=2, batch=4)
-    card = train_bundle(Recipe("two", 20, 5.0, two, two, two, two), data, tmp_path, device="cpu")
-    assert len(used) == 8
+    card = train_bundle(Recipe("two", 20, 5.0, two, two, two, two, two), data, tmp_path, device="cpu")
+    assert len(used) == 10
     for role in card.content["networks"]:
         network = bundles.load(tmp_path, torch.device("cpu")).network(role)
         assert all(bool(torch.isfinite(p).all()) and p.dtype == torch.float32 for p in network.parameters())

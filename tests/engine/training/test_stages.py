@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ciad_engine import networks
-from ciad_engine.training.augment import flip_and_shift
+from ciad_engine.training.augment import erase, flip_and_shift
 from ciad_engine.training.loop import Schedule
 from ciad_engine.training.stages import ClassifierStage, Images, MaskClassifierStage, MaskGeneratorStage, accuracy
 
@@ -137,3 +137,23 @@ def test_a_classifier_stage_fits_two_easy_images():
         optimizer.step()
         optimizer.zero_grad()
     assert stage.validate() == {"validation accuracy": 1.0}
+
+
+def test_erasing_paints_one_square_somewhere():
+    images = torch.full((2000, 3, 12, 10), 7, dtype=torch.uint8)
+    torch.manual_seed(0)
+    painted = erase(images, 4)
+    assert (images == 7).all()
+    grey = (painted == 128).all(1)
+    assert ((painted == 7).all(1) ^ grey).all()  # all colours of a pixel or none
+    heights, widths = grey.any(2).sum(1), grey.any(1).sum(1)
+    assert torch.equal(grey.sum((1, 2)), heights * widths)  # a rectangle
+    assert (heights.min(), heights.max(), widths.min(), widths.max()) == (2, 4, 2, 4)  # cut at the edges
+    often = grey.double().mean(0)  # of the 12 x 10 places a square may have its centre, 4 x 4 reach an inner pixel
+    assert often[5, 5] == pytest.approx(4 / 12 * 4 / 10, abs=0.03)
+    assert often.min() > 2 / 12 * 2 / 10 * 0.6
+
+
+def test_nothing_is_erased_unless_asked_for():
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    assert erase(images, 0) is images
