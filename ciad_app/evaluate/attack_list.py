@@ -18,7 +18,7 @@ _FIRST = frozenset(name for name, _ in PRESETS["paper"])  # what is ticked befor
 
 
 def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes: Sequence[str] = ()) -> str:
-    """What differs from the defaults in one line ("eps 4 /255"), or "default settings"."""
+    """What differs from the defaults in one line ("eps 4 /255"); empty where nothing does."""
 
     def worth_saying(p: Parameter) -> bool:
         if p.name == TARGET_CLASS and TARGET in values:
@@ -32,11 +32,11 @@ def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     changed = [f"{p.title.lower()} {text(p)}{' ' + p.unit if p.unit else ''}" for p in parameters if worth_saying(p)]
-    return ", ".join(changed) or "default settings"
+    return ", ".join(changed)
 
 
 class _AttackRow(QWidget):
-    """One attack: tick, a line that says its settings, and a button that unfolds the form."""
+    """One attack: tick, a button that unfolds its settings, and a line that says those that are not the defaults."""
 
     def __init__(self, info: AttackInfo, classes: Sequence[str]) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _AttackRow(QWidget):
         self.fold.setToolTip(f"Show the settings of {info.title}")
         self.fold.setAccessibleName(f"Settings of {info.title}")
         self.fold.setVisible(bool(info.parameters))
-        self.summary = QLabel()
+        self.summary = QLabel(self)
         self.summary.setWordWrap(True)
         self.summary.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than what can be set
         self.fold.toggled.connect(self._unfold)
@@ -74,10 +74,11 @@ class _AttackRow(QWidget):
     def _unfold(self, open_: bool) -> None:
         self.fold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
         self.form.setVisible(open_)
-        self.summary.setVisible(not open_)
+        self._describe()
 
     def _describe(self) -> None:
         self.summary.setText(describe(self.info.parameters, self.form.values(), self._classes))
+        self.summary.setVisible(bool(self.summary.text()) and not self.fold.isChecked())
 
 
 class AttackList(QWidget):

@@ -266,6 +266,7 @@ class EvaluatePage(QWidget):
         self._continuation.forget()
         self.results.bar.withdraw()
         self._say("Starting …")
+        self.panel.estimate.setText("")
         self._task = self._tasks.submit(
             _EVALUATION, inner, self._finished, self._evaluation_failed, self._cancelled, "Evaluating", self._arrived,
             tells_time=True,
@@ -406,7 +407,8 @@ class EvaluatePage(QWidget):
         def done(rates: dict[str, costs.Rate]) -> None:
             self._rates = rates
             titles = {name: self.panel.attacks.title(name) for name in request.attacks}
-            self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
+            if self._task is None:  # else the remaining time stands beside the results
+                self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 
         self._background.run(
             lambda: costs.measured(database, request.attacks, request.attacked, info.device), done, self._failed

@@ -85,7 +85,9 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, h
     prepare(page, tiny_data, qtbot)
     page.start()
     assert page._task.tells_time  # so the status bar does not contradict the page
+    page._look_up_rates()
     qtbot.waitUntil(lambda: len(page.model.rows) >= 4, timeout=TIMEOUT)
+    assert page.panel.estimate.text() == ""
     page.cancel()
     qtbot.waitUntil(lambda: page._task is None, timeout=1000)
     qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))

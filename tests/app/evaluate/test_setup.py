@@ -33,7 +33,22 @@ def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(p
     assert not given.isEnabled()
     target.setCurrentText("given")
     assert row.summary.text().endswith(classes[4])
+    assert row.summary.isVisibleTo(page)
     assert page.panel.request().attacks["jsma"]["target_class"] == 4
+
+
+def test_an_attack_at_its_defaults_takes_one_line(page):
+    row = page.panel.attacks.row("fgsm")
+    assert not row.summary.isVisibleTo(page)
+    row.form.editor("eps").setValue(4)
+    assert row.summary.isVisibleTo(page)
+    assert row.summary.text() == "budget 4 /255"
+    row.fold.click()
+    assert not row.summary.isVisibleTo(page)  # the form says it
+    row.fold.click()
+    assert row.summary.isVisibleTo(page)
+    row.form.reset()
+    assert not row.summary.isVisibleTo(page)
 
 
 def test_summaries_and_hints_are_quiet_but_not_disabled(page):
