@@ -90,7 +90,8 @@ def inspect(
         job: progress and cancellation of the attack.
 
     Raises:
-        SettingError: the image has another shape or type, or the label is not a class.
+        SettingError: the image has another shape or type, the label is not a class, or the attack has to be
+            fitted and the bundled samples teach it nothing.
         BundleError: the bundle has no threshold for the rule.
         DataError: the attack has to be fitted on the bundled samples, and they are missing.
         Cancelled: through `job`.

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ciad_engine.errors import RunError
 
-VERSION = 2  # PRAGMA user_version
+VERSION = 3  # PRAGMA user_version
 _APPLICATION = 0x43494144  # "CIAD": tells our files from other programs' SQLite databases
 _BUSY_SECONDS = 10.0
 
@@ -53,11 +53,9 @@ CREATE TABLE fittings (
 """
 # What brings a database of an older version to the next one. An older CIAD then refuses it.
 _MIGRATIONS = {
-    1: (
-        "ALTER TABLE rows ADD COLUMN ssim REAL",
-        "CREATE TABLE fittings (run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL,"
-        " content BLOB NOT NULL, PRIMARY KEY (run, attack))",
-    ),
+    1: "ALTER TABLE rows ADD COLUMN ssim REAL",
+    2: "CREATE TABLE fittings (run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL,"
+    " content BLOB NOT NULL, PRIMARY KEY (run, attack))",
 }
 
 
@@ -368,8 +366,7 @@ class Database:
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             else:
                 for version in range(found, VERSION):
-                    for statement in _MIGRATIONS[version]:
-                        connection.execute(statement)
+                    connection.execute(_MIGRATIONS[version])
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _explained(self, error: Exception) -> str:

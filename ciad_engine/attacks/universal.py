@@ -185,7 +185,10 @@ class Universal(aims.TargetedAttack, FittedAttack):
         return bytes(safetensors.numpy.save({"levels": found.levels, "about": text}))
 
     def with_fitting(self, kept: bytes) -> Self:
-        return dataclasses.replace(self, perturbation=_read(kept).perturbation)
+        found = _read(kept)
+        if found != self:  # in any setting
+            raise SettingError(f"{self.name}: what was kept is of other settings: {parameters.values(found)}.")
+        return dataclasses.replace(self, perturbation=found.perturbation)
 
     def about_fitting(self) -> str:
         found = self._found

@@ -62,6 +62,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         labels = np.full(len(batch), label, dtype=np.int64)
     attack.check_labels(labels)  # before it is fitted
     attack = inspection.prepared(system, attack, job)
+    if arguments.perturbation is not None and not arguments.perturbation.exists():
+        assert isinstance(attack, universal.Universal)
+        universal.save(attack, arguments.perturbation)
+        job.note(f"Wrote {arguments.perturbation}.")
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
     job.finished()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -74,10 +78,6 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.success[row] else ''}")
         if not result.success[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
-    if arguments.perturbation is not None and not arguments.perturbation.exists():
-        assert isinstance(attack, universal.Universal)
-        universal.save(attack, arguments.perturbation)
-        job.note(f"Wrote {arguments.perturbation}.")
     print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
     return 1 if failed else 0
 

@@ -51,9 +51,9 @@ def run(
         Cancelled: through `job`; everything up to the last stored batch is kept.
     """
     job = job or Job()
+    found = begin(plan, system, data, database)
     stages = _stages(plan, system, data)
     versions = current_versions(plan)
-    found = begin(plan, system, data, database)
     done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
     if found.finished:
         job.progress(total, total, "Already computed")

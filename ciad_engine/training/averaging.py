@@ -1,4 +1,4 @@
-"""The mean of two ends of one training: better than either (stochastic weight averaging)."""
+"""The mean of two ends of one training, usually better than either (stochastic weight averaging)."""
 
 from __future__ import annotations
 

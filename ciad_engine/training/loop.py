@@ -28,6 +28,7 @@ from ciad_engine.jobs import Cancelled, Job
 
 CHECKPOINT_SECONDS = 60.0
 METRIC_STEPS = 50
+_NO_VALUE = object()  # equal to nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +249,7 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, iden
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        if metadata.get("identity") != identity:
+        if _decisive(metadata.get("identity", "{}")) != _decisive(identity):
             raise BundleError(
                 f"The checkpoint {path} belongs to another schedule, seed or data set; "
                 "train without --resume, or into another folder."
@@ -265,6 +266,12 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, iden
         if isinstance(error, CiadError):
             raise
         raise BundleError(f"The checkpoint {path} is damaged ({error}); delete it to start again.") from error
+
+
+def _decisive(identity: str) -> dict[str, Any]:
+    """What an identity says, without what is said by saying nothing: a field a schedule got later changes nothing."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Schedule)}
+    return {key: value for key, value in json.loads(identity).items() if value != defaults.get(key, _NO_VALUE)}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

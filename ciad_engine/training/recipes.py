@@ -144,7 +144,7 @@ def train_bundle(
     if not resume and (work.exists() or (folder / bundles.CARD).exists()):
         raise SettingError(f"out: {folder} already holds a training or a bundle; add --resume or choose another.")
     origin = {"recipe": recipe.name, "beta": recipe.beta, "data": data.train.checksum if data.train else ""}
-    finished = _finished(folder, origin, seed)
+    finished = _finished(folder, recipe, origin, seed)
     if finished is not None:
         job.note(f"{folder} is finished: nothing is left to train.")
         return finished
@@ -153,30 +153,48 @@ def train_bundle(
 
     trained: dict[str, nn.Module] = {}
     record: dict[str, Any] = {}
-    for name, stretch in _STRETCH.items():
-        role = bundles.SECOND_CLASSIFIER if name == AGAIN else name
-        about = {**origin, "network": list(_ARCHITECTURES[role])}
-        if name == AGAIN:
-            stage: Stage = stages.ClassifierStage(name, trained[role], recipe.second_classifier_again, fit, validation)
-            about["after"] = record[role]["schedule"]
-            first = {key: value.clone() for key, value in stage.network.state_dict().items()}
-            record[name] = train(stage, work, where, seed + 1, job.part(*stretch), resume, about)
-            average_into(stage.network, first, fit, stage.schedule.shift, seed)
-            record[name]["validation of the mean of both ends"] = stage.validate()
-            continue
+    for role in (bundles.CLASSIFIER, bundles.MASK_GENERATOR, bundles.MASK_CLASSIFIER, bundles.SECOND_CLASSIFIER):
         stage = _stage(recipe, role, trained, fit, validation, seed)
-        record[role] = train(stage, work, where, seed, job.part(*stretch), resume, about)
+        about = {**origin, "network": list(_ARCHITECTURES[role])}
+        record[role] = train(stage, work, where, seed, job.part(*_STRETCH[role]), resume, about)
         trained[role] = stage.network
+    record[AGAIN] = _second_cycle(recipe, trained, fit, validation, work, where, seed, job, resume, origin)
     job.progress(99, 100, "Measuring the bundle")
     return _finish(recipe, folder, trained, record, origin, data, validation_set, test_set, where, seed, job)
 
 
-def _finished(folder: Path, origin: dict[str, Any], seed: int) -> bundles.Card | None:
+def _second_cycle(
+    recipe: Recipe,
+    trained: dict[str, nn.Module],
+    fit: Images,
+    validation: Images,
+    work: Path,
+    where: torch.device,
+    seed: int,
+    job: Job,
+    resume: bool,
+    origin: dict[str, Any],
+) -> dict[str, Any]:
+    """Train the second classifier again, and give it the mean of both ends; returns its record."""
+    network = trained[bundles.SECOND_CLASSIFIER]
+    first = {key: value.clone() for key, value in network.state_dict().items()}
+    schedule = recipe.second_classifier_again
+    stage = stages.ClassifierStage(AGAIN, network, schedule, fit, validation)
+    architecture = list(_ARCHITECTURES[bundles.SECOND_CLASSIFIER])
+    about = {**origin, "network": architecture, "after": dataclasses.asdict(recipe.second_classifier)}
+    record = train(stage, work, where, seed + 1, job.part(*_STRETCH[AGAIN]), resume, about)
+    average_into(network, first, fit, schedule.shift, seed)
+    return {**record, "validation of the mean of both ends": stage.validate()}
+
+
+def _finished(folder: Path, recipe: Recipe, origin: dict[str, Any], seed: int) -> bundles.Card | None:
     """The card of the bundle in `folder`, if it came of just this training."""
     if not (folder / bundles.CARD).exists():
         return None
     card = bundles.read_card(folder)
-    return card if (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
+    schedules = {name: Schedule(**record["schedule"]) for name, record in card.content.get("training", {}).items()}
+    same = schedules == {name: getattr(recipe, name) for name in _STRETCH}
+    return card if same and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
 
 
 def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet, ImageSet]:

@@ -179,11 +179,22 @@ def test_a_database_of_the_first_format_is_brought_up_to_date(tmp_path: Path) ->
         assert database.fitting(KEY, "universal") is None
         database.append(KEY, [row(1, "cw", success=True, ssim=0.8)])
         assert [r.ssim for r in database.rows(KEY)] == [None, 0.8]
-        fresh = Database(tmp_path / "fresh.sqlite")
-        assert tables_of(database.path) == tables_of(fresh.path)
-        fresh.close()
+    with Database(tmp_path / "fresh.sqlite") as fresh:
+        fresh.runs()
+    assert tables_of(tmp_path / "runs.sqlite") == tables_of(tmp_path / "fresh.sqlite")
     with Database(tmp_path / "runs.sqlite") as database:  # once is enough
         assert len(database.rows(KEY)) == 2
+
+
+def test_a_database_of_the_second_format_is_brought_up_to_date(started: Database) -> None:
+    """It did not know fitted attacks."""
+    started.append(KEY, [row(0, ssim=0.5)])
+    started.close()
+    with contextlib.closing(sqlite3.connect(started.path)) as connection, connection:
+        connection.execute("DROP TABLE fittings")
+        connection.execute("PRAGMA user_version = 2")
+    assert started.keep_fitting(KEY, "universal", b"kept") == b"kept"
+    assert [r.ssim for r in started.rows(KEY)] == [0.5]
 
 
 def tables_of(path: Path) -> dict[str, set[tuple[object, ...]]]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ciad_engine import attacks, bundles, compute
+from ciad_engine.attacks.universal import Universal
 from ciad_engine.detectors.contrast import GRADED, PAPER
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import plan as plans
@@ -312,7 +313,9 @@ def test_pixels_of_a_stored_image(whole: list[Row]) -> None:
     assert (moved != 0).sum() == stored.l0_values
 
 
-def test_an_attack_that_is_fitted_learns_from_the_images_that_are_not_evaluated(database: Database) -> None:
+def test_an_attack_that_is_fitted_learns_from_the_images_that_are_not_evaluated(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     system, data = tiny.system(), tiny.data(60)
     attack = plans.choose("universal", eps=40, passes=3)
     plan = tiny.plan(data, system, attacks=(plans.choose("fgsm"), attack))
@@ -321,10 +324,14 @@ def test_an_attack_that_is_fitted_learns_from_the_images_that_are_not_evaluated(
     fitted = attacks.create(attack.name, **attack.parameters()).fitted(network, data.images[order[30:]])
     expected = fitted.run(network, data.images[order[:30]], data.labels[order[:30]])
     assert expected.success.any()
-    with pytest.raises(Cancelled):  # killed after half of its images, it is fitted again, and is the same
-        runner.run(plan, system, data, database, Listening(stop=10), batch_size=8)
+    first, second = Listening(stop=10), Listening()
+    with pytest.raises(Cancelled):
+        runner.run(plan, system, data, database, first, batch_size=8)
     assert 0 < database.counts(plan.key())["universal"] < 30
-    key = runner.run(plan, system, data, database, batch_size=8)
+    assert [note for note in first.notes if "computed from 30 images" in note]
+    monkeypatch.setattr(Universal, "fitted", lambda *_: pytest.fail("it goes on with what was kept"))
+    key = runner.run(plan, system, data, database, second, batch_size=8)
+    assert second.notes == []
     rows = database.rows(key, "universal", images=True)
     assert [row.success for row in rows] == expected.success.tolist()
     for row, image in zip(rows, expected.images, strict=True):
@@ -337,3 +344,6 @@ def test_an_attack_with_nothing_left_to_learn_from_is_refused_before_anything_is
     with pytest.raises(SettingError, match=r"at least 10 images .* and 5 are left"):
         runner.run(plan, system, data, database)
     assert database.runs() == []
+    plan = tiny.plan(data, system, limit=20, attacks=(plans.choose("universal"),))
+    with pytest.raises(RunError, match="not those this run was planned for"):  # not that it has too few images
+        runner.run(plan, system, tiny.data(25), database)

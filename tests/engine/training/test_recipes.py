@@ -22,7 +22,8 @@ from ciad_engine.training.stages import Images
 CPU = torch.device("cpu")
 
 SHORT = Schedule(steps=6, batch=16)
-TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT, SHORT)
+AGAIN = Schedule(steps=4, batch=16, erase=4)
+TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT, AGAIN)
 
 
 def image_set(count: int, seed: int, source: str) -> ImageSet:
@@ -81,7 +82,11 @@ def test_a_training_stopped_in_any_stage_goes_on_to_the_same_bundle(tmp_path, da
 
 def test_the_second_cycle_goes_on_from_the_first_and_meets_it_half_way(tmp_path, data):
     card = train_bundle(TINY, data, tmp_path, device="cpu")
-    assert card.content["training"]["second_classifier_again"]["schedule"] == dataclasses.asdict(SHORT)
+    record = card.content["training"]["second_classifier_again"]
+    assert record["schedule"] == dataclasses.asdict(AGAIN)
+    assert 0 <= record["validation of the mean of both ends"]["validation accuracy"] <= 1
+    with safetensors.safe_open(tmp_path / "training/second_classifier_again.checkpoint.safetensors", "pt") as file:
+        assert file.metadata()["step"] == "4"
     ends = [
         safetensors.torch.load_file(tmp_path / "training" / f"{name}.checkpoint.safetensors")
         for name in ("second_classifier", "second_classifier_again")
@@ -160,6 +165,9 @@ def test_a_finished_bundle_is_left_as_it_is(tmp_path, data):
     card = train_bundle(TINY, data, tmp_path, device="cpu")
     again = train_bundle(TINY, data, tmp_path, resume=True, device="cpu")
     assert again.checksum == card.checksum
+    longer = dataclasses.replace(TINY, second_classifier_again=dataclasses.replace(AGAIN, steps=5))
+    with pytest.raises(BundleError, match="another schedule"):  # not finished by this recipe
+        train_bundle(longer, data, tmp_path, resume=True, device="cpu")
 
 
 def test_no_card_is_written_before_the_bundle_is_measured(tmp_path, data):

@@ -157,3 +157,16 @@ def test_erasing_paints_one_square_somewhere():
 def test_nothing_is_erased_unless_asked_for():
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     assert erase(images, 0) is images
+
+
+@pytest.mark.parametrize("side", [0, 8])
+def test_a_classifier_is_shown_partly_erased_images_where_its_schedule_says_so(side):
+    class Watching(nn.Module):
+        def forward(self, images):
+            self.grey = float((images == 128 / 255).all(1).double().mean())
+            return images.mean((2, 3)).repeat(1, 4)[:, :10].requires_grad_()
+
+    white = Images(torch.full((16, 3, 32, 32), 255, dtype=torch.uint8), torch.arange(16) % 10, CPU)
+    network = Watching()
+    ClassifierStage("x", network, Schedule(1, erase=side), white, white).loss(torch.arange(16))
+    assert (network.grey > 0.02) == bool(side)
