@@ -49,8 +49,12 @@ def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[o
     """
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16) if torch.cuda.is_bf16_supported() else contextlib.nullcontext()
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.autocast("cpu", torch.bfloat16) if native else contextlib.nullcontext()
+    return torch.autocast("cpu", torch.bfloat16) if native_bfloat16() else contextlib.nullcontext()
+
+
+def native_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 @contextlib.contextmanager

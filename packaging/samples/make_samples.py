@@ -1,13 +1,15 @@
 """Draw, choose and pack the bundled sample images.
 
-    python packaging/samples/make_samples.py draw WORK --count 250      draws from what train_flow.py made
+    python packaging/samples/make_samples.py draw WORK --count 250 --classes cat,dog
+                                                                        draws from what train_flow.py made
     python packaging/samples/make_samples.py judge DATA WORK            trains the second judge
     python packaging/samples/make_samples.py choose DATA WORK           ranks, checks, contact sheets
     python packaging/samples/make_samples.py pack WORK resources/samples/samples.zip
     python packaging/samples/make_samples.py measure resources/samples/samples.zip      after a new bundle
 
 Between `choose` and `pack` somebody looks at WORK/sheet-<class>.png and writes the numbers of the
-images a person would not recognise into WORK/dropped.txt, one "<class> <number>" a line.
+images a person would not recognise into WORK/dropped.txt, one "<class> <number>" a line. Classes that were
+not drawn in WORK stay in the archive as they are, with the part of the card that says how they were made.
 
 Two judges choose: the shipped second classifier, and one trained here for this alone. Neither took
 part in training the generator, and the encoder that describes images to it does not judge. f1 and
@@ -35,31 +37,37 @@ from ciad_engine.images import to_unit
 from ciad_engine.training import recipes
 
 STEPS, GUIDANCE, DRAW_SEED, BATCH = 16, 2.0, 1, 125
-PER_CLASS, ON_SHEET = 40, 144
+PER_CLASS, ON_SHEET = 40, 240
 BUNDLE = "paper"
 JUDGE = Referee("judge", seed=101)
 
 
-def draw_candidates(work: Path, count: int) -> None:
-    """`count` draws of each class into WORK/draws.npy, uint8 (10, count, 3, 32, 32)."""
+def draw_candidates(work: Path, count: int, names: list[str]) -> None:
+    """`count` draws of each class named, else of all that were trained, into WORK/draws-<class>.npy (and .json).
+
+    The draws are uint8 (count, 3, 32, 32); beside them stands how they were made.
+    """
     (base, base_state), (detail, detail_state) = (_flow(work / f"{name}.pt") for name in ("base", "detail"))
+    shares = base_state["recipe"]["shares"]
+    trained = [name for name, share in zip(datasets.CLASS_NAMES, shares, strict=True) if share]
+    unknown = sorted(set(names) - set(trained))
+    if unknown:
+        raise SystemExit(f"The flow cannot draw '{unknown[0]}': it was trained on {', '.join(trained)}.")
+    note = {"steps": STEPS, "guidance": GUIDANCE, "seed": DRAW_SEED, "draws of each class": count}
+    for name, state in (("base", base_state), ("detail", detail_state)):
+        note[f"flow {name}"] = {**state["recipe"], "trained steps": state["step"]}
     known = descriptions.load(work)
     generator = torch.Generator().manual_seed(DRAW_SEED)
-    classes = []
-    for label, name in enumerate(datasets.CLASS_NAMES):
-        parts = []
+    for name in names or trained:
+        label, parts = datasets.CLASS_NAMES.index(name), []
         for start in range(0, count, BATCH):
             labels = torch.full((min(BATCH, count - start),), label)
             told = descriptions.make_up(known, label, len(labels), generator)
             with compute.mixed_precision(torch.device("cpu")):
                 parts.append(draw(base, detail, labels, told, generator, STEPS, GUIDANCE))
-        classes.append(torch.cat(parts))
+        np.save(work / f"draws-{name}.npy", torch.cat(parts).numpy())
+        (work / f"draws-{name}.json").write_text(json.dumps(note))
         print(name, flush=True)
-    np.save(work / "draws.npy", torch.stack(classes).numpy())
-    note = {"steps": STEPS, "guidance": GUIDANCE, "seed": DRAW_SEED, "draws of each class": count}
-    for name, state in (("base", base_state), ("detail", detail_state)):
-        note[f"flow {name}"] = {**state["recipe"], "trained steps": state["step"]}
-    (work / "draws.json").write_text(json.dumps(note))
 
 
 def _flow(path: Path) -> tuple[FlowNet, dict[str, Any]]:
@@ -93,6 +101,12 @@ def nearest(images: Tensor, train_images: Tensor) -> Tensor:
     return best
 
 
+def drawn(work: Path) -> dict[int, np.ndarray]:
+    """The draws in WORK by label."""
+    paths = {label: work / f"draws-{name}.npy" for label, name in enumerate(datasets.CLASS_NAMES)}
+    return {label: np.load(path) for label, path in paths.items() if path.exists()}
+
+
 def choose(data: Path, work: Path) -> None:
     """Rank the draws of each class, drop near-copies and near-twins, and print what was measured."""
     cifar = datasets.load(data)
@@ -101,7 +115,6 @@ def choose(data: Path, work: Path) -> None:
     shipped = bundles.load(BUNDLE, torch.device("cpu"))
     judges = [load_referee(JUDGE, work), shipped.network(bundles.SECOND_CLASSIFIER)]
     train_images = torch.from_numpy(cifar.train.images)
-    draws = torch.from_numpy(np.load(work / "draws.npy"))
     # What is "near" is read off real data: how close unseen test images lie to training images.
     reference = nearest(torch.from_numpy(cifar.test.images[:1000]), train_images)
     limit = float(reference.quantile(0.02))
@@ -110,11 +123,11 @@ def choose(data: Path, work: Path) -> None:
         "near-copy limit (2 % quantile of 1,000 test images' distances)": limit,
         "test images to training images": _quantiles(reference),
     }
-    ranks, agree, kept_distances = {}, [], []
-    for label, name in enumerate(datasets.CLASS_NAMES):
-        images = draws[label]
+    ranks, agree, kept_distances = {}, {}, []
+    for label, draws in drawn(work).items():
+        name, images = datasets.CLASS_NAMES[label], torch.from_numpy(draws)
         scores = judge(judges, images)
-        agree.append(float((scores.argmax(1) == label).float().mean()))
+        agree[name] = float((scores.argmax(1) == label).float().mean())
         distance = nearest(images, train_images)
         flat = to_unit(images).flatten(1)
         chosen: list[int] = []
@@ -127,8 +140,8 @@ def choose(data: Path, work: Path) -> None:
         ranks[name] = chosen[:ON_SHEET]
         kept_distances.append(distance[chosen[:PER_CLASS]])
         _sheet(images[chosen[:ON_SHEET]].numpy(), work / f"sheet-{name}.png")
-        print(name, f"agreed {agree[-1]:.3f}, usable {len(chosen)}", flush=True)
-    report["draws the judges agree with, by class"] = dict(zip(datasets.CLASS_NAMES, agree, strict=True))
+        print(name, f"agreed {agree[name]:.3f}, usable {len(chosen)}", flush=True)
+    report["draws the judges agree with, by class"] = agree
     report["chosen draws to training images"] = _quantiles(torch.cat(kept_distances))
     (work / "ranks.json").write_text(json.dumps(ranks))
     (work / "report.json").write_text(json.dumps(report, indent=1))
@@ -153,24 +166,41 @@ def _sheet(images: np.ndarray, path: Path, zoom: int = 3, columns: int = 12) -> 
 
 
 def pack(work: Path, archive: Path) -> None:
-    """Write the archive: the first 40 of each class that nobody dropped."""
-    draws, ranks = np.load(work / "draws.npy"), json.loads((work / "ranks.json").read_text())
+    """Write the archive: of each class drawn in WORK the first 40 that nobody dropped, the others as they are there."""
+    ranks = json.loads((work / "ranks.json").read_text())
     dropped = set()
     if (work / "dropped.txt").exists():
         dropped = {tuple(line.split()) for line in (work / "dropped.txt").read_text().splitlines() if line.strip()}
-    images, labels = [], []
-    for label, name in enumerate(datasets.CLASS_NAMES):
+    images, labels, parts, names = [], [], [], set()
+    report = json.loads((work / "report.json").read_text())
+    for label, draws in drawn(work).items():
+        name = datasets.CLASS_NAMES[label]
         kept = [i for place, i in enumerate(ranks[name]) if (name, str(place)) not in dropped][:PER_CLASS]
         if len(kept) < PER_CLASS:
             raise SystemExit(f"Only {len(kept)} of {PER_CLASS} images of {name} are left: draw more.")
-        images.append(draws[label, kept])
+        images.append(draws[kept])
         labels += [label] * PER_CLASS
+        names.add(name)
+        note = json.loads((work / f"draws-{name}.json").read_text())
+        away = sum(name == of for of, _ in dropped)
+        same = next((part for part in parts if part["draws"] == note), None)
+        if same is None:
+            parts.append({"classes": [name], "draws": note, "choice": report, "dropped by eye": away})
+        else:
+            same["classes"].append(name)
+            same["dropped by eye"] += away
+    if len(names) < len(datasets.CLASS_NAMES):
+        before, card = datasets.read_samples(archive)
+        stay = ~np.isin(before.labels, labels)
+        images.append(before.images[stay])
+        labels += before.labels[stay].tolist()
+        for part in card["made"]:
+            left = [name for name in part["classes"] if name not in names]
+            parts += [{**part, "classes": left}] if left else []
     card = {
-        "what": "Generated images, not photographs: drawn by two small rectified flows trained on CIFAR-10",
+        "what": "Generated images, not photographs: drawn by small rectified flows trained on CIFAR-10",
         "licence": "MIT",
-        "draws": json.loads((work / "draws.json").read_text()),
-        "choice": json.loads((work / "report.json").read_text()),
-        "dropped by eye": len(dropped),
+        "made": parts,
     }
     datasets.write_samples(archive, np.concatenate(images), np.array(labels), card)
     measure(archive)
@@ -206,9 +236,10 @@ def main() -> None:
             step.add_argument(argument, type=Path)
         if name == "draw":
             step.add_argument("--count", type=int, default=250, help="draws of each class")
+            step.add_argument("--classes", default="", help="which, with commas (all the flow was trained on)")
     args = parser.parse_args()
     if args.step == "draw":
-        draw_candidates(args.work, args.count)
+        draw_candidates(args.work, args.count, args.classes.split(",") if args.classes else [])
     elif args.step == "judge":
         train_referee(JUDGE, datasets.load(args.data), args.work)
     elif args.step == "choose":

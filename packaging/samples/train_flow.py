@@ -17,7 +17,7 @@ from pathlib import Path
 import descriptions
 import numpy as np
 import torch
-from flow import RECIPES, Ema, FlowNet, flow_loss, optimizers
+from flow import RECIPES, Ema, FlowNet, FlowRecipe, flow_loss, optimizers
 
 from ciad_engine import compute, datasets
 
@@ -42,6 +42,7 @@ def main() -> None:
     images = torch.from_numpy(train.images)
     labels = torch.from_numpy(train.labels.astype(np.int64))
     known = descriptions.load(args.work) if recipe.description else None
+    often = torch.tensor(recipe.shares)[labels] / labels.bincount()[labels]
     net = FlowNet(recipe)
     ema = Ema(net, recipe.ema_half_life)
     optims = optimizers(net, recipe)
@@ -49,7 +50,7 @@ def main() -> None:
     step, losses = 0, []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
-        if state["recipe"] != dataclasses.asdict(recipe):
+        if FlowRecipe(**state["recipe"]) != recipe:
             raise SystemExit(f"{checkpoint} is of another recipe: delete it to start again.")
         net.load_state_dict(state["net"])
         ema.net.load_state_dict(state["ema"])
@@ -73,7 +74,7 @@ def main() -> None:
     run = net if args.plain else torch.compile(net)
     start = saved_at = time.monotonic()
     while step < recipe.steps:
-        rows = torch.randint(len(images), (recipe.batch,))
+        rows = torch.multinomial(often, recipe.batch, replacement=True)
         batch = images[rows]
         flip = torch.rand(recipe.batch) < 0.5
         batch[flip] = batch[flip].flip(-1)

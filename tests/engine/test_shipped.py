@@ -25,6 +25,8 @@ def test_the_bundle_is_small(card) -> None:
 
 
 def test_the_bundle_was_trained_by_the_recipe(card) -> None:
+    assert set(card.content["training"]) == set(recipes._STRETCH)
+    assert card.content["training"][recipes.AGAIN]["validation of the mean of both ends"]
     for role, record in card.content["training"].items():
         assert Schedule(**record["schedule"]) == getattr(recipes.PAPER, role), role
     assert card.content["recipe"]["beta"] == recipes.PAPER.beta
@@ -43,8 +45,10 @@ def test_the_samples_are_whole_and_named_as_what_they_are() -> None:
     assert np.bincount(found.labels, minlength=10).min() >= 40
     assert "generated" in found.source
     assert not found.official
-    distances = card["choice"]["chosen draws to training images"]
-    assert distances["min"] > card["choice"]["near-copy limit (2 % quantile of 1,000 test images' distances)"]
+    assert sorted(name for part in card["made"] for name in part["classes"]) == sorted(datasets.CLASS_NAMES)
+    for part in card["made"]:
+        distances = part["choice"]["chosen draws to training images"]
+        assert distances["min"] > part["choice"]["near-copy limit (2 % quantile of 1,000 test images' distances)"]
 
 
 def test_the_samples_card_measures_this_bundle(card) -> None:
