@@ -86,17 +86,25 @@ def in_batches(
         torch.OutOfMemoryError: even one item does not fit.
         Cancelled: through `job`, between slices.
     """
+    yield from in_lines(lambda part, _: work(part), count, size, 1, job, text)
+
+
+def in_lines(
+    work: Callable[[slice, int], Result], count: int, size: int, lines: int, job: Job | None = None, text: str = ""
+) -> Iterator[Result]:
+    """`in_batches` for work that takes `lines` batches at once and is told the size of one: `work(slice, size)`."""
     start = 0
     while start < count:
         if job is not None:
             job.progress(start, count, text)
-        stop = min(start + size, count)
+        stop = min(start + size * lines, count)
+        here = min(size, stop - start)
         try:
-            result = work(slice(start, stop))
+            result = work(slice(start, stop), here)
         except torch.OutOfMemoryError:
-            if stop - start == 1:
+            if here == 1:
                 raise
-            size = max(1, (stop - start) // 2)
+            size = max(1, here // 2)
             torch.cuda.empty_cache()
             if job is not None:
                 job.note(f"Out of memory on the device: going on with batches of {size} images.")

@@ -22,7 +22,7 @@ from ciad_engine import images as pixels
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model, classify, device_of, reached
-from ciad_engine.compute import borrowed, in_batches
+from ciad_engine.compute import borrowed, in_lines
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -33,6 +33,10 @@ OWN_CLASS = "the target is its own class"
 NO_ADVERSARIAL = "no adversarial image found"  # within the attack's budget
 NO_PAIR = "no pair of values left that helps"  # JSMA: the saliency map is empty
 LOST_TO_ROUNDING = "lost when rounded to 8 bits"  # fooled as floats, not as the image that can be saved
+
+
+# Batches that an attack that refills is given at once: more leave fewer unfilled ends, and hold more images.
+LINES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +104,16 @@ class Attack(abc.ABC):
     """An attack with its hyper-parameters: a frozen dataclass whose fields are `parameter(...)`.
 
     Class attributes every attack sets: `name` (registry), `title` (for people), `source` (paper and
-    equation), `norm` (the distance it keeps small: "linf", "l2" or "l0").
+    equation), `norm` (the distance it keeps small: "linf", "l2" or "l0"). One whose images need different
+    numbers of steps sets `refills`: its `find` takes any number of images and keeps at most `model.width` of them
+    under way, each that is finished making room for one that waits (`model.Queue`).
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
     norm: ClassVar[str]
+    refills: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         parameters.check(self)
@@ -163,9 +170,18 @@ class Attack(abc.ABC):
         return self.run_checked(network, images, labels, job or Job())
 
     def run_checked(
-        self, network: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], job: Job
+        self,
+        network: nn.Module,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        job: Job,
+        width: int | None = None,
     ) -> AttackResult:
-        """`run` on a piece of a batch whose images and labels were checked as a whole before."""
+        """`run` on a piece of a batch whose images and labels were checked as a whole before.
+
+        The network takes at most `width` images at once, all of them if nothing is said; less than all
+        are for attacks that `refills` alone.
+        """
         job.checkpoint()
         started = time.perf_counter()
         # A caller's `no_grad` or `inference_mode` must not reach in here.
@@ -173,7 +189,8 @@ class Attack(abc.ABC):
             device = device_of(network)
             originals = torch.tensor(np.ascontiguousarray(images), device=device)
             wanted = torch.tensor(labels.astype(np.int64), device=device)
-            before = classify(network, originals)
+            width = width or len(images)
+            before = _classified(network, originals, width)
             if int(wanted.max()) >= before.shape[1]:
                 raise SettingError(f"labels: {int(wanted.max())} is none of the classes 0 to {before.shape[1] - 1}.")
             goals = self.choose_targets(before, wanted, originals)
@@ -190,7 +207,7 @@ class Attack(abc.ABC):
                 if len(rows) == 0:
                     continue
                 share = job.part(number / len(goals), (number + 1) / len(goals)) if len(goals) > 1 else job
-                model, labels_here = Model(network, len(rows)), wanted[rows]
+                model, labels_here = Model(network, len(rows), width), wanted[rows]
                 aims = None if targets is None else targets[rows]
                 part = self.find(model, pixels.to_unit(originals[rows]), labels_here, aims, share)
                 lattice = self._to_lattice(model, part, originals[rows], labels_here, aims)
@@ -232,8 +249,8 @@ class Attack(abc.ABC):
         """What was found as 8-bit images; those that fooled as floats are repaired where rounding undid it."""
         images = pixels.to_lattice(found.images)
         fooled = torch.tensor([reason == FOOLED for reason in found.reason], device=images.device)
-        rows = (fooled & ~on_lattice(found.images)).nonzero()[:, 0]
-        if len(rows):
+        undone = (fooled & ~on_lattice(found.images)).nonzero()[:, 0]
+        for rows in torch.split(undone, model.width) if len(undone) else ():
             aims = None if targets is None else targets[rows]
             images[rows] = repair(model, rows, originals[rows], found.images[rows], labels[rows], aims, self.norm)
         return images
@@ -247,34 +264,41 @@ def run_batched(
     job: Job | None = None,
     batch_size: int = 128,
 ) -> AttackResult:
-    """`Attack.run` on any number of images, `batch_size` at a time; halved where memory runs out.
+    """`Attack.run` on any number of images, `batch_size` in the network at a time; halved where memory runs out.
 
     The result depends on the batch size by rounding at most, which is a matter of memory and of how quickly a
     cancelled attack stops: at its next iteration, a fifth of a second on a slow CPU at the default.
+    An attack that `refills` is given LINES batches at once, so that its batches stay full.
     """
     job = job or Job()
     check_batch(images, labels)
     attack.check_labels(labels)
     count = len(images)
 
-    def work(part: slice) -> AttackResult:
+    def work(part: slice, size: int) -> AttackResult:
         share = job.part(part.start / count, part.stop / count)
-        return attack.run_checked(network, images[part], labels[part], share)
+        return attack.run_checked(network, images[part], labels[part], share, size)
 
-    return concatenate(list(in_batches(work, count, batch_size, job, attack.title)))
+    lines = LINES if attack.refills else 1
+    return concatenate(list(in_lines(work, count, batch_size, lines, job, attack.title)))
 
 
 def _answers(network: nn.Module, model: Model, lattice: Tensor, found: Found) -> Tensor:
     """The logits (N, classes) of the 8-bit images `lattice`, those the attack knows taken from it."""
     if found.logits is None:
         model.forwards += 1
-        return classify(network, lattice)
+        return _classified(network, lattice, model.width)
     logits = found.logits.detach().clone()
     unknown = (pixels.to_unit(lattice) != found.images).flatten(1).any(1)
     if unknown.any():
         model.forwards[unknown] += 1
-        logits[unknown] = classify(network, lattice[unknown])
+        logits[unknown] = _classified(network, lattice[unknown], model.width)
     return logits
+
+
+def _classified(network: nn.Module, lattice: Tensor, width: int) -> Tensor:
+    """`classify`, at most `width` images at once."""
+    return torch.cat([classify(network, part) for part in torch.split(lattice, width)])
 
 
 def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:

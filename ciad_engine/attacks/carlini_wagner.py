@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
-from ciad_engine.attacks.model import Model, margin, reached
+from ciad_engine.attacks.model import Model, Queue, margin, reached
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.jobs import Job
 
@@ -34,7 +34,8 @@ class CarliniWagnerL2(aims.TargetedAttack):
     tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
 
     The search, the end of a descent and Adam's state are each image's own, so batch mates do not
-    matter, and an image whose descent has ended begins the next at once: the batch stays full.
+    matter, and an image whose descent has ended begins the next at once; where it was the last, an image
+    that waits takes its place.
     Not in the paper: a descent ends early (see LEAST_GAIN), as in the authors' code.
     One step is one forward and one backward pass.
     """
@@ -43,6 +44,7 @@ class CarliniWagnerL2(aims.TargetedAttack):
     title: ClassVar[str] = "Carlini & Wagner L2"
     source: ClassVar[str] = "Carlini & Wagner 2017 (arXiv 1608.04644), sections V and VI-A"
     norm: ClassVar[str] = "l2"
+    refills: ClassVar[bool] = True
 
     confidence: float = parameter(
         0.0, "Confidence", "By how much the wrong class's logit must exceed all others (kappa).", low=0, high=1000
@@ -64,7 +66,7 @@ class CarliniWagnerL2(aims.TargetedAttack):
         search = _Search(self, model, images.contiguous(memory_format=torch.channels_last), labels, targets)
         descents = len(images) * self.search_steps
         while len(search.rows):
-            job.progress(search.ended, descents, f"{self.title}: {len(search.rows)} images left")
+            job.progress(search.ended, descents, f"{self.title}: {search.left} images left")
             search.step()
             search.turn()
         job.progress(descents, descents, self.title)
@@ -82,7 +84,7 @@ class _Search:
         best: float (N, 3, H, W), the nearest adversarial image found; the original while there is none.
         distance: float (N,), its squared L2 distance; infinite while there is none.
         ended: descents that came to their end, of all images.
-        rows: int64 (n,), the images still searched, as places among the N. What follows has a row for each of them.
+        rows: int64 (n,), the images under way, as places among the N. What follows has a row for each of them.
         x, labels, targets: the image, its label and, in a targeted attack, its target.
         w, mean, square: what Adam moves, and its two averages of the gradient.
         c, lower, upper: the weight of this descent, the highest that failed, the lowest that succeeded.
@@ -105,22 +107,26 @@ class _Search:
         self.best = images.clone()
         self.distance = torch.full((len(images),), torch.inf, device=images.device)
         self.ended = 0
+        self._all = images, labels, targets
+        self._queue = Queue(model)
 
-        self.rows = torch.arange(len(images), device=images.device)
-        self.x, self.labels, self.targets = images, labels, targets
-        self.w = self._start(images)
-        self.mean, self.square = torch.zeros_like(self.w), torch.zeros_like(self.w)
-        self.c = torch.full_like(self.distance, attack.initial_c)
-        self.lower, self.upper = torch.zeros_like(self.c), torch.full_like(self.c, torch.inf)
-        self.hit = torch.zeros_like(labels, dtype=torch.bool)
-        self.lowest = torch.full_like(self.c, torch.inf)
-        self.known = torch.full((len(images), -(-patience // self.between)), torch.inf, device=images.device)
-        self.age = torch.zeros(len(images), dtype=torch.int64)
+        first = self._queue.take(model.width)
+        self.rows = torch.empty_like(first)
+        self.x, self.labels = images[first], labels[first]
+        self.targets = None if targets is None else targets[first]
+        self.w = torch.empty_like(self.x)
+        self.mean, self.square = torch.empty_like(self.w), torch.empty_like(self.w)
+        self.c, self.lower, self.upper, self.lowest = self.distance[first].expand(4, -1).clone()
+        self.hit = torch.zeros_like(self.rows, dtype=torch.bool)
+        self.known = self.c.new_empty(len(first), -(-patience // self.between))
+        self.age = torch.zeros(len(first), dtype=torch.int64)
         self.number = torch.zeros_like(self.age)
+        self._enter(torch.arange(len(first)), first)
 
-    @staticmethod
-    def _start(x: Tensor) -> Tensor:
-        return torch.atanh((2 * x - 1) / STRETCH)
+    @property
+    def left(self) -> int:
+        """How many images have not tried all their values of c."""
+        return len(self.rows) + self._queue.waiting
 
     def step(self) -> None:
         """One iteration of every descent."""
@@ -166,22 +172,42 @@ class _Search:
             self._next(over.nonzero()[:, 0])
 
     def _next(self, over: Tensor) -> None:
-        """Another `c` for those at `over` (on the CPU), and the start; out with those that tried all."""
+        """Another `c` for those at `over` (on the CPU); those that tried all make room for those that wait."""
         at = over.to(self.rows.device)
         self.c[at], self.lower[at], self.upper[at] = narrow(self.c[at], self.hit[at], self.lower[at], self.upper[at])
-        self.w[at] = self._start(self.x[at])
-        self.mean[at], self.square[at], self.hit[at] = 0, 0, False
-        self.lowest[at], self.known[at] = torch.inf, torch.inf
-        self.age[over] = 0
         self.number[over] += 1
         self.ended += len(over)
+        self._begin(over)
 
-        left = (self.number < self.attack.search_steps).nonzero()[:, 0]
-        if len(left) < len(self.rows):
+        out = (self.number == self.attack.search_steps).nonzero()[:, 0]
+        new = self._queue.take(len(out))
+        if len(new):
+            self._enter(out[: len(new)], new)
+        if len(new) < len(out):
+            left = (self.number < self.attack.search_steps).nonzero()[:, 0]
             for name in self._EACH:
                 rows = getattr(self, name)
                 if rows is not None:
                     setattr(self, name, rows[left.to(rows.device)])
+
+    def _enter(self, places: Tensor, rows: Tensor) -> None:
+        """The images `rows`, of all, begin their first descent at `places` (on the CPU)."""
+        images, labels, targets = self._all
+        at = places.to(rows.device)
+        self.rows[at], self.x[at], self.labels[at] = rows, images[rows], labels[rows]
+        if self.targets is not None and targets is not None:
+            self.targets[at] = targets[rows]
+        self.c[at], self.lower[at], self.upper[at] = self.attack.initial_c, 0, torch.inf
+        self.number[places] = 0
+        self._begin(places)
+
+    def _begin(self, places: Tensor) -> None:
+        """A descent from the image itself at each of `places` (on the CPU)."""
+        at = places.to(self.rows.device)
+        self.w[at] = torch.atanh((2 * self.x[at] - 1) / STRETCH)
+        self.mean[at], self.square[at], self.hit[at] = 0, 0, False
+        self.lowest[at], self.known[at] = torch.inf, torch.inf
+        self.age[places] = 0
 
     def _keep(self, candidates: Tensor, distance: Tensor, fooled: Tensor) -> None:
         """Take over what fools and is nearer than what is known."""

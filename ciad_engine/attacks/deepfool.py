@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
-from ciad_engine.attacks.model import Model, margin, one_hot, reached
+from ciad_engine.attacks.model import Model, Queue, margin, one_hot, reached
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.jobs import Job
 
@@ -31,6 +31,7 @@ class DeepFool(aims.TargetedAttack):
     title: ClassVar[str] = "DeepFool"
     source: ClassVar[str] = "Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), algorithm 2"
     norm: ClassVar[str] = "l2"
+    refills: ClassVar[bool] = True
 
     overshoot: float = parameter(
         0.02, "Overshoot", "By what part the way to the boundary is lengthened, so that it is crossed.", low=0, high=10
@@ -48,34 +49,36 @@ class DeepFool(aims.TargetedAttack):
         found, way = images.clone(), torch.zeros_like(images)
         steps = torch.zeros(count, dtype=torch.int64, device=images.device)
         reason = [NO_ADVERSARIAL] * count
-        others = None
-        rows = torch.arange(count, device=images.device)  # the images not yet fooled
-        for step in range(self.iterations + 1):
-            job.progress(count - len(rows), count, f"{self.title}: images finished")
+        others: Tensor | None = None
+        queue = Queue(model)
+        rows = queue.take(model.width)  # the images under way
+        while len(rows):
+            job.progress(count - len(rows) - queue.waiting, count, f"{self.title}: images finished")
             here = (images[rows] + (1 + self.overshoot) * way[rows]).clamp_(0, 1).requires_grad_()
             logits = model.logits(here, rows)
-            if others is None and targets is None:  # first step, so the rows are all images
-                ranked = logits.detach().masked_fill(one_hot(logits, labels), -torch.inf).argsort(1, descending=True)
-                others = ranked[:, : min(self.candidates, logits.shape[1]) - 1]
             goals = None if targets is None else targets[rows]
-            left = ~reached(logits, labels[rows], goals)
-            found[rows] = here.detach()
-            for row in rows[~left].tolist():
-                reason[row] = FOOLED
-            going = rows[left]
-            if step == self.iterations or len(going) == 0:
-                break
             if goals is not None:
                 leads = -margin(logits, goals)[:, None]
-            elif others is not None:
+            else:
+                if others is None:
+                    others = labels.new_empty(count, min(self.candidates, logits.shape[1]) - 1)
+                new = steps[rows] == 0
+                ranked = logits.detach().masked_fill(one_hot(logits, labels[rows]), -torch.inf)
+                others[rows[new]] = ranked[new].argsort(1, descending=True)[:, : others.shape[1]]
                 leads = logits.gather(1, labels[rows, None]) - logits.gather(1, others[rows])
-            move = self._nearest(model, here, leads, going)[left]
-            moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
-            rows = going[moves]
-            way[rows] += move[moves]
-            steps[rows] += 1
-            if len(rows) == 0:
-                break
+            fooled = reached(logits, labels[rows], goals)
+            found[rows] = here.detach()
+            for row in rows[fooled].tolist():
+                reason[row] = FOOLED
+            left = ~fooled & (steps[rows] < self.iterations)
+            going = rows[left]
+            if len(going):
+                move = self._nearest(model, here, leads, going)[left]
+                moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
+                going = going[moves]
+                way[going] += move[moves]
+                steps[going] += 1
+            rows = queue.fill(going)
         job.progress(count, count, f"{self.title}: images finished")
         return Found(found, steps, reason)
 

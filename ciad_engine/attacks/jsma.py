@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, NO_PAIR, Found
-from ciad_engine.attacks.model import Model, one_hot, reached
+from ciad_engine.attacks.model import Model, Queue, one_hot, reached
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.saliency import best_pairs
 from ciad_engine.errors import SettingError
@@ -39,6 +39,7 @@ class JSMA(aims.TargetedAttack):
     title: ClassVar[str] = "JSMA"
     source: ClassVar[str] = "Papernot et al. 2016 (arXiv 1511.07528), algorithm 3, equations 8-10"
     norm: ClassVar[str] = "l0"
+    refills: ClassVar[bool] = True
 
     theta: float = parameter(
         1.0, "Step", "What is added to a chosen value, as a part of its range; not 0.", low=-1, high=1
@@ -61,36 +62,38 @@ class JSMA(aims.TargetedAttack):
         steps = torch.zeros(count, dtype=torch.int64, device=images.device)
         reason = [NO_ADVERSARIAL] * count
         answers: Tensor | None = None
-        toward = targets
-        rows = torch.arange(count, device=images.device)  # the images not yet finished
-        for step in range(limit + 1):
-            job.progress(count - len(rows), count, f"{self.title}: images finished")
+        toward = torch.empty_like(labels) if targets is None else targets
+        queue = Queue(model)
+        rows = queue.take(model.width)  # the images under way
+        while len(rows):
+            job.progress(count - len(rows) - queue.waiting, count, f"{self.title}: images finished")
             here = changed[rows].requires_grad_()
             logits = model.logits(here, rows)
-            if answers is None:  # first step, so the rows are all images
-                answers = torch.empty_like(logits.detach())
+            if answers is None:
+                answers = logits.new_empty(count, logits.shape[1])
             answers[rows] = logits.detach()
-            if toward is None:
-                toward = logits.detach().masked_fill(one_hot(logits, labels), -torch.inf).argmax(1)
+            if targets is None:
+                new = steps[rows] == 0
+                others = logits.detach().masked_fill(one_hot(logits, labels[rows]), -torch.inf)
+                toward[rows[new]] = others[new].argmax(1)
             finished = reached(logits, labels[rows], None if targets is None else targets[rows])
             for row in rows[finished].tolist():
                 reason[row] = FOOLED
-            going = rows[~finished]
-            if step == limit or len(going) == 0:
-                break
-            own = logits.gather(1, toward[rows, None])[:, 0]
-            alpha = model.gradient(own, here, going, keep_graph=True)[~finished].flatten(1)
-            beta = model.gradient(logits.sum(1) - own, here, going)[~finished].flatten(1)
-            if self.theta > 0:
-                pairs, valid = best_pairs(alpha, -beta, values[going] < 1 - HALF_LEVEL)
-            else:
-                pairs, valid = best_pairs(-alpha, beta, values[going] > HALF_LEVEL)
-            for row in going[~valid].tolist():
-                reason[row] = NO_PAIR
-            rows, pairs = going[valid], pairs[valid]
-            if len(rows) == 0:
-                break
-            values[rows[:, None], pairs] = (values[rows[:, None], pairs] + self.theta).clamp(0, 1)
-            steps[rows] += 1
+            left = ~finished & (steps[rows] < limit)
+            going = rows[left]
+            if len(going):
+                own = logits.gather(1, toward[rows, None])[:, 0]
+                alpha = model.gradient(own, here, going, keep_graph=True)[left].flatten(1)
+                beta = model.gradient(logits.sum(1) - own, here, going)[left].flatten(1)
+                if self.theta > 0:
+                    pairs, valid = best_pairs(alpha, -beta, values[going] < 1 - HALF_LEVEL)
+                else:
+                    pairs, valid = best_pairs(-alpha, beta, values[going] > HALF_LEVEL)
+                for row in going[~valid].tolist():
+                    reason[row] = NO_PAIR
+                going, pairs = going[valid], pairs[valid]
+                values[going[:, None], pairs] = (values[going[:, None], pairs] + self.theta).clamp(0, 1)
+                steps[going] += 1
+            rows = queue.fill(going)
         job.progress(count, count, f"{self.title}: images finished")
         return Found(changed, steps, reason, answers)

@@ -16,11 +16,13 @@ class Model:
 
     Attributes:
         device: where the network lives.
+        width: how many images the network takes at once, at most.
         forwards, backwards: int64 (N,), evaluations that each image of the batch needed.
     """
 
-    def __init__(self, network: nn.Module, count: int) -> None:
+    def __init__(self, network: nn.Module, count: int, width: int | None = None) -> None:
         self._network = network
+        self.width = width or count
         self.device = device_of(network)
         self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
         self.backwards = torch.zeros(count, dtype=torch.int64, device=self.device)
@@ -54,6 +56,30 @@ class Model:
         if not torch.isfinite(gradient.sum()):
             raise CiadError("The network's gradient is NaN or infinite: its weights are damaged or it is not smooth.")
         return gradient
+
+
+class Queue:
+    """N images in the order of their places, of which the first are under way and the others wait for room.
+
+    Attributes:
+        waiting: how many wait.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._count, self._width, self._next, self._device = len(model.forwards), model.width, 0, model.device
+
+    @property
+    def waiting(self) -> int:
+        return self._count - self._next
+
+    def take(self, most: int) -> Tensor:
+        """The places, int64 (n,), of the next `most` images; of fewer where no more wait."""
+        start, self._next = self._next, min(self._count, self._next + most)
+        return torch.arange(start, self._next, device=self._device)
+
+    def fill(self, rows: Tensor) -> Tensor:
+        """`rows`, the images still under way, and behind them as many of those that wait as there is room for."""
+        return torch.cat([rows, self.take(self._width - len(rows))])
 
 
 def device_of(network: nn.Module) -> torch.device:

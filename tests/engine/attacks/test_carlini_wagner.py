@@ -10,7 +10,7 @@ from ciad_engine.errors import SettingError
 from ciad_engine.images import to_lattice, to_unit
 from ciad_engine.jobs import Job
 
-from .toys import Curved, Linear, Recorder, answers, random_images
+from .toys import Curved, Linear, Recorder, Wrapped, answers, random_images
 
 
 def least_distance(network, image, label, targets, confidence=0.0):
@@ -148,6 +148,24 @@ def test_passes_are_counted_and_a_standing_image_leaves():
     assert result.steps.max() <= 5 * 200
     assert result.steps.min() < 5 * 200
     assert len(set(result.steps)) > 1  # each ends on its own
+
+
+def test_a_descent_takes_two_passes_an_iteration_at_most():
+    seen = {"forward": 0, "backward": 0}
+
+    def count(logits):
+        seen["forward"] += len(logits)
+        logits.register_hook(lambda slope: seen.update(backward=seen["backward"] + len(slope)))
+        return logits
+
+    inner, images = Curved(), random_images(10)
+    labels = torch.tensor(answers(inner, images))
+    network = Wrapped(inner, count).eval().requires_grad_(False)
+    attack, model = CarliniWagnerL2(iterations=100, search_steps=4), Model(network, 10)
+    attack.find(model, to_unit(torch.tensor(images)), labels, None, Job())
+    assert (model.forwards + model.backwards <= 2 * 100 * 4).all()
+    # What is counted is what the network was asked for.
+    assert seen == {"forward": model.forwards.sum(), "backward": model.backwards.sum()}
 
 
 def test_progress_rises_to_the_end():
