@@ -41,9 +41,14 @@ _log = logging.getLogger(__name__)
 GROUP = "ciad.attacks"  # of entry points: attacks of other installed packages, by name
 
 
+def own() -> tuple[str, ...]:
+    """The names of the attacks that come with CIAD, in the order they are shown."""
+    return tuple(_REGISTRY)
+
+
 def names() -> tuple[str, ...]:
     """The names of all attacks, in the order they are shown: our own, then those of other packages."""
-    return (*_REGISTRY, *sorted(set(_plugins()) - set(_REGISTRY)))
+    return (*own(), *sorted(set(_plugins()) - set(_REGISTRY)))
 
 
 def get(name: str) -> type[Attack]:

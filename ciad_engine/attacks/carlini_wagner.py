@@ -21,8 +21,10 @@ STRETCH = 256 / 255
 # Adam (Kingma & Ba 2015).
 MEAN_DECAY, SQUARE_DECAY, TINY = 0.9, 0.999, 1e-8
 
-# An image's descent ends when its loss fell by less than this part in the last tenth of the iterations.
-LEAST_GAIN = 1e-4
+# An image's descent ends when its loss fell by less than LEAST_GAIN of it in the last PATIENCE of the iterations. The
+# authors' code waits for a tenth; on the shipped f1 (128 test images, defaults) a twentieth takes 1,199 passes an
+# image instead of 1,894 and ends 0.04 % farther away, a thirty-third 840 and 0.15 %.
+LEAST_GAIN, PATIENCE = 1e-4, 1 / 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class CarliniWagnerL2(aims.TargetedAttack):
     The search, the end of a descent and Adam's state are each image's own, so batch mates do not
     matter, and an image whose descent has ended begins the next at once; where it was the last, an image
     that waits takes its place.
-    Not in the paper: a descent ends early (see LEAST_GAIN), as in the authors' code.
+    Not in the paper: a descent ends early, as in the authors' code, but sooner (see PATIENCE).
     One step is one forward and one backward pass.
     """
 
@@ -102,7 +104,7 @@ class _Search:
         self, attack: CarliniWagnerL2, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None
     ) -> None:
         self.attack, self.model = attack, model
-        patience = max(1, attack.iterations // 10)  # without gain for so many iterations a descent ends
+        patience = max(1, round(attack.iterations * PATIENCE))  # without gain for so many iterations a descent ends
         self.between = max(1, patience // 10)  # iterations from one check of the gain to the next
         self.best = images.clone()
         self.distance = torch.full((len(images),), torch.inf, device=images.device)

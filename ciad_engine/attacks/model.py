@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import torch
@@ -86,6 +87,15 @@ def device_of(network: nn.Module) -> torch.device:
     """Where the network's parameters and buffers are; the CPU if it has none."""
     first = next(itertools.chain(network.parameters(), network.buffers()), None)
     return torch.device("cpu") if first is None else first.device
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 of the network's parameters and buffers with their names: equal for the same trained network."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def classify(network: nn.Module, lattice: Tensor) -> Tensor:

@@ -43,7 +43,9 @@ class Parameter:
     @property
     def range(self) -> str:
         """E.g. "from 0 to 255 grey levels" or "from 1 steps"; empty where any number will do."""
-        words = [f"{word} {bound:g}" for word, bound in (("from", self.low), ("to", self.high)) if bound is not None]
+        bounds = (("from", self.low), ("to", self.high))
+        shown = "d" if self.kind == "int" else "g"
+        words = [f"{word} {bound:{shown}}" for word, bound in bounds if bound is not None]
         unit = "grey levels" if self.unit == "/255" else self.unit
         return " ".join([*words, unit] if words and unit else words)
 

@@ -19,9 +19,9 @@ from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import NO_ADVERSARIAL, Found, check_batch
 from ciad_engine.attacks.fgsm import check_budget, evidence_against
 from ciad_engine.attacks.fitted import FittedAttack
-from ciad_engine.attacks.model import Model, classify, device_of, reached
+from ciad_engine.attacks.model import Model, classify, device_of, fingerprint, reached
 from ciad_engine.attacks.parameters import parameter
-from ciad_engine.compute import borrowed
+from ciad_engine.compute import borrowed, in_lines
 from ciad_engine.errors import SettingError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
@@ -41,11 +41,13 @@ class Perturbation:
         levels: int16 (3, H, W), in grey levels; added to an image, values beyond 0 and 255 cut off.
         count: of how many images it was computed.
         rate: what part of these it fools; of other images, expect less.
+        network: the fingerprint (`model.fingerprint`) of the network it was computed for; empty if that was not kept.
     """
 
     levels: npt.NDArray[np.int16]
     count: int
     rate: float
+    network: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,23 +111,33 @@ class Universal(aims.TargetedAttack, FittedAttack):
         images = images[: self.learns_from]
         self.check_spare(len(images))
         check_batch(images, np.zeros(len(images), np.int64))
+
+        def compute(_: slice, size: int) -> Perturbation:
+            return self._computed(network, images, job, size)
+
         with borrowed(network), torch.inference_mode(False), torch.enable_grad():
-            originals = torch.tensor(np.ascontiguousarray(images), device=device_of(network))
-            logits = _answers(network, originals, job)
-            labels = logits.argmax(1)
-            (goals,) = self.choose_targets(logits, labels, originals)
-            if goals is not None:
-                wanted = goals != labels
-                originals, labels, goals = originals[wanted], labels[wanted], goals[wanted]
-                if len(labels) < self.fewest:
-                    raise SettingError(
-                        f"{self.name}: all but {len(labels)} of the {len(images)} images it could learn from are of "
-                        f"the target class already, and it needs {self.fewest}: choose another target."
-                    )
-            return dataclasses.replace(self, perturbation=self._learn(network, originals, labels, goals, job))
+            # As one piece: where memory runs out, it begins anew with half the images in the network at once.
+            (found,) = in_lines(compute, len(images), BATCH, len(images), job, self.title)
+        return dataclasses.replace(self, perturbation=found)
+
+    def _computed(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job, size: int) -> Perturbation:
+        """The perturbation for a frozen network, which takes at most `size` images at once."""
+        originals = torch.tensor(np.ascontiguousarray(images), device=device_of(network))
+        logits = _answers(network, originals, job, size)
+        labels = logits.argmax(1)
+        (goals,) = self.choose_targets(logits, labels, originals)
+        if goals is not None:
+            wanted = goals != labels
+            originals, labels, goals = originals[wanted], labels[wanted], goals[wanted]
+            if len(labels) < self.fewest:
+                raise SettingError(
+                    f"{self.name}: all but {len(labels)} of the {len(images)} images it could learn from are of "
+                    f"the target class already, and it needs {self.fewest}: choose another target."
+                )
+        return self._learn(network, originals, labels, goals, job, size)
 
     def _learn(
-        self, network: nn.Module, originals: Tensor, labels: Tensor, targets: Tensor | None, job: Job
+        self, network: nn.Module, originals: Tensor, labels: Tensor, targets: Tensor | None, job: Job, size: int
     ) -> Perturbation:
         count, radius = len(originals), math.floor(self.eps) / 255
         model, batches = Model(network, count), -(-count // BATCH)
@@ -137,22 +149,24 @@ class Universal(aims.TargetedAttack, FittedAttack):
             for place, rows in enumerate(torch.tensor_split(order, batches)):  # of equal sizes: they count alike
                 done = (number * batches + place) / (self.passes * batches)
                 job.progress(round(1000 * done), 1000, f"{self.title}: computing the perturbation")
-                v = here.clone().requires_grad_()
-                logits = model.logits((pixels.to_unit(originals[rows]) + v).clamp(0, 1), rows)
-                if targets is None:
-                    gain = _weighted(evidence_against(logits, labels[rows]).clamp(max=LARGEST))
-                else:
-                    gain = -_weighted(evidence_against(logits, targets[rows]))
-                slope = model.gradient(gain, v, rows)
+                slope = torch.zeros_like(here)
+                for part in torch.split(rows, size):
+                    v = here.clone().requires_grad_()
+                    logits = model.logits((pixels.to_unit(originals[part]) + v).clamp(0, 1), part)
+                    if targets is None:
+                        gain = _weighted(evidence_against(logits, labels[part]).clamp(max=LARGEST))
+                    else:
+                        gain = -_weighted(evidence_against(logits, targets[part]))
+                    slope += model.gradient(gain, v, part)
                 average = INERTIA * average + slope / slope.abs().mean().clamp(min=torch.finfo(slope.dtype).tiny)
                 here = (here + (1 - done) * self.step / 255 * average.sign()).clamp(-radius, radius)
             whole = (here * 255).round()
-            answers = _answers(network, (originals + whole).clamp(0, 255).to(torch.uint8), job)
+            answers = _answers(network, (originals + whole).clamp(0, 255).to(torch.uint8), job, size)
             fooled = int(reached(answers, labels, targets).sum())
             if fooled > most:
                 best, most = whole, fooled
         job.progress(1, 1, f"{self.title}: computing the perturbation")
-        return Perturbation(best.cpu().numpy().astype(np.int16), count, most / count)
+        return Perturbation(best.cpu().numpy().astype(np.int16), count, most / count, fingerprint(network))
 
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         levels = self._found.levels
@@ -180,7 +194,13 @@ class Universal(aims.TargetedAttack, FittedAttack):
         import safetensors.numpy
 
         found = self._found
-        about = {"attack": self.name, "settings": parameters.values(self), "count": found.count, "rate": found.rate}
+        about = {
+            "attack": self.name,
+            "settings": parameters.values(self),
+            "count": found.count,
+            "rate": found.rate,
+            "network": found.network,
+        }
         text = np.frombuffer(json.dumps(about).encode(), np.uint8)
         return bytes(safetensors.numpy.save({"levels": found.levels, "about": text}))
 
@@ -249,7 +269,7 @@ def _read(raw: bytes) -> Universal:
         largest = int(np.abs(levels.astype(np.int32)).max())
         if levels.ndim != 3 or largest > attack.eps:
             raise ValueError(f"its shape is {shape}, its largest change {largest} grey levels")
-        found = Perturbation(levels, int(about["count"]), float(about["rate"]))
+        found = Perturbation(levels, int(about["count"]), float(about["rate"]), str(about.get("network", "")))
     except (
         AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, safetensors.SafetensorError,
     ) as error:  # fmt: skip
@@ -257,10 +277,10 @@ def _read(raw: bytes) -> Universal:
     return dataclasses.replace(attack, perturbation=found)
 
 
-def _answers(network: nn.Module, lattice: Tensor, job: Job) -> Tensor:
-    """The network's logits of uint8 images, in batches."""
+def _answers(network: nn.Module, lattice: Tensor, job: Job, size: int) -> Tensor:
+    """The network's logits of uint8 images, `size` at a time."""
     parts = []
-    for part in torch.tensor_split(lattice, -(-len(lattice) // BATCH)):
+    for part in torch.split(lattice, size):
         job.checkpoint()
         parts.append(classify(network, part))
     return torch.cat(parts)

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine import bundles, compute, inspection
     from ciad_engine.attacks import universal
     from ciad_engine.attacks.base import run_batched
+    from ciad_engine.attacks.model import fingerprint
 
     attack = options.create_attack(arguments, arguments.attack)
     assert attack is not None  # --attack is required
@@ -55,6 +56,13 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if not pictures:
         return 1
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
+    if isinstance(attack, universal.Universal) and attack.perturbation is not None:
+        meant, attacked = attack.perturbation.network, fingerprint(system.network(bundles.CLASSIFIER))
+        if meant and meant != attacked:
+            job.note(
+                f"{arguments.perturbation} was computed for another classifier than that of the bundle '{card.name}': "
+                "it will fool fewer images."
+            )
     batch = np.stack([picture.pixels for picture in pictures])
     if label is None:
         labels = system.detector().inspect(batch, job=job).y1

@@ -1,12 +1,15 @@
-"""The table of attacks in the README is made of the attacks themselves."""
+"""README's table of attacks and ATTACKS.md say what the attacks themselves say."""
 
+import runpy
 from pathlib import Path
 
 from ciad_engine import attacks
+from ciad_engine.attacks.parameters import schema
 
 from . import test_contract
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+ROOT = Path(__file__).resolve().parents[3]
+README = ROOT / "README.md"
 DISTANCES = {"linf": "L∞", "l2": "L2", "l0": "L0"}
 
 
@@ -15,10 +18,18 @@ def test_the_readme_lists_every_attack():
     lines = [line for line in text.partition("## Attacks")[2].splitlines() if line.startswith("| `")]
     expected = [
         f"| `{name}` | {cls.title} | {DISTANCES[cls.norm]} | {cls.source} |"
-        for name, cls in ((name, attacks.get(name)) for name in attacks._REGISTRY)
+        for name, cls in ((name, attacks.get(name)) for name in attacks.own())
     ]
     assert lines == expected
 
 
+def test_the_page_of_attacks_is_up_to_date():
+    made = runpy.run_path(str(ROOT / "packaging" / "attack_docs.py"))["page"]()
+    assert (ROOT / "ATTACKS.md").read_text(encoding="utf-8") == made, "run packaging/attack_docs.py"
+    for name in attacks.own():
+        for setting in schema(attacks.get(name)):
+            assert f"| `--{setting.name.replace('_', '-')}` | " in made
+
+
 def test_every_attack_is_held_to_the_contract():
-    assert {*test_contract.SMALL, *test_contract.ELSEWHERE} == set(attacks._REGISTRY)
+    assert {*test_contract.SMALL, *test_contract.ELSEWHERE} == set(attacks.own())

@@ -11,6 +11,7 @@ from torch import nn
 from ciad_engine import bundles, datasets
 from ciad_engine.attacks import universal
 from ciad_engine.attacks.base import ALREADY_WRONG, NO_ADVERSARIAL, run_batched
+from ciad_engine.attacks.model import fingerprint
 from ciad_engine.attacks.universal import Universal
 from ciad_engine.errors import CiadError, SettingError
 from ciad_engine.jobs import Cancelled, Job
@@ -184,6 +185,34 @@ def test_a_network_that_is_sure_of_everything_can_be_fooled_as_well():
     network, images = Curved(), random_images(60)
     sharp = Wrapped(network, lambda z: z * 1e4)
     assert Universal(eps=40).fitted(sharp, images).perturbation.rate > 0.3
+
+
+def test_where_memory_runs_out_it_takes_fewer_images_at_once():
+    def narrow(logits):
+        if len(logits) > 20:
+            raise torch.OutOfMemoryError("too many")
+        return logits
+
+    network, images, job = Curved(), random_images(60), Recorder()
+    found = Universal(passes=3).fitted(Wrapped(network, narrow), images, job).perturbation
+    whole = Universal(passes=3).fitted(network, images).perturbation
+    assert (found.levels == whole.levels).mean() > 0.9  # but for signs of sums that are nearly 0
+    assert abs(found.rate - whole.rate) <= 0.1
+    assert [note.split()[-2] for note in job.notes] == ["25", "12"]
+    assert job.fractions[-1] == 1
+
+
+def test_it_knows_the_network_it_was_computed_for(tmp_path):
+    network, images = Curved(), random_images(40)
+    path = tmp_path / "v.safetensors"
+    universal.save(Universal(passes=1).fitted(network, images), path)
+    said = universal.load(path).perturbation.network
+    assert said == fingerprint(Curved())
+    with torch.no_grad():
+        network.second[3, 2] += 1e-12
+    assert said != fingerprint(network)
+    path.write_bytes(written())  # before that was kept
+    assert universal.load(path).perturbation.network == ""
 
 
 def test_computing_it_can_be_cancelled():

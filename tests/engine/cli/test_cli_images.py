@@ -245,6 +245,10 @@ def test_a_universal_perturbation_is_kept_and_used_again(
     assert " became " in second
     assert second.replace("second", "first").splitlines()[:-1] == first.splitlines()[:-1]  # without the seconds
     assert kept.read_bytes() == written
+    assert "another classifier" not in err
+    code, _, err = ciad(*asked, "--bundle", "paper", "--out", tmp_path / "other")
+    assert code == 0, err
+    assert f"{kept} was computed for another classifier than that of the bundle 'paper'" in err
 
     code, _, err = ciad(*asked, "--eps", 8, "--out", tmp_path / "third")
     assert code == 2

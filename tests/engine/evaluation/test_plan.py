@@ -50,7 +50,7 @@ def test_key_changes_with_the_engine_schema(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_key_is_the_same_on_every_machine() -> None:
-    assert PLAN.key() == "52816440f2b8255cb5ef148ff9521c5cc57a14c3b6885b4ad5d52f6382ecdf50"
+    assert PLAN.key() == "d3e0a006599a0afce0065b45ef4fc3a448295d1d4d389171b122d65c59022f80"
 
 
 def test_plain_data_and_back() -> None:

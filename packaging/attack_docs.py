@@ -1,0 +1,56 @@
+"""Write ATTACKS.md from the attacks themselves: what each does, and its settings.
+
+    .venv/bin/python packaging/attack_docs.py
+
+The same fields make the window's form, the command line's flags and the rows of the database.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from ciad_engine import attacks
+from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks.parameters import Parameter, schema
+
+PAGE = Path(__file__).resolve().parents[1] / "ATTACKS.md"
+DISTANCES = {"linf": "L∞", "l2": "L2", "l0": "L0"}
+AIMS = ("target", "target_class", "target_seed")  # settings that all attacks share, told once
+HEAD = """# Attacks
+
+Each attack takes 8-bit images and returns 8-bit images: what is called a success fools the classifier as it is saved.
+Settings are flags of `ciad attack`, `ciad inspect` and `ciad evaluate` (there `--set fgsm.eps=4` where several attacks
+have one of that name), fields of the window's form, and in Python arguments:
+`ciad_engine.attacks.create("fgsm", eps=4).run(network, images, labels)`.
+
+(This page is made by `packaging/attack_docs.py`.)
+"""
+
+
+def page() -> str:
+    """The text of ATTACKS.md."""
+    found = [attacks.get(name) for name in attacks.own()]
+    shared = [p for p in schema(found[0]) if p.name in AIMS]
+    parts = [HEAD, *(_section(cls) for cls in found), "## Where to aim\n", _table(shared)]
+    return "\n".join(parts) + "\n"
+
+
+def _section(cls: type[Attack]) -> str:
+    text = inspect.getdoc(cls) or ""
+    own = [p for p in schema(cls) if p.name not in AIMS]
+    return f"## {cls.title}\n\n`{cls.name}`: keeps {DISTANCES[cls.norm]} small.\n\n{text}\n\n{_table(own)}\n"
+
+
+def _table(found: list[Parameter]) -> str:
+    lines = ["| Setting | Default | Admitted | Meaning |", "|---|---|---|---|"]
+    for p in found:
+        admitted = {"choice": ", ".join(p.choices), "bool": "yes, no"}.get(p.kind, p.range)
+        default = {True: "yes", False: "no"}[p.default] if p.kind == "bool" else p.default
+        default = f"{default:g}" if p.kind == "float" else default
+        lines.append(f"| `--{p.name.replace('_', '-')}` | {default} | {admitted} | {p.help} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8", newline="\n")
