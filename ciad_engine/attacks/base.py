@@ -21,7 +21,7 @@ from ciad_engine import distances
 from ciad_engine import images as pixels
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.lattice import on_lattice, repair
-from ciad_engine.attacks.model import Model, classify, device_of, reached
+from ciad_engine.attacks.model import Model, classify, device_of, look, reached
 from ciad_engine.compute import borrowed, in_lines
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
@@ -106,7 +106,8 @@ class Attack(abc.ABC):
     Class attributes every attack sets: `name` (registry), `title` (for people), `source` (paper and
     equation), `norm` (the distance it keeps small: "linf", "l2" or "l0"). One whose images need different
     numbers of steps sets `refills`: its `find` takes any number of images and keeps at most `model.width` of them
-    under way, each that is finished making room for one that waits (`model.Queue`).
+    under way, each that is finished making room for one that waits (`model.Queue`). One whose first gradient is that
+    at the images themselves sets `starts_at_images` and takes it by `model.first_logits`.
     """
 
     name: ClassVar[str]
@@ -114,6 +115,7 @@ class Attack(abc.ABC):
     source: ClassVar[str]
     norm: ClassVar[str]
     refills: ClassVar[bool] = False
+    starts_at_images: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         parameters.check(self)
@@ -190,7 +192,8 @@ class Attack(abc.ABC):
             originals = torch.tensor(np.ascontiguousarray(images), device=device)
             wanted = torch.tensor(labels.astype(np.int64), device=device)
             width = width or len(images)
-            before = _classified(network, originals, width)
+            seen = look(network, originals) if self.starts_at_images and width >= len(images) else None
+            before = _classified(network, originals, width) if seen is None else seen.logits.detach()
             if int(wanted.max()) >= before.shape[1]:
                 raise SettingError(f"labels: {int(wanted.max())} is none of the classes 0 to {before.shape[1] - 1}.")
             goals = self.choose_targets(before, wanted, originals)
@@ -207,7 +210,10 @@ class Attack(abc.ABC):
                 if len(rows) == 0:
                     continue
                 share = job.part(number / len(goals), (number + 1) / len(goals)) if len(goals) > 1 else job
-                model, labels_here = Model(network, len(rows), width), wanted[rows]
+                kept = None
+                if seen is not None:
+                    kept = dataclasses.replace(seen, rows=rows, again=number < len(goals) - 1)
+                model, labels_here = Model(network, len(rows), width, kept), wanted[rows]
                 aims = None if targets is None else targets[rows]
                 part = self.find(model, pixels.to_unit(originals[rows]), labels_here, aims, share)
                 lattice = self._to_lattice(model, part, originals[rows], labels_here, aims)

@@ -29,6 +29,7 @@ class FGSM(aims.TargetedAttack):
     title: ClassVar[str] = "FGSM"
     source: ClassVar[str] = "Goodfellow et al. 2015 (arXiv 1412.6572), section 4"
     norm: ClassVar[str] = "linf"
+    starts_at_images: ClassVar[bool] = True
 
     eps: float = parameter(
         8.0, "Budget", "How far each colour value moves, in grey levels.", low=0, high=255, unit="/255"
@@ -44,8 +45,7 @@ class FGSM(aims.TargetedAttack):
     def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
         job.progress(0, 1, self.title)
         rows = torch.arange(len(images), device=images.device)
-        here = images.clone().requires_grad_()
-        logits = model.logits(here, rows)
+        here, logits = model.first_logits(images)
         loss = evidence_against(logits, labels) if targets is None else -evidence_against(logits, targets)
         step = model.gradient(loss, here, rows).sign().mul_(math.floor(self.eps) / 255)
         job.progress(1, 1, self.title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 
@@ -10,6 +11,23 @@ from torch import Tensor, nn
 
 from ciad_engine import images as pixels
 from ciad_engine.errors import CiadError
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A forward pass whose gradient can still be taken.
+
+    Attributes:
+        images: float (B, 3, H, W), a leaf of the graph.
+        logits: (B, classes), with their graph.
+        rows: int64 (N,), the places of a model's images among these.
+        again: another model will ask for a gradient of it, too.
+    """
+
+    images: Tensor
+    logits: Tensor
+    rows: Tensor
+    again: bool = False
 
 
 class Model:
@@ -21,8 +39,8 @@ class Model:
         forwards, backwards: int64 (N,), evaluations that each image of the batch needed.
     """
 
-    def __init__(self, network: nn.Module, count: int, width: int | None = None) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, count: int, width: int | None = None, look: Look | None = None) -> None:
+        self._network, self._look = network, look
         self.width = width or count
         self.device = device_of(network)
         self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
@@ -39,8 +57,18 @@ class Model:
         _check_finite(out)
         return out
 
+    def first_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """A leaf to ask for `gradient` by, and the logits (N, classes) of all images of the batch, as they came.
+
+        Where the network has just looked at them to see what it gets right, that costs no further pass.
+        """
+        if self._look is not None:
+            return self._look.images, self._look.logits[self._look.rows]
+        here = images.clone().requires_grad_()
+        return here, self.logits(here, torch.arange(len(images), device=self.device))
+
     def gradient(self, outputs: Tensor, images: Tensor, rows: Tensor, keep_graph: bool = False) -> Tensor:
-        """d(sum of outputs)/d(images), of the images' shape; counts a backward pass for each of `rows`.
+        """d(sum of outputs)/d(images), (n, 3, H, W); counts a backward pass for each of `rows`.
 
         `rows` may be fewer than the images: those whose gradient is wanted (the others of the batch
         only ride along). `keep_graph` allows another gradient of the same forward pass.
@@ -49,14 +77,15 @@ class Model:
             CiadError: there is no gradient with respect to the images, or it is NaN or infinite.
         """
         self.backwards[rows] += 1
-        gradient = None
+        gradient, kept = None, None if self._look is None or images is not self._look.images else self._look
         if outputs.requires_grad:
-            (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=keep_graph, allow_unused=True)
+            retain = keep_graph or (kept is not None and kept.again)
+            (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=retain, allow_unused=True)
         if gradient is None:
             raise CiadError("The network gives no gradient with respect to its input, which this attack needs.")
         if not torch.isfinite(gradient.sum()):
             raise CiadError("The network's gradient is NaN or infinite: its weights are damaged or it is not smooth.")
-        return gradient
+        return gradient if kept is None else gradient[kept.rows]
 
 
 class Queue:
@@ -106,6 +135,23 @@ def classify(network: nn.Module, lattice: Tensor) -> Tensor:
     """
     with torch.no_grad():
         out: Tensor = network(pixels.to_unit(lattice))
+    return _checked(out, lattice)
+
+
+def look(network: nn.Module, lattice: Tensor) -> Look:
+    """`classify` with a graph, to be asked for gradients; its `rows` are all images.
+
+    Raises:
+        CiadError: as `classify`.
+    """
+    # The order of an image's values in which convolutions are quickest.
+    images = pixels.to_unit(lattice).contiguous(memory_format=torch.channels_last).requires_grad_()
+    out: Tensor = network(images)
+    _checked(out.detach(), lattice)
+    return Look(images, out, torch.arange(len(lattice), device=lattice.device))
+
+
+def _checked(out: Tensor, lattice: Tensor) -> Tensor:
     if out.ndim != 2 or len(out) != len(lattice) or out.shape[1] < 2:
         raise CiadError(
             f"The network returned shape {tuple(out.shape)} for {len(lattice)} images, not (N, classes), classes >= 2."

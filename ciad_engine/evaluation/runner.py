@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Positions = npt.NDArray[np.int64]
 
 # Images computed, and stored, together. On a CPU a full batch of C&W takes about a minute, which is what a stop costs
-# at most; a GPU takes several hundred images in the time of one.
+# at most; a GPU is busy with wider ones only.
 CPU_BATCH, GPU_BATCH = 100, 512
 
 
@@ -44,7 +44,8 @@ def run(
     """Compute the rows of a plan that are not in the database yet: benign images first, then each attack.
 
     After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
-    `batch_size` None takes what suits the device. Progress counts images times (1 + attacks). Killed anywhere and called again, it ends with the same rows.
+    Progress counts images times (1 + attacks). `batch_size` None takes what suits the device. Killed anywhere and
+    called again, it ends with the same rows.
 
     Returns:
         The run's key. A finished run is returned at once.

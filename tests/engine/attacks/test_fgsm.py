@@ -67,13 +67,14 @@ def test_on_a_linear_model_a_larger_budget_loses_no_image():
     assert rates[-1] == 1
 
 
-def test_it_takes_one_backward_pass():
+def test_it_takes_two_forward_passes_and_one_backward_pass():
+    """The gradient is that of the pass that tells what the network gets right."""
     network, images = Curved(), random_images(5)
     labels = answers(network, images)
     labels[0] = (labels[0] + 1) % 10
     result = FGSM().run(network, images, labels)
     assert result.backwards.tolist() == [0, 1, 1, 1, 1]
-    assert result.forwards.tolist() == [1, 3, 3, 3, 3]
+    assert result.forwards.tolist() == [1, 2, 2, 2, 2]
     assert result.steps.tolist() == [0, 1, 1, 1, 1]
 
 
