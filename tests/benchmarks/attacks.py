@@ -4,12 +4,12 @@
 
 Success and distance are of the 8-bit image, for everybody, among those that fool; `as floats` says the same of what
 a library hands back, before it is rounded. The time ends when it is known which images fool: torchattacks and ART
-do not say, so their result is given to the network once more. Forward and backward passes are counted in images that went through the
-network, by hooks on it. `network` is the part of the time that the bare network takes for as many passes
-in full batches: 1 would be an attack that does nothing else; what computes gradients of the weights as
-well, which nobody needs, stays below. Every measurement has a process of its own, in which the
-library has attacked two images before; quick ones are the best of three. Peak memory is what the process
-needed beyond what it held before the attack. A library that is not installed is left out:
+do not say, so their result is given to the network once more. Forward and backward passes are counted in images
+that went through the network, by hooks on it. `network` is the part of the time that the bare network takes for as
+many passes in full batches: 1 would be an attack that does nothing else; what computes gradients of the weights as
+well, which nobody needs, stays below. Every measurement has a process of its own, in which the library has
+attacked two images before; quick ones are the best of three. Peak memory is what the process needed beyond what it
+held before the attack. A library that is not installed is left out:
 `pip install foolbox torchattacks adversarial-robustness-toolbox`.
 
     python -m tests.benchmarks.attacks --profile ATTACK [--data PATH] [--images 256]
