@@ -134,7 +134,7 @@ def classify(network: nn.Module, lattice: Tensor) -> Tensor:
         CiadError: the answer is not one row of at least two finite logits per image.
     """
     with torch.no_grad():
-        out: Tensor = network(pixels.to_unit(lattice))
+        out: Tensor = network(_quick(lattice))
     return _checked(out, lattice)
 
 
@@ -144,11 +144,15 @@ def look(network: nn.Module, lattice: Tensor) -> Look:
     Raises:
         CiadError: as `classify`.
     """
-    # The order of an image's values in which convolutions are quickest.
-    images = pixels.to_unit(lattice).contiguous(memory_format=torch.channels_last).requires_grad_()
+    images = _quick(lattice).requires_grad_()
     out: Tensor = network(images)
     _checked(out.detach(), lattice)
     return Look(images, out, torch.arange(len(lattice), device=lattice.device))
+
+
+def _quick(lattice: Tensor) -> Tensor:
+    """8-bit images as floats, their values in the order in which convolutions are quickest."""
+    return pixels.to_unit(lattice).contiguous(memory_format=torch.channels_last)
 
 
 def _checked(out: Tensor, lattice: Tensor) -> Tensor:
