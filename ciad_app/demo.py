@@ -21,7 +21,8 @@ from ciad_app.window import EVALUATE, INSPECT, MainWindow
 from ciad_app.worker import Engine, Failure
 from ciad_engine import inspection
 from ciad_engine.errors import CiadError
-from ciad_engine.evaluation import tables as tabulating
+from ciad_engine.evaluation.table import Table, render_text
+from ciad_engine.evaluation.tables import all_tables
 from ciad_engine.inspection import Inspection
 from ciad_engine.runs import Database
 
@@ -189,15 +190,15 @@ class _Demo:
         self.picture(_EVALUATE_VIEW, self.window)
         self.say("\nThe tables' run was computed for this demonstration alone and is not kept:")
         for table in shown:
-            self.say("\n" + tabulating.render_text(table))
+            self.say("\n" + render_text(table))
 
-    def _tables_shown(self) -> tuple[tabulating.Table, ...]:
+    def _tables_shown(self) -> tuple[Table, ...]:
         """The tables of the finished run, once the window shows just these."""
         page, info = self.window.evaluate, self.engine.info
         assert info is not None
         assert self.window.database_path is not None
         with Database(self.window.database_path) as database:
             (run,) = database.runs()
-            expected = tabulating.all_tables(database, run.key, info.card)
+            expected = all_tables(database, run.key, info.card)
         self.wait("showing the tables", lambda: page.results.tables.tables == expected)
         return expected

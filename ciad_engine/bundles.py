@@ -32,6 +32,7 @@ CLASSIFIER = "classifier"  # f1
 MASK_GENERATOR = "mask_generator"  # g
 MASK_CLASSIFIER = "mask_classifier"  # f2
 SECOND_CLASSIFIER = "second_classifier"  # the network of transferred attacks; may be absent
+CONTROL = "control"  # a plain network of images in place of g and f2, to compare them with; may be absent
 REQUIRED = (CLASSIFIER, MASK_GENERATOR, MASK_CLASSIFIER)
 
 

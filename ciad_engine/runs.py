@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ciad_engine.errors import RunError
 
-VERSION = 3  # PRAGMA user_version
+VERSION = 4  # PRAGMA user_version
 _APPLICATION = 0x43494144  # "CIAD": tells our files from other programs' SQLite databases
 _BUSY_SECONDS = 10.0
 
@@ -44,6 +44,7 @@ CREATE TABLE rows (
     success INTEGER NOT NULL, reason TEXT NOT NULL, label_before INTEGER, label_after INTEGER, confidence_after REAL,
     l0_values INTEGER NOT NULL, l0_pixels INTEGER NOT NULL, l2 REAL NOT NULL, linf INTEGER NOT NULL, ssim REAL,
     forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, steps INTEGER NOT NULL, image BLOB,
+    opinions TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (run, attack, position)
 );
 CREATE TABLE fittings (
@@ -56,7 +57,17 @@ _MIGRATIONS = {
     1: "ALTER TABLE rows ADD COLUMN ssim REAL",
     2: "CREATE TABLE fittings (run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL,"
     " content BLOB NOT NULL, PRIMARY KEY (run, attack))",
+    3: "ALTER TABLE rows ADD COLUMN opinions TEXT NOT NULL DEFAULT '[]'",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Opinion:
+    """What a control says of a row's image (`detectors.controls`): its class `y`, and its `score` of f1's class."""
+
+    name: str
+    y: int
+    score: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +90,7 @@ class Row:
         ssim: see `AttackResult`; 1 for benign rows, None for rows that were computed before it was measured.
         image: the 3*32*32 bytes of the uint8 image (3, 32, 32). None for a failed attack, whose image is the
             benign one, and where rows were read without images.
+        opinions: of the controls; none in rows that were computed before there were any.
     """
 
     attack: str
@@ -107,6 +119,7 @@ class Row:
     backwards: int = 0
     steps: int = 0
     image: bytes | None = dataclasses.field(default=None, repr=False)
+    opinions: tuple[Opinion, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -393,6 +406,8 @@ def _stored(row: Row, name: str) -> object:
     value = getattr(row, name)
     if name == "image" and value is not None:
         return zlib.compress(value)
+    if name == "opinions":
+        return json.dumps([dataclasses.astuple(opinion) for opinion in value])
     # A file name may hold bytes that are no text, which neither SQLite nor a UTF-8 file takes.
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
@@ -402,4 +417,5 @@ def _row(values: Sequence[Any]) -> Row:
     found["success"] = bool(found["success"])
     if found["image"] is not None:
         found["image"] = zlib.decompress(found["image"])
+    found["opinions"] = tuple(Opinion(*opinion) for opinion in json.loads(found["opinions"]))
     return Row(**found)

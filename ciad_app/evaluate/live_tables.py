@@ -9,7 +9,8 @@ from PySide6.QtCore import QObject, QTimer
 
 from ciad_app.evaluate.background import Background
 from ciad_engine import bundles
-from ciad_engine.evaluation.tables import Table, all_tables
+from ciad_engine.evaluation.table import Table
+from ciad_engine.evaluation.tables import all_tables
 from ciad_engine.runs import Database
 
 INTERVAL = 500  # ms at least between two computations

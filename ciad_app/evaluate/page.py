@@ -24,7 +24,7 @@ from ciad_app.worker import Engine, EngineInfo, Task
 from ciad_engine import bundles, datasets
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import tables as tabulating
+from ciad_engine.evaluation.table import Table
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 _EVALUATION = "evaluation"
@@ -384,7 +384,7 @@ class EvaluatePage(QWidget):
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 
-    def _show_tables(self, found: tuple[tabulating.Table, ...]) -> None:
+    def _show_tables(self, found: tuple[Table, ...]) -> None:
         self.results.tables.show_tables(found)
         self._update()
 

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.copying import to_clipboard
-from ciad_engine.evaluation.tables import Cell, Table, render_text
+from ciad_engine.evaluation.table import Cell, Table, render_text
 
 _TWO_COLUMNS = 1450  # pixels from which two tables stand side by side
 _MARGIN = 8  # pixels beside a cell's text

@@ -13,6 +13,7 @@ from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export as exporting
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation import tables
+from ciad_engine.evaluation.table import render_text
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -132,7 +133,7 @@ def print_tables(database: runs.Database, key: str, card: bundles.Card | None, a
     if as_json:
         print(json.dumps(exporting.as_json(database, key, found, card), indent=1))
     else:
-        print("\n\n".join(tables.render_text(table) for table in found))
+        print("\n\n".join(render_text(table) for table in found))
 
 
 def export_to(database: runs.Database, key: str, card: bundles.Card | None, folder: Path) -> list[Path]:

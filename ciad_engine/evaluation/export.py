@@ -14,7 +14,8 @@ from typing import Any
 from ciad_engine import __version__, bundles
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.tables import Table, graded_threshold
+from ciad_engine.evaluation.table import Table
+from ciad_engine.evaluation.tables import graded_threshold
 from ciad_engine.files import write_whole
 from ciad_engine.runs import BENIGN, Database, Row
 
@@ -113,7 +114,7 @@ def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[
         cells = [row[k] for row in table.rows]
         parts = ["value"]
         parts += ["n"] if any(cell.n is not None for cell in cells) else []
-        parts += ["low", "high"] if any(cell.share for cell in cells) else []
+        parts += ["low", "high"] if any(cell.share or cell.low is not None for cell in cells) else []
         header += [column if part == "value" else f"{column}, {part}" for part in parts]
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
@@ -121,17 +122,25 @@ def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[
 
 
 def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list[str], list[list[object]]]:
-    """The rows as stored; behind them what a person reads: the paper's rule, and the classes by name if known."""
-    names = [field.name for field in dataclasses.fields(Row) if field.name != "image"]
+    """The rows as stored; behind them what a person reads: the paper's rule, and the classes by name if known.
+
+    Each control has two columns, its class and its score.
+    """
+    rows = list(rows)
+    names = [field.name for field in dataclasses.fields(Row) if field.name not in ("image", "opinions")]
+    controls = sorted({opinion.name for row in rows for opinion in row.opinions})
     numbered = () if classes is None else ("label", "y1", "y2")
     lines: list[list[object]] = []
     for row in rows:
+        said = {opinion.name: (opinion.y, opinion.score) for opinion in row.opinions}
         line = [getattr(row, name) for name in names]
         line[0] = line[0] or "benign"  # `attack` of the benign rows
         line.append("adversarial" if row.y1 != row.y2 else "benign")
         line += [classes[getattr(row, name)] for name in numbered] if classes is not None else []
+        line += [value for name in controls for value in said.get(name, (None, None))]
         lines.append(line)
-    return [*names, "paper_rule", *(f"{name}_class" for name in numbered)], lines
+    behind = [f"{name.replace('-', '_')}_{what}" for name in controls for what in ("y", "score")]
+    return [*names, "paper_rule", *(f"{name}_class" for name in numbered), *behind], lines
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

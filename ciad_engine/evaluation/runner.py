@@ -17,10 +17,11 @@ from ciad_engine import __version__, bundles, compute
 from ciad_engine import attacks as registry
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.detectors.contrast import GRADED, ContrastDetector
+from ciad_engine.detectors.controls import second_opinions
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.jobs import Job
-from ciad_engine.runs import BENIGN, Database, Row, Run
+from ciad_engine.runs import BENIGN, Database, Opinion, Row, Run
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
@@ -119,15 +120,16 @@ def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_S
         GRADED,  # its score is stored; the paper's rule follows from y1 and y2
     )
     attacked = system.network(plan.attacked)
+    control = system.network(bundles.CONTROL) if system.card.has(bundles.CONTROL) else None
     everything = choose_images(len(data), len(data), plan.seed)
     order, spare = everything[: plan.limit], everything[plan.limit :]
-    stages = [_Stage(BENIGN, None, attacked, detector, data, order, spare)]
+    stages = [_Stage(BENIGN, None, attacked, detector, control, data, order, spare)]
     for choice in plan.attacks:
         attack = registry.create(choice.name, **choice.parameters())
         attack.check_labels(data.labels[order])
         if isinstance(attack, FittedAttack):
             attack.check_spare(len(spare))
-        stages.append(_Stage(choice.name, attack, attacked, detector, data, order, spare))
+        stages.append(_Stage(choice.name, attack, attacked, detector, control, data, order, spare))
     return stages
 
 
@@ -193,6 +195,7 @@ class _Stage:
     attack: Attack | None
     attacked: nn.Module
     detector: ContrastDetector
+    control: nn.Module | None
     data: ImageSet
     order: Positions
     spare: Positions  # the images that are not evaluated: what an attack may be fitted on
@@ -236,6 +239,7 @@ class _Stage:
         result = self.attack.run_checked(self.attacked, images, labels, job) if self.attack else None
         shown = images if result is None else result.images
         verdict = self.detector.inspect(shown)
+        controls = second_opinions(verdict, shown, self.detector.mask_classifier, self.control)
         rows = []
         for k, (position, place) in enumerate(zip(positions.tolist(), index.tolist(), strict=True)):
             y1, y2 = int(verdict.y1[k]), int(verdict.y2[k])
@@ -252,6 +256,7 @@ class _Stage:
                 p2_y1=float(verdict.p2[k, y1]),
                 score_graded=float(verdict.score[k]),
                 image=images[k].tobytes() if result is None else None,
+                opinions=tuple(Opinion(name, int(o.y[k]), float(o.score[k])) for name, o in controls.items()),
             )
             rows.append(row if result is None else _attacked(row, result, k))
         return rows

@@ -40,6 +40,30 @@ def auroc(positive: Scores, negative: Scores) -> float | None:
     return float((below + upto).sum() / (2 * len(positive) * len(negative)))
 
 
+def auroc_interval(
+    positive: Scores, negative: Scores, draws: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Bootstrap interval of `auroc` (percentiles, Efron 1979); `positive` and `negative` are of the same images.
+
+    Images are drawn, not scores, because an image's two scores belong together. None for no images.
+    """
+    count = len(positive)
+    if count == 0:
+        return None
+    order = np.argsort(negative, kind="stable")
+    below = np.searchsorted(negative[order], positive, "left")
+    upto = np.searchsorted(negative[order], positive, "right")
+    random = np.random.default_rng(seed)
+    values = np.empty(draws)
+    passed = np.zeros(count + 1)
+    for draw in range(draws):
+        times = np.bincount(random.integers(count, size=count), minlength=count)
+        np.cumsum(times[order], out=passed[1:])
+        values[draw] = times @ (passed[below] + passed[upto])
+    low, high = np.quantile(values / (2 * count**2), ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
 def tpr_at_fpr(positive: Scores, negative: Scores, rate: float) -> tuple[int, float] | None:
     """Positives above the lowest threshold that calls at most `rate` of the negatives positive.
 

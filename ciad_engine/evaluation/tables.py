@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 2 (3 in the transferred setting), and what each attack cost: queries over rows.
+"""The paper's Tables 1, 2 (3 in the transferred setting) and 4, and what each attack cost: queries over rows.
 
 Adversarials counted are those the paper counts (section 3.2): images the classifier f1 got right before and
 gets wrong after an attack that fooled the network it was run on. Thresholds are applied here, to stored scores.
@@ -6,33 +6,21 @@ gets wrong after an attack that fooled the network it was run on. Thresholds are
 
 from __future__ import annotations
 
-import dataclasses
-import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ciad_engine import bundles
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.statistics import auroc, tpr_at_fpr, wilson
-from ciad_engine.runs import BENIGN, Database, Row, Run
+from ciad_engine.evaluation.control_table import area, caught, control_table
+from ciad_engine.evaluation.records import Pair, Records, about_run, attack_title, load, setting
+from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, over, share
+from ciad_engine.runs import Database, Row
 
-Value = str | int | float | None
-
-TITLES = {  # with the distance that is kept small, as the paper writes three of them
-    "fgsm": "FGSM (L∞)",
-    "bim": "BIM (L∞)",
-    "pgd": "PGD (L∞)",
-    "jsma": "JSMA (L0)",
-    "cw": "C&W (L2)",
-    "lbfgs": "L-BFGS (L2)",
-    "deepfool": "DeepFool (L2)",
-    "ddn": "DDN (L2)",
-    "universal": "Universal (L∞)",
-}
 # Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
 PAPER_RETENTION = {"fgsm": 0.863, "jsma": 0.878, "cw": 0.997}
 PAPER_DIRECT = {"fgsm": (0.878, 0.614), "jsma": (0.960, 0.614), "cw": (0.860, 0.614)}
+PAPER_FILTERED = dict.fromkeys(PAPER_RETENTION, 1.0)  # Table 4: all its rates
 PAPER_TRANSFERRED = {"fgsm": (0.843, 0.665), "jsma": (0.853, 0.647), "cw": (0.917, 0.750)}
 
 # LOST_TO_ROUNDING and OWN_CLASS of attacks.base, which would import torch; a test compares them.
@@ -40,71 +28,9 @@ LOST = "lost when rounded to 8 bits"
 OWN_CLASS = "the target is its own class"
 
 
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One value. A `share` also carries of how many (`n`) and its 95 % Wilson interval [`low`, `high`].
-
-    A mean carries of how many, too. `value` is None where there is nothing to compute it from.
-    """
-
-    value: Value
-    n: int | None = None
-    low: float | None = None
-    high: float | None = None
-    share: bool = False
-
-    def text(self) -> str:
-        """As a person reads it: "0.863 [0.840, 0.883]", "1,000", "–" for nothing."""
-        if self.value is None:
-            return "–"
-        if isinstance(self.value, str):
-            return self.value
-        if isinstance(self.value, int):
-            return f"{self.value:,}"
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        decimals = 3 if abs(self.value) < 100 else 1
-        return f"{self.value:,.{decimals}f}{interval}"
-
-
-NO_SHARE = Cell(None, 0, share=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table for screen, CSV and JSON: `name` is its file name, every row has one cell a column."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    notes: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Pair:
-    """An image's benign row and its row after an attack."""
-
-    benign: Row
-    adversarial: Row
-
-
-@dataclasses.dataclass(frozen=True)
-class _Records:
-    run: Run
-    plan: plans.Plan
-    benign: list[Row]
-    attacked: dict[str, list[Row]]
-
-    def pairs(self, attack: str) -> list[_Pair]:
-        """The adversarials that count, each with its benign image."""
-        benign = {row.position: row for row in self.benign}
-        pairs = [_Pair(benign[row.position], row) for row in self.attacked[attack] if row.success]
-        return [p for p in pairs if p.benign.y1 == p.benign.label and p.adversarial.y1 != p.adversarial.label]
-
-
 def table1(database: Database, run: str) -> Table:
     """Mask retention: share of adversarials whose mask keeps the class it had before the attack."""
-    return _table1(_load(database, run))
+    return _table1(load(database, run))
 
 
 def table2(database: Database, run: str, card: bundles.Card | None = None) -> Table:
@@ -112,40 +38,33 @@ def table2(database: Database, run: str, card: bundles.Card | None = None) -> Ta
 
     `card` gives the graded rule's threshold; without it, or with another bundle's, those columns are empty.
     """
-    return _table2(_load(database, run), card)
+    return _table2(load(database, run), card)
+
+
+def table4(database: Database, run: str) -> Table:
+    """Detection and recovery among images whose benign mask was classified correctly."""
+    return _table4(load(database, run))
 
 
 def attack_table(database: Database, run: str) -> Table:
     """Per attack: success, failures by reason, distances of the successful images, cost."""
-    return _attack_table(_load(database, run))
+    return _attack_table(load(database, run))
 
 
 def all_tables(database: Database, run: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """Tables 1 and 2 and the attacks' table of a run, finished or not.
+    """Tables 1, 2 and 4, the controls' and the attacks' table of a run, finished or not.
 
     Raises:
         RunError: there is no such run, or the database cannot be read.
     """
-    records = _load(database, run)
-    return _table1(records), _table2(records, card), _attack_table(records)
-
-
-def render_text(table: Table) -> str:
-    """The table for a terminal: title, aligned columns, notes.
-
-    Turned on its side: there are few attacks and many measures, so a line a measure stays readable.
-    """
-    cells = [[cell.text() for cell in row] for row in table.rows]
-    lines = [list(line) for line in zip(table.columns, *cells, strict=True)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-
-    def aligned(line: Sequence[str]) -> str:
-        first, *rest = (word.ljust(width) for word, width in zip(line, widths, strict=True))
-        return "  ".join((first, *rest)).rstrip()
-
-    body = [aligned(lines[0]), "  ".join("-" * width for width in widths), *(aligned(line) for line in lines[1:])]
-    notes = (textwrap.fill(note, 100, subsequent_indent="  ") for note in table.notes)
-    return "\n".join((table.title, "", *body, "", *notes))
+    records = load(database, run)
+    return (
+        _table1(records),
+        _table2(records, card),
+        _table4(records),
+        control_table(records),
+        _attack_table(records),
+    )
 
 
 def graded_threshold(card: bundles.Card | None, plan: plans.Plan) -> tuple[float, str] | None:
@@ -156,28 +75,11 @@ def graded_threshold(card: bundles.Card | None, plan: plans.Plan) -> tuple[float
     return None if saved is None else (float(saved["value"]), str(saved["source"]))
 
 
-def _load(database: Database, key: str) -> _Records:
-    run = database.run(key)
-    plan = plans.from_json(run.plan)
-    by_attack: dict[str, list[Row]] = {BENIGN: [], **{choice.name: [] for choice in plan.attacks}}
-    for row in database.rows(run.key):
-        by_attack[row.attack].append(row)
-    return _Records(run, plan, by_attack.pop(BENIGN), by_attack)
+def _shares(rows: Sequence[Pair], holds: Callable[[Pair], bool]) -> Cell:
+    return share(sum(holds(row) for row in rows), len(rows))
 
 
-def _title(attack: str) -> str:
-    return TITLES.get(attack, attack)
-
-
-def _share(k: int, n: int) -> Cell:
-    return Cell(k / n, n, *wilson(k, n), share=True) if n else NO_SHARE
-
-
-def _shares(rows: Sequence[_Pair], holds: Callable[[_Pair], bool]) -> Cell:
-    return _share(sum(holds(row) for row in rows), len(rows))
-
-
-def _table1(records: _Records) -> Table:
+def _table1(records: Records) -> Table:
     lines = []
     for attack in records.attacked:
         pairs = records.pairs(attack)
@@ -185,7 +87,7 @@ def _table1(records: _Records) -> Table:
         paper = None if records.plan.transferred else PAPER_RETENTION.get(attack)
         lines.append(
             (
-                Cell(_title(attack)),
+                Cell(attack_title(attack)),
                 Cell(len(pairs)),
                 _shares(pairs, lambda p: p.adversarial.y2 == p.benign.y2),
                 Cell(paper),
@@ -194,29 +96,28 @@ def _table1(records: _Records) -> Table:
         )
     columns = ("Attack", "Adversarial images", "Mask retention", "Paper", "Retention where the benign mask was right")
     meaning = "Mask retention: share of adversarial images whose mask keeps the class it had before the attack."
-    title = "Table 1: do the masks keep their class?" + _setting(records.plan)
-    return Table("table1", title, columns, tuple(lines), (meaning, *_notes(records)))
+    title = "Table 1: do the masks keep their class?" + setting(records.plan)
+    return Table("table1", title, columns, tuple(lines), (meaning, *about_run(records)))
 
 
-def _table2(records: _Records, card: bundles.Card | None) -> Table:
+def _table2(records: Records, card: bundles.Card | None) -> Table:
     threshold = graded_threshold(card, records.plan)
     paper = PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT
-    all_benign = _share(sum(row.y1 == row.y2 for row in records.benign), len(records.benign))
+    all_benign = share(sum(row.y1 == row.y2 for row in records.benign), len(records.benign))
     lines = []
     for attack in records.attacked:
         pairs = records.pairs(attack)
         positive = np.array([p.adversarial.score_graded for p in pairs], dtype=np.float64)
         negative = np.array([p.benign.score_graded for p in pairs], dtype=np.float64)
-        at_five = tpr_at_fpr(positive, negative, 0.05)
         paper_true = paper.get(attack, (None, None))
         if threshold is None:
             graded = (NO_SHARE, NO_SHARE)
         else:
             above, below = int((positive > threshold[0]).sum()), int((negative <= threshold[0]).sum())
-            graded = (_share(above, len(pairs)), _share(below, len(pairs)))
+            graded = (share(above, len(pairs)), share(below, len(pairs)))
         lines.append(
             (
-                Cell(_title(attack)),
+                Cell(attack_title(attack)),
                 Cell(len(pairs)),
                 _shares(pairs, lambda p: p.adversarial.y1 != p.adversarial.y2),
                 Cell(paper_true[0]),
@@ -224,8 +125,9 @@ def _table2(records: _Records, card: bundles.Card | None) -> Table:
                 Cell(paper_true[1]),
                 all_benign,
                 _shares(pairs, lambda p: p.adversarial.y2 == p.adversarial.label),
-                Cell(auroc(positive, negative), len(pairs)),
-                _share(at_five[0], len(pairs)) if at_five else NO_SHARE,
+                area(positive, negative),
+                caught(positive, negative, 0.05),
+                caught(positive, negative, 0.01),
                 *graded,
             )
         )
@@ -240,17 +142,42 @@ def _table2(records: _Records, card: bundles.Card | None) -> Table:
         "Recovery",
         "Graded: AUROC",
         "Graded: TPR at 5 % FPR",
+        "Graded: TPR at 1 % FPR",
         "Graded: true positive",
         "Graded: true negative",
     )
     number = 3 if records.plan.transferred else 2
-    title = f"Table {number}: does the detector tell adversarial from benign?" + _setting(records.plan)
+    title = f"Table {number}: does the detector tell adversarial from benign?" + setting(records.plan)
     notes = (
         "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
         " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
         _threshold_note(records.plan, card, threshold),
     )
-    return Table("table2", title, columns, tuple(lines), (*notes, *_notes(records)))
+    return Table("table2", title, columns, tuple(lines), (*notes, *about_run(records)))
+
+
+def _table4(records: Records) -> Table:
+    lines = []
+    for attack in records.attacked:
+        pairs = [p for p in records.pairs(attack) if p.benign.y2 == p.benign.label]
+        lines.append(
+            (
+                Cell(attack_title(attack)),
+                Cell(len(pairs)),
+                _shares(pairs, lambda p: p.adversarial.y1 != p.adversarial.y2),
+                _shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
+                _shares(pairs, lambda p: p.adversarial.y2 == p.adversarial.label),
+                Cell(PAPER_FILTERED.get(attack)),
+            )
+        )
+    columns = ("Attack", "Adversarial images", "True positive", "True negative", "Recovery", "Paper, all three")
+    truth = (
+        "Filtered on the truth: only images whose mask named the true class before the attack. That f1 named it, too,"
+        " makes the true negative 1 by construction; and wherever the mask keeps its class, the image is detected and"
+        " recovered. So this table says again how many masks keep their class, of which nobody knows in use."
+    )
+    title = "Table 4: and where the benign mask was right?" + setting(records.plan)
+    return Table("table4", title, columns, tuple(lines), (truth, *about_run(records)))
 
 
 def _threshold_note(plan: plans.Plan, card: bundles.Card | None, threshold: tuple[float, str] | None) -> str:
@@ -264,7 +191,7 @@ def _threshold_note(plan: plans.Plan, card: bundles.Card | None, threshold: tupl
     return f"{start}bundle '{card.name}' has none on its card."
 
 
-def _attack_table(records: _Records) -> Table:
+def _attack_table(records: Records) -> Table:
     everything = [row for rows in records.attacked.values() for row in rows]
     failures = sorted({row.reason for row in everything if _tried(row) and not row.success})
     reasons = [LOST, *(reason for reason in failures if reason != LOST)]
@@ -281,15 +208,15 @@ def _attack_table(records: _Records) -> Table:
         }
         lines.append(
             (
-                Cell(_title(attack)),
+                Cell(attack_title(attack)),
                 Cell(len(rows)),
                 Cell(sum(row.label_before != row.label for row in rows)),
                 *(Cell(sum(row.reason == reason for row in rows)) for reason in skipped),
-                _share(len(successful), len(tried)),
+                share(len(successful), len(tried)),
                 *(Cell(sum(row.reason == reason for row in tried)) for reason in reasons),
-                *(_over(f, moved[name]) for name in distances for f in (np.mean, np.median)),
-                *(_over(np.mean, [getattr(row, name) for row in tried]) for name in ("forwards", "backwards", "steps")),
-                _over(np.mean, [1000 * row.seconds for row in rows]),
+                *(over(f, moved[name]) for name in distances for f in (np.mean, np.median)),
+                *(over(np.mean, [getattr(row, name) for row in tried]) for name in ("forwards", "backwards", "steps")),
+                over(np.mean, [1000 * row.seconds for row in rows]),
             )
         )
     columns = (
@@ -312,36 +239,9 @@ def _attack_table(records: _Records) -> Table:
         " time, detector included, divided by its images. What Universal learns beforehand counts in the run's"
         " time alone.",
     )
-    title = "Attacks: success, distances and cost" + _setting(records.plan)
-    return Table("attacks", title, columns, tuple(lines), (*notes, *_notes(records)))
+    title = "Attacks: success, distances and cost" + setting(records.plan)
+    return Table("attacks", title, columns, tuple(lines), (*notes, *about_run(records)))
 
 
 def _tried(row: Row) -> bool:
     return row.label_before == row.label and row.reason != OWN_CLASS
-
-
-def _over(statistic: Callable[[Sequence[float]], np.floating], values: Sequence[float]) -> Cell:
-    return Cell(float(statistic(values)), len(values)) if values else Cell(None, 0)
-
-
-def _setting(plan: plans.Plan) -> str:
-    return f" (transferred from the {plan.attacked.replace('_', ' ')})" if plan.transferred else ""
-
-
-def _notes(records: _Records) -> tuple[str, ...]:
-    plan, run = records.plan, records.run
-    notes = [
-        f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
-        f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95 %, Wilson.",
-        "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
-    ]
-    if not plan.official:
-        notes.append(
-            f"Not computed on the official CIFAR-10 files but on: {plan.data}."
-            " Keep that in mind when comparing with the paper."
-        )
-    if not run.finished:
-        parts = {"benign": len(records.benign), **{_title(name): len(rows) for name, rows in records.attacked.items()}}
-        sofar = ", ".join(f"{name} {count:,} of {plan.limit:,}" for name, count in parts.items())
-        notes.append(f"The run is not finished: {sofar}.")
-    return tuple(notes)

@@ -18,6 +18,7 @@ _REGISTRY = {
     "vgg-like": "ciad_engine.networks.vgg_like:VGGLike",
     "lan": "ciad_engine.networks.lan:LatentAttentionNetwork",
     "lenet": "ciad_engine.networks.lenet:LeNet",
+    "mlp": "ciad_engine.networks.mlp:MLP",
 }
 
 

@@ -34,6 +34,7 @@ class Recipe:
             one place and 7 in another.
         second_classifier_again: the second classifier's second, shorter cycle, from where the first ended (a warm
             restart, Loshchilov and Hutter 2017, arXiv 1608.03983). Its weights are the mean of both cycles' ends.
+        control: the plain MLP that stands in for g and f2 where they are compared with something.
         Schedules count optimiser steps of 128 images; one pass over 45,000 images is 351 steps.
     """
 
@@ -45,6 +46,7 @@ class Recipe:
     mask_classifier: Schedule
     second_classifier: Schedule
     second_classifier_again: Schedule
+    control: Schedule
 
 
 PAPER = Recipe(
@@ -77,6 +79,7 @@ PAPER = Recipe(
         erase=8,
         label_smoothing=0.1,
     ),
+    control=Schedule(steps=17_000, optimizer="adam", learning_rate=5e-4, warmup=0.02, decay=0.9),
 )
 _RECIPES = {PAPER.name: PAPER}
 NAMES = tuple(_RECIPES)
@@ -87,13 +90,15 @@ _STRETCH = {
     bundles.CLASSIFIER: (0.0, 0.16),
     bundles.MASK_GENERATOR: (0.16, 0.27),
     bundles.MASK_CLASSIFIER: (0.27, 0.28),
-    bundles.SECOND_CLASSIFIER: (0.28, 0.86),
+    bundles.CONTROL: (0.28, 0.30),
+    bundles.SECOND_CLASSIFIER: (0.30, 0.86),
     AGAIN: (0.86, 0.98),
 }
 _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     bundles.CLASSIFIER: ("alexnet", {}),
     bundles.MASK_GENERATOR: ("lan", {}),
     bundles.MASK_CLASSIFIER: ("lenet", {}),
+    bundles.CONTROL: ("mlp", {}),
     bundles.SECOND_CLASSIFIER: ("vgg-like", {}),
 }
 
@@ -153,7 +158,7 @@ def train_bundle(
 
     trained: dict[str, nn.Module] = {}
     record: dict[str, Any] = {}
-    for role in (bundles.CLASSIFIER, bundles.MASK_GENERATOR, bundles.MASK_CLASSIFIER, bundles.SECOND_CLASSIFIER):
+    for role in _ARCHITECTURES:
         stage = _stage(recipe, role, trained, fit, validation, seed)
         about = {**origin, "network": list(_ARCHITECTURES[role])}
         record[role] = train(stage, work, where, seed, job.part(*_STRETCH[role]), resume, about)
@@ -234,8 +239,7 @@ def _stage(
         return stages.MaskClassifierStage(
             network, recipe.mask_classifier, fit, validation, trained[bundles.MASK_GENERATOR]
         )
-    schedule = recipe.classifier if role == bundles.CLASSIFIER else recipe.second_classifier
-    return stages.ClassifierStage(role, network, schedule, fit, validation)
+    return stages.ClassifierStage(role, network, getattr(recipe, role), fit, validation)
 
 
 def _finish(
@@ -315,7 +319,8 @@ def measure(system: bundles.System, part: ImageSet, job: Job | None = None) -> d
         "benign rate, paper's rule, f1 right": float(agree[right].mean()) if right.any() else None,
         "benign rate, graded": float((~verdict.adversarial).mean()),
     }
-    if system.card.has(bundles.SECOND_CLASSIFIER):
-        images = _images(part, system.device)
-        figures["second classifier"] = stages.accuracy(system.network(bundles.SECOND_CLASSIFIER), images)
+    for role in (bundles.SECOND_CLASSIFIER, bundles.CONTROL):
+        if system.card.has(role):
+            images = _images(part, system.device)
+            figures[role.replace("_", " ")] = stages.accuracy(system.network(role), images)
     return figures

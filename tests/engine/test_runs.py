@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ciad_engine.errors import RunError
-from ciad_engine.runs import BENIGN, Database, Row, pixels
+from ciad_engine.runs import BENIGN, Database, Opinion, Row, pixels
 from tests.engine.evaluation.tiny import row
 
 PLAN = {"bundle": "b", "limit": 3}
@@ -44,7 +44,7 @@ def test_rows_come_back_exactly(started: Database) -> None:
     attacked = row(
         0, "fgsm", label=3, y1=4, y2=3, score=np.pi, seconds=0.1, success=True, label_before=3, label_after=4,
         confidence_after=1 / 3, l0_values=9, l0_pixels=4, l2=2**0.5, linf=8, ssim=0.1 + 0.2, forwards=3, backwards=1,
-        steps=1, image=image(2),
+        steps=1, image=image(2), opinions=(Opinion("mlp", 3, np.e), Opinion("constant-mask", 0, 0.0)),
     )  # fmt: skip
     rows = [row(0, image=image(1)), attacked, row(1, "fgsm", reason="no adversarial image found")]
     started.append(KEY, rows, 2.5)
@@ -164,9 +164,9 @@ PRAGMA user_version = 1;
 
 
 def test_a_database_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
-    """It knew neither SSIM nor fitted attacks; its rows stay, and what was not measured is not made up."""
+    """It knew neither SSIM nor fitted attacks nor controls; its rows stay, and what was not measured is not made up."""
     old = dataclasses.replace(row(0, "cw", success=True, l2=0.5, image=image(2)), ssim=None)
-    names = [field.name for field in dataclasses.fields(Row) if field.name != "ssim"]
+    names = [field.name for field in dataclasses.fields(Row) if field.name not in ("ssim", "opinions")]
     values = [getattr(old, name) for name in names]
     values[-1] = zlib.compress(image(2))
     with contextlib.closing(sqlite3.connect(tmp_path / "runs.sqlite")) as connection, connection:
@@ -187,14 +187,27 @@ def test_a_database_of_the_first_format_is_brought_up_to_date(tmp_path: Path) ->
 
 
 def test_a_database_of_the_second_format_is_brought_up_to_date(started: Database) -> None:
-    """It did not know fitted attacks."""
+    """It knew neither fitted attacks nor controls."""
     started.append(KEY, [row(0, ssim=0.5)])
     started.close()
     with contextlib.closing(sqlite3.connect(started.path)) as connection, connection:
         connection.execute("DROP TABLE fittings")
+        connection.execute("ALTER TABLE rows DROP COLUMN opinions")
         connection.execute("PRAGMA user_version = 2")
     assert started.keep_fitting(KEY, "universal", b"kept") == b"kept"
     assert [r.ssim for r in started.rows(KEY)] == [0.5]
+
+
+def test_a_database_of_the_third_format_is_brought_up_to_date(started: Database) -> None:
+    """It did not know controls."""
+    started.append(KEY, [row(0)])
+    started.close()
+    with contextlib.closing(sqlite3.connect(started.path)) as connection, connection:
+        connection.execute("ALTER TABLE rows DROP COLUMN opinions")
+        connection.execute("PRAGMA user_version = 3")
+    told = dataclasses.replace(row(1), opinions=(Opinion("mlp", 4, 0.5),))
+    started.append(KEY, [told])
+    assert started.rows(KEY) == [row(0), told]
 
 
 def tables_of(path: Path) -> dict[str, set[tuple[object, ...]]]:

@@ -34,7 +34,9 @@ def written(database: Database, folder: Path, key: str) -> list[Path]:
 
 def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
     paths = written(database, tmp_path / "a" / "b", test_tables.filled(database))
-    assert [path.name for path in paths] == ["table1.csv", "table2.csv", "attacks.csv", "rows.csv", "run.json"]
+    assert [path.name for path in paths] == [
+        "table1.csv", "table2.csv", "table4.csv", "controls.csv", "attacks.csv", "rows.csv", "run.json",
+    ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(path.name for path in paths)
     raw = (tmp_path / "a" / "b" / "attacks.csv").read_bytes()
     assert raw.decode("utf-8").startswith("Attack,Images,Already misclassified,Success rate,")
@@ -78,6 +80,10 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
         assert line["name"] == row.name
         assert line["paper_rule"] == ("benign" if row.y1 == row.y2 else "adversarial")
         assert line["y2_class"] == CLASS_NAMES[row.y2]
+        for opinion in row.opinions:
+            told = opinion.name.replace("-", "_")
+            assert (int(line[f"{told}_y"]), float(line[f"{told}_score"])) == (opinion.y, opinion.score)
+        assert len(row.opinions) == 2
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

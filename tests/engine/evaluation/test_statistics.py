@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciad_engine.evaluation.statistics import auroc, tpr_at_fpr, wilson
+from ciad_engine.evaluation.statistics import auroc, auroc_interval, tpr_at_fpr, wilson
 
 scores = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -45,6 +45,18 @@ def test_auroc_is_the_share_of_ordered_pairs(positive: np.ndarray, negative: np.
 def test_auroc_of_nothing() -> None:
     assert auroc(np.array([]), np.array([1.0])) is None
     assert auroc(np.array([1.0]), np.array([])) is None
+
+
+def test_the_interval_of_auroc_is_that_of_images_drawn_again() -> None:
+    random = np.random.default_rng(5)
+    positive, negative = random.integers(2, 9, 30).astype(float), random.integers(0, 7, 30).astype(float)
+    again = np.random.default_rng(0)
+    drawn = [auroc(positive[pick], negative[pick]) for pick in (again.integers(30, size=30) for _ in range(400))]
+    found = auroc_interval(positive, negative, draws=400)
+    assert found == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))))
+    assert found is not None
+    assert found[0] < auroc(positive, negative) < found[1]
+    assert auroc_interval(np.array([]), np.array([])) is None
 
 
 @given(scores, scores, st.sampled_from([0.0, 0.05, 0.25, 0.5, 1.0]))

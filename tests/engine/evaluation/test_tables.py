@@ -9,9 +9,9 @@ import pytest
 
 from ciad_engine.attacks import base
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import runner, tables
+from ciad_engine.evaluation import records, runner, tables
 from ciad_engine.evaluation.statistics import wilson
-from ciad_engine.evaluation.tables import Cell, Table
+from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, render_text
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.tiny import row
@@ -26,7 +26,7 @@ def database(tmp_path: Path):
 
 
 def cells(table: Table, attack: str) -> dict[str, Cell]:
-    (found,) = [dict(zip(table.columns, r, strict=True)) for r in table.rows if r[0].value == tables.TITLES[attack]]
+    (found,) = [dict(zip(table.columns, r, strict=True)) for r in table.rows if r[0].value == records.TITLES[attack]]
     return found
 
 
@@ -146,7 +146,7 @@ def test_table_1_counts_masks_that_keep_their_class(database: Database) -> None:
     assert fgsm["Mask retention"] == share(3, 4)
     assert fgsm["Paper"] == Cell(0.863)
     assert fgsm["Retention where the benign mask was right"] == share(1, 2)
-    assert cells(table, "cw")["Mask retention"] == tables.NO_SHARE
+    assert cells(table, "cw")["Mask retention"] == NO_SHARE
 
 
 def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database) -> None:
@@ -159,15 +159,28 @@ def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database
     assert fgsm["True negative, all benign"] == share(3, 6)
     assert fgsm["Recovery"] == share(1, 4)
     # positives 2.5, 0.4, 6.0, 0.3 against negatives 0.1, 0.5, 2.0, 3.0: 3 + 1 + 4 + 1 of 16 pairs
-    assert fgsm["Graded: AUROC"] == Cell(9 / 16, 4)
+    area = fgsm["Graded: AUROC"]
+    assert (area.value, area.n) == (9 / 16, 4)
+    assert area.low < 9 / 16 < area.high
+    assert fgsm["Graded: TPR at 1 % FPR"] == share(1, 4)
     assert fgsm["Graded: TPR at 5 % FPR"] == share(1, 4)
     assert fgsm["Graded: true positive"] == share(2, 4)
     assert fgsm["Graded: true negative"] == share(2, 4)
     assert any("above 1.5 (chosen for tests)" in note for note in table.notes)
     nothing = cells(table, "cw")
-    assert nothing["True positive"] == nothing["Graded: true positive"] == tables.NO_SHARE
+    assert nothing["True positive"] == nothing["Graded: true positive"] == NO_SHARE
     assert nothing["Graded: AUROC"] == Cell(None, 0)
     assert nothing["True negative, all benign"] == share(3, 6)
+
+
+def test_table_4_is_about_images_whose_mask_was_right(database: Database) -> None:
+    table = tables.table4(database, filled(database))
+    fgsm = cells(table, "fgsm")
+    assert fgsm["Adversarial images"] == Cell(2)
+    assert fgsm["True positive"] == fgsm["Recovery"] == share(1, 2)
+    assert fgsm["True negative"] == share(2, 2)
+    assert fgsm["Paper, all three"] == Cell(1.0)
+    assert any("1 by construction" in note for note in table.notes)
 
 
 def test_an_image_at_the_threshold_is_benign(database: Database) -> None:
@@ -187,7 +200,7 @@ def test_an_image_at_the_threshold_is_benign(database: Database) -> None:
 )
 def test_no_threshold_is_said_and_not_guessed(database: Database, card, reason: str) -> None:
     table = tables.table2(database, filled(database), card)
-    assert cells(table, "fgsm")["Graded: true positive"] == tables.NO_SHARE
+    assert cells(table, "fgsm")["Graded: true positive"] == NO_SHARE
     assert cells(table, "fgsm")["Graded: AUROC"].value == 9 / 16
     assert any(note.startswith("Graded: no threshold") and reason in note for note in table.notes)
 
@@ -248,7 +261,7 @@ def test_a_run_without_rows_has_tables(database: Database) -> None:
     plan = plans.Plan("b", "b", "d", "d", True, (plans.AttackChoice("jsma", ()),), 5, 1)
     database.start(plan.key(), plans.to_json(plan), {}, "CPU")
     for table in tables.all_tables(database, plan.key(), tiny.system().card):
-        assert "–" in tables.render_text(table)
+        assert "–" in render_text(table)
 
 
 def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None:
@@ -281,7 +294,7 @@ def test_a_computed_run_recounted(database: Database) -> None:
 
 
 def test_text_is_aligned_and_has_intervals(database: Database) -> None:
-    text = tables.render_text(tables.table2(database, filled(database)))
+    text = render_text(tables.table2(database, filled(database)))
     lines = text.splitlines()
     assert lines[0].startswith("Table 2")
     head = next(line for line in lines if line.startswith("Attack"))

@@ -18,6 +18,7 @@ SIZES = {
     "alexnet": (3 * 25 + 1) * 64 + (64 * 25 + 1) * 64 + 2 * (64 * 9 + 1) * 64 + (64 * 9 + 1) * 32
     + (512 + 1) * 384 + (384 + 1) * 192 + (192 + 1) * 10,
     "lan": (3072 + 1) * 500 + 2 * (500 + 1) * 500 + (500 + 1) * 1024,
+    "mlp": (3072 + 1) * 500 + 2 * (500 + 1) * 500 + (500 + 1) * 10,
     "lenet": (25 + 1) * 6 + (6 * 25 + 1) * 16 + (400 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10,
 }  # fmt: skip
 
@@ -27,7 +28,7 @@ def test_sizes_are_the_published_ones(name):
     assert parameters(networks.create(name)) == SIZES[name]
 
 
-@pytest.mark.parametrize(("name", "channels"), [("alexnet", 3), ("vgg-like", 3), ("lenet", 1)])
+@pytest.mark.parametrize(("name", "channels"), [("alexnet", 3), ("vgg-like", 3), ("lenet", 1), ("mlp", 3)])
 def test_classifiers_return_one_logit_a_class(name, channels):
     network = networks.create(name, classes=7).eval()
     assert network(torch.rand(2, channels, 32, 32)).shape == (2, 7)

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 SHORT = Schedule(steps=6, batch=16)
 AGAIN = Schedule(steps=4, batch=16, erase=4)
-TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT, AGAIN)
+TINY = Recipe("tiny", 20, 5.0, SHORT, SHORT, SHORT, SHORT, AGAIN, SHORT)
 
 
 def image_set(count: int, seed: int, source: str) -> ImageSet:
@@ -60,6 +60,9 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
     measured = card.content["measured"]["test set"]
     verdict = system.detector().inspect(data.test.images, data.test.labels)
     assert measured["n"] == 30
+    with torch.no_grad():
+        control = system.network(bundles.CONTROL)(to_unit(torch.from_numpy(data.test.images))).argmax(1).numpy()
+    assert measured["control"] == pytest.approx((control == data.test.labels).mean())
     assert measured["f1"] == pytest.approx((verdict.y1 == data.test.labels).mean())
     assert measured["f2 on masks"] == pytest.approx((verdict.y2 == data.test.labels).mean())
     assert measured["benign rate, paper's rule"] == pytest.approx((verdict.y1 == verdict.y2).mean())
@@ -67,7 +70,8 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
 
 
 @pytest.mark.parametrize(
-    "during", ["classifier", "mask generator", "mask classifier", "second classifier", "second classifier again"]
+    "during",
+    ["classifier", "mask generator", "mask classifier", "control", "second classifier", "second classifier again"],
 )
 def test_a_training_stopped_in_any_stage_goes_on_to_the_same_bundle(tmp_path, data, during):
     whole = train_bundle(TINY, data, tmp_path / "whole", device="cpu")

@@ -1,0 +1,72 @@
+"""Second opinions to hold against the mask's: if one of them contrasts as well, the mask does not do the work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ciad_engine import compute
+from ciad_engine import images as pixels
+from ciad_engine.detectors.base import Verdict
+
+MLP = "mlp"  # a fully connected classifier of the image itself, in place of g and f2
+SHUFFLED = "shuffled-mask"  # f2 on the mask's values in another order, the same for every image
+CONSTANT = "constant-mask"  # f2 on a mask of one half everywhere
+BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class SecondOpinion:
+    """What a control says of N images.
+
+    Attributes:
+        y: int64 (N,), its class.
+        score: float64 (N,), -log of its probability of f1's class: the graded contrast with it in f2's place.
+    """
+
+    y: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float64]
+
+
+def second_opinions(
+    verdict: Verdict, images: npt.NDArray[np.uint8], mask_classifier: nn.Module, control: nn.Module | None
+) -> dict[str, SecondOpinion]:
+    """The controls' opinions of images, uint8 (N, 3, H, W), by name; that of MLP where there is a `control`.
+
+    `verdict` is the contrast detector's of the same images.
+    """
+    masks = verdict.masks[:, None]
+    places = masks[0].size
+    order = np.random.RandomState(0).permutation(places)
+    shuffled = masks.reshape(len(masks), places)[:, order].reshape(masks.shape)
+    found = {
+        SHUFFLED: _opinion(mask_classifier, shuffled, verdict.y1, torch.from_numpy),
+        CONSTANT: _opinion(mask_classifier, np.full_like(masks, 0.5), verdict.y1, torch.from_numpy),
+    }
+    if control is not None:
+        found[MLP] = _opinion(control, images, verdict.y1, lambda part: pixels.to_unit(torch.from_numpy(part)))
+    return found
+
+
+def _opinion(
+    network: nn.Module,
+    inputs: npt.NDArray[np.generic],
+    y1: npt.NDArray[np.int64],
+    prepare: Callable[[npt.NDArray[np.generic]], Tensor],
+) -> SecondOpinion:
+    device = next(network.parameters()).device
+
+    @torch.inference_mode()
+    def look(rows: slice) -> npt.NDArray[np.float32]:
+        out: Tensor = network(prepare(np.ascontiguousarray(inputs[rows])).to(device))
+        found: npt.NDArray[np.float32] = out.float().log_softmax(1).cpu().numpy()
+        return found
+
+    with compute.borrowed(network):
+        log_p = np.concatenate(list(compute.in_batches(look, len(inputs), BATCH)))
+    return SecondOpinion(log_p.argmax(1), -log_p[np.arange(len(y1)), y1].astype(np.float64))

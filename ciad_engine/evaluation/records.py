@@ -1,0 +1,81 @@
+"""The rows of a run as the tables ask for them, and what every table says below itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.runs import BENIGN, Database, Row, Run
+
+TITLES = {  # with the distance that is kept small, as the paper writes three of them
+    "fgsm": "FGSM (L∞)",
+    "bim": "BIM (L∞)",
+    "pgd": "PGD (L∞)",
+    "jsma": "JSMA (L0)",
+    "cw": "C&W (L2)",
+    "lbfgs": "L-BFGS (L2)",
+    "deepfool": "DeepFool (L2)",
+    "ddn": "DDN (L2)",
+    "universal": "Universal (L∞)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """An image's benign row and its row after an attack."""
+
+    benign: Row
+    adversarial: Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    run: Run
+    plan: plans.Plan
+    benign: list[Row]
+    attacked: dict[str, list[Row]]
+
+    def pairs(self, attack: str) -> list[Pair]:
+        """The adversarials that count, each with its benign image."""
+        benign = {row.position: row for row in self.benign}
+        pairs = [Pair(benign[row.position], row) for row in self.attacked[attack] if row.success]
+        return [p for p in pairs if p.benign.y1 == p.benign.label and p.adversarial.y1 != p.adversarial.label]
+
+
+def load(database: Database, key: str) -> Records:
+    run = database.run(key)
+    plan = plans.from_json(run.plan)
+    by_attack: dict[str, list[Row]] = {BENIGN: [], **{choice.name: [] for choice in plan.attacks}}
+    for row in database.rows(run.key):
+        by_attack[row.attack].append(row)
+    return Records(run, plan, by_attack.pop(BENIGN), by_attack)
+
+
+def attack_title(attack: str) -> str:
+    return TITLES.get(attack, attack)
+
+
+def setting(plan: plans.Plan) -> str:
+    return f" (transferred from the {plan.attacked.replace('_', ' ')})" if plan.transferred else ""
+
+
+def about_run(records: Records) -> tuple[str, ...]:
+    plan, run = records.plan, records.run
+    notes = [
+        f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
+        f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95 %, Wilson.",
+        "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
+    ]
+    if not plan.official:
+        notes.append(
+            f"Not computed on the official CIFAR-10 files but on: {plan.data}."
+            " Keep that in mind when comparing with the paper."
+        )
+    if not run.finished:
+        parts = {
+            "benign": len(records.benign),
+            **{attack_title(name): len(rows) for name, rows in records.attacked.items()},
+        }
+        sofar = ", ".join(f"{name} {count:,} of {plan.limit:,}" for name, count in parts.items())
+        notes.append(f"The run is not finished: {sofar}.")
+    return tuple(notes)

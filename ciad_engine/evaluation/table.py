@@ -1,0 +1,80 @@
+"""A table as people and files get it: cells that carry of how many and how sure they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ciad_engine.evaluation.statistics import wilson
+
+Value = str | int | float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One value. A `share` also carries of how many (`n`) and its 95 % Wilson interval [`low`, `high`].
+
+    A mean carries of how many, too, and an area under a curve its bootstrap interval. `value` is None where
+    there is nothing to compute it from.
+    """
+
+    value: Value
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    share: bool = False
+
+    def text(self) -> str:
+        """As a person reads it: "0.863 [0.840, 0.883]", "1,000", "–" for nothing."""
+        if self.value is None:
+            return "–"
+        if isinstance(self.value, str):
+            return self.value
+        if isinstance(self.value, int):
+            return f"{self.value:,}"
+        interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
+        decimals = 3 if abs(self.value) < 100 else 1
+        return f"{self.value:,.{decimals}f}{interval}"
+
+
+NO_SHARE = Cell(None, 0, share=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table for screen, CSV and JSON: `name` is its file name, every row has one cell a column."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...]
+
+
+def render_text(table: Table) -> str:
+    """The table for a terminal: title, aligned columns, notes.
+
+    Turned on its side: there are few attacks and many measures, so a line a measure stays readable.
+    """
+    cells = [[cell.text() for cell in row] for row in table.rows]
+    lines = [list(line) for line in zip(table.columns, *cells, strict=True)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+
+    def aligned(line: Sequence[str]) -> str:
+        first, *rest = (word.ljust(width) for word, width in zip(line, widths, strict=True))
+        return "  ".join((first, *rest)).rstrip()
+
+    body = [aligned(lines[0]), "  ".join("-" * width for width in widths), *(aligned(line) for line in lines[1:])]
+    notes = (textwrap.fill(note, 100, subsequent_indent="  ") for note in table.notes)
+    return "\n".join((table.title, "", *body, "", *notes))
+
+
+def share(k: int, n: int) -> Cell:
+    return Cell(k / n, n, *wilson(k, n), share=True) if n else NO_SHARE
+
+
+def over(statistic: Callable[[Sequence[float]], np.floating], values: Sequence[float]) -> Cell:
+    return Cell(float(statistic(values)), len(values)) if values else Cell(None, 0)
