@@ -86,18 +86,21 @@ def in_batches(
         torch.OutOfMemoryError: even one item does not fit.
         Cancelled: through `job`, between slices.
     """
-    yield from in_lines(lambda part, _: work(part), count, size, 1, job, text)
+    yield from in_chunks(lambda part, _: work(part), count, size, 1, job, text)
 
 
-def in_lines(
-    work: Callable[[slice, int], Result], count: int, size: int, lines: int, job: Job | None = None, text: str = ""
+def in_chunks(
+    work: Callable[[slice, int], Result], count: int, size: int, batches: int, job: Job | None = None, text: str = ""
 ) -> Iterator[Result]:
-    """`in_batches` for work that takes `lines` batches at once and is told the size of one: `work(slice, size)`."""
+    """`in_batches` for work that takes several `batches` at once and is told the size of one: `work(slice, size)`.
+
+    When memory runs out the whole chunk is begun again, with batches of half the size.
+    """
     start = 0
     while start < count:
         if job is not None:
             job.progress(start, count, text)
-        stop = min(start + size * lines, count)
+        stop = min(start + size * batches, count)
         here = min(size, stop - start)
         try:
             result = work(slice(start, stop), here)

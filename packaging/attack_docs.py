@@ -16,13 +16,14 @@ from ciad_engine.attacks.parameters import Parameter, schema
 
 PAGE = Path(__file__).resolve().parents[1] / "ATTACKS.md"
 DISTANCES = {"linf": "L∞", "l2": "L2", "l0": "L0"}
-AIMS = ("target", "target_class", "target_seed")  # settings that all attacks share, told once
+AIMS = ("target", "target_class", "target_seed")  # told once, and again where an attack has another
 HEAD = """# Attacks
 
 Each attack takes 8-bit images and returns 8-bit images: what is called a success fools the classifier as it is saved.
-Settings are flags of `ciad attack`, `ciad inspect` and `ciad evaluate` (there `--set fgsm.eps=4` where several attacks
-have one of that name), fields of the window's form, and in Python arguments:
-`ciad_engine.attacks.create("fgsm", eps=4).run(network, images, labels)`.
+Settings are flags of `ciad attack`, `ciad inspect` and `ciad evaluate`, fields of the window's form, and in Python
+arguments: `ciad_engine.attacks.create("fgsm", eps=4).run(network, images, labels)`. In an evaluation with several
+attacks that have a setting of one name write `--set fgsm.eps=4`; and there `--seed` is the evaluation's own, which
+chooses the images, so an attack's is `--set pgd.seed=5`.
 
 (This page is made by `packaging/attack_docs.py`.)
 """
@@ -38,7 +39,8 @@ def page() -> str:
 
 def _section(cls: type[Attack]) -> str:
     text = inspect.getdoc(cls) or ""
-    own = [p for p in schema(cls) if p.name not in AIMS]
+    common = schema(attacks.get(attacks.own()[0]))
+    own = [p for p in schema(cls) if p.name not in AIMS or p not in common]
     return f"## {cls.title}\n\n`{cls.name}`: keeps {DISTANCES[cls.norm]} small.\n\n{text}\n\n{_table(own)}\n"
 
 

@@ -161,7 +161,7 @@ COLUMNS = (
         _attacked(lambda r: f"{r.forwards + r.backwards:,}"), lambda r: r.forwards + r.backwards,
     ),
     Column(
-        "Seconds", "Wall time of the batch, attack and detector together, divided by its images",
+        "Seconds", "Wall time of the batch, attack, detector and controls together, divided by its images",
         lambda m, r: f"{r.seconds:.3f}", lambda r: r.seconds,
     ),
 )  # fmt: skip

@@ -22,7 +22,7 @@ from ciad_engine import images as pixels
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model, classify, device_of, look, reached
-from ciad_engine.compute import borrowed, in_lines
+from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -34,9 +34,8 @@ NO_ADVERSARIAL = "no adversarial image found"  # within the attack's budget
 NO_PAIR = "no pair of values left that helps"  # JSMA: the saliency map is empty
 LOST_TO_ROUNDING = "lost when rounded to 8 bits"  # fooled as floats, not as the image that can be saved
 
-
 # Batches that an attack that refills is given at once: more leave fewer unfilled ends, and hold more images.
-LINES = 8
+CHUNK = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +105,9 @@ class Attack(abc.ABC):
     Class attributes every attack sets: `name` (registry), `title` (for people), `source` (paper and
     equation), `norm` (the distance it keeps small: "linf", "l2" or "l0"). One whose images need different
     numbers of steps sets `refills`: its `find` takes any number of images and keeps at most `model.width` of them
-    under way, each that is finished making room for one that waits (`model.Queue`). One whose first gradient is that
-    at the images themselves sets `starts_at_images` and takes it by `model.first_logits`.
+    under way, each that is finished making room for one that waits (`model.Queue`); a subclass whose own `find` puts
+    all it is given into the network at once sets it back. One whose first gradient is that at the images
+    themselves sets `starts_at_images` (not both) and takes it by `model.first_logits`.
     """
 
     name: ClassVar[str]
@@ -212,7 +212,7 @@ class Attack(abc.ABC):
                 share = job.part(number / len(goals), (number + 1) / len(goals)) if len(goals) > 1 else job
                 kept = None
                 if seen is not None:
-                    kept = dataclasses.replace(seen, rows=rows, again=number < len(goals) - 1)
+                    kept = dataclasses.replace(seen, rows=rows, keep=number < len(goals) - 1)
                 model, labels_here = Model(network, len(rows), width, kept), wanted[rows]
                 aims = None if targets is None else targets[rows]
                 part = self.find(model, pixels.to_unit(originals[rows]), labels_here, aims, share)
@@ -274,7 +274,7 @@ def run_batched(
 
     The result depends on the batch size by rounding at most, which is a matter of memory and of how quickly a
     cancelled attack stops: at its next iteration, a fifth of a second on a slow CPU at the default.
-    An attack that `refills` is given LINES batches at once, so that its batches stay full.
+    An attack that `refills` is given CHUNK batches at once, so that its batches stay full.
     """
     job = job or Job()
     check_batch(images, labels)
@@ -285,8 +285,8 @@ def run_batched(
         share = job.part(part.start / count, part.stop / count)
         return attack.run_checked(network, images[part], labels[part], share, size)
 
-    lines = LINES if attack.refills else 1
-    return concatenate(list(in_lines(work, count, batch_size, lines, job, attack.title)))
+    batches = CHUNK if attack.refills else 1
+    return concatenate(list(in_chunks(work, count, batch_size, batches, job, attack.title)))
 
 
 def _answers(network: nn.Module, model: Model, lattice: Tensor, found: Found) -> Tensor:

@@ -21,13 +21,13 @@ class Look:
         images: float (B, 3, H, W), a leaf of the graph.
         logits: (B, classes), with their graph.
         rows: int64 (N,), the places of a model's images among these.
-        again: another model will ask for a gradient of it, too.
+        keep: whether the graph outlives the next gradient, because another model will ask, too.
     """
 
     images: Tensor
     logits: Tensor
     rows: Tensor
-    again: bool = False
+    keep: bool = False
 
 
 class Model:
@@ -36,11 +36,13 @@ class Model:
     Attributes:
         device: where the network lives.
         width: how many images the network takes at once, at most.
+        memory_format: the order of an image's values in which the network is quickest.
         forwards, backwards: int64 (N,), evaluations that each image of the batch needed.
     """
 
     def __init__(self, network: nn.Module, count: int, width: int | None = None, look: Look | None = None) -> None:
-        self._network, self._look = network, look
+        self._network, self._look, self._looked = network, look, False
+        self.memory_format = memory_format_of(network)
         self.width = width or count
         self.device = device_of(network)
         self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
@@ -58,12 +60,14 @@ class Model:
         return out
 
     def first_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """A leaf to ask for `gradient` by, and the logits (N, classes) of all images of the batch, as they came.
+        """A leaf to ask for `gradient` by, and the logits (N, classes) of all images of the batch.
 
-        Where the network has just looked at them to see what it gets right, that costs no further pass.
+        Where the network has just looked at these images to see what it gets right, that costs no further pass.
         """
-        if self._look is not None:
-            return self._look.images, self._look.logits[self._look.rows]
+        known = self._look
+        if known is not None and not self._looked and torch.equal(images, known.images.detach()[known.rows]):
+            self._looked = True
+            return known.images, known.logits[known.rows]
         here = images.clone().requires_grad_()
         return here, self.logits(here, torch.arange(len(images), device=self.device))
 
@@ -79,13 +83,15 @@ class Model:
         self.backwards[rows] += 1
         gradient, kept = None, None if self._look is None or images is not self._look.images else self._look
         if outputs.requires_grad:
-            retain = keep_graph or (kept is not None and kept.again)
+            retain = keep_graph or (kept is not None and kept.keep)
             (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=retain, allow_unused=True)
         if gradient is None:
             raise CiadError("The network gives no gradient with respect to its input, which this attack needs.")
+        if kept is not None:
+            gradient = gradient[kept.rows]
         if not torch.isfinite(gradient.sum()):
             raise CiadError("The network's gradient is NaN or infinite: its weights are damaged or it is not smooth.")
-        return gradient if kept is None else gradient[kept.rows]
+        return gradient
 
 
 class Queue:
@@ -121,7 +127,7 @@ def device_of(network: nn.Module) -> torch.device:
 def fingerprint(network: nn.Module) -> str:
     """SHA-256 of the network's parameters and buffers with their names: equal for the same trained network."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in itertools.chain(network.named_parameters(), network.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -134,7 +140,7 @@ def classify(network: nn.Module, lattice: Tensor) -> Tensor:
         CiadError: the answer is not one row of at least two finite logits per image.
     """
     with torch.no_grad():
-        out: Tensor = network(_quick(lattice))
+        out: Tensor = network(_floats(lattice, network))
     return _checked(out, lattice)
 
 
@@ -144,15 +150,24 @@ def look(network: nn.Module, lattice: Tensor) -> Look:
     Raises:
         CiadError: as `classify`.
     """
-    images = _quick(lattice).requires_grad_()
+    images = _floats(lattice, network).requires_grad_()
     out: Tensor = network(images)
     _checked(out.detach(), lattice)
     return Look(images, out, torch.arange(len(lattice), device=lattice.device))
 
 
-def _quick(lattice: Tensor) -> Tensor:
-    """8-bit images as floats, their values in the order in which convolutions are quickest."""
-    return pixels.to_unit(lattice).contiguous(memory_format=torch.channels_last)
+def memory_format_of(network: nn.Module) -> torch.memory_format:
+    """The order of values in which a network's convolutions hold their weights, and so are quickest."""
+    last = any(
+        w.ndim == 4 and w.is_contiguous(memory_format=torch.channels_last) and not w.is_contiguous()
+        for w in network.parameters()
+    )
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _floats(lattice: Tensor, network: nn.Module) -> Tensor:
+    """8-bit images as floats, in the network's order of values."""
+    return pixels.to_unit(lattice).contiguous(memory_format=memory_format_of(network))
 
 
 def _checked(out: Tensor, lattice: Tensor) -> Tensor:

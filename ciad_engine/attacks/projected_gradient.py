@@ -125,8 +125,7 @@ class _Climb:
     def __init__(self, attack: BIM | PGD, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
         self.attack, self.model, self.labels, self.targets = attack, model, labels, targets
         self.radius = math.floor(attack.eps) / 255
-        # The order of an image's values in which convolutions are quickest.
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=model.memory_format)
         self.low, self.high = (images - self.radius).clamp_(min=0), (images + self.radius).clamp_(max=1)
 
     def run(self, start: Tensor, rows: Tensor, job: Job, judge: bool) -> Found:

@@ -21,7 +21,7 @@ from ciad_engine.attacks.fgsm import check_budget, evidence_against
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.attacks.model import Model, classify, device_of, fingerprint, reached
 from ciad_engine.attacks.parameters import parameter
-from ciad_engine.compute import borrowed, in_lines
+from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.errors import SettingError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
@@ -117,7 +117,7 @@ class Universal(aims.TargetedAttack, FittedAttack):
 
         with borrowed(network), torch.inference_mode(False), torch.enable_grad():
             # As one piece: where memory runs out, it begins anew with half the images in the network at once.
-            (found,) = in_lines(compute, len(images), BATCH, len(images), job, self.title)
+            (found,) = in_chunks(compute, len(images), BATCH, len(images), job, self.title)
         return dataclasses.replace(self, perturbation=found)
 
     def _computed(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job, size: int) -> Perturbation:

@@ -32,6 +32,7 @@ _COMMANDS = {
     "attack": "make adversarial images of pictures and save them",
     "inspect": "say of pictures whether they are adversarial, and why",
     "evaluate": "attack and inspect a data set: the paper's tables",
+    "figures": "the paper's figures, of any bundle and data",
     "runs": "list, show, export or delete evaluations",
     "bundles": "list or show trained systems",
 }

@@ -57,11 +57,11 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         return 1
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
     if isinstance(attack, universal.Universal) and attack.perturbation is not None:
-        meant, attacked = attack.perturbation.network, fingerprint(system.network(bundles.CLASSIFIER))
-        if meant and meant != attacked:
+        meant = attack.perturbation.network
+        if meant and meant != fingerprint(system.network(bundles.CLASSIFIER)):
             job.note(
                 f"{arguments.perturbation} was computed for another classifier than that of the bundle '{card.name}': "
-                "it will fool fewer images."
+                "it may fool fewer images."
             )
     batch = np.stack([picture.pixels for picture in pictures])
     if label is None:

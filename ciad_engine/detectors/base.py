@@ -31,7 +31,7 @@ class Verdict:
 
     Attributes:
         y1, y2: int64 (N,). The class by the classifier f1 and by the mask classifier f2.
-        p1, p2: float32 (N, classes). Their softmax probabilities.
+        p1, p2: float64 and float32 (N, classes). Their softmax probabilities.
         masks: float32 (N, 32, 32). Attention masks in the LAN's convention: 1 = unimportant.
         score: float64 (N,). Higher is more adversarial.
         threshold: what the score is compared with.
@@ -42,7 +42,7 @@ class Verdict:
 
     y1: npt.NDArray[np.int64]
     y2: npt.NDArray[np.int64]
-    p1: npt.NDArray[np.float32]
+    p1: npt.NDArray[np.float64]
     p2: npt.NDArray[np.float32]
     masks: npt.NDArray[np.float32]
     score: npt.NDArray[np.float64]

@@ -51,10 +51,11 @@ class ContrastDetector(Detector):
         device = next(self.classifier.parameters()).device
 
         @torch.inference_mode()
-        def look(rows: slice) -> tuple[npt.NDArray[np.float32], ...]:
+        def look(rows: slice) -> tuple[npt.NDArray[np.float64 | np.float32], ...]:
             batch = pixels.to_unit(torch.tensor(np.ascontiguousarray(images[rows]), device=device))
             mask = self.mask_generator(batch)
-            p1, log_p2 = self.classifier(batch).softmax(1), self.mask_classifier(mask).log_softmax(1)
+            # In double: how far a sure answer is from 1 would be lost otherwise.
+            p1, log_p2 = self.classifier(batch).double().softmax(1), self.mask_classifier(mask).log_softmax(1)
             return p1.cpu().numpy(), log_p2.cpu().numpy(), mask[:, 0].cpu().numpy()
 
         with (

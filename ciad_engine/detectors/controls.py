@@ -46,11 +46,17 @@ def second_opinions(
     shuffled = masks.reshape(len(masks), places)[:, order].reshape(masks.shape)
     found = {
         SHUFFLED: _opinion(mask_classifier, shuffled, verdict.y1, torch.from_numpy),
-        CONSTANT: _opinion(mask_classifier, np.full_like(masks, 0.5), verdict.y1, torch.from_numpy),
+        CONSTANT: _of_constant(mask_classifier, masks[:1].shape, verdict.y1),
     }
     if control is not None:
         found[MLP] = _opinion(control, images, verdict.y1, lambda part: pixels.to_unit(torch.from_numpy(part)))
     return found
+
+
+def _of_constant(network: nn.Module, shape: tuple[int, ...], y1: npt.NDArray[np.int64]) -> SecondOpinion:
+    one = np.full(shape, 0.5, np.float32)
+    log_p = _log_p(network, one, torch.from_numpy)[0]
+    return SecondOpinion(np.full(len(y1), log_p.argmax()), -log_p[y1].astype(np.float64))
 
 
 def _opinion(
@@ -59,6 +65,14 @@ def _opinion(
     y1: npt.NDArray[np.int64],
     prepare: Callable[[npt.NDArray[np.generic]], Tensor],
 ) -> SecondOpinion:
+    log_p = _log_p(network, inputs, prepare)
+    return SecondOpinion(log_p.argmax(1), -log_p[np.arange(len(y1)), y1].astype(np.float64))
+
+
+def _log_p(
+    network: nn.Module, inputs: npt.NDArray[np.generic], prepare: Callable[[npt.NDArray[np.generic]], Tensor]
+) -> npt.NDArray[np.float32]:
+    """The network's log probabilities, float32 (N, classes)."""
     device = next(network.parameters()).device
 
     @torch.inference_mode()
@@ -68,5 +82,4 @@ def _opinion(
         return found
 
     with compute.borrowed(network):
-        log_p = np.concatenate(list(compute.in_batches(look, len(inputs), BATCH)))
-    return SecondOpinion(log_p.argmax(1), -log_p[np.arange(len(y1)), y1].astype(np.float64))
+        return np.concatenate(list(compute.in_batches(look, len(inputs), BATCH)))

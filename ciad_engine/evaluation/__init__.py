@@ -1,4 +1,4 @@
 """Evaluation: a frozen plan, a runner that resumes, tables as queries over rows, and their export.
 
-`plan`, `tables`, `statistics` and `export` import no torch; `runner` does.
+Only `runner` imports torch.
 """

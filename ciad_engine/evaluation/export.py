@@ -14,6 +14,7 @@ from typing import Any
 from ciad_engine import __version__, bundles
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.control_table import WORDS as CONTROLS
 from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import graded_threshold
 from ciad_engine.files import write_whole
@@ -32,7 +33,7 @@ def write_csv(
 ) -> list[Path]:
     """Write each table and the per-image rows as CSV, and `run.json` beside them; returns the paths.
 
-    UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share takes
+    UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share or an AUROC takes
     four columns (value, n, low, high), and the last two columns of a table say on which data and in which
     run it was computed. Text a spreadsheet would take for a formula gets a leading apostrophe.
     Existing files of these names are replaced, each as a whole.
@@ -107,14 +108,14 @@ def _table_json(table: Table) -> dict[str, Any]:
 
 
 def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
-    """Header and lines; a column of shares becomes four, one of means two; `about` stands in every line."""
+    """Header and lines; a column of shares or areas becomes four, one of means two; `about` stands in every line."""
     header: list[str] = []
     lines: list[list[object]] = [[] for _ in table.rows]
     for k, column in enumerate(table.columns):
         cells = [row[k] for row in table.rows]
         parts = ["value"]
         parts += ["n"] if any(cell.n is not None for cell in cells) else []
-        parts += ["low", "high"] if any(cell.share or cell.low is not None for cell in cells) else []
+        parts += ["low", "high"] if any(cell.share or cell.area for cell in cells) else []
         header += [column if part == "value" else f"{column}, {part}" for part in parts]
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
@@ -124,11 +125,9 @@ def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[
 def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list[str], list[list[object]]]:
     """The rows as stored; behind them what a person reads: the paper's rule, and the classes by name if known.
 
-    Each control has two columns, its class and its score.
+    Each control has two columns, its class and its score, empty where it did not speak.
     """
-    rows = list(rows)
     names = [field.name for field in dataclasses.fields(Row) if field.name not in ("image", "opinions")]
-    controls = sorted({opinion.name for row in rows for opinion in row.opinions})
     numbered = () if classes is None else ("label", "y1", "y2")
     lines: list[list[object]] = []
     for row in rows:
@@ -137,9 +136,9 @@ def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list
         line[0] = line[0] or "benign"  # `attack` of the benign rows
         line.append("adversarial" if row.y1 != row.y2 else "benign")
         line += [classes[getattr(row, name)] for name in numbered] if classes is not None else []
-        line += [value for name in controls for value in said.get(name, (None, None))]
+        line += [value for name in CONTROLS for value in said.get(name, (None, None))]
         lines.append(line)
-    behind = [f"{name.replace('-', '_')}_{what}" for name in controls for what in ("y", "score")]
+    behind = [f"{name.replace('-', '_')}_{what}" for name in CONTROLS for what in ("y", "score")]
     return [*names, "paper_rule", *(f"{name}_class" for name in numbered), *behind], lines
 
 

@@ -63,7 +63,7 @@ def about_run(records: Records) -> tuple[str, ...]:
     plan, run = records.plan, records.run
     notes = [
         f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
-        f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95 %, Wilson.",
+        f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95 %; Wilson, AUROC by bootstrap over images.",
         "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
     ]
     if not plan.official:

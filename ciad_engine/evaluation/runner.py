@@ -16,6 +16,7 @@ from torch import nn
 from ciad_engine import __version__, bundles, compute
 from ciad_engine import attacks as registry
 from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks.model import device_of
 from ciad_engine.detectors.contrast import GRADED, ContrastDetector
 from ciad_engine.detectors.controls import second_opinions
 from ciad_engine.errors import RunError
@@ -32,6 +33,8 @@ Positions = npt.NDArray[np.int64]
 # Images computed, and stored, together. On a CPU a full batch of C&W takes about a minute, which is what a stop costs
 # at most; a GPU is busy with wider ones only.
 CPU_BATCH, GPU_BATCH = 100, 512
+# Batches stored together on a GPU where waiting images can take the places of finished ones.
+GPU_CHUNK = 4
 
 
 def run(
@@ -212,14 +215,17 @@ class _Stage:
             stage = dataclasses.replace(self, attack=self._fitted(self.attack, job, kept))
             fitting = time.perf_counter() - started
 
-        def work(part: slice) -> tuple[list[Row], float]:
+        def work(part: slice, width: int) -> tuple[list[Row], float]:
             started = time.perf_counter()
             here = positions[part]
-            rows = stage._rows(here, job.images(part.start, len(here)))
+            rows = stage._rows(here, job.images(part.start, len(here)), width)
             seconds = time.perf_counter() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
-        for rows, seconds in compute.in_batches(work, len(positions), size, job):
+        batches = 1
+        if self.attack is not None and self.attack.refills and device_of(self.attacked).type == "cuda":
+            batches = GPU_CHUNK
+        for rows, seconds in compute.in_chunks(work, len(positions), size, batches, job):
             yield rows, seconds + fitting
             fitting = 0.0
 
@@ -232,11 +238,11 @@ class _Stage:
         job.note(f"{attack.title}: {ready.about_fitting()}.")
         return attack.with_fitting(kept.write(ready.fitting()))
 
-    def _rows(self, positions: Positions, job: Job) -> list[Row]:
+    def _rows(self, positions: Positions, job: Job, width: int) -> list[Row]:
         index = self.order[positions]
         images, labels = self.data.images[index], self.data.labels[index]
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
-        result = self.attack.run_checked(self.attacked, images, labels, job) if self.attack else None
+        result = self.attack.run_checked(self.attacked, images, labels, job, width) if self.attack else None
         shown = images if result is None else result.images
         verdict = self.detector.inspect(shown)
         controls = second_opinions(verdict, shown, self.detector.mask_classifier, self.control)

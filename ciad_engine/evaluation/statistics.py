@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
+FEWEST = 30  # images of which an AUROC has an interval
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -45,10 +46,11 @@ def auroc_interval(
 ) -> tuple[float, float] | None:
     """Bootstrap interval of `auroc` (percentiles, Efron 1979); `positive` and `negative` are of the same images.
 
-    Images are drawn, not scores, because an image's two scores belong together. None for no images.
+    Images are drawn, not scores, because an image's two scores belong together. None for fewer than FEWEST images,
+    and where every draw gives the same, as where the scores do not overlap: it would claim to be certain.
     """
     count = len(positive)
-    if count == 0:
+    if count < FEWEST:
         return None
     order = np.argsort(negative, kind="stable")
     below = np.searchsorted(negative[order], positive, "left")
@@ -61,7 +63,7 @@ def auroc_interval(
         np.cumsum(times[order], out=passed[1:])
         values[draw] = times @ (passed[below] + passed[upto])
     low, high = np.quantile(values / (2 * count**2), ((1 - confidence) / 2, (1 + confidence) / 2))
-    return float(low), float(high)
+    return (float(low), float(high)) if low < high else None
 
 
 def tpr_at_fpr(positive: Scores, negative: Scores, rate: float) -> tuple[int, float] | None:

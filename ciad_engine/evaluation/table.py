@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from ciad_engine.evaluation.statistics import wilson
+from ciad_engine.evaluation.statistics import Scores, auroc, auroc_interval, tpr_at_fpr, wilson
 
 Value = str | int | float | None
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One value. A `share` also carries of how many (`n`) and its 95 % Wilson interval [`low`, `high`].
 
-    A mean carries of how many, too, and an area under a curve its bootstrap interval. `value` is None where
-    there is nothing to compute it from.
+    A mean carries of how many, too. `area` marks an area under a ROC curve, whose interval is a bootstrap's, where it
+    has one. `value` is None where there is nothing to compute it from.
     """
 
     value: Value
@@ -26,6 +29,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     share: bool = False
+    area: bool = False
 
     def text(self) -> str:
         """As a person reads it: "0.863 [0.840, 0.883]", "1,000", "–" for nothing."""
@@ -70,6 +74,35 @@ def render_text(table: Table) -> str:
     body = [aligned(lines[0]), "  ".join("-" * width for width in widths), *(aligned(line) for line in lines[1:])]
     notes = (textwrap.fill(note, 100, subsequent_indent="  ") for note in table.notes)
     return "\n".join((table.title, "", *body, "", *notes))
+
+
+def shares(items: Sequence[Item], holds: Callable[[Item], bool]) -> Cell:
+    """The share of items that hold."""
+    return share(sum(holds(item) for item in items), len(items))
+
+
+def area(positive: Scores, negative: Scores, finished: bool) -> Cell:
+    """AUROC of scores that belong to the same images; of a run that is `finished` with its bootstrap interval.
+
+    While a run fills its tables, the interval would cost more of the processor than it tells.
+    """
+    interval = _interval(positive.tobytes(), negative.tobytes()) if finished else None
+    low, high = interval or (None, None)
+    return Cell(auroc(positive, negative), len(positive), low, high, area=True)
+
+
+@functools.lru_cache(maxsize=128)  # a second each on ten thousand images, and asked for again with every look
+def _interval(positive: bytes, negative: bytes) -> tuple[float, float] | None:
+    return auroc_interval(np.frombuffer(positive), np.frombuffer(negative))
+
+
+def caught(positive: Scores, negative: Scores, rate: float) -> Cell:
+    """Share of the positives above the lowest threshold that calls at most `rate` of these negatives positive.
+
+    Nothing where that would be less than one of them.
+    """
+    found = tpr_at_fpr(positive, negative, rate) if len(negative) * rate >= 1 else None
+    return share(found[0], len(positive)) if found else NO_SHARE
 
 
 def share(k: int, n: int) -> Cell:

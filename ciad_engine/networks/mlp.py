@@ -16,12 +16,12 @@ class MLP(nn.Module):
     Input: float (N, 3, 32, 32) in [0, 1]. Output: logits (N, classes).
     """
 
-    def __init__(self, classes: int = 10, widths: Sequence[int] = (500, 500, 500), dropout: float = 0.0) -> None:
+    def __init__(self, classes: int = 10, widths: Sequence[int] = (500, 500, 500)) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         inputs = 3 * 32 * 32
         for width in widths:
-            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1), nn.Dropout(dropout)]
+            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1)]
             inputs = width
         self.body = nn.Sequential(*layers, nn.Linear(inputs, classes))
 

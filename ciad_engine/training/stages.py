@@ -36,7 +36,7 @@ def accuracy(network: nn.Module, images: Images, before: nn.Module | None = None
 
 
 class ClassifierStage(Stage):
-    """f1 or the second classifier: cross-entropy on flipped, shifted and partly erased images."""
+    """f1, the second classifier or the control: cross-entropy on flipped, shifted and partly erased images."""
 
     def __init__(
         self,

@@ -45,6 +45,20 @@ def test_a_full_memory_halves_the_batch_and_says_so_once_each_time():
     assert [note.split()[-2] for note in job.said] == ["8", "4", "2"]
 
 
+def test_chunks_are_of_several_batches_and_know_the_size_of_one():
+    told = []
+
+    def work(part, size):
+        if size > 2:
+            raise torch.OutOfMemoryError
+        told.append((part.start, part.stop, size))
+        return list(range(11))[part]
+
+    parts = list(compute.in_chunks(work, 11, 4, 3, Job()))
+    assert [item for part in parts for item in part] == list(range(11))
+    assert told == [(0, 6, 2), (6, 11, 2)]
+
+
 def test_one_item_that_does_not_fit_is_an_error():
     def work(rows):
         raise torch.OutOfMemoryError

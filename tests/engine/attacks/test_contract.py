@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ciad_engine import attacks
+from ciad_engine.attacks import base
 from ciad_engine.attacks.base import (
     ALREADY_WRONG,
     FOOLED,
@@ -110,9 +111,10 @@ def test_an_image_does_not_depend_on_its_batch_mates(name):
     assert_same(rows(attack.run(network, images[order], labels[order]), slice(None)), rows(whole, order))
 
 
-def test_the_batch_size_changes_nothing(name):
+def test_the_batch_size_changes_nothing(name, monkeypatch):
     network, images = Curved(seed=1), random_images(10)
     labels = answers(network, images)
+    monkeypatch.setattr(base, "CHUNK", 2)  # several chunks of attacks that refill, too
     attack, job = small(name, target="next"), Recorder()
     split = run_batched(attack, network, images, labels, job, batch_size=3)
     assert_same(rows(split, slice(None)), rows(attack.run(network, images, labels), slice(None)))
@@ -208,6 +210,34 @@ def test_the_network_and_the_images_are_left_as_they_were(name):
     assert (network.first.bias.grad == 7).all()
     assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
     np.testing.assert_array_equal(images, kept)
+
+
+def test_a_network_that_views_its_input_can_be_attacked(name):
+    """As tutorials write it: `view` refuses images whose values lie in another order than their shape says."""
+
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.kernel = Curved(), nn.Parameter(torch.randn(2, 3, 1, 1, dtype=torch.float64))
+
+        def forward(self, x):
+            folded = torch.nn.functional.conv2d(x.double(), self.kernel)
+            return self.inner(x.view(len(x), -1).view(x.shape)) + folded.view(len(x), -1).mean(1, keepdim=True)
+
+    network, images = Viewing(), random_images(6)
+    assert small(name).run(network, images, answers(network, images)).success.any()
+
+
+def test_an_image_without_a_gradient_does_not_end_its_mates_attacks(name):
+    """It is misclassified already, so nobody asks for its gradient, which is NaN."""
+    images = random_images(6)
+    images[2] = 0
+    network = Wrapped(Curved(), lambda z: z)
+    inner = network.inner.forward
+    network.inner.forward = lambda x: inner(x) + 0 * x.double().flatten(1).norm(dim=1).sqrt()[:, None]
+    labels = answers(network, images)
+    labels[2] = (labels[2] + 1) % 10
+    assert small(name).run(network, images, labels).success.any()
 
 
 def test_a_surrounding_no_grad_does_not_matter(name):

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from ciad_engine.attacks.fgsm import FGSM
+from ciad_engine.attacks.model import Model, look
 from ciad_engine.errors import SettingError
 from ciad_engine.images import to_unit
 
@@ -76,6 +77,23 @@ def test_it_takes_two_forward_passes_and_one_backward_pass():
     assert result.backwards.tolist() == [0, 1, 1, 1, 1]
     assert result.forwards.tolist() == [1, 2, 2, 2, 2]
     assert result.steps.tolist() == [0, 1, 1, 1, 1]
+
+
+def test_the_first_look_is_used_once_and_for_its_own_images_alone():
+    network, images = Curved().eval().requires_grad_(False), random_images(4)
+    seen = look(network, torch.tensor(images))
+    x = to_unit(torch.tensor(images))
+    model = Model(network, 4, look=seen)
+    here, logits = model.first_logits(x)
+    first = model.gradient(logits[:, 0], here, torch.arange(4))
+    assert model.forwards.sum() == 0
+    again, logits = model.first_logits(x)  # its graph is gone: another pass
+    assert model.forwards.tolist() == [1] * 4
+    torch.testing.assert_close(model.gradient(logits[:, 0], again, torch.arange(4)), first)
+    elsewhere = Model(network, 4, look=look(network, torch.tensor(images)))
+    here, logits = elsewhere.first_logits(x * 0.5)
+    assert elsewhere.forwards.tolist() == [1] * 4
+    torch.testing.assert_close(logits, network(x * 0.5))
 
 
 @pytest.mark.parametrize("eps", [-0.1, 255.5, float("nan"), float("inf"), "8", True, None])

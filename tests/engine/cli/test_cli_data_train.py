@@ -97,7 +97,7 @@ def test_fetch_goes_to_the_data_folder_by_itself(
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe called "short": six steps a network."""
     schedule = Schedule(steps=3, batch=8)
-    recipe = recipes.Recipe("short", 10, 5.0, schedule, schedule, schedule, schedule, schedule)
+    recipe = recipes.Recipe("short", 10, 5.0, *[schedule] * 6)
     monkeypatch.setattr(recipes, "_RECIPES", {"short": recipe})
     monkeypatch.setattr(recipes, "NAMES", ("short",))
 

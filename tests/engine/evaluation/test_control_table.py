@@ -11,7 +11,7 @@ from ciad_engine.evaluation import control_table, records
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.records import Records
 from ciad_engine.evaluation.statistics import wilson
-from ciad_engine.evaluation.table import NO_SHARE, Cell
+from ciad_engine.evaluation.table import Cell, Table
 from ciad_engine.runs import Database, Opinion, Row
 from tests.engine.evaluation.tiny import row
 
@@ -35,6 +35,7 @@ def filled(database: Database) -> Records:
         said(row(3, "fgsm", reason="no adversarial image found"), 0, 1.0),
     ]
     database.append(key, attacked)
+    database.finish(key)
     return records.load(database, key)
 
 
@@ -43,45 +44,51 @@ def share(k: int, n: int) -> Cell:
 
 
 @pytest.fixture
-def lines(tmp_path: Path):
+def table(tmp_path: Path) -> Table:
     with Database(tmp_path / "runs.sqlite") as database:
-        table = control_table.control_table(filled(database))
-    return {str(line[1].value): dict(zip(table.columns, line, strict=True)) for line in table.rows}
+        return control_table.control_table(filled(database))
 
 
-def test_the_first_line_is_the_masks(lines) -> None:
-    ours = lines["f2 on the mask (CIAD)"]
-    assert ours["Adversarial images"] == Cell(3)
-    assert ours["Right on benign images"] == share(3, 4)
-    assert ours["True positive"] == share(2, 3)
-    assert ours["True negative"] == share(2, 3)
-    assert ours["True negative, all benign"] == share(3, 4)
-    assert ours["Class kept"] == share(2, 3)
-    assert ours["Recovery"] == share(1, 3)
+@pytest.fixture
+def fgsm(table: Table) -> dict[str, Cell]:
+    (line,) = table.rows
+    return dict(zip(table.columns, line, strict=True))
+
+
+def test_the_masks_own_line(fgsm: dict[str, Cell], table: Table) -> None:
+    ours = "f2 on the mask (CIAD)"
+    assert fgsm["Adversarial images"] == Cell(3)
+    assert fgsm[f"True positive: {ours}"] == share(2, 3)
+    assert fgsm[f"True negative: {ours}"] == share(2, 3)
+    assert fgsm[f"Class kept: {ours}"] == share(2, 3)
+    assert fgsm[f"Recovery: {ours}"] == share(1, 3)
     # 2.0, 0.2, 5.0 against 0.1, 3.0, 0.2: 2 + 1.5 + 3 of 9 pairs
-    assert ours["AUROC"].value == pytest.approx(6.5 / 9)
-    assert ours["AUROC"].low <= 6.5 / 9 <= ours["AUROC"].high
-    assert ours["TPR at 5 % FPR"] == ours["TPR at 1 % FPR"] == share(1, 3)
+    assert fgsm[f"AUROC: {ours}"].value == pytest.approx(6.5 / 9)
+    assert any(note.startswith("Right on the 4 benign images: f2 on the mask (CIAD) 0.750") for note in table.notes)
 
 
-def test_a_control_takes_the_place_of_f2(lines) -> None:
-    mlp = lines["a plain MLP on the image"]
-    assert mlp["Right on benign images"] == share(2, 4)
-    assert mlp["True positive"] == share(2, 3)
-    assert mlp["True negative"] == share(2, 3)
-    assert mlp["True negative, all benign"] == share(2, 4)
-    assert mlp["Class kept"] == share(1, 3)
-    assert mlp["Recovery"] == share(2, 3)
+def test_a_control_takes_the_place_of_f2(fgsm: dict[str, Cell], table: Table) -> None:
+    mlp = "a plain MLP on the image"
+    assert fgsm[f"True positive: {mlp}"] == share(2, 3)
+    assert fgsm[f"True negative: {mlp}"] == share(2, 3)
+    assert fgsm[f"Class kept: {mlp}"] == share(1, 3)
+    assert fgsm[f"Recovery: {mlp}"] == share(2, 3)
     # 6.0, 0.3, 5.0 against 0.5, 0.1, 4.0
-    assert mlp["AUROC"].value == pytest.approx((3 + 1 + 3) / 9)
-    constant = lines["f2 on a constant mask"]
-    assert constant["Class kept"] == share(3, 3)
-    assert constant["AUROC"].value == 0.5
-    assert "f2 on the shuffled mask" not in lines  # these rows have no such opinion
+    assert fgsm[f"AUROC: {mlp}"].value == pytest.approx((3 + 1 + 3) / 9)
+    assert fgsm["Class kept: f2 on a constant mask"] == share(3, 3)
+    assert fgsm["AUROC: f2 on a constant mask"].value == 0.5
+    assert not any("shuffled" in column for column in table.columns)  # these rows have no such opinion
+    assert any("a plain MLP on the image 0.500" in note for note in table.notes)
 
 
-def test_confidence_is_a_score_alone(lines) -> None:
-    doubt = lines["f1's own confidence"]
-    assert doubt["True positive"] == doubt["Recovery"] == NO_SHARE
+def test_a_control_that_did_not_always_speak_is_left_out(tmp_path: Path) -> None:
+    with Database(tmp_path / "runs.sqlite") as database:
+        found = filled(database)
+        table = control_table.control_table(dataclasses.replace(found, benign=[*found.benign, row(9)]))
+    assert not any("MLP" in column or "constant" in column for column in table.columns)
+
+
+def test_confidence_is_a_score_alone(fgsm: dict[str, Cell]) -> None:
     # p 0.5, 0.9, 0.6 against 0.75 each: two of three are less sure
-    assert doubt["AUROC"].value == pytest.approx(2 / 3)
+    assert fgsm["AUROC: f1's own confidence"].value == pytest.approx(2 / 3)
+    assert "True positive: f1's own confidence" not in fgsm

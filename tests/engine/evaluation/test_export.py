@@ -12,6 +12,7 @@ from ciad_engine import __version__
 from ciad_engine.datasets import CLASS_NAMES
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, runner, tables
+from ciad_engine.evaluation import plan as plans
 from ciad_engine.runs import Database
 from tests.engine.evaluation import test_tables, tiny
 
@@ -61,6 +62,14 @@ def test_columns_do_not_depend_on_what_was_found(database: Database, tmp_path: P
     with_card, without = (read(tmp_path / name / "table2.csv")[0] for name in ("with", "without"))
     assert list(with_card) == list(without)
     assert without["Graded: true positive, n"] == "0"
+    # Neither an interval nor a control that is missing takes its columns along.
+    system, data = tiny.system(), tiny.data(60)
+    full = runner.run(tiny.plan(data, system, 60, attacks=(plans.choose("fgsm", eps=12),)), system, data, database)
+    written(database, tmp_path / "full", full)
+    for name in ("table2.csv", "rows.csv"):
+        assert list(read(tmp_path / "full" / name)[0]) == list(read(tmp_path / "with" / name)[0])
+    assert float(read(tmp_path / "full" / "table2.csv")[0]["Graded: AUROC, low"]) > 0
+    assert read(tmp_path / "with" / "table2.csv")[0]["Graded: AUROC, low"] == ""
 
 
 def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
@@ -83,7 +92,7 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
         for opinion in row.opinions:
             told = opinion.name.replace("-", "_")
             assert (int(line[f"{told}_y"]), float(line[f"{told}_score"])) == (opinion.y, opinion.score)
-        assert len(row.opinions) == 2
+        assert len(row.opinions) == 3
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
@@ -114,7 +123,7 @@ def test_side_car_says_how_it_came_about(database: Database, tmp_path: Path) -> 
     assert content["thresholds"]["graded"] == {"value": 1.5, "source": "chosen for tests"}
     assert content["thresholds"]["paper"]["value"] == 0.5
     assert content["classes"][0] == "airplane"
-    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "attacks"]
+    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "controls", "attacks"]
     assert any("Not computed on the official" in note for note in content["tables"][0]["notes"])
     json.dumps(export.as_json(database, key, tables.all_tables(database, key)), allow_nan=False)
 

@@ -16,6 +16,7 @@ import torch
 from ciad_engine import attacks, bundles, compute
 from ciad_engine.attacks.universal import Universal
 from ciad_engine.detectors.contrast import GRADED, PAPER
+from ciad_engine.detectors.controls import MLP, second_opinions
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation import runner
@@ -84,6 +85,10 @@ def test_rows_say_what_attack_and_detector_say(database: Database) -> None:
     assert (result.reason == "already misclassified").any()
     for attack, shown in ((BENIGN, images), ("fgsm", result.images)):
         paper, graded = system.detector(PAPER).inspect(shown), system.detector(GRADED).inspect(shown)
+        control = system.network(bundles.CONTROL)
+        told = second_opinions(paper, shown, system.network(bundles.MASK_CLASSIFIER), control)
+        with torch.no_grad():
+            mlp = control(torch.from_numpy(shown) / 255).argmax(1).numpy()
         for k, row in enumerate(database.rows(key, attack, images=True)):
             assert (row.position, row.image_index) == (k, index[k])
             assert (row.name, row.label) == (data.names[index[k]], labels[k])
@@ -92,6 +97,10 @@ def test_rows_say_what_attack_and_detector_say(database: Database) -> None:
             assert row.p1_y1 == pytest.approx(paper.p1[k, row.y1], rel=1e-5)
             assert row.p2_y2 == pytest.approx(paper.p2[k, row.y2], rel=1e-5)
             assert row.p2_y1 == pytest.approx(paper.p2[k, row.y1], rel=1e-5)
+            assert {o.name: (o.y, pytest.approx(o.score, rel=1e-5)) for o in row.opinions} == {
+                name: (opinion.y[k], opinion.score[k]) for name, opinion in told.items()
+            }
+            assert next(o.y for o in row.opinions if o.name == MLP) == mlp[k]
             assert row.seconds > 0
             if attack:
                 for name in ("success", "reason", "label_before", "label_after", "l0_values", "l0_pixels", "linf",

@@ -48,6 +48,7 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
         bundles.CLASSIFIER: Classifier(1),
         bundles.MASK_GENERATOR: MaskGenerator(),
         bundles.MASK_CLASSIFIER: MaskClassifier(),
+        bundles.CONTROL: Classifier(9),
     }
     if second:
         networks[bundles.SECOND_CLASSIFIER] = Classifier(1)

@@ -192,8 +192,8 @@ def test_all_networks_train_in_bfloat16(tmp_path, data, monkeypatch):
 
     monkeypatch.setattr(loop, "mixed_precision", bfloat16)
     two = Schedule(steps=2, batch=4)
-    card = train_bundle(Recipe("two", 20, 5.0, two, two, two, two, two), data, tmp_path, device="cpu")
-    assert len(used) == 10
+    card = train_bundle(Recipe("two", 20, 5.0, *[two] * 6), data, tmp_path, device="cpu")
+    assert len(used) == 12
     for role in card.content["networks"]:
         network = bundles.load(tmp_path, torch.device("cpu")).network(role)
         assert all(bool(torch.isfinite(p).all()) and p.dtype == torch.float32 for p in network.parameters())

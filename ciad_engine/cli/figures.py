@@ -1,0 +1,49 @@
+"""`ciad figures`: the paper's figures as files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ciad_engine import attacks, bundles, datasets
+from ciad_engine.cli import console, options
+from ciad_engine.errors import CiadError
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.files import write_whole
+
+
+def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="gets figure1, 3, 4, 5 and 6 as PNG and SVG; replaced"
+    )
+    parser.add_argument(
+        "--data", default=datasets.SAMPLES, metavar="PATH", help="CIFAR-10 in any form, or 'samples' (the default)"
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    options.add_bundle(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    options.check_folder("--out", arguments.out)
+    from ciad_engine import compute
+    from ciad_engine.figures import paper, png, svg
+
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    data = datasets.choose(arguments.data, job)
+    system = bundles.load(card.folder, compute.choose_device(arguments.device))
+    chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in plans.preset("paper"))
+    written = []
+    for figure in paper.paper_figures(system, data, chosen, arguments.seed, job):
+        for suffix, draw in (("png", png.draw), ("svg", svg.draw)):
+            path = arguments.out / f"{figure.name}.{suffix}"
+            try:
+                write_whole(path, draw(figure))
+            except OSError as error:
+                raise CiadError(
+                    f"{path} cannot be written: {error.strerror or error}. Choose another folder."
+                ) from error
+            written.append(path.name)
+    job.finished()
+    print(f"Wrote {', '.join(written)} to {arguments.out}.")
+    return 0

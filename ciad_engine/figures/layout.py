@@ -1,0 +1,111 @@
+"""A figure as plain data, and where its parts lie; how it is drawn is the business of svg.py and png.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+# In units of an SVG's user space, which a browser shows as pixels.
+IMAGE, GAP, LINE, MARGIN, SIDE = 128, 18, 17, 24, 96
+TITLE_SIZE, TEXT_SIZE = 15, 13
+_CHARACTER = 6.4  # mean width of a character at TEXT_SIZE, to break lines by
+
+
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One picture, uint8 (3, h, w), and the lines below it."""
+
+    pixels: Pixels
+    caption: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """Rows of panels of one size.
+
+    Attributes:
+        name: the files' name, without suffix.
+        title: above it, one line.
+        rows: the panels, each row of the same length; None leaves a place empty.
+        heads: above the columns, sides: left of the rows; none, or one for each.
+        notes: below, one paragraph each.
+    """
+
+    name: str
+    title: str
+    rows: tuple[tuple[Panel | None, ...], ...]
+    heads: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A line of text whose baseline begins (`anchor` "start"), or is centred ("middle"), at (x, y)."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+    size: int = TEXT_SIZE
+    bold: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A square of IMAGE by IMAGE whose upper left corner lies at (x, y)."""
+
+    x: float
+    y: float
+    pixels: Pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Everything placed on width by height."""
+
+    width: float
+    height: float
+    pictures: tuple[Picture, ...]
+    words: tuple[Words, ...]
+
+
+def place(figure: Figure) -> Page:
+    """Where everything lies."""
+    columns = max(len(row) for row in figure.rows)
+    left = MARGIN + (SIDE if figure.sides else 0)
+    width = max(left + columns * IMAGE + (columns - 1) * GAP + MARGIN, 520)
+    words = [Words(MARGIN, MARGIN + LINE, figure.title, size=TITLE_SIZE, bold=True)]
+    y = MARGIN + 2.2 * LINE
+    if figure.heads:
+        y += LINE
+        for column, head in enumerate(figure.heads):
+            words.append(Words(_middle(left, column), y - 6, head, "middle", bold=True))
+    pictures = []
+    for number, row in enumerate(figure.rows):
+        if figure.sides:
+            for line, text in enumerate(textwrap.wrap(figure.sides[number], int(SIDE / _CHARACTER))):
+                words.append(Words(MARGIN, y + LINE * (line + 1), text))
+        for column, panel in enumerate(row):
+            if panel is None:
+                continue
+            pictures.append(Picture(left + column * (IMAGE + GAP), y, panel.pixels))
+            for line, text in enumerate(panel.caption):
+                words.append(Words(_middle(left, column), y + IMAGE + LINE * (line + 1), text, "middle"))
+        captions = max((len(panel.caption) for panel in row if panel is not None), default=0)
+        y += IMAGE + captions * LINE + GAP
+    for note in figure.notes:
+        for text in textwrap.wrap(note, int((width - 2 * MARGIN) / _CHARACTER)):
+            y += LINE
+            words.append(Words(MARGIN, y, text))
+        y += LINE / 3
+    return Page(width, y + MARGIN, tuple(pictures), tuple(words))
+
+
+def _middle(left: float, column: int) -> float:
+    return left + column * (IMAGE + GAP) + IMAGE / 2

@@ -1,0 +1,260 @@
+"""What the paper's Figures 1 and 3 to 6 show, computed for a bundle and a data set.
+
+Nguyen et al. 2017 (arXiv 1712.00558). Figure 2 is a drawing of the framework. Masks are shown as importance,
+1 - mask: white is what f1 needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ciad_engine import attacks, bundles
+from ciad_engine.attacks.base import Attack, AttackResult, run_batched
+from ciad_engine.datasets import ImageSet
+from ciad_engine.detectors.base import Verdict
+from ciad_engine.detectors.contrast import ContrastDetector
+from ciad_engine.errors import DataError
+from ciad_engine.figures.layout import Figure, Panel
+from ciad_engine.inspection import Inspection, percent
+from ciad_engine.jobs import Job
+
+COLUMNS = 6  # images of Figure 5
+LOOKED_AT = 256  # images that are looked at together, in the order of the seed
+_MOST = 4096  # images that are looked at, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """Images with their labels and the detector's verdict on them; all have N rows."""
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    verdict: Verdict
+
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Where f1 names the true class."""
+        return np.asarray(self.verdict.y1 == self.labels)
+
+
+def paper_figures(
+    system: bundles.System, data: ImageSet, chosen: tuple[Attack, ...], seed: int = 0, job: Job | None = None
+) -> Iterator[Figure]:
+    """Figures 1, 4, 3, 5 and 6, each as soon as it is computed.
+
+    Args:
+        system: a loaded bundle; its classifier is attacked.
+        data: labelled images; which of them are shown follows from `seed`.
+        chosen: the attacks of Figures 3, 5 and 6, in this order.
+
+    Raises:
+        DataError: among the images looked at are none that a figure could show.
+        CiadError: an attack cannot be run.
+        Cancelled: through `job`.
+    """
+    job = job or Job()
+    detector = system.detector()
+    seen = _look(detector, data, seed, job.part(0, 0.2))
+    picked = _one_of_each_class(seen)
+    if len(picked) == 0:
+        raise DataError(f"The classifier names no image of {data.source} right, so there is nothing to show.")
+    yield _classes(system, data, seen, picked.tolist())
+    yield _wrong_masks(system, data, seen)
+    network = system.network(bundles.CLASSIFIER)
+    results = []
+    for number, attack in enumerate(chosen):
+        share = job.part(0.2 + 0.8 * number / len(chosen), 0.2 + 0.8 * (number + 1) / len(chosen))
+        results.append(run_batched(attack, network, seen.images[picked], seen.labels[picked], share))
+    fooled = np.flatnonzero(np.all([result.success for result in results], axis=0))
+    if len(fooled) == 0:
+        raise DataError(
+            f"No image that was tried ({len(picked)} of {data.source}) is fooled by all of "
+            f"{', '.join(attack.title for attack in chosen)}: name attacks that succeed, or give them more."
+        )
+    adversarial = [detector.inspect(result.images) for result in results]
+    for name, place in zip(("figure3", "figure6"), fooled[:2].tolist(), strict=False):
+        yield _one_image(system, data, seen, int(picked[place]), place, chosen, results, adversarial, name)
+    yield _attacked(system, data, seen, picked, fooled[:COLUMNS], chosen, results)
+
+
+def of_inspection(found: Inspection) -> Figure:
+    """Figure 3's arrangement for one inspected image: before and after its attack, if there was one."""
+    versions = [("original", found.image, found.benign)]
+    if found.attack is not None and found.adversarial is not None:
+        versions.append((attacks.get(found.attack.attack).title, found.attack.images[0], found.adversarial))
+    return Figure(
+        name="inspection",
+        title=f"{found.name}: image and mask" if found.name else "Image and mask",
+        rows=(
+            tuple(Panel(image, (f"f1: {_said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions),
+            tuple(Panel(_mask(v, 0), (f"f2: {_said(v.y2, v.p2, 0, found.classes)}",)) for _, _, v in versions),
+        ),
+        heads=tuple(head for head, _, _ in versions),
+        sides=("image", "mask (white: important)"),
+    )
+
+
+def _look(detector: ContrastDetector, data: ImageSet, seed: int, job: Job) -> Looked:
+    """Images in the order of the seed, until f1 has been seen to be right in each class that the data hold."""
+    order = np.random.RandomState(seed).permutation(len(data))[:_MOST]
+    wanted = len(set(data.labels.tolist()))
+    parts: list[Looked] = []
+    for start in range(0, len(order), LOOKED_AT):
+        job.progress(start, len(order), "Looking for images to show")
+        here = order[start : start + LOOKED_AT]
+        images, labels = data.images[here], data.labels[here].astype(np.int64)
+        parts.append(Looked(images, labels, detector.inspect(images)))
+        classes = {int(label) for part in parts for label in part.labels[part.right()]}
+        if len(classes) == wanted:
+            break
+    return _joined(parts)
+
+
+def _joined(parts: list[Looked]) -> Looked:
+    first = parts[0].verdict
+    arrays: dict[str, Any] = {
+        field.name: np.concatenate([getattr(part.verdict, field.name) for part in parts])
+        for field in dataclasses.fields(Verdict)
+        if isinstance(getattr(first, field.name), np.ndarray)
+    }
+    return Looked(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        dataclasses.replace(first, **arrays),
+    )
+
+
+def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
+    """The first image of each class that f1 names right; where f2 does so, too, if there is one."""
+    right, both = seen.right(), seen.right() & (seen.verdict.y2 == seen.labels)
+    places = []
+    for label in sorted(set(seen.labels.tolist())):
+        found = np.flatnonzero(both & (seen.labels == label))
+        found = found if len(found) else np.flatnonzero(right & (seen.labels == label))
+        places += found[:1].tolist()
+    return np.array(places, dtype=np.int64)
+
+
+def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[int]) -> Figure:
+    names, v = system.card.classes, seen.verdict
+    return Figure(
+        name="figure1",
+        title="Figure 1: an image of each class and its mask",
+        rows=(
+            tuple(Panel(seen.images[k], (names[seen.labels[k]],)) for k in places),
+            tuple(Panel(_mask(v, k), (f"f2: {_said(v.y2, v.p2, k, names)}",)) for k in places),
+        ),
+        sides=("image", "mask (white: important)"),
+        notes=(
+            "Of each class the first image, in the order of the seed, whose class f1 and f2 name, or else f1 alone.",
+            _about(system, data),
+        ),
+    )
+
+
+def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure:
+    names, v = system.card.classes, seen.verdict
+    wrong = np.flatnonzero(seen.right() & (v.y2 != seen.labels))
+    surest = wrong[np.argsort(-v.p2[wrong, v.y2[wrong]], kind="stable")][:2].tolist()
+    if not surest:
+        raise DataError(f"f2 is wrong on no mask of {data.source} where f1 is right: Figure 4 has nothing to show.")
+    rows = tuple(
+        (
+            Panel(seen.images[k], (f"f1: {_said(v.y1, v.p1, k, names)}",)),
+            Panel(_mask(v, k), (f"f2: {_said(v.y2, v.p2, k, names)}",)),
+        )
+        for k in surest
+    )
+    share = len(wrong) / int(seen.right().sum())
+    return Figure(
+        name="figure4",
+        title="Figure 4: masks of a class that is not the image's",
+        rows=rows,
+        heads=("image", "mask"),
+        sides=tuple(f"({letter})" for letter in "ab"[: len(rows)]),
+        notes=(
+            f"f1 is right and f2 is wrong on {100 * share:.0f} % of the {int(seen.right().sum()):,} images looked at"
+            " that f1 names right; these are the ones f2 is surest of.",
+            _about(system, data),
+        ),
+    )
+
+
+def _one_image(
+    system: bundles.System,
+    data: ImageSet,
+    seen: Looked,
+    origin: int,
+    place: int,
+    chosen: tuple[Attack, ...],
+    results: list[AttackResult],
+    adversarial: list[Verdict],
+    name: str,
+) -> Figure:
+    names, v = system.card.classes, seen.verdict
+    images = [seen.images[origin], *(result.images[place] for result in results)]
+    said = [(v, origin), *((verdict, place) for verdict in adversarial)]
+    return Figure(
+        name=name,
+        title=f"Figure {name[-1]}: an image, its adversarial versions and their masks",
+        rows=(
+            tuple(
+                Panel(image, (f"f1: {_said(w.y1, w.p1, k, names)}",))
+                for image, (w, k) in zip(images, said, strict=True)
+            ),
+            tuple(Panel(_mask(w, k), (f"f2: {_said(w.y2, w.p2, k, names)}",)) for w, k in said),
+        ),
+        heads=("original", *(attack.title for attack in chosen)),
+        sides=("image", "mask (white: important)"),
+        notes=(_about(system, data),),
+    )
+
+
+def _attacked(
+    system: bundles.System,
+    data: ImageSet,
+    seen: Looked,
+    picked: npt.NDArray[np.int64],
+    shown: npt.NDArray[np.int64],
+    chosen: tuple[Attack, ...],
+    results: list[AttackResult],
+) -> Figure:
+    names = system.card.classes
+    first = tuple(Panel(seen.images[picked[k]], (names[seen.labels[picked[k]]],)) for k in shown.tolist())
+    rest = (
+        tuple(
+            Panel(
+                result.images[k],
+                (names[result.label_after[k]], f"{percent(float(result.confidence_after[k]))}, L2 {result.l2[k]:.2f}"),
+            )
+            for k in shown.tolist()
+        )
+        for result in results
+    )
+    return Figure(
+        name="figure5",
+        title="Figure 5: images and their adversarial counterparts",
+        rows=(first, *rest),
+        sides=("original", *(attack.title for attack in chosen)),
+        notes=(
+            "Below each adversarial image what f1 says of it, how surely, and its distance from the original.",
+            _about(system, data),
+        ),
+    )
+
+
+def _mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
+    grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
+    return np.stack([grey] * 3)
+
+
+def _said(y: npt.NDArray[np.int64], p: npt.NDArray[np.floating], row: int, names: tuple[str, ...]) -> str:
+    return f"{names[y[row]]}, {percent(float(p[row, y[row]]))}"
+
+
+def _about(system: bundles.System, data: ImageSet) -> str:
+    return f"Bundle {system.card.name} ({system.card.checksum[:12]}); {data.source}."
