@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from ciad_app.inspect import saving
 from ciad_app.worker import Engine
 from ciad_engine.errors import CiadError
+from ciad_engine.figures.inspected import of_inspection
 from ciad_engine.inspection import Inspection
 
 
@@ -55,7 +56,12 @@ class SaveButtons(QWidget):
         for each, usable, help, why in (
             (self.save, changed, "Save the adversarial image as a 32x32 PNG.", "Press Attack first."),
             (self.copy, found is not None, "Copy the view to the clipboard.", "Select an image first."),
-            (self.export, found is not None, "Write view (PNG) and record (JSON).", "Select an image first."),
+            (
+                self.export,
+                found is not None,
+                "Write view (PNG), figure (SVG) and record.",
+                "Select an image first.",
+            ),
         ):
             each.setEnabled(usable)
             each.setToolTip(help if usable else why)
@@ -76,15 +82,17 @@ class SaveButtons(QWidget):
         return self._write("Save the adversarial image", f"{saving.stem(self._found)}.png", path, overwrite, write)
 
     def export_view(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """Write the view as PNG and the record as JSON beside it, asking for a path where none is given."""
+        """Write the view as PNG, record (JSON) and figure (SVG) beside it, asking for a path where none is given."""
         found, info = self._found, self._engine.info
         if found is None or info is None:
             self.message.emit("There is nothing to export yet: select an image first.")
             return False
         picture, content = self.composed(), saving.record(found, info)
+        titles = {attack.name: attack.title for attack in info.attacks}
+        figure = of_inspection(found, "" if found.attack is None else titles.get(found.attack.attack, ""))
 
         def write(chosen: Path, replace: bool) -> None:
-            saving.view(chosen, picture, content, replace)
+            saving.view(chosen, picture, content, figure, replace)
 
         return self._write("Export view and record", f"{saving.stem(found)}-view.png", path, overwrite, write)
 

@@ -18,6 +18,8 @@ from ciad_app.inspect import work
 from ciad_app.worker import EngineInfo
 from ciad_engine import __version__, files, images, inspection
 from ciad_engine.errors import CiadError
+from ciad_engine.figures import svg
+from ciad_engine.figures.layout import Figure
 from ciad_engine.inspection import Inspection
 
 _SCALE = 2  # pictures of the view are made larger than the screen, for slides
@@ -67,24 +69,26 @@ def image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     images.save_png(path, pixels)
 
 
-def view(path: Path, picture: QPixmap, content: dict[str, Any], overwrite: bool) -> None:
-    """Write the picture as PNG and the record as JSON beside it.
+def view(path: Path, picture: QPixmap, content: dict[str, Any], figure: Figure, overwrite: bool) -> None:
+    """Write the picture as PNG, and beside it the record as JSON and the paper's arrangement as SVG.
 
     Raises:
-        CiadError: a file cannot be written, or the JSON file exists and may not be overwritten.
+        CiadError: a file cannot be written, or a file beside the PNG exists and may not be overwritten.
     """
-    beside = path.with_suffix(".json")
-    if beside == path:
+    record_path, figure_path = path.with_suffix(".json"), path.with_suffix(".svg")
+    if path in (record_path, figure_path):
         raise CiadError(f"{path} is to be a picture: choose a name that ends in .png.")
-    if beside.exists() and not overwrite:
-        raise CiadError(f"{beside} exists already and was not overwritten: choose another name.")
+    for beside in (record_path, figure_path):
+        if beside.exists() and not overwrite:
+            raise CiadError(f"{beside} exists already and was not overwritten: choose another name.")
     if not picture.save(str(path), "PNG"):
         raise CiadError(f"{path} cannot be written: choose another place.")
-    try:
-        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        files.write_whole(beside, text.encode())
-    except OSError as error:
-        raise CiadError(f"{beside} cannot be written: {error.strerror}. Choose another place.") from error
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    for beside, raw in ((record_path, text.encode()), (figure_path, svg.draw(figure))):
+        try:
+            files.write_whole(beside, raw)
+        except OSError as error:
+            raise CiadError(f"{beside} cannot be written: {error.strerror}. Choose another place.") from error
 
 
 def compose(rows: Sequence[Sequence[QWidget]]) -> QPixmap:

@@ -50,7 +50,7 @@ def attack_table(database: Database, run: str) -> Table:
 
 
 def all_tables(database: Database, run: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """Tables 1, 2 and 4, the controls' and the attacks' table of a run, finished or not.
+    """Tables 1, 2 and 4, the attacks' and the controls' table of a run, finished or not.
 
     Raises:
         RunError: there is no such run, or the database cannot be read.
@@ -60,8 +60,8 @@ def all_tables(database: Database, run: str, card: bundles.Card | None = None) -
         _table1(records),
         _table2(records, card),
         _table4(records),
-        control_table(records),
         _attack_table(records),
+        control_table(records),
     )
 
 

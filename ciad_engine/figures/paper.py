@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import attacks, bundles
+from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack, AttackResult, run_batched
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.base import Verdict
 from ciad_engine.detectors.contrast import ContrastDetector
 from ciad_engine.errors import DataError
+from ciad_engine.figures.inspected import mask, said
 from ciad_engine.figures.layout import Figure, Panel
-from ciad_engine.inspection import Inspection, percent
+from ciad_engine.inspection import percent
 from ciad_engine.jobs import Job
 
 COLUMNS = 6  # images of Figure 5
@@ -81,23 +82,6 @@ def paper_figures(
     yield _attacked(system, data, seen, picked, fooled[:COLUMNS], chosen, results)
 
 
-def of_inspection(found: Inspection) -> Figure:
-    """Figure 3's arrangement for one inspected image: before and after its attack, if there was one."""
-    versions = [("original", found.image, found.benign)]
-    if found.attack is not None and found.adversarial is not None:
-        versions.append((attacks.get(found.attack.attack).title, found.attack.images[0], found.adversarial))
-    return Figure(
-        name="inspection",
-        title=f"{found.name}: image and mask" if found.name else "Image and mask",
-        rows=(
-            tuple(Panel(image, (f"f1: {_said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions),
-            tuple(Panel(_mask(v, 0), (f"f2: {_said(v.y2, v.p2, 0, found.classes)}",)) for _, _, v in versions),
-        ),
-        heads=tuple(head for head, _, _ in versions),
-        sides=("image", "mask (white: important)"),
-    )
-
-
 def _look(detector: ContrastDetector, data: ImageSet, seed: int, job: Job) -> Looked:
     """Images in the order of the seed, until f1 has been seen to be right in each class that the data hold."""
     order = np.random.RandomState(seed).permutation(len(data))[:_MOST]
@@ -146,7 +130,7 @@ def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[
         title="Figure 1: an image of each class and its mask",
         rows=(
             tuple(Panel(seen.images[k], (names[seen.labels[k]],)) for k in places),
-            tuple(Panel(_mask(v, k), (f"f2: {_said(v.y2, v.p2, k, names)}",)) for k in places),
+            tuple(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in places),
         ),
         sides=("image", "mask (white: important)"),
         notes=(
@@ -164,8 +148,8 @@ def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure
         raise DataError(f"f2 is wrong on no mask of {data.source} where f1 is right: Figure 4 has nothing to show.")
     rows = tuple(
         (
-            Panel(seen.images[k], (f"f1: {_said(v.y1, v.p1, k, names)}",)),
-            Panel(_mask(v, k), (f"f2: {_said(v.y2, v.p2, k, names)}",)),
+            Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)),
+            Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)),
         )
         for k in surest
     )
@@ -197,16 +181,16 @@ def _one_image(
 ) -> Figure:
     names, v = system.card.classes, seen.verdict
     images = [seen.images[origin], *(result.images[place] for result in results)]
-    said = [(v, origin), *((verdict, place) for verdict in adversarial)]
+    looks = [(v, origin), *((verdict, place) for verdict in adversarial)]
     return Figure(
         name=name,
         title=f"Figure {name[-1]}: an image, its adversarial versions and their masks",
         rows=(
             tuple(
-                Panel(image, (f"f1: {_said(w.y1, w.p1, k, names)}",))
-                for image, (w, k) in zip(images, said, strict=True)
+                Panel(image, (f"f1: {said(w.y1, w.p1, k, names)}",))
+                for image, (w, k) in zip(images, looks, strict=True)
             ),
-            tuple(Panel(_mask(w, k), (f"f2: {_said(w.y2, w.p2, k, names)}",)) for w, k in said),
+            tuple(Panel(mask(w, k), (f"f2: {said(w.y2, w.p2, k, names)}",)) for w, k in looks),
         ),
         heads=("original", *(attack.title for attack in chosen)),
         sides=("image", "mask (white: important)"),
@@ -245,15 +229,6 @@ def _attacked(
             _about(system, data),
         ),
     )
-
-
-def _mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
-    grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
-    return np.stack([grey] * 3)
-
-
-def _said(y: npt.NDArray[np.int64], p: npt.NDArray[np.floating], row: int, names: tuple[str, ...]) -> str:
-    return f"{names[y[row]]}, {percent(float(p[row, y[row]]))}"
 
 
 def _about(system: bundles.System, data: ImageSet) -> str:

@@ -73,7 +73,7 @@ def test_rows_and_tables_fill(page, tiny_data, qtbot):
         (r.attack, r.position, r.y1) for r in database.rows(run.key)
     ]
     qtbot.waitUntil(lambda: bool(page.results.tables.tables) and "finished" not in page.results.tables.common.text())
-    assert [table.name for table in page.results.tables.tables] == ["table1", "table2", "table4", "controls", "attacks"]
+    assert [table.name for table in page.results.tables.tables] == ["table1", "table2", "table4", "attacks", "controls"]
     assert page.results.tables.cards[1].grid.item(0, 1).text() == page.results.tables.tables[1].rows[0][1].text()
     assert page.results.banner.isVisibleTo(page)
     assert "random pictures" in page.results.banner.text()
@@ -251,7 +251,7 @@ def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):
     with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
         page.export_csv(tmp_path / "out")
     names = {path.name for path in caught.args[0]}
-    assert names == {"table1.csv", "table2.csv", "table4.csv", "controls.csv", "attacks.csv", "rows.csv", "run.json"}
+    assert names == {"table1.csv", "table2.csv", "table4.csv", "attacks.csv", "controls.csv", "rows.csv", "run.json"}
     assert str(tmp_path / "out") in page.results.state.text()
     with (tmp_path / "out" / "rows.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

@@ -178,7 +178,7 @@ def test_saving_asks_for_a_path_and_may_be_given_up(page, known, qtbot, tmp_path
     assert "cannot be written" in page.messages[-1]
 
 
-def test_export_writes_view_and_record(page, known, qtbot, tmp_path):
+def test_export_writes_view_figure_and_record(page, known, qtbot, tmp_path):
     page.show_set(known)
     settle(page, qtbot)
     attack(page, qtbot)
@@ -188,6 +188,9 @@ def test_export_writes_view_and_record(page, known, qtbot, tmp_path):
     assert content["sentence"] == inspection.sentence(page.found)
     assert content["bundle"]["name"] == "untrained"
     assert content["attack"]["settings"]["eps"] == 32.0
+    figure = (tmp_path / "view.svg").read_text(encoding="utf-8")
+    assert ">FGSM</text>" in figure
+    assert figure.count("<image ") == 4
     (tmp_path / "view.png").unlink()
     assert not page.export(tmp_path / "view.png")
     assert "view.json exists already" in page.messages[-1]

@@ -162,7 +162,7 @@ def test_a_cancelled_change_of_the_rule_goes_back_to_the_rule(page, known, engin
     go_on.set()
 
 
-def test_exporting_again_under_the_same_name_replaces_both_files(page, known, qtbot, tmp_path, monkeypatch):
+def test_exporting_again_under_the_same_name_replaces_all_files(page, known, qtbot, tmp_path, monkeypatch):
     page.show_set(known)
     settle(page, qtbot)
     target = tmp_path / "view.png"
@@ -175,9 +175,11 @@ def test_exporting_again_under_the_same_name_replaces_both_files(page, known, qt
     assert "sentence" in (tmp_path / "view.json").read_text(encoding="utf-8")
     assert used == [str(tmp_path)] * 2
     target.unlink()  # now the dialog had nothing to ask about, and what lies beside it is somebody else's
-    (tmp_path / "view.json").write_text("mine")
-    assert not page.export()
-    assert (tmp_path / "view.json").read_text() == "mine"
+    for name in ("view.json", "view.svg"):
+        (tmp_path / name).write_text("mine")
+        assert not page.export()
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
 
 
 def test_a_folder_that_may_not_be_read_is_told_and_the_others_open(page, qtbot, tmp_path, monkeypatch):

@@ -101,7 +101,7 @@ def test_json_is_the_only_thing_on_stdout(ciad: Ciad, words: list[object]) -> No
     assert code == 0
     content = json.loads(text)
     assert content["run"] == only_run(words).key
-    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "controls", "attacks"]
+    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "attacks", "controls"]
     assert content["thresholds"]["graded"]["value"] == 1.0
 
 

@@ -36,7 +36,7 @@ def written(database: Database, folder: Path, key: str) -> list[Path]:
 def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
     paths = written(database, tmp_path / "a" / "b", test_tables.filled(database))
     assert [path.name for path in paths] == [
-        "table1.csv", "table2.csv", "table4.csv", "controls.csv", "attacks.csv", "rows.csv", "run.json",
+        "table1.csv", "table2.csv", "table4.csv", "attacks.csv", "controls.csv", "rows.csv", "run.json",
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(path.name for path in paths)
     raw = (tmp_path / "a" / "b" / "attacks.csv").read_bytes()
@@ -123,7 +123,7 @@ def test_side_car_says_how_it_came_about(database: Database, tmp_path: Path) -> 
     assert content["thresholds"]["graded"] == {"value": 1.5, "source": "chosen for tests"}
     assert content["thresholds"]["paper"]["value"] == 0.5
     assert content["classes"][0] == "airplane"
-    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "controls", "attacks"]
+    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "attacks", "controls"]
     assert any("Not computed on the official" in note for note in content["tables"][0]["notes"])
     json.dumps(export.as_json(database, key, tables.all_tables(database, key)), allow_nan=False)
 

@@ -284,7 +284,7 @@ def test_a_computed_run_recounted(database: Database) -> None:
     benign, attacked = database.rows(key, ""), database.rows(key, "fgsm")
     pairs = [(b, a) for b, a in zip(benign, attacked, strict=True) if a.success]
     assert len(pairs) > 15
-    table1, table2, _, _, costs = tables.all_tables(database, key, system.card)
+    table1, table2, _, costs, _ = tables.all_tables(database, key, system.card)
     assert cells(table1, "fgsm")["Mask retention"] == share(sum(b.y2 == a.y2 for b, a in pairs), len(pairs))
     assert cells(table2, "fgsm")["True positive"] == share(sum(a.y1 != a.y2 for _, a in pairs), len(pairs))
     assert cells(table2, "fgsm")["True negative"] == share(sum(b.y1 == b.y2 for b, _ in pairs), len(pairs))

@@ -9,6 +9,7 @@ import torch
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import DataError
 from ciad_engine.figures import paper
+from ciad_engine.figures.inspected import of_inspection
 from ciad_engine.inspection import inspect
 from ciad_engine.jobs import Cancelled, Job
 from tests.engine.attacks.toys import Recorder
@@ -123,10 +124,10 @@ def test_progress_and_cancel(system, samples):
 
 
 def test_an_inspection_is_a_figure_with_and_without_an_attack(system, samples):
-    plain = paper.of_inspection(inspect(system, samples.images[0], name="cat.png"))
+    plain = of_inspection(inspect(system, samples.images[0], name="cat.png"))
     assert (len(plain.rows), len(plain.rows[0]), plain.heads) == (2, 1, ("original",))
     attacked = inspect(system, samples.images[0], attack=attacks.create("fgsm", eps=16))
     assert attacked.adversarial is not None
-    figure = paper.of_inspection(attacked)
+    figure = of_inspection(attacked, "FGSM")
     assert figure.heads == ("original", "FGSM")
     np.testing.assert_array_equal(figure.rows[0][1].pixels, attacked.attack.images[0])

@@ -1,0 +1,42 @@
+"""The arrangement of the paper's Figure 3 for one inspected image. Importing this module imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ciad_engine.figures.layout import Figure, Panel
+from ciad_engine.inspection import Inspection, percent
+
+if TYPE_CHECKING:
+    from ciad_engine.detectors.base import Verdict
+
+
+def of_inspection(found: Inspection, attack: str = "") -> Figure:
+    """Image and mask, before and after the attack where it succeeded; `attack` is what a person calls it."""
+    versions = [("original", found.image, found.benign)]
+    if found.attack is not None and found.adversarial is not None:
+        versions.append((attack or found.attack.attack, found.attack.images[0], found.adversarial))
+    return Figure(
+        name="inspection",
+        title=f"{found.name}: image and mask" if found.name else "Image and mask",
+        rows=(
+            tuple(Panel(image, (f"f1: {said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions),
+            tuple(Panel(mask(v, 0), (f"f2: {said(v.y2, v.p2, 0, found.classes)}",)) for _, _, v in versions),
+        ),
+        heads=tuple(head for head, _, _ in versions),
+        sides=("image", "mask (white: important)"),
+    )
+
+
+def mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
+    """Importance, which is 1 - mask, as a grey picture (3, 32, 32)."""
+    grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
+    return np.stack([grey] * 3)
+
+
+def said(y: npt.NDArray[np.int64], p: npt.NDArray[np.floating], row: int, classes: tuple[str, ...]) -> str:
+    """E.g. "cat, 93 %"."""
+    return f"{classes[y[row]]}, {percent(float(p[row, y[row]]))}"
