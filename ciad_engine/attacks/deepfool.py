@@ -24,7 +24,7 @@ class DeepFool(aims.TargetedAttack):
     into the range of images before it is looked at, and a value at the end of its range takes part
     in no step beyond it; only the `candidates` likeliest classes are considered. With a target, which
     is not in the paper, each step goes to the boundary between the target and the class that leads.
-    One step is one forward pass and one backward pass a considered class, with a target one.
+    One step is two forward passes (the first but one) and one backward pass a considered class, with a target one.
     """
 
     name: ClassVar[str] = "deepfool"
@@ -51,14 +51,32 @@ class DeepFool(aims.TargetedAttack):
         reason = [NO_ADVERSARIAL] * count
         others: Tensor | None = None
         queue = Queue(model)
+
+        def point(rows: Tensor) -> Tensor:
+            return (images[rows] + (1 + self.overshoot) * way[rows]).clamp_(0, 1)
+
+        def fooled(logits: Tensor, rows: Tensor) -> Tensor:
+            return reached(logits, labels[rows], None if targets is None else targets[rows])
+
         rows = queue.take(model.width)  # the images under way
         while len(rows):
             job.progress(count - len(rows) - queue.waiting, count, f"{self.title}: images finished")
-            here = (images[rows] + (1 + self.overshoot) * way[rows]).clamp_(0, 1).requires_grad_()
+            stepped = rows[steps[rows] > 0]
+            if len(stepped):
+                # Most are fooled by now: that is found out before a gradient for each class is computed.
+                found[stepped] = point(stepped)
+                with torch.no_grad():
+                    done = fooled(model.logits(found[stepped], stepped), stepped)
+                for row in stepped[done].tolist():
+                    reason[row] = FOOLED
+                rows = torch.cat([stepped[~done & (steps[stepped] < self.iterations)], rows[steps[rows] == 0]])
+                rows = queue.fill(rows)
+                if len(rows) == 0:
+                    break
+            here = point(rows).requires_grad_()
             logits = model.logits(here, rows)
-            goals = None if targets is None else targets[rows]
-            if goals is not None:
-                leads = -margin(logits, goals)[:, None]
+            if targets is not None:
+                leads = -margin(logits, targets[rows])[:, None]
             else:
                 if others is None:
                     others = labels.new_empty(count, min(self.candidates, logits.shape[1]) - 1)
@@ -66,19 +84,13 @@ class DeepFool(aims.TargetedAttack):
                 ranked = logits.detach().masked_fill(one_hot(logits, labels[rows]), -torch.inf)
                 others[rows[new]] = ranked[new].argsort(1, descending=True)[:, : others.shape[1]]
                 leads = logits.gather(1, labels[rows, None]) - logits.gather(1, others[rows])
-            fooled = reached(logits, labels[rows], goals)
-            found[rows] = here.detach()
-            for row in rows[fooled].tolist():
-                reason[row] = FOOLED
-            left = ~fooled & (steps[rows] < self.iterations)
-            going = rows[left]
-            if len(going):
-                move = self._nearest(model, here, leads, going)[left]
-                moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
-                going = going[moves]
-                way[going] += move[moves]
-                steps[going] += 1
-            rows = queue.fill(going)
+            move = self._nearest(model, here, leads, rows)
+            moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
+            rows = rows[moves]
+            way[rows] += move[moves]
+            steps[rows] += 1
+            if len(rows) == 0:
+                rows = queue.fill(rows)
         job.progress(count, count, f"{self.title}: images finished")
         return Found(found, steps, reason)
 
