@@ -50,7 +50,7 @@ def test_key_changes_with_the_engine_schema(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_key_is_the_same_on_every_machine() -> None:
-    assert PLAN.key() == "d3e0a006599a0afce0065b45ef4fc3a448295d1d4d389171b122d65c59022f80"
+    assert PLAN.key() == "ffa44062a0fe30a3972e8cc403890ca64854169e020ff5c600b5d21ea3aef68e"
 
 
 def test_plain_data_and_back() -> None:
