@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ciad_engine.networks.dense import dense
+
 
 class LatentAttentionNetwork(nn.Module):
     """Fully connected 3072-500-500-500-1024, leaky ReLU, sigmoid; 2.55 M parameters.
@@ -20,12 +22,7 @@ class LatentAttentionNetwork(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (500, 500, 500)) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
-        inputs = 3 * 32 * 32
-        for width in widths:
-            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1)]
-            inputs = width
-        self.body = nn.Sequential(*layers, nn.Linear(inputs, 32 * 32))
+        self.body = dense(widths, 32 * 32)
 
     def mask_logits(self, images: Tensor) -> Tensor:
         """The mask before the sigmoid, (N, 1, 32, 32)."""

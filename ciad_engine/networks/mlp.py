@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ciad_engine.networks.dense import dense
+
 
 class MLP(nn.Module):
     """Fully connected 3072-500-500-500-10, leaky ReLU: the LAN's body with an answer in place of a mask.
@@ -18,12 +20,7 @@ class MLP(nn.Module):
 
     def __init__(self, classes: int = 10, widths: Sequence[int] = (500, 500, 500)) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
-        inputs = 3 * 32 * 32
-        for width in widths:
-            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1)]
-            inputs = width
-        self.body = nn.Sequential(*layers, nn.Linear(inputs, classes))
+        self.body = dense(widths, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.body(images * 4 - 1.9)
