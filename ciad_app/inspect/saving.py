@@ -81,10 +81,12 @@ def view(path: Path, picture: QPixmap, content: dict[str, Any], figure: Figure, 
     for beside in (record_path, figure_path):
         if beside.exists() and not overwrite:
             raise CiadError(f"{beside} exists already and was not overwritten: choose another name.")
+    # A file name may hold bytes that are no text, which a UTF-8 file does not take.
+    text = json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    drawn = svg.draw(figure)
     if not picture.save(str(path), "PNG"):
         raise CiadError(f"{path} cannot be written: choose another place.")
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    for beside, raw in ((record_path, text.encode()), (figure_path, svg.draw(figure))):
+    for beside, raw in ((record_path, text), (figure_path, drawn)):
         try:
             files.write_whole(beside, raw)
         except OSError as error:

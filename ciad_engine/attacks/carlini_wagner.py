@@ -39,8 +39,8 @@ class CarliniWagnerL2(aims.TargetedAttack):
     The search, the end of a descent and Adam's state are each image's own, so batch mates do not
     matter, and an image whose descent has ended begins the next at once; where it was the last, an image
     that waits takes its place.
-    Not in the paper: a descent ends early, when a twentieth of the iterations brought no gain (in the authors'
-    code a tenth).
+    Not in the paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the
+    authors' code a tenth).
     One step is one forward and one backward pass.
     """
 

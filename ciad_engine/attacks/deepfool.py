@@ -24,7 +24,7 @@ class DeepFool(aims.TargetedAttack):
     into the range of images before it is looked at, and a value at the end of its range takes part
     in no step beyond it; only the `candidates` likeliest classes are considered. With a target, which
     is not in the paper, each step goes to the boundary between the target and the class that leads.
-    One step is two forward passes (the first but one) and one backward pass a considered class, with a target one.
+    One step is two forward passes and one backward pass a considered class, with a target one.
     """
 
     name: ClassVar[str] = "deepfool"

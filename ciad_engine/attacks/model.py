@@ -127,7 +127,9 @@ def device_of(network: nn.Module) -> torch.device:
 def fingerprint(network: nn.Module) -> str:
     """SHA-256 of the network's parameters and buffers with their names: equal for the same trained network."""
     digest = hashlib.sha256()
-    for name, tensor in itertools.chain(network.named_parameters(), network.named_buffers()):
+    for name, tensor in sorted(
+        itertools.chain(network.named_parameters(), network.named_buffers()), key=lambda pair: pair[0]
+    ):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -75,13 +75,24 @@ class Page:
     words: tuple[Words, ...]
 
 
+def printable(text: str) -> str:
+    """The text without what no drawing can hold: control characters, and bytes of file names that are no text."""
+    return "".join(
+        "?" if ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 or ord(c) in (127, 0xFFFE, 0xFFFF) else c for c in text
+    )
+
+
 def place(figure: Figure) -> Page:
     """Where everything lies."""
     columns = max(len(row) for row in figure.rows)
     left = MARGIN + (SIDE if figure.sides else 0)
     width = max(left + columns * IMAGE + (columns - 1) * GAP + MARGIN, 520)
-    words = [Words(MARGIN, MARGIN + LINE, figure.title, size=TITLE_SIZE, bold=True)]
-    y = MARGIN + 2.2 * LINE
+    per_line = int((width - 2 * MARGIN) / (_CHARACTER * TITLE_SIZE / TEXT_SIZE * 1.15))  # bold is wider
+    words, y = [], float(MARGIN)
+    for text in textwrap.wrap(printable(figure.title), per_line):
+        y += LINE * 1.1
+        words.append(Words(MARGIN, y, text, size=TITLE_SIZE, bold=True))
+    y += LINE
     if figure.heads:
         y += LINE
         for column, head in enumerate(figure.heads):

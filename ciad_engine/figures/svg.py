@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from xml.sax.saxutils import escape, quoteattr
 
-from ciad_engine.figures.layout import IMAGE, Figure, place
+from ciad_engine.figures.layout import IMAGE, Figure, place, printable
 from ciad_engine.images import png_bytes
 
 
@@ -15,7 +15,7 @@ def draw(figure: Figure) -> bytes:
     size = f'width="{page.width:g}" height="{page.height:g}" viewBox="0 0 {page.width:g} {page.height:g}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">',
-        f"<title>{escape(figure.title)}</title>",
+        f"<title>{escape(printable(figure.title))}</title>",
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for picture in page.pictures:
@@ -28,6 +28,6 @@ def draw(figure: Figure) -> bytes:
         weight = ' font-weight="bold"' if words.bold else ""
         lines.append(
             f'<text x="{words.x:g}" y="{words.y:g}" font-size="{words.size}" text-anchor={quoteattr(words.anchor)}'
-            f"{weight}>{escape(words.text)}</text>"
+            f"{weight}>{escape(printable(words.text))}</text>"
         )
     return "\n".join([*lines, "</svg>", ""]).encode()

@@ -1,6 +1,7 @@
 """README's table of attacks and ATTACKS.md say what the attacks themselves say."""
 
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
 from ciad_engine import attacks
@@ -25,6 +26,11 @@ def test_the_readme_lists_every_attack():
 def test_the_page_of_attacks_is_up_to_date():
     made = runpy.run_path(str(ROOT / "packaging" / "attack_docs.py"))["page"]()
     assert (ROOT / "ATTACKS.md").read_text(encoding="utf-8") == made, "run packaging/attack_docs.py"
+    for name in attacks.own():
+        section = made.partition(f"\n`{name}`: ")[2].partition("\n## ")[0]
+        for setting in [field for field in fields(attacks.get(name)) if field.metadata]:
+            told = f"| `--{setting.name.replace('_', '-')}` | "
+            assert told in section or (setting.name.startswith("target") and told in made), (name, setting.name)
     # An attack with other targets than the rest says so itself.
     section = made.partition("## Universal")[2].partition("\n## ")[0]
     assert "| `--target` | untargeted | untargeted, next, least-likely, random, given |" in section

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ciad_engine import attacks, bundles, datasets, images
+from ciad_engine.attacks.model import classify
 from ciad_engine.attacks.universal import Universal
-from ciad_engine.images import to_unit
 
 QUICK = {
     "pgd": {"iterations": 5},
@@ -32,7 +32,6 @@ def test_a_saved_image_fools_as_the_one_in_memory(name, tmp_path):
         images.save_png(tmp_path / f"{k}.png", image)
         read.append(images.read(tmp_path / f"{k}.png").pixels)
     np.testing.assert_array_equal(np.stack(read), result.images)
-    with torch.no_grad():
-        said = network(to_unit(torch.from_numpy(np.stack(read)))).argmax(1).numpy()
+    said = classify(network, torch.from_numpy(np.stack(read))).argmax(1).numpy()
     np.testing.assert_array_equal(said, result.label_after)
     assert (said != samples.labels[chosen])[result.success].all()

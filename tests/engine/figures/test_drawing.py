@@ -42,6 +42,18 @@ def test_nothing_overlaps_and_all_lies_on_the_page():
     assert place(figure(heads=(), sides=())).height < page.height
 
 
+def test_a_title_of_any_length_and_letters_stays_on_the_page():
+    wanted = figure(title="a long name " * 12 + "\udcff\x01.png")
+    page = place(wanted)
+    titles = [words for words in page.words if words.size == 15 and words.bold]
+    assert len(titles) > 1
+    assert all(words.x + len(words.text) * 7 < page.width for words in titles)
+    assert page.pictures[0].y > max(words.y for words in titles)
+    root = ElementTree.fromstring(svg.draw(wanted))
+    assert "??.png" in root.find(f"{SVG}title").text
+    assert png.draw(wanted).startswith(b"\x89PNG")
+
+
 def test_the_svg_holds_text_and_lossless_pictures():
     wanted = figure()
     root = ElementTree.fromstring(svg.draw(wanted))

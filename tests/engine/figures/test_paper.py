@@ -41,7 +41,7 @@ def shown(row) -> list[np.ndarray]:
 
 
 def test_they_are_the_papers(figures):
-    assert list(figures) == ["figure1", "figure4", "figure3", "figure6", "figure5"]
+    assert list(figures) == ["figure1", "figure3", "figure6", "figure5", "figure4"]
     for figure in figures.values():
         assert all(len(row) == len(figure.rows[0]) for row in figure.rows)
         assert len(figure.sides) in (0, len(figure.rows))
@@ -102,8 +102,8 @@ def test_the_seed_decides(system, samples, figures):
 def test_where_there_is_nothing_to_show_it_says_so(system, samples):
     weak = (attacks.create("fgsm", eps=0),)
     made = paper.paper_figures(system, samples, weak)
-    assert [next(made).name, next(made).name] == ["figure1", "figure4"]
-    with pytest.raises(DataError, match="fooled by all of FGSM"):
+    assert next(made).name == "figure1"
+    with pytest.raises(DataError, match="0 can be fooled by all of FGSM"):
         next(made)
     wrong = dataclasses.replace(samples.subset(np.arange(20)), labels=(samples.labels[:20] + 5) % 10)
     right = system.detector().inspect(wrong.images).y1 == wrong.labels
