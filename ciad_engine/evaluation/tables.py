@@ -169,7 +169,7 @@ def _table4(records: Records) -> Table:
     truth = (
         "Filtered on the truth: only images whose mask named the true class before the attack. That f1 named it, too,"
         " makes the true negative 1 by construction; and wherever the mask keeps its class, the image is detected and"
-        " recovered. So this table says again how many masks keep their class, of which nobody knows in use."
+        " recovered. So this table says again how many masks keep their class; in use nobody knows which were right."
     )
     title = "Table 4: and where the benign mask was right?" + setting(records.plan)
     return Table("table4", title, columns, tuple(lines), (truth, *about_run(records)))
