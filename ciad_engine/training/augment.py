@@ -16,14 +16,31 @@ def flip_and_shift(images: Tensor, reach: int) -> Tensor:
     Returns:
         uint8 (N, C, H, W), drawn with torch's global generator.
     """
+    return views(images, draw_views(len(images), reach, images.device), reach)
+
+
+def view_count(reach: int) -> int:
+    """In how many ways an image can be shifted by up to `reach` pixels, and mirrored."""
+    return 2 * (2 * reach + 1) ** 2
+
+
+def draw_views(count: int, reach: int, device: torch.device) -> Tensor:
+    """A random view for each of `count` images: int64 (count,), each below `view_count(reach)`."""
+    width = 2 * reach + 1
+    top = torch.randint(0, width, (count, 1), device=device)
+    left = torch.randint(0, width, (count, 1), device=device)
+    mirrored = torch.rand(count, 1, device=device) < 0.5
+    return ((top * width + left) * 2 + mirrored)[:, 0]
+
+
+def views(images: Tensor, numbers: Tensor, reach: int) -> Tensor:
+    """The view of each image (uint8 (N, C, H, W)) that `numbers` (int64 (N,)) names; uint8 (N, C, H, W)."""
     count, _, height, width = images.shape
     device = images.device
     padded = F.pad(images.float(), (reach,) * 4, mode="reflect").byte() if reach else images
-    top = torch.randint(0, 2 * reach + 1, (count, 1), device=device)
-    left = torch.randint(0, 2 * reach + 1, (count, 1), device=device)
-    rows = top + torch.arange(height, device=device)
-    columns = left + torch.arange(width, device=device)
-    mirrored = torch.rand(count, 1, device=device) < 0.5
+    shift, mirrored = numbers[:, None] // 2, numbers[:, None] % 2 == 1
+    rows = shift // (2 * reach + 1) + torch.arange(height, device=device)
+    columns = shift % (2 * reach + 1) + torch.arange(width, device=device)
     columns = torch.where(mirrored, columns.flip(1), columns)
     # Channels last while gathering: one index reads the three colours of a pixel together.
     gathered = padded.permute(0, 2, 3, 1)[

@@ -83,6 +83,9 @@ class Stage(abc.ABC):
     schedule: Schedule
     count: int
 
+    def prepare(self, job: Job) -> None:  # noqa: B027 - a hook; few stages need it
+        """Hook: what is computed once, before the first step."""
+
     @abc.abstractmethod
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar loss on the training images at `rows`, and metrics worth watching."""
@@ -152,6 +155,8 @@ def train(
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         try:
+            if step < schedule.steps:
+                stage.prepare(job.part(step / schedule.steps, step / schedule.steps))
             network.train()
             while step < schedule.steps:
                 job.progress(step, schedule.steps, f"Training {stage.name.replace('_', ' ')}")
@@ -220,10 +225,10 @@ def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         {"params": [p for p in wants if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if schedule.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
     if schedule.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=schedule.learning_rate)
-    return torch.optim.AdamW(groups, lr=schedule.learning_rate)
+        return torch.optim.Adam(groups, lr=schedule.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
 
 
 def _save(
@@ -256,13 +261,18 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, iden
             )
         network.load_state_dict(_under("network.", tensors))
         whole = optimizer.state_dict()
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _under("optimizer.", tensors).items():
             index, _, name = key.partition(".")
+            weight = weights[int(index)]
+            if value.shape == weight.shape:
+                # A fused optimiser goes through both in the order of memory, which the file does not keep.
+                value = torch.empty_like(weight).copy_(value)
             state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({**whole, "state": state})
         return int(metadata["step"]), float(metadata["seconds"])
-    except (OSError, KeyError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, IndexError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
         if isinstance(error, CiadError):
             raise
         raise BundleError(f"The checkpoint {path} is damaged ({error}); delete it to start again.") from error

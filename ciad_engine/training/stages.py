@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ciad_engine import compute
 from ciad_engine import images as pixels
-from ciad_engine.training.augment import erase, flip_and_shift
+from ciad_engine.jobs import Job
+from ciad_engine.training.augment import draw_views, erase, flip_and_shift, view_count, views
 from ciad_engine.training.loop import Schedule, Stage
 
 
@@ -82,16 +85,42 @@ class MaskGeneratorStage(Stage):
         self.count = len(train)
         self._train, self._validation, self._beta = train, validation, beta
         self._classifier = classifier.eval().requires_grad_(False)
+        self._answers: Tensor | None = None  # F(x) of every view of every training image
+
+    def prepare(self, job: Job) -> None:
+        """Ask F once about every view of every training image, where the steps would ask more often.
+
+        That is a third of F's work in a step: without augmentation F(x) is known, and there are few views.
+        """
+        count = view_count(self.schedule.shift)
+        if self.schedule.steps * self.schedule.batch < count * len(self._train):
+            return
+        images, shift = self._train.images, self.schedule.shift
+
+        def ask(view: int, rows: slice) -> Tensor:
+            job.progress(view * len(images) + rows.start, count * len(images), "Asking the classifier about all views")
+            numbers = torch.full((len(images[rows]),), view, device=images.device)
+            with compute.mixed_precision(images.device):
+                answers = self._ask(pixels.to_unit(views(images[rows], numbers, shift)))
+            return answers.half()
+
+        every = (compute.in_batches(functools.partial(ask, view), len(images), 500) for view in range(count))
+        self._answers = torch.stack([torch.cat(list(answers)) for answers in every])
 
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        images = pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift))
+        numbers = draw_views(len(rows), self.schedule.shift, rows.device)
+        images = pixels.to_unit(views(self._train.images[rows], numbers, self.schedule.shift))
         noise = torch.randint(len(self._train), (len(rows),), device=rows.device)
         other = pixels.to_unit(flip_and_shift(self._train.images[noise], self.schedule.shift))
-        return self._objective(images, other)
+        wanted = self._ask(images) if self._answers is None else self._answers[numbers, rows].float()
+        return self._objective(images, other, wanted)
 
-    def _objective(self, images: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.no_grad():
-            wanted = self._classifier(images).float().softmax(1)
+    @torch.no_grad()
+    def _ask(self, images: Tensor) -> Tensor:
+        logits: Tensor = self._classifier(images)
+        return logits.float().softmax(1)
+
+    def _objective(self, images: Tensor, noise: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         mask = self.network(images)
         corrupted = torch.lerp(images, noise, mask)
         loss = F.cross_entropy(self._classifier(corrupted).float(), wanted)
@@ -106,7 +135,7 @@ class MaskGeneratorStage(Stage):
         def measure(rows: slice) -> list[float]:
             images = pixels.to_unit(self._validation.images[rows])
             other = pixels.to_unit(self._train.images[noise[rows].to(images.device)])
-            _, metrics = self._objective(images, other)
+            _, metrics = self._objective(images, other, self._ask(images))
             return [value.item() * len(images) for value in metrics.values()]
 
         parts = list(compute.in_batches(measure, len(self._validation), 500))

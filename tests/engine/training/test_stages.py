@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from ciad_engine import networks
+from ciad_engine.compute import mixed_precision
+from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training.augment import erase, flip_and_shift
 from ciad_engine.training.loop import Schedule
 from ciad_engine.training.stages import ClassifierStage, Images, MaskClassifierStage, MaskGeneratorStage, accuracy
@@ -59,7 +61,7 @@ def test_the_objective_is_the_lan_papers(images, value):
     classifier = networks.create("alexnet").eval()
     stage = MaskGeneratorStage(ConstantMask(value), Schedule(1), images, images, classifier, beta=5.0)
     x, noise = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
-    loss, metrics = stage._objective(x, noise)
+    loss, metrics = stage._objective(x, noise, stage._ask(x))
     corrupted = value * noise + (1 - value) * x
     expected = -(classifier(x).softmax(1) * classifier(corrupted).log_softmax(1)).sum(1).mean() - 5.0 * value
     torch.testing.assert_close(loss, expected)
@@ -84,6 +86,57 @@ def test_the_noise_is_other_training_images(images):
     places = [int((known == picture).flatten(1).all(1).nonzero()[0, 0]) % len(images) for picture in noise]
     assert len(set(places)) > 4
     assert places != rows.tolist()
+
+
+class Counting(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return 40 * self.network(x)  # decided answers, unlike those of an untrained network
+
+
+def test_the_classifier_is_asked_beforehand_where_that_is_less_work(images):
+    torch.manual_seed(0)
+    classifier = Counting(networks.create("alexnet")).eval()
+    generator = networks.create("lan", widths=(16,))
+    views = 2 * 3**2
+    losses = {}
+    for steps in (views * 20 // 4 - 1, views * 20 // 4):  # one step short of asking about as many images
+        schedule = Schedule(steps, batch=4, shift=1)
+        stage = MaskGeneratorStage(generator, schedule, images, images, classifier, beta=1.0)
+        classifier.calls = 0
+        stage.prepare(Job())
+        assert classifier.calls == (views if steps == views * 20 // 4 else 0)
+        classifier.calls = 0
+        torch.manual_seed(1)
+        with mixed_precision(CPU):  # as in training
+            losses[steps] = [stage.loss(torch.randint(20, (4,)))[0].item() for _ in range(10)]
+        assert classifier.calls == (10 if steps == views * 20 // 4 else 20)
+    before, asked = losses.values()
+    assert before == pytest.approx(asked, rel=1e-2)  # the answers are kept in half precision
+    assert max(before) > 1.2 * min(before)
+
+
+def test_asking_beforehand_can_be_cancelled(images):
+    class Impatient(Job):
+        def on_progress(self, done, total, text):
+            assert total == 18 * 20
+            if done >= 100:
+                self.cancel()
+
+    stage = MaskGeneratorStage(
+        networks.create("lan", widths=(16,)),
+        Schedule(1000, shift=1),
+        images,
+        images,
+        networks.create("alexnet"),
+        beta=1.0,
+    )
+    with pytest.raises(Cancelled):
+        stage.prepare(Impatient())
 
 
 def test_only_the_mask_generator_gets_a_gradient(images):
