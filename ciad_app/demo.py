@@ -28,7 +28,10 @@ from ciad_engine.runs import Database
 
 ATTACK = "fgsm"
 # Fewer steps than C&W's own defaults, for seconds instead of minutes on two CPU cores; the tables name them.
-EVALUATED: dict[str, dict[str, float]] = {"fgsm": {}, "cw": {"initial_c": 1.0, "search_steps": 3, "iterations": 100}}
+EVALUATED: tuple[tuple[str, dict[str, float]], ...] = (
+    ("fgsm", {}),
+    ("cw", {"initial_c": 1.0, "search_steps": 3, "iterations": 100}),
+)
 IMAGES = 10
 TRIES = 20  # samples looked at for the one that is shown
 SECONDS = 600.0  # the longest wait for one thing; a slow machine needs minutes, a hang must end

@@ -75,7 +75,7 @@ class Row:
     """One image of one run, either benign (`attack` is "") or after one attack.
 
     Attributes:
-        attack: registry name of the attack, "" for the benign image.
+        attack: the attack's label in its plan (`Plan.labels`), "" for the benign image.
         position: place in the run's order, from 0; the same for a benign image and its adversarials.
         image_index: place in the data set; `name`: what the data set calls it.
         label: true class.

@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBox
 from ciad_app.widgets.attack_form import GIVEN, TARGET, TARGET_CLASS, attack_form
 from ciad_app.worker import AttackInfo
 from ciad_engine.attacks.parameters import Parameter
-from ciad_engine.evaluation.plan import PRESETS
+from ciad_engine.evaluation import plan as plans
 
-_FIRST = frozenset(name for name, _ in PRESETS["paper"])  # what is ticked before anybody chose
+_FIRST = frozenset(name for name, _ in plans.PRESETS["paper"])  # what is ticked before anybody chose
 
 
 def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes: Sequence[str] = ()) -> str:
@@ -36,9 +36,12 @@ def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes
 
 
 class _AttackRow(QWidget):
-    """One attack: tick, a button that unfolds its settings, and a line that says those that are not the defaults."""
+    """One attack: tick, a button that unfolds its settings, and a line that says those that are not the defaults.
 
-    def __init__(self, info: AttackInfo, classes: Sequence[str]) -> None:
+    The `first` of an attack has a button to add it once more, the others one to remove them.
+    """
+
+    def __init__(self, info: AttackInfo, classes: Sequence[str], first: bool = True) -> None:
         super().__init__()
         self.info, self._classes = info, classes
         self.tick = QCheckBox(info.title.replace("&", "&&"))  # a single one would underline a letter
@@ -52,6 +55,16 @@ class _AttackRow(QWidget):
         self.fold.setToolTip(f"Show the settings of {info.title}")
         self.fold.setAccessibleName(f"Settings of {info.title}")
         self.fold.setVisible(bool(info.parameters))
+        self.more, self.less = QToolButton(self), QToolButton(self)
+        for button, sign, does, shown in (
+            (self.more, "+", f"Add {info.title} once more, with other settings", first),
+            (self.less, "−", f"Remove this {info.title}", not first),
+        ):
+            button.setText(sign)
+            button.setAutoRaise(True)
+            button.setToolTip(does)
+            button.setAccessibleName(does)
+            button.setVisible(shown and bool(info.parameters))
         self.summary = QLabel(self)
         self.summary.setWordWrap(True)
         self.summary.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than what can be set
@@ -61,6 +74,8 @@ class _AttackRow(QWidget):
 
         head = QHBoxLayout()
         head.addWidget(self.tick, 1)
+        head.addWidget(self.more)
+        head.addWidget(self.less)
         head.addWidget(self.fold)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -82,14 +97,19 @@ class _AttackRow(QWidget):
 
 
 class AttackList(QWidget):
-    """Which attacks are chosen, and with which settings. `changed` after every change."""
+    """Which attacks are chosen, and with which settings. `changed` after every change.
+
+    An attack can be there several times, each time with settings of its own.
+    """
 
     changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._rows: dict[str, _AttackRow] = {}
-        self._order: tuple[str, ...] = ()  # of the attacks chosen last by `choose`; it belongs to a plan
+        self._rows: list[_AttackRow] = []  # as they stand, all of one attack together
+        self._order: list[_AttackRow] = []  # those chosen last by `choose`; their order belongs to a plan
+        self._infos: dict[str, AttackInfo] = {}
+        self._classes: Sequence[str] = ()
         self._waiting = QLabel("The attacks are listed as soon as the models are loaded.")
         self._waiting.setWordWrap(True)
         self._layout = QVBoxLayout(self)
@@ -99,43 +119,80 @@ class AttackList(QWidget):
     def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
         """Show these attacks; ticks and values of those shown before are kept."""
         before = self.chosen() if self._rows else None
-        for row in self._rows.values():
-            row.setParent(None)
-            row.deleteLater()
-        self._rows = {}
+        for row in list(self._rows):
+            self._drop(row)
+        self._infos, self._classes = {info.name: info for info in infos}, classes
         self._waiting.setVisible(not infos)
         for info in infos:
-            row = _AttackRow(info, classes)
-            row.tick.setChecked(info.name in _FIRST)
-            row.tick.toggled.connect(lambda _: self.changed.emit())
-            row.form.changed.connect(self.changed)
-            self._rows[info.name] = row
-            self._layout.addWidget(row)
+            self._insert(info, len(self._rows)).tick.setChecked(info.name in _FIRST)
         if before is not None:
             self.choose(before)
 
-    def row(self, name: str) -> _AttackRow:
-        """The widgets of one attack."""
-        return self._rows[name]
+    def rows(self, name: str) -> list[_AttackRow]:
+        """The widgets of one attack, once for each time it is there."""
+        return [row for row in self._rows if row.info.name == name]
 
-    def title(self, name: str) -> str:
-        """The attack's name for people; its registry name where it is not known."""
-        return self._rows[name].info.title if name in self._rows else name
+    def title(self, label: str) -> str:
+        """What people call the attack of this label; its registry name where it is not known."""
+        return plans.titled(label, {name: info.title for name, info in self._infos.items()})
 
-    def choose(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
-        """Tick exactly the attacks in `choices` (name -> values); values not given go to their defaults.
+    def choose(self, choices: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+        """Tick exactly the attacks in `choices` (name, values); values not given go to their defaults.
 
         They are computed in that order, others that are ticked later after them.
         """
-        self._order = tuple(choices)
-        for name, row in self._rows.items():
-            row.tick.setChecked(name in choices)
-            if name in choices:
+        for name in self._infos:
+            wanted = sum(chosen == name for chosen, _ in choices)
+            while len(self.rows(name)) < wanted:
+                self._insert(self._infos[name], self._rows.index(self.rows(name)[-1]) + 1)
+            for row in self.rows(name)[max(1, wanted) :]:
+                self._drop(row)
+        free = list(self._rows)
+        self._order = []
+        for name, values in choices:
+            for row in [row for row in free if row.info.name == name][:1]:
+                free.remove(row)
                 row.form.reset()
-                row.form.set_values(choices[name])
+                row.form.set_values(values)
+                self._order.append(row)
+        for row in self._rows:
+            row.tick.setChecked(row in self._order)
         self.changed.emit()
 
-    def chosen(self) -> dict[str, dict[str, Any]]:
-        """The ticked attacks in the order they are computed, name -> values."""
-        names = [*(name for name in self._order if name in self._rows), *self._rows]
-        return {name: self._rows[name].form.values() for name in names if self._rows[name].tick.isChecked()}
+    def chosen(self) -> list[tuple[str, dict[str, Any]]]:
+        """The ticked attacks (name, values) in the order they are computed."""
+        rows = [*self._order, *(row for row in self._rows if row not in self._order)]
+        return [(row.info.name, row.form.values()) for row in rows if row.tick.isChecked()]
+
+    def twice(self) -> str:
+        """The title of an attack that is chosen twice with the same settings; "" where none is."""
+        chosen = self.chosen()
+        return next((self.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
+
+    def _again(self, row: _AttackRow) -> None:
+        """Add the attack of `row` once more, with its settings, unfolded: they are to be changed."""
+        more = self._insert(row.info, self._rows.index(self.rows(row.info.name)[-1]) + 1)
+        more.form.set_values(row.form.values())
+        more.tick.setChecked(True)
+        more.fold.setChecked(True)
+        self.changed.emit()
+
+    def _insert(self, info: AttackInfo, place: int) -> _AttackRow:
+        row = _AttackRow(info, self._classes, first=not self.rows(info.name))
+        row.tick.toggled.connect(lambda _: self.changed.emit())
+        row.form.changed.connect(self.changed)
+        row.more.clicked.connect(lambda: self._again(row))
+        row.less.clicked.connect(lambda: self._remove(row))
+        self._rows.insert(place, row)
+        self._layout.insertWidget(place + 1, row)  # the first is what is said while there are none
+        return row
+
+    def _remove(self, row: _AttackRow) -> None:
+        self._drop(row)
+        self.changed.emit()
+
+    def _drop(self, row: _AttackRow) -> None:
+        self._rows.remove(row)
+        self._order = [kept for kept in self._order if kept is not row]
+        row.setParent(None)
+        row.deleteLater()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ciad_app.durations import duration
+from ciad_engine.evaluation import plan as plans
 from ciad_engine.runs import BENIGN, Database, Row
 
 
@@ -20,32 +21,42 @@ class Rate:
 
 
 def measured(
-    database: Database, attacks: Mapping[str, Mapping[str, Any]], attacked: str, device: str
+    database: Database, attacks: Sequence[tuple[str, Mapping[str, Any]]], attacked: str, device: str
 ) -> dict[str, Rate]:
-    """The newest rates of these attacks (name -> settings) and of the benign images, on this device.
+    """The newest rates of these attacks (name, settings), by label, and of the benign images, on this device.
 
     Where an attack was not run with these settings, its newest run with others stands in.
     """
+    wanted = dict(zip(plans.labels(attacks), attacks, strict=True))
     rates: dict[str, Rate] = {}
     for run in database.runs():
         if run.device != device or run.plan.get("attacked") != attacked:
             continue
-        ran = {entry["name"]: entry["settings"] for entry in run.plan.get("attacks", ())}
-        for name in (BENIGN, *attacks):
-            exact = name == BENIGN or ran.get(name) == dict(attacks[name])
-            known = rates.get(name)
-            if (name != BENIGN and name not in ran) or (known and (known.exact or not exact)):
+        ran = [(entry["name"], entry["settings"]) for entry in run.plan.get("attacks", ())]
+        for label in (BENIGN, *wanted):
+            there, exact = (BENIGN, True) if label == BENIGN else _likest(*wanted[label], ran)
+            known = rates.get(label)
+            if there is None or (known and (known.exact or not exact)):
                 continue
-            rows = database.rows(run.key, name)
+            rows = database.rows(run.key, there)
             if rows:
-                rates[name] = Rate(sum(row.seconds for row in rows) / len(rows), exact)
-        if all(name in rates and rates[name].exact for name in (BENIGN, *attacks)):
+                rates[label] = Rate(sum(row.seconds for row in rows) / len(rows), exact)
+        if all(label in rates and rates[label].exact for label in (BENIGN, *wanted)):
             break
     return rates
 
 
+def _likest(
+    name: str, settings: Mapping[str, Any], ran: Sequence[tuple[str, Mapping[str, Any]]]
+) -> tuple[str | None, bool]:
+    """The label of this attack among those a run computed, or None, and whether its settings are just these."""
+    labels = [(label, dict(own)) for label, (other, own) in zip(plans.labels(ran), ran, strict=True) if other == name]
+    exact = [label for label, own in labels if own == dict(settings)]
+    return (exact[0], True) if exact else (labels[0][0] if labels else None, False)
+
+
 def estimate(attacks: Mapping[str, str], limit: int, rates: Mapping[str, Rate]) -> str:
-    """The cost of an evaluation in one sentence; `attacks` are registry name -> title."""
+    """The cost of an evaluation in one sentence; `attacks` are label -> title."""
     if not attacks:
         return "Choose at least one attack."
     known = {name: rates[name].seconds * limit for name in attacks if name in rates}
@@ -64,7 +75,7 @@ class Remaining:
     """The remaining time of a running evaluation, stage by stage: C&W is hundreds of times slower than FGSM.
 
     Attributes:
-        stages: registry names in the order computed, the benign images ("") first.
+        stages: the attacks' labels in the order computed, the benign images ("") first.
     """
 
     def __init__(

@@ -275,8 +275,7 @@ class EvaluatePage(QWidget):
 
     def _arrived(self, result: Any) -> None:
         if isinstance(result, work.Begun):
-            stages = (BENIGN, *(choice.name for choice in result.plan.attacks))
-            self._remaining = costs.Remaining(stages, result.plan.limit, self._rates)
+            self._remaining = costs.Remaining((BENIGN, *result.plan.labels), result.plan.limit, self._rates)
             self._show(result.run, result.plan, result.rows)
             self._list_runs()
         else:
@@ -329,7 +328,7 @@ class EvaluatePage(QWidget):
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
-                f" ({plan.data}, {', '.join(self.panel.attacks.title(c.name) for c in plan.attacks)}; {moment(run)})."
+                f" ({plan.data}, {', '.join(self.panel.attacks.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
     def _show(self, run: Run, plan: plans.Plan, rows: list[Row]) -> None:
@@ -406,7 +405,7 @@ class EvaluatePage(QWidget):
 
         def done(rates: dict[str, costs.Rate]) -> None:
             self._rates = rates
-            titles = {name: self.panel.attacks.title(name) for name in request.attacks}
+            titles = {label: self.panel.attacks.title(label) for label in plans.labels(request.attacks)}
             if self._task is None:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 
@@ -414,8 +413,8 @@ class EvaluatePage(QWidget):
             lambda: costs.measured(database, request.attacks, request.attacked, info.device), done, self._failed
         )
 
-    def _choose_preset(self) -> None:
-        self._engine.submit(work.paper_preset(), self.panel.attacks.choose, text="Looking up the preset")
+    def _choose_preset(self, name: str) -> None:
+        self._engine.submit(work.preset(name), self.panel.attacks.choose, text="Looking up the preset")
 
     # What is said and what can be pressed.
 
@@ -431,6 +430,8 @@ class EvaluatePage(QWidget):
             return "No images are loaded: choose them under Images."
         if not self.panel.attacks.chosen():
             return "No attack is chosen: tick at least one."
+        if twice := self.panel.attacks.twice():
+            return f"{twice} is chosen twice with the same settings: change one of the two or remove it."
         return ""
 
     def _update(self) -> None:

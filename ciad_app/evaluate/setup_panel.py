@@ -134,13 +134,13 @@ class SetupPanel(QWidget):
 
     Signals:
         started(), cancelled(): the buttons.
-        preset_requested(): the attacks of the paper are asked for.
+        preset_requested(str): the attacks of this preset are asked for.
         changed(): something that decides cost or plan is another now.
     """
 
     started = Signal()
     cancelled = Signal()
-    preset_requested = Signal()
+    preset_requested = Signal(str)
     changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -148,7 +148,11 @@ class SetupPanel(QWidget):
         self.data = DataChoice()
         self.attacks = AttackList()
         self.preset = QPushButton("The paper's attacks")
-        self.preset.setToolTip("FGSM, JSMA and C&W with the settings of Nguyen et al. 2017")
+        self.preset.setToolTip(
+            "FGSM, JSMA and C&W as in Nguyen et al. 2017; settings it leaves open as their authors had them"
+        )
+        self.sweep = QPushButton("Several strengths")
+        self.sweep.setToolTip("FGSM with several budgets and C&W with several confidences, side by side")
         self.limit = QSpinBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)
         self.limit.setValue(_DEFAULT_LIMIT)
@@ -178,7 +182,8 @@ class SetupPanel(QWidget):
         self._arrange()
         self.set_data(None)
 
-        self.preset.clicked.connect(self.preset_requested)
+        self.preset.clicked.connect(lambda: self.preset_requested.emit("paper"))
+        self.sweep.clicked.connect(lambda: self.preset_requested.emit("sweep"))
         self.start.clicked.connect(self.started)
         self.cancel.clicked.connect(self.cancelled)
         self.all.clicked.connect(lambda: self.limit.setValue(self.limit.maximum()))
@@ -191,7 +196,11 @@ class SetupPanel(QWidget):
         which = QGroupBox("Attacks")
         inner = QVBoxLayout(which)
         inner.addWidget(self.attacks)
-        inner.addWidget(self.preset, 0, Qt.AlignmentFlag.AlignLeft)
+        presets = QHBoxLayout()
+        presets.addWidget(self.preset)
+        presets.addWidget(self.sweep)
+        presets.addStretch(1)
+        inner.addLayout(presets)
 
         how = QGroupBox("Run")
         form = QFormLayout(how)
@@ -246,7 +255,7 @@ class SetupPanel(QWidget):
 
     def set_plan(self, plan: Plan) -> None:
         """Put the settings of a plan into the panel, so that Start means that plan."""
-        self.attacks.choose({choice.name: choice.parameters() for choice in plan.attacks})
+        self.attacks.choose([(choice.name, choice.parameters()) for choice in plan.attacks])
         self.limit.setValue(plan.limit)
         self.seed.setValue(plan.seed)
         self.attacked.setCurrentIndex(max(0, self.attacked.findData(plan.attacked)))
@@ -265,7 +274,7 @@ class SetupPanel(QWidget):
         self.start.setEnabled(not running and not reason)
         self.start.setToolTip(reason or "Compute the rows; what was computed before with these settings is kept")
         self.cancel.setEnabled(running)
-        for widget in (self.data, self.attacks, self.preset, self.seed, self.attacked):
+        for widget in (self.data, self.attacks, self.preset, self.sweep, self.seed, self.attacked):
             widget.setEnabled(not running)
         self.limit.setReadOnly(running)
         self.all.setDisabled(running or not self.limit.isEnabled())

@@ -19,7 +19,7 @@ Work = Callable[[Session, Job], Any]
 class Request:
     """The settings of an evaluation as the panel holds them; the plan is made of them and the data."""
 
-    attacks: dict[str, dict[str, Any]]
+    attacks: list[tuple[str, dict[str, Any]]]
     limit: int
     seed: int
     attacked: str
@@ -50,16 +50,16 @@ def fetch() -> Work:
     return work
 
 
-def paper_preset() -> Work:
-    """The paper's attacks as name -> settings. In the engine thread because it looks the attacks up."""
-    return lambda session, job: {choice.name: choice.parameters() for choice in plans.preset("paper")}
+def preset(name: str) -> Work:
+    """The attacks of a preset, each (name, settings). In the engine thread because it looks the attacks up."""
+    return lambda session, job: [(choice.name, choice.parameters()) for choice in plans.preset(name)]
 
 
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
     """Make the plan and run it; partial results are a `Begun`, then lists of rows. Returns the `Run`."""
 
     def work(session: Session, job: Job) -> runs.Run:
-        chosen = [plans.choose(name, **settings) for name, settings in request.attacks.items()]
+        chosen = [plans.choose(name, **settings) for name, settings in request.attacks]
         plan = plans.make(session.system.card, data, chosen, request.limit, request.seed, request.attacked)
         return _run(plan, data, database, session, job)
 

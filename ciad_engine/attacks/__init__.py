@@ -97,6 +97,8 @@ def _load(entry: EntryPoint) -> type[Attack]:
     from ciad_engine.attacks.base import Attack
 
     whose = entry.dist.name if entry.dist else entry.value
+    if entry.name.split() != [entry.name]:  # labels of attacks in a plan end the name with a space
+        raise SettingError(f"attack: '{entry.name}' of the package {whose} has a space in its name.")
     try:
         found = entry.load()
     except Exception as error:  # whatever another package's import may raise

@@ -25,7 +25,8 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--preset",
         choices=tuple(plans.PRESETS),
         default="paper",
-        help="settings of the attacks, unless flags say otherwise (default: paper)",
+        help="which attacks, with which settings, unless flags say otherwise: paper (the default) or sweep, FGSM and"
+        " C&W at several strengths",
     )
     parser.add_argument(
         "--attacks",
@@ -94,11 +95,15 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _choices(arguments: argparse.Namespace) -> tuple[AttackChoice, ...]:
     """The attacks with the preset's settings, and what the command line says over them."""
-    base = {choice.name: choice.parameters() for choice in plans.preset(arguments.preset)}
-    names: Sequence[str] = arguments.attacks or tuple(base)
+    preset = plans.preset(arguments.preset)
+    names: Sequence[str] = arguments.attacks or tuple(dict.fromkeys(choice.name for choice in preset))
     said = options.attack_settings(arguments, names)
+    chosen = []
     try:
-        return tuple(plans.choose(name, **{**base.get(name, {}), **said[name]}) for name in names)
+        for name in names:
+            of_preset = [choice.parameters() for choice in preset if choice.name == name] or [{}]
+            chosen += [plans.choose(name, **{**settings, **said[name]}) for settings in of_preset]
+        return tuple(dict.fromkeys(chosen))  # a flag can make equal what the preset varies
     except SettingError as error:
         raise options.WrongUse(str(error)) from error
 

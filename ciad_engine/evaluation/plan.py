@@ -25,7 +25,16 @@ _HIGHEST_SEED = 2**32 - 1
 
 # Hyper-parameters the paper leaves open are fixed to their sources' values; the others at our defaults.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
-    "paper": (("fgsm", {"eps": 8.0}), ("jsma", {"theta": 1.0, "gamma": 0.1}), ("cw", {"confidence": 0.0})),
+    "paper": (
+        ("fgsm", {"eps": 8.0}),
+        ("jsma", {"theta": 1.0, "gamma": 0.1}),
+        ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9}),
+    ),
+    # The paper says neither FGSM's budget nor C&W's confidence, and both decide its numbers.
+    "sweep": (
+        *(("fgsm", {"eps": eps}) for eps in (2.0, 4.0, 8.0, 16.0)),
+        *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
+    ),
 }
 
 
@@ -54,7 +63,7 @@ class Plan:
         bundle: name of the trained system; `bundle_checksum`: of its card.
         data: how the data set is quoted; `data_checksum`: of its content.
         official: the data are the official CIFAR-10 files, checked.
-        attacks: what is run, in this order, each at most once.
+        attacks: what is run, in this order; an attack can be there several times, with other settings each.
         limit: number of images; `seed`: chooses which.
         attacked: role of the network attacked: "classifier" is the direct setting,
             "second_classifier" the transferred one.
@@ -69,6 +78,11 @@ class Plan:
     limit: int
     seed: int
     attacked: str = bundles.CLASSIFIER
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What rows and tables call each of the attacks; see `labels`."""
+        return labels([(choice.name, choice.parameters()) for choice in self.attacks])
 
     @property
     def transferred(self) -> bool:
@@ -113,6 +127,35 @@ def can_go_on(run: Run) -> bool:
         return False
 
 
+def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """A label for each attack (registry name, settings) among these, by which they can be told apart.
+
+    It is the name alone, or where the attack is there several times, the name and the settings in which these
+    differ: "fgsm eps = 4".
+    """
+    found = []
+    for name, settings in attacks:
+        same = [others for other, others in attacks if other == name]
+        own = [
+            f"{key} = {f'{value:g}' if isinstance(value, float) else value}"
+            for key, value in settings.items()
+            if any(others.get(key) != value for others in same)
+        ]
+        found.append(f"{name} {', '.join(own)}" if own else name)
+    return tuple(found)
+
+
+def attack_of(label: str) -> str:
+    """The registry name of the attack with this label."""
+    return label.partition(" ")[0]
+
+
+def titled(label: str, titles: Mapping[str, str]) -> str:
+    """The label with the attack's name as `titles` (registry name -> title) has it: "FGSM, eps = 4"."""
+    name, _, own = label.partition(" ")
+    return f"{titles.get(name, name)}, {own}" if own else titles.get(name, name)
+
+
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
     """The attacks of each plan with those settings alone that are not the same in all of these plans."""
     values: dict[tuple[str, str], set[Any]] = {}
@@ -146,7 +189,9 @@ def choose(name: str, **settings: Any) -> AttackChoice:
 
 
 def preset(name: str) -> tuple[AttackChoice, ...]:
-    """The attacks of a preset ("paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0).
+    """The attacks of a preset.
+
+    "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0; "sweep": FGSM and C&W over several eps and kappa.
 
     Raises:
         SettingError: there is no such preset.
@@ -179,10 +224,9 @@ def make(
         raise SettingError(f"seed = {seed} is not a whole number from 0 to {_HIGHEST_SEED}.")
     if not attacks:
         raise SettingError(f"attacks: none is chosen; choose at least one of {', '.join(registry.names())}.")
-    names = [choice.name for choice in attacks]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SettingError(f"attacks: '{twice[0]}' is named twice; compare two settings of it in two evaluations.")
+    twice = next((choice for k, choice in enumerate(attacks) if choice in attacks[:k]), None)
+    if twice is not None:
+        raise SettingError(f"attacks: {twice.text()} is chosen twice; change one of the two or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
     if not 0 <= data.labels.min() <= data.labels.max() < len(card.classes):

@@ -30,6 +30,8 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
+    """A run's rows; those of the attacks by the labels of its plan."""
+
     run: Run
     plan: plans.Plan
     benign: list[Row]
@@ -45,14 +47,14 @@ class Records:
 def load(database: Database, key: str) -> Records:
     run = database.run(key)
     plan = plans.from_json(run.plan)
-    by_attack: dict[str, list[Row]] = {BENIGN: [], **{choice.name: [] for choice in plan.attacks}}
+    by_attack: dict[str, list[Row]] = {BENIGN: [], **{label: [] for label in plan.labels}}
     for row in database.rows(run.key):
         by_attack[row.attack].append(row)
     return Records(run, plan, by_attack.pop(BENIGN), by_attack)
 
 
-def attack_title(attack: str) -> str:
-    return TITLES.get(attack, attack)
+def attack_title(label: str) -> str:
+    return plans.titled(label, TITLES)
 
 
 def setting(plan: plans.Plan) -> str:

@@ -127,12 +127,12 @@ def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_S
     everything = choose_images(len(data), len(data), plan.seed)
     order, spare = everything[: plan.limit], everything[plan.limit :]
     stages = [_Stage(BENIGN, None, attacked, detector, control, data, order, spare)]
-    for choice in plan.attacks:
+    for label, choice in zip(plan.labels, plan.attacks, strict=True):
         attack = registry.create(choice.name, **choice.parameters())
         attack.check_labels(data.labels[order])
         if isinstance(attack, FittedAttack):
             attack.check_spare(len(spare))
-        stages.append(_Stage(choice.name, attack, attacked, detector, control, data, order, spare))
+        stages.append(_Stage(label, attack, attacked, detector, control, data, order, spare))
     return stages
 
 
@@ -205,7 +205,7 @@ class _Stage:
 
     @property
     def title(self) -> str:
-        return self.attack.title if self.attack else "Benign images"
+        return plans.titled(self.name, {self.attack.name: self.attack.title}) if self.attack else "Benign images"
 
     def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""

@@ -78,7 +78,7 @@ def _table1(records: Records) -> Table:
     for attack in records.attacked:
         pairs = records.pairs(attack)
         sound = [p for p in pairs if p.benign.y2 == p.benign.label]
-        paper = None if records.plan.transferred else PAPER_RETENTION.get(attack)
+        paper = None if records.plan.transferred else PAPER_RETENTION.get(plans.attack_of(attack))
         lines.append(
             (
                 Cell(attack_title(attack)),
@@ -103,7 +103,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         pairs = records.pairs(attack)
         positive = np.array([p.adversarial.score_graded for p in pairs], dtype=np.float64)
         negative = np.array([p.benign.score_graded for p in pairs], dtype=np.float64)
-        paper_true = paper.get(attack, (None, None))
+        paper_true = paper.get(plans.attack_of(attack), (None, None))
         if threshold is None:
             graded = (NO_SHARE, NO_SHARE)
         else:
@@ -162,7 +162,7 @@ def _table4(records: Records) -> Table:
                 shares(pairs, lambda p: p.adversarial.y1 != p.adversarial.y2),
                 shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
                 shares(pairs, lambda p: p.adversarial.y2 == p.adversarial.label),
-                Cell(PAPER_FILTERED.get(attack)),
+                Cell(PAPER_FILTERED.get(plans.attack_of(attack))),
             )
         )
     columns = ("Attack", "Adversarial images", "True positive", "True negative", "Recovery", "Paper, all three")

@@ -58,7 +58,8 @@ def here(installed, monkeypatch, qapp):
 
 
 def test_pictures_tables_and_a_verdict(here, tmp_path, monkeypatch, own_folders):
-    monkeypatch.setattr(demo, "EVALUATED", {"fgsm": {}, "cw": {"search_steps": 1, "iterations": 3, "initial_c": 1.0}})
+    quick = (("fgsm", {}), ("cw", {"search_steps": 1, "iterations": 3, "initial_c": 1.0}))
+    monkeypatch.setattr(demo, "EVALUATED", quick)
     monkeypatch.setattr(demo, "IMAGES", 4)
     said, shown = [], []
     real = InspectPage._show

@@ -67,7 +67,7 @@ def test_a_plan_of_the_command_line_comes_back_from_the_panel_as_it_is(page, tin
     plan = plans.make(card, tiny_set, chosen, 5, 2**32 - 1)
     page.panel.set_plan(plan)
     request = page.panel.request()
-    again = [plans.choose(name, **settings) for name, settings in request.attacks.items()]
+    again = [plans.choose(name, **settings) for name, settings in request.attacks]
     assert plans.make(card, tiny_set, again, request.limit, request.seed, request.attacked).key() == plan.key()
 
 

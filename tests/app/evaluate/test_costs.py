@@ -23,12 +23,24 @@ def test_rates_come_from_the_same_settings_where_there_are_any(tmp_path: Path):
         store(database, "a", "cw", {"steps": 10}, 1.0)
         store(database, "b", "cw", {"steps": 99}, 9.0)
         store(database, "c", "cw", {"steps": 10}, 500.0, device="GPU")
-        same = costs.measured(database, {"cw": {"steps": 10}}, "classifier", "CPU")
-        other = costs.measured(database, {"cw": {"steps": 50}}, "classifier", "CPU")
-        none = costs.measured(database, {"fgsm": {}}, "second_classifier", "CPU")
+        same = costs.measured(database, [("cw", {"steps": 10})], "classifier", "CPU")
+        other = costs.measured(database, [("cw", {"steps": 50})], "classifier", "CPU")
+        none = costs.measured(database, [("fgsm", {})], "second_classifier", "CPU")
     assert same["cw"] == costs.Rate(1.0, True)
     assert (other["cw"].seconds, other["cw"].exact) == (9.0, False)
     assert none == {}
+
+
+def test_an_attack_at_several_strengths_has_several_rates(tmp_path: Path):
+    weak, strong, other = ("fgsm", {"eps": 2.0}), ("fgsm", {"eps": 8.0}), ("fgsm", {"eps": 4.0})
+    plan = {"attacked": "classifier", "attacks": [{"name": n, "settings": s} for n, s in (weak, strong)]}
+    with Database(tmp_path / "r.sqlite") as database:
+        database.start("a", plan, {}, "CPU")
+        database.append("a", [*rows("fgsm eps = 2", 1.0), *rows("fgsm eps = 8", 3.0)])
+        alone = costs.measured(database, [strong], "classifier", "CPU")
+        both = costs.measured(database, [strong, other], "classifier", "CPU")
+    assert alone == {"fgsm": costs.Rate(3.0, True)}
+    assert both == {"fgsm eps = 8": costs.Rate(3.0, True), "fgsm eps = 4": costs.Rate(1.0, False)}
 
 
 def test_estimate_says_what_it_does_not_know():

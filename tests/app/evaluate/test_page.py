@@ -25,7 +25,7 @@ TIMEOUT = 30_000  # ms
 
 def prepare(page: EvaluatePage, path: Path, qtbot, attacks: tuple[str, ...] = ("fgsm",), limit: int = COUNT) -> None:
     page.panel.data.choose(str(path))
-    page.panel.attacks.choose({name: {} for name in attacks})
+    page.panel.attacks.choose([(name, {}) for name in attacks])
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
     page.panel.limit.setValue(limit)
 
@@ -318,14 +318,39 @@ def test_the_number_of_images_is_bounded_by_the_data(page, tiny_data, qtbot):
 
 
 def test_the_papers_attacks_are_a_button_away(page, qtbot):
-    page.panel.attacks.choose({"jsma": {}})
+    page.panel.attacks.choose([("jsma", {})])
     page.panel.preset.click()
-    qtbot.waitUntil(lambda: set(page.panel.attacks.chosen()) == {"fgsm", "jsma", "cw"}, timeout=TIMEOUT)
-    assert page.panel.attacks.chosen()["fgsm"]["eps"] == 8.0
+    qtbot.waitUntil(
+        lambda: {name for name, _ in page.panel.attacks.chosen()} == {"fgsm", "jsma", "cw"}, timeout=TIMEOUT
+    )
+    assert dict(page.panel.attacks.chosen())["fgsm"]["eps"] == 8.0
+
+
+def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
+    page.panel.sweep.click()
+    qtbot.waitUntil(lambda: len(page.panel.attacks.chosen()) == 8, timeout=TIMEOUT)
+    prepare(page, tiny_data, qtbot, attacks=())
+    page.panel.attacks.choose([("fgsm", {"eps": 2.0}), ("fgsm", {"eps": 8.0})])
+    page.panel.attacks.rows("fgsm")[1].form.editor("eps").setValue(2)
+    assert "chosen twice" in page.panel.start.toolTip()
+    assert not page.panel.start.isEnabled()
+    page.panel.attacks.rows("fgsm")[1].form.editor("eps").setValue(16)
+    page.start()
+    finish(page, qtbot)
+    qtbot.waitUntil(lambda: len(page.results.tables.tables) > 0, timeout=TIMEOUT)
+    assert {row.attack for row in page.model.rows} == {"", "fgsm eps = 2", "fgsm eps = 16"}
+    assert page.model.attack_title("fgsm eps = 16") == "FGSM, eps = 16"
+    heads = [row[0].text() for row in page.results.tables.tables[0].rows]
+    assert heads == ["FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"]
+    rates = page._rates
+    page._look_up_rates()
+    qtbot.waitUntil(lambda: page._rates is not rates, timeout=TIMEOUT)
+    assert set(page._rates) == {"", "fgsm eps = 2", "fgsm eps = 16"}
+    assert all(rate.exact for rate in page._rates.values())
 
 
 def test_the_papers_attacks_are_ticked_at_first(page):
-    assert set(page.panel.attacks.chosen()) == {"fgsm", "jsma", "cw"}
+    assert {name for name, _ in page.panel.attacks.chosen()} == {"fgsm", "jsma", "cw"}
     assert len(page.panel.attacks._rows) > 3
 
 

@@ -17,7 +17,7 @@ from tests.app.evaluate.conftest import close
 
 def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(page):
     classes = page._engine.info.classes
-    row = page.panel.attacks.row("jsma")
+    row = page.panel.attacks.rows("jsma")[0]
     given, target = row.form.editor("target_class"), row.form.editor("target")
     assert isinstance(given, QComboBox)
     assert [given.itemText(k) for k in range(given.count())] == list(classes)
@@ -34,11 +34,11 @@ def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(p
     target.setCurrentText("given")
     assert row.summary.text().endswith(classes[4])
     assert row.summary.isVisibleTo(page)
-    assert page.panel.request().attacks["jsma"]["target_class"] == 4
+    assert dict(page.panel.request().attacks)["jsma"]["target_class"] == 4
 
 
 def test_an_attack_at_its_defaults_takes_one_line(page):
-    row = page.panel.attacks.row("fgsm")
+    row = page.panel.attacks.rows("fgsm")[0]
     assert not row.summary.isVisibleTo(page)
     row.form.editor("eps").setValue(4)
     assert row.summary.isVisibleTo(page)
@@ -51,9 +51,49 @@ def test_an_attack_at_its_defaults_takes_one_line(page):
     assert not row.summary.isVisibleTo(page)
 
 
+def test_an_attack_can_be_chosen_several_times(page):
+    attacks = page.panel.attacks
+    attacks.choose([("fgsm", {"eps": 2.0})])
+    (first,) = attacks.rows("fgsm")
+    assert first.more.isVisibleTo(page)
+    assert not first.less.isVisibleTo(page)
+    first.more.click()
+    _, second = attacks.rows("fgsm")
+    assert second.less.isVisibleTo(second)
+    assert second.form.isVisibleTo(second)
+    assert not second.more.isVisibleTo(second)
+    assert "chosen twice with the same settings" in page._why_not() or page.loader.data is None
+    assert attacks.twice() == "FGSM" == attacks.title("fgsm")
+    second.form.editor("eps").setValue(4)
+    assert attacks.twice() == ""
+    assert [(name, values["eps"]) for name, values in attacks.chosen()] == [("fgsm", 2.0), ("fgsm", 4.0)]
+    assert attacks._layout.indexOf(second) == attacks._layout.indexOf(first) + 1
+    second.less.click()
+    assert [values["eps"] for _, values in attacks.chosen()] == [2.0]
+    assert attacks.rows("fgsm") == [first]
+
+
+def test_choosing_keeps_the_order_in_which_attacks_are_computed(page):
+    attacks = page.panel.attacks
+    wanted = [("fgsm", {"eps": 8.0}), ("cw", {"confidence": 5.0}), ("fgsm", {"eps": 2.0}), ("cw", {"confidence": 0.0})]
+    attacks.choose(wanted)
+    said = [
+        (name, {key: values[key] for key in given})
+        for (name, values), (_, given) in zip(attacks.chosen(), wanted, strict=True)
+    ]
+    assert said == wanted
+    attacks.rows("jsma")[0].tick.setChecked(True)
+    assert [name for name, _ in attacks.chosen()] == ["fgsm", "cw", "fgsm", "cw", "jsma"]
+    attacks.set_attacks(page._engine.info.attacks, page._engine.info.classes)  # as when another bundle is loaded
+    assert [name for name, _ in attacks.chosen()] == ["fgsm", "cw", "fgsm", "cw", "jsma"]
+    attacks.choose(wanted[:1])
+    assert len(attacks.rows("fgsm")) == len(attacks.rows("cw")) == 1
+    assert [name for name, _ in attacks.chosen()] == ["fgsm"]
+
+
 def test_summaries_and_hints_are_quiet_but_not_disabled(page):
     hint = next(label for label in page.results.rows.findChildren(QLabel) if "Double-click" in label.text())
-    for label in (page.panel.attacks.row("fgsm").summary, hint):
+    for label in (page.panel.attacks.rows("fgsm")[0].summary, hint):
         assert label.isEnabled()
         assert label.foregroundRole() == QPalette.ColorRole.PlaceholderText
 

@@ -47,6 +47,7 @@ wrong = toy_attack:Wrong
 other = toy_attack:Invert
 gone = toy_attack:Gone
 untitled = toy_attack:Untitled
+two words = toy_attack:Invert
 fgsm = toy_attack:Invert
 """
 
@@ -112,6 +113,7 @@ def test_a_broken_package_stops_nothing_else(package, caplog):
     assert sorted(record.args[0].split("'")[1] for record in caplog.records) == [
         "gone",
         "other",
+        "two words",
         "untitled",
         "wrong",
     ]
@@ -128,8 +130,9 @@ def test_ours_cannot_be_replaced(package):
         ("wrong", "'wrong' of the package toy-attack is no"),
         ("other", "'other' of the package toy-attack is no"),
         ("gone", "'gone' of the package toy-attack cannot be loaded"),
+        ("two words", "'two words' of the package toy-attack has a space in its name"),
         ("untitled", "'untitled' of the package toy-attack has no title"),
-        ("nonsense", "'nonsense' is none of fgsm, .*, gone, invert, other, untitled, wrong"),
+        ("nonsense", "'nonsense' is none of fgsm, .*, gone, invert, other, two words, untitled, wrong"),
     ],
 )
 def test_what_cannot_be_used_is_named(package, name, message):

@@ -137,6 +137,26 @@ def test_settings_of_several_attacks(ciad: Ciad, words: list[object]) -> None:
     assert (settings["cw"]["iterations"], settings["cw"]["search_steps"]) == (2, 1)
 
 
+def test_the_sweep_of_an_attack(ciad: Ciad, words: list[object]) -> None:
+    at = words.index("--attacks")
+    words[at + 1] = "fgsm"
+    code, text, err = ciad(*words, "--preset", "sweep")
+    assert code == 0, err
+    run = only_run(words)
+    assert [attack["settings"]["eps"] for attack in run.plan["attacks"]] == [2, 4, 8, 16]
+    assert "FGSM (L∞), eps = 2" in text
+    assert "FGSM (L∞), eps = 16" in text
+    with runs.Database(Path(str(words[-1]))) as database:
+        changes = [{row.linf for row in database.rows(run.key, f"fgsm eps = {eps}")} for eps in (2, 4, 8, 16)]
+    assert [max(found) for found in changes] == [2, 4, 8, 16]
+
+
+def test_a_flag_that_makes_equal_what_a_preset_varies_leaves_one(ciad: Ciad, words: list[object]) -> None:
+    words[words.index("--attacks") + 1] = "fgsm"
+    assert ciad(*words, "--preset", "sweep", "--eps", "3")[0] == 0
+    assert [attack["settings"]["eps"] for attack in only_run(words).plan["attacks"]] == [3]
+
+
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [

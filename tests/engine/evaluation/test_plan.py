@@ -74,6 +74,34 @@ def test_choose_fills_in_defaults_and_evens_numbers() -> None:
         plans.choose("fgsm", eps=-1)
 
 
+def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -> None:
+    weak, strong, aimed = (
+        plans.AttackChoice("fgsm", (("eps", eps), ("target", target)))
+        for eps, target in ((2.0, "untargeted"), (8.0, "untargeted"), (8.0, "next"))
+    )
+    other = plans.AttackChoice("cw", (("confidence", 5.0),))
+    several = dataclasses.replace(PLAN, attacks=(weak, other, strong))
+    assert several.labels == ("fgsm eps = 2", "cw", "fgsm eps = 8")
+    assert dataclasses.replace(PLAN, attacks=(strong,)).labels == ("fgsm",)
+    most = dataclasses.replace(PLAN, attacks=(weak, strong, aimed)).labels
+    assert most == tuple(
+        f"fgsm eps = {eps}, target = {to}" for eps, to in ((2, "untargeted"), (8, "untargeted"), (8, "next"))
+    )
+    assert [plans.attack_of(label) for label in (*most, "cw")] == ["fgsm"] * 3 + ["cw"]
+    assert plans.titled("fgsm eps = 2", {"fgsm": "Fast"}) == "Fast, eps = 2"
+    assert plans.titled("cw", {}) == "cw"
+
+
+def test_the_sweep_holds_the_papers_attacks_at_several_strengths() -> None:
+    chosen = plans.preset("sweep")
+    assert set(plans.preset("paper")) - set(chosen) == {plans.choose("jsma")}
+    made = plans.make(tiny.system().card, tiny.data(), chosen, None, 0)
+    assert made.labels == (
+        *(f"fgsm eps = {eps}" for eps in (2, 4, 8, 16)),
+        *(f"cw confidence = {kappa}" for kappa in (0, 5, 10, 20)),
+    )
+
+
 def test_the_papers_preset() -> None:
     chosen = {choice.name: choice.parameters() for choice in plans.preset("paper")}
     assert list(chosen) == ["fgsm", "jsma", "cw"]
@@ -100,7 +128,7 @@ def test_make_quotes_bundle_and_data() -> None:
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**32}, "seed"),
         ({"attacks": ()}, "at least one of fgsm"),
-        ({"attacks": (plans.AttackChoice("fgsm", ()),) * 2}, "'fgsm' is named twice"),
+        ({"attacks": (plans.AttackChoice("fgsm", ()),) * 2}, "fgsm is chosen twice; change one of the two"),
         ({"attacked": "third_classifier"}, "no third classifier"),
         ({"data": tiny.data(0)}, "no image"),
     ],
