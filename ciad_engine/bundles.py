@@ -35,6 +35,10 @@ SECOND_CLASSIFIER = "second_classifier"  # the network of transferred attacks; m
 CONTROL = "control"  # a plain network of images in place of g and f2, to compare them with; may be absent
 REQUIRED = (CLASSIFIER, MASK_GENERATOR, MASK_CLASSIFIER)
 
+# The graded rule's thresholds on a card, by the share of benign validation images each calls adversarial. The first
+# is the one the rule uses; the other is for the tables.
+THRESHOLDS = {0.05: "graded", 0.01: "graded, 1 %"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Card:

@@ -14,9 +14,9 @@ from typing import Any
 from ciad_engine import __version__, bundles
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.control_table import WORDS as CONTROLS
+from ciad_engine.evaluation.opinions import WORDS as CONTROLS
 from ciad_engine.evaluation.table import Table
-from ciad_engine.evaluation.tables import graded_threshold
+from ciad_engine.evaluation.tables import graded_thresholds
 from ciad_engine.files import write_whole
 from ciad_engine.runs import BENIGN, Database, Row
 
@@ -69,7 +69,6 @@ def as_json(
     """
     run = database.run(run_id)
     plan = plans.from_json(run.plan)
-    threshold = graded_threshold(card, plan)
     return {
         "run": run.key,
         "state": run.state,
@@ -83,7 +82,10 @@ def as_json(
         "images": database.counts(run.key).get(BENIGN, 0),
         "thresholds": {
             "paper": {"value": 0.5, "source": "fixed rule of the paper: adversarial where f1 and f2 disagree"},
-            "graded": None if threshold is None else {"value": threshold[0], "source": threshold[1]},
+            **{
+                bundles.THRESHOLDS[rate]: {"value": value, "source": source}
+                for rate, (value, source) in graded_thresholds(card, plan).items()
+            },
         },
         "classes": None if card is None else list(card.classes),
         "tables": [_table_json(table) for table in tables],

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
 
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.statistics import Images
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
+POOLED = "*"  # in the place of a label: the pairs of all attacks together
 TITLES = {  # with the distance that is kept small, as the paper writes three of them
     "fgsm": "FGSM (L∞)",
     "bim": "BIM (L∞)",
@@ -17,6 +22,7 @@ TITLES = {  # with the distance that is kept small, as the paper writes three of
     "deepfool": "DeepFool (L2)",
     "ddn": "DDN (L2)",
     "universal": "Universal (L∞)",
+    POOLED: "All together",
 }
 
 
@@ -37,11 +43,31 @@ class Records:
     benign: list[Row]
     attacked: dict[str, list[Row]]
 
-    def pairs(self, attack: str) -> list[Pair]:
-        """The adversarials that count, each with its benign image."""
+    def fooled(self, attack: str) -> list[Pair]:
+        """The images with which the attack fooled the network it was run on, each with its benign image."""
         benign = {row.position: row for row in self.benign}
-        pairs = [Pair(benign[row.position], row) for row in self.attacked[attack] if row.success]
-        return [p for p in pairs if p.benign.y1 == p.benign.label and p.adversarial.y1 != p.adversarial.label]
+        return [Pair(benign[row.position], row) for row in self.attacked[attack] if row.success]
+
+    def pairs(self, attack: str) -> list[Pair]:
+        """The adversarials that count: those of `fooled` that f1 got right before and gets wrong now."""
+        return [p for p in self.fooled(attack) if right(p.benign) and not right(p.adversarial)]
+
+    def groups(self) -> dict[str, list[Pair]]:
+        """The pairs of each attack, and of several different attacks all together."""
+        pairs = {attack: self.pairs(attack) for attack in self.attacked}
+        if len(pairs) > 1 and len({choice.name for choice in self.plan.attacks}) == len(pairs):
+            pairs[POOLED] = [pair for each in pairs.values() for pair in each]
+        return pairs
+
+
+def right(row: Row) -> bool:
+    """Whether f1 names the row's image right."""
+    return row.y1 == row.label
+
+
+def images_of(pairs: Sequence[Pair]) -> Images:
+    """Of which image each pair is, int64 (N,)."""
+    return np.array([pair.benign.position for pair in pairs], dtype=np.int64)
 
 
 def load(database: Database, key: str) -> Records:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
+Images = npt.NDArray[np.int64]
 FEWEST = 30  # images of which an AUROC has an interval
 
 
@@ -42,14 +43,21 @@ def auroc(positive: Scores, negative: Scores) -> float | None:
 
 
 def auroc_interval(
-    positive: Scores, negative: Scores, draws: int = 1000, seed: int = 0, confidence: float = 0.95
+    positive: Scores,
+    negative: Scores,
+    images: Images | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> tuple[float, float] | None:
     """Bootstrap interval of `auroc` (percentiles, Efron 1979); `positive` and `negative` are of the same images.
 
-    Images are drawn, not scores, because an image's two scores belong together. None for fewer than FEWEST images,
-    and where every draw gives the same, as where the scores do not overlap: it would claim to be certain.
+    Images are drawn, not scores, because the scores of an image belong together. `images` (int64, as many) says of
+    which image a pair of scores is, where an image has several; by default each has one. None for fewer than FEWEST
+    images, and where every draw gives the same, as where the scores do not overlap: it would claim to be certain.
     """
-    count = len(positive)
+    pair_of = np.arange(len(positive)) if images is None else np.unique(images, return_inverse=True)[1]
+    count = int(pair_of.max()) + 1 if len(positive) else 0
     if count < FEWEST:
         return None
     order = np.argsort(negative, kind="stable")
@@ -57,13 +65,33 @@ def auroc_interval(
     upto = np.searchsorted(negative[order], positive, "right")
     random = np.random.default_rng(seed)
     values = np.empty(draws)
-    passed = np.zeros(count + 1)
+    passed = np.zeros(len(positive) + 1)
     for draw in range(draws):
-        times = np.bincount(random.integers(count, size=count), minlength=count)
+        times = np.bincount(random.integers(count, size=count), minlength=count)[pair_of]
         np.cumsum(times[order], out=passed[1:])
-        values[draw] = times @ (passed[below] + passed[upto])
-    low, high = np.quantile(values / (2 * count**2), ((1 - confidence) / 2, (1 + confidence) / 2))
+        values[draw] = times @ (passed[below] + passed[upto]) / (2 * passed[-1] ** 2)
+    low, high = np.quantile(values, ((1 - confidence) / 2, (1 + confidence) / 2))
     return (float(low), float(high)) if low < high else None
+
+
+def roc(positive: Scores, negative: Scores) -> tuple[Scores, Scores]:
+    """The corners of the ROC curve, from (0, 0) to (1, 1): false and true positive rates, float64 (M,) each.
+
+    An image is called positive where its score is above the threshold; where a positive and a negative score are
+    equal the curve goes aslant, so that the area below it is `auroc`. Empty where either side is.
+    """
+    if len(positive) == 0 or len(negative) == 0:
+        return np.empty(0), np.empty(0)
+    levels = np.unique(np.concatenate((positive, negative)))[::-1]
+    # How many lie at or above each level, after none.
+    false, true = (
+        np.concatenate(([0], len(values) - np.searchsorted(np.sort(values), levels, "left")))
+        for values in (negative, positive)
+    )
+    # Between two corners the curve is straight: what lies on the line adds nothing to it.
+    across, up = np.diff(false), np.diff(true)
+    kept = np.concatenate(([True], across[:-1] * up[1:] != across[1:] * up[:-1], [True]))
+    return false[kept] / len(negative), true[kept] / len(positive)
 
 
 def tpr_at_fpr(positive: Scores, negative: Scores, rate: float) -> tuple[int, float] | None:

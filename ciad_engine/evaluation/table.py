@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ciad_engine.evaluation.statistics import Scores, auroc, auroc_interval, tpr_at_fpr, wilson
+from ciad_engine.evaluation.statistics import Images, Scores, auroc, auroc_interval, tpr_at_fpr, wilson
 
 Value = str | int | float | None
 Item = TypeVar("Item")
@@ -81,19 +81,19 @@ def shares(items: Sequence[Item], holds: Callable[[Item], bool]) -> Cell:
     return share(sum(holds(item) for item in items), len(items))
 
 
-def area(positive: Scores, negative: Scores, finished: bool) -> Cell:
-    """AUROC of scores that belong to the same images; of a run that is `finished` with its bootstrap interval.
+def area(positive: Scores, negative: Scores, finished: bool, images: Images) -> Cell:
+    """AUROC of scores that belong to `images`; of a run that is `finished` with its bootstrap interval.
 
     While a run fills its tables, the interval would cost more of the processor than it tells.
     """
-    interval = _interval(positive.tobytes(), negative.tobytes()) if finished else None
+    interval = _interval(positive.tobytes(), negative.tobytes(), images.tobytes()) if finished else None
     low, high = interval or (None, None)
     return Cell(auroc(positive, negative), len(positive), low, high, area=True)
 
 
 @functools.lru_cache(maxsize=128)  # a second each on ten thousand images, and asked for again with every look
-def _interval(positive: bytes, negative: bytes) -> tuple[float, float] | None:
-    return auroc_interval(np.frombuffer(positive), np.frombuffer(negative))
+def _interval(positive: bytes, negative: bytes, images: bytes) -> tuple[float, float] | None:
+    return auroc_interval(np.frombuffer(positive), np.frombuffer(negative), np.frombuffer(images, dtype=np.int64))
 
 
 def caught(positive: Scores, negative: Scores, rate: float) -> Cell:

@@ -6,13 +6,26 @@ gets wrong after an attack that fooled the network it was run on. Thresholds are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ciad_engine import bundles
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.control_table import control_table
-from ciad_engine.evaluation.records import Records, about_run, attack_title, load, setting
-from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, caught, over, share, shares
+from ciad_engine.evaluation.opinions import both_scores
+from ciad_engine.evaluation.records import (
+    POOLED,
+    Pair,
+    Records,
+    about_run,
+    attack_title,
+    images_of,
+    load,
+    right,
+    setting,
+)
+from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, over, share, shares
 from ciad_engine.runs import Database, Row
 
 # Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
@@ -55,7 +68,11 @@ def all_tables(database: Database, run: str, card: bundles.Card | None = None) -
     Raises:
         RunError: there is no such run, or the database cannot be read.
     """
-    records = load(database, run)
+    return tables_of(load(database, run), card)
+
+
+def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
+    """As `all_tables`, of rows that were read already."""
     return (
         _table1(records),
         _table2(records, card),
@@ -65,90 +82,95 @@ def all_tables(database: Database, run: str, card: bundles.Card | None = None) -
     )
 
 
-def graded_threshold(card: bundles.Card | None, plan: plans.Plan) -> tuple[float, str] | None:
-    """(value, source) of the graded rule's threshold on the card of the plan's bundle, or None."""
+def graded_thresholds(card: bundles.Card | None, plan: plans.Plan) -> dict[float, tuple[float, str]]:
+    """(value, source) of the graded rule's thresholds on the card of the plan's bundle, by false positive rate."""
     if card is None or card.checksum != plan.bundle_checksum:
-        return None
-    saved = card.content.get("thresholds", {}).get("graded")
-    return None if saved is None else (float(saved["value"]), str(saved["source"]))
+        return {}
+    saved = card.content.get("thresholds", {})
+    return {
+        rate: (float(saved[name]["value"]), str(saved[name]["source"]))
+        for rate, name in bundles.THRESHOLDS.items()
+        if name in saved
+    }
 
 
 def _table1(records: Records) -> Table:
-    lines = []
+    columns: tuple[str, ...] = ()
+    lines: list[tuple[Cell, ...]] = []
     for attack in records.attacked:
         pairs = records.pairs(attack)
         sound = [p for p in pairs if p.benign.y2 == p.benign.label]
         paper = None if records.plan.transferred else PAPER_RETENTION.get(plans.attack_of(attack))
-        lines.append(
-            (
-                Cell(attack_title(attack)),
-                Cell(len(pairs)),
-                shares(pairs, lambda p: p.adversarial.y2 == p.benign.y2),
-                Cell(paper),
-                shares(sound, lambda p: p.adversarial.y2 == p.benign.y2),
-            )
-        )
-    columns = ("Attack", "Adversarial images", "Mask retention", "Paper", "Retention where the benign mask was right")
+        cells = {
+            "Attack": Cell(attack_title(attack)),
+            "Adversarial images": Cell(len(pairs)),
+            "Mask retention": shares(pairs, _keeps),
+            "Paper": Cell(paper),
+            "Retention where the benign mask was right": shares(sound, _keeps),
+        }
+        if records.plan.transferred:
+            cells["Retention, all that fool the attacked network"] = shares(records.fooled(attack), _keeps)
+        columns, lines = tuple(cells), [*lines, tuple(cells.values())]
     meaning = "Mask retention: share of adversarial images whose mask keeps the class it had before the attack."
     title = "Table 1: do the masks keep their class?" + setting(records.plan)
     return Table("table1", title, columns, tuple(lines), (meaning, *about_run(records)))
 
 
 def _table2(records: Records, card: bundles.Card | None) -> Table:
-    threshold = graded_threshold(card, records.plan)
+    thresholds = graded_thresholds(card, records.plan)
     paper = PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT
-    all_benign = share(sum(row.y1 == row.y2 for row in records.benign), len(records.benign))
-    lines = []
-    for attack in records.attacked:
-        pairs = records.pairs(attack)
-        positive = np.array([p.adversarial.score_graded for p in pairs], dtype=np.float64)
-        negative = np.array([p.benign.score_graded for p in pairs], dtype=np.float64)
+    benign_right = [row for row in records.benign if right(row)]
+    columns: tuple[str, ...] = ()
+    lines: list[tuple[Cell, ...]] = []
+    for attack, pairs in records.groups().items():
+        positive, negative = both_scores(pairs, lambda row: row.score_graded)
         paper_true = paper.get(plans.attack_of(attack), (None, None))
-        if threshold is None:
-            graded = (NO_SHARE, NO_SHARE)
-        else:
-            above, below = int((positive > threshold[0]).sum()), int((negative <= threshold[0]).sum())
-            graded = (share(above, len(pairs)), share(below, len(pairs)))
-        lines.append(
-            (
-                Cell(attack_title(attack)),
-                Cell(len(pairs)),
-                shares(pairs, lambda p: p.adversarial.y1 != p.adversarial.y2),
-                Cell(paper_true[0]),
-                shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
-                Cell(paper_true[1]),
-                all_benign,
-                shares(pairs, lambda p: p.adversarial.y2 == p.adversarial.label),
-                area(positive, negative, records.run.finished),
-                caught(positive, negative, 0.05),
-                caught(positive, negative, 0.01),
-                *graded,
-            )
-        )
-    columns = (
-        "Attack",
-        "Adversarial images",
-        "True positive",
-        "Paper's true positive",
-        "True negative",
-        "Paper's true negative",
-        "True negative, all benign",
-        "Recovery",
-        "Graded: AUROC",
-        "Graded: TPR at 5 % FPR",
-        "Graded: TPR at 1 % FPR",
-        "Graded: true positive",
-        "Graded: true negative",
-    )
+        cells = {
+            "Attack": Cell(attack_title(attack)),
+            "Adversarial images": Cell(len(pairs)),
+            "True positive": shares(pairs, _detected),
+            "Paper's true positive": Cell(paper_true[0]),
+            "True negative": shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
+            "Paper's true negative": Cell(paper_true[1]),
+            "True negative, all benign": shares(records.benign, lambda row: row.y1 == row.y2),
+            "True negative, all f1 got right": shares(benign_right, lambda row: row.y1 == row.y2),
+            "Recovery": shares(pairs, _recovered),
+            "Graded: AUROC": area(positive, negative, records.run.finished, images_of(pairs)),
+        }
+        for rate in bundles.THRESHOLDS:
+            positives, negatives = NO_SHARE, NO_SHARE
+            if rate in thresholds:
+                value = thresholds[rate][0]
+                positives = share(int((positive > value).sum()), len(pairs))
+                negatives = share(int((negative <= value).sum()), len(pairs))
+            cells[f"Graded, {100 * rate:.0f} %: true positive"] = positives
+            cells[f"Graded, {100 * rate:.0f} %: true negative"] = negatives
+        if records.plan.transferred:
+            fooled = [p for name in records.attacked if attack in (name, POOLED) for p in records.fooled(name)]
+            cells["Fool the attacked network"] = Cell(len(fooled))
+            cells["True positive, all of these"] = shares(fooled, _detected)
+            cells["Recovery, all of these"] = shares(fooled, _recovered)
+        columns, lines = tuple(cells), [*lines, tuple(cells.values())]
     number = 3 if records.plan.transferred else 2
     title = f"Table {number}: does the detector tell adversarial from benign?" + setting(records.plan)
     notes = (
         "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
         " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
-        _threshold_note(records.plan, card, threshold),
-        "TPR at 5 % and 1 % FPR: above the threshold that calls at most so many of these benign images adversarial.",
+        _threshold_note(records.plan, card, thresholds),
     )
     return Table("table2", title, columns, tuple(lines), (*notes, *about_run(records)))
+
+
+def _keeps(pair: Pair) -> bool:
+    return pair.adversarial.y2 == pair.benign.y2
+
+
+def _detected(pair: Pair) -> bool:
+    return pair.adversarial.y1 != pair.adversarial.y2
+
+
+def _recovered(pair: Pair) -> bool:
+    return pair.adversarial.y2 == pair.adversarial.label
 
 
 def _table4(records: Records) -> Table:
@@ -159,9 +181,9 @@ def _table4(records: Records) -> Table:
             (
                 Cell(attack_title(attack)),
                 Cell(len(pairs)),
-                shares(pairs, lambda p: p.adversarial.y1 != p.adversarial.y2),
+                shares(pairs, _detected),
                 shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
-                shares(pairs, lambda p: p.adversarial.y2 == p.adversarial.label),
+                shares(pairs, _recovered),
                 Cell(PAPER_FILTERED.get(plans.attack_of(attack))),
             )
         )
@@ -175,9 +197,12 @@ def _table4(records: Records) -> Table:
     return Table("table4", title, columns, tuple(lines), (truth, *about_run(records)))
 
 
-def _threshold_note(plan: plans.Plan, card: bundles.Card | None, threshold: tuple[float, str] | None) -> str:
-    if threshold is not None:
-        return f"Graded: -log p2 of f1's class, adversarial above {threshold[0]:.4g} ({threshold[1]})."
+def _threshold_note(plan: plans.Plan, card: bundles.Card | None, thresholds: Mapping[float, tuple[float, str]]) -> str:
+    if thresholds:
+        each = "; ".join(
+            f"at {100 * rate:.0f} %: {value:.4g} ({source})" for rate, (value, source) in thresholds.items()
+        )
+        return f"Graded: -log p2 of f1's class, adversarial above a threshold. {each}."
     start = "Graded: no threshold applied, because "
     if card is None:
         return f"{start}the bundle '{plan.bundle}' is not at hand."
@@ -208,6 +233,7 @@ def _attack_table(records: Records) -> Table:
                 Cell(sum(row.label_before != row.label for row in rows)),
                 *(Cell(sum(row.reason == reason for row in rows)) for reason in skipped),
                 share(len(successful), len(tried)),
+                *((_transferred(records, attack),) if records.plan.transferred else ()),
                 *(Cell(sum(row.reason == reason for row in tried)) for reason in reasons),
                 *(over(f, moved[name]) for name in distances for f in (np.mean, np.median)),
                 *(over(np.mean, [getattr(row, name) for row in tried]) for name in ("forwards", "backwards", "steps")),
@@ -220,6 +246,7 @@ def _attack_table(records: Records) -> Table:
         "Already misclassified",
         *(f"Not attacked: {reason}" for reason in skipped),
         "Success rate",
+        *(("Of these fool f1, too",) if records.plan.transferred else ()),
         *(f"Failed: {reason}" for reason in reasons),
         *(f"{name}, {f}" for name in ("L2", "L∞ (/255)", "L0 values", "L0 pixels", "SSIM") for f in ("mean", "median")),
         "Forward passes",
@@ -236,6 +263,12 @@ def _attack_table(records: Records) -> Table:
     )
     title = "Attacks: success, distances and cost" + setting(records.plan)
     return Table("attacks", title, columns, tuple(lines), (*notes, *about_run(records)))
+
+
+def _transferred(records: Records, attack: str) -> Cell:
+    """Of the images that fool the attacked network and that f1 got right before, the share that it gets wrong now."""
+    before = [pair for pair in records.fooled(attack) if right(pair.benign)]
+    return share(len(records.pairs(attack)), len(before))
 
 
 def _tried(row: Row) -> bool:

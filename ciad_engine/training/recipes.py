@@ -299,8 +299,10 @@ def _finish(
     system = bundles.System(card, bundles.load_networks(card, device), device)
     detector = system.detector()
     detector.rule = GRADED
-    threshold = detector.fit(validation.images, job=job.part(0.99, 0.995))
-    content["thresholds"] = {GRADED: dataclasses.asdict(threshold)}
+    content["thresholds"] = {
+        name: dataclasses.asdict(detector.fit(validation.images, rate, job.part(0.99, 0.995)))
+        for rate, name in bundles.THRESHOLDS.items()
+    }
     content["measured"] = {test.source: measure(system, test, job.part(0.995, 1.0))}
     return bundles.save_card(folder, content)
 

@@ -8,7 +8,7 @@ from torch import nn
 from ciad_engine.detectors import controls
 from ciad_engine.detectors.contrast import ContrastDetector
 from ciad_engine.detectors.controls import CONSTANT, MLP, SHUFFLED, second_opinions
-from ciad_engine.evaluation import control_table
+from ciad_engine.evaluation import opinions
 from tests.engine.evaluation import tiny
 
 
@@ -70,4 +70,4 @@ def test_the_constant_mask_says_the_same_of_every_image(images, verdict):
 
 
 def test_the_table_knows_every_control():
-    assert set(control_table.WORDS) == {MLP, SHUFFLED, CONSTANT}
+    assert set(opinions.WORDS) == {MLP, SHUFFLED, CONSTANT}

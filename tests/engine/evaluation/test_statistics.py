@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciad_engine.evaluation.statistics import auroc, auroc_interval, tpr_at_fpr, wilson
+from ciad_engine.evaluation.statistics import auroc, auroc_interval, roc, tpr_at_fpr, wilson
 
 scores = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -59,6 +60,40 @@ def test_the_interval_of_auroc_is_that_of_images_drawn_again() -> None:
     # Too few images, and scores that do not overlap: an interval would claim more than is known.
     assert auroc_interval(positive[:29], negative[:29]) is None
     assert auroc_interval(positive + 10, negative) is None
+
+
+def test_an_images_scores_are_drawn_together() -> None:
+    random = np.random.default_rng(6)
+    positive, negative = random.integers(2, 9, 90).astype(float), random.integers(0, 7, 90).astype(float)
+    images = np.repeat(np.arange(40) * 7, [3] * 20 + [2] * 10 + [1] * 10)
+    again = np.random.default_rng(0)
+    drawn = []
+    for _ in range(200):
+        times = np.bincount(again.integers(40, size=40), minlength=40)[images // 7]
+        drawn.append(auroc(np.repeat(positive, times), np.repeat(negative, times)))
+    assert auroc_interval(positive, negative, images, draws=200) == pytest.approx(
+        tuple(np.quantile(drawn, (0.025, 0.975)))
+    )
+    assert auroc_interval(positive, negative, images // 70) is None  # four images, whatever number of scores
+
+
+@given(scores, scores)
+def test_the_roc_curve_passes_every_threshold_and_bounds_the_auroc(positive: np.ndarray, negative: np.ndarray) -> None:
+    false, true = roc(positive, negative)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(true, false) == pytest.approx(auroc(positive, negative))
+    for threshold in (-1.0, *positive, *negative):
+        at = (negative > threshold).mean(), (positive > threshold).mean()
+        k = np.flatnonzero(false <= at[0] + 1e-12)[-1]  # the last corner not beyond, and the next
+        beyond = min(k + 1, len(false) - 1)
+        along = np.interp(at[0], false[[k, beyond]], true[[k, beyond]]) if false[k] < false[beyond] else true[k]
+        assert at[1] <= along + 1e-12
+    slopes = [math.atan2(dy, dx) for dx, dy in zip(np.diff(false), np.diff(true), strict=True)]
+    assert all(a != pytest.approx(b) for a, b in itertools.pairwise(slopes))  # corners alone
+
+
+def test_the_roc_curve_of_nothing_is_empty() -> None:
+    assert [len(side) for side in roc(np.array([]), np.array([1.0]))] == [0, 0]
 
 
 @given(scores, scores, st.sampled_from([0.0, 0.05, 0.25, 0.5, 1.0]))

@@ -160,15 +160,32 @@ def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database
     assert fgsm["Recovery"] == share(1, 4)
     # positives 2.5, 0.4, 6.0, 0.3 against negatives 0.1, 0.5, 2.0, 3.0: 3 + 1 + 4 + 1 of 16 pairs
     assert fgsm["Graded: AUROC"] == Cell(9 / 16, 4, area=True)  # of too few images for an interval
-    # At most 5 % of four images is none of them, which would be another rate than the heading's.
-    assert fgsm["Graded: TPR at 5 % FPR"] == fgsm["Graded: TPR at 1 % FPR"] == NO_SHARE
-    assert fgsm["Graded: true positive"] == share(2, 4)
-    assert fgsm["Graded: true negative"] == share(2, 4)
-    assert any("above 1.5 (chosen for tests)" in note for note in table.notes)
+    assert fgsm["Graded, 5 %: true positive"] == share(2, 4)
+    assert fgsm["Graded, 5 %: true negative"] == share(2, 4)
+    assert fgsm["Graded, 1 %: true positive"] == share(1, 4)  # above 2.5
+    assert fgsm["Graded, 1 %: true negative"] == share(3, 4)
+    assert fgsm["True negative, all f1 got right"] == share(3, 5)
+    assert any("at 5 %: 1.5 (chosen for tests); at 1 %: 2.5 (chosen, too)." in note for note in table.notes)
     nothing = cells(table, "cw")
-    assert nothing["True positive"] == nothing["Graded: true positive"] == NO_SHARE
+    assert nothing["True positive"] == nothing["Graded, 5 %: true positive"] == NO_SHARE
     assert nothing["Graded: AUROC"] == Cell(None, 0, area=True)
     assert nothing["True negative, all benign"] == share(3, 6)
+
+
+def test_several_attacks_are_also_judged_together(database: Database) -> None:
+    key = filled(database, finished=False)
+    database.append(key, [row(5, "cw", reason=NO, label_before=6, label_after=6)])
+    fgsm = records.load(database, key).pairs("fgsm")
+    assert records.load(database, key).groups() == {"fgsm": fgsm, "cw": [], records.POOLED: fgsm}
+    assert cells(tables.table2(database, key), records.POOLED)["Recovery"] == share(1, 4)
+
+
+def test_one_attack_or_one_at_several_strengths_is_not_pooled(database: Database) -> None:
+    fgsm = [plans.AttackChoice("fgsm", (("eps", eps),)) for eps in (2.0, 8.0)]
+    for chosen in (fgsm[:1], fgsm):
+        plan = plans.Plan("b", "b", "d", "d", True, tuple(chosen), 5, 1)
+        database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+        assert tuple(records.load(database, plan.key()).groups()) == plan.labels
 
 
 def test_table_4_is_about_images_whose_mask_was_right(database: Database) -> None:
@@ -183,9 +200,9 @@ def test_table_4_is_about_images_whose_mask_was_right(database: Database) -> Non
 
 def test_an_image_at_the_threshold_is_benign(database: Database) -> None:
     fgsm = cells(tables.table2(database, filled(database), tiny.system(threshold=2.0).card), "fgsm")
-    assert fgsm["Graded: true negative"] == share(3, 4)
+    assert fgsm["Graded, 5 %: true negative"] == share(3, 4)
     fgsm = cells(tables.table2(database, filled(database), tiny.system(threshold=2.5).card), "fgsm")
-    assert fgsm["Graded: true positive"] == share(1, 4)
+    assert fgsm["Graded, 5 %: true positive"] == share(1, 4)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +215,7 @@ def test_an_image_at_the_threshold_is_benign(database: Database) -> None:
 )
 def test_no_threshold_is_said_and_not_guessed(database: Database, card, reason: str) -> None:
     table = tables.table2(database, filled(database), card)
-    assert cells(table, "fgsm")["Graded: true positive"] == NO_SHARE
+    assert cells(table, "fgsm")["Graded, 5 %: true positive"] == NO_SHARE
     assert cells(table, "fgsm")["Graded: AUROC"].value == 9 / 16
     assert any(note.startswith("Graded: no threshold") and reason in note for note in table.notes)
 
@@ -268,13 +285,23 @@ def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None
     database.append(key, [row(5, "cw", y1=6, y2=0, success=True, label_before=0, label_after=6)])
     still_right = row(6, "cw", y1=0, y2=0, success=True, label_before=0, label_after=6)
     database.append(key, [row(6, y1=0, y2=0), still_right])
-    table1, table2, *_ = tables.all_tables(database, key)
+    table1, table2, _, costs, _ = tables.all_tables(database, key)
     assert cells(table1, "cw")["Adversarial images"] == Cell(0)
     assert cells(table1, "fgsm")["Paper"] == Cell(None)
     assert cells(table2, "fgsm")["Paper's true positive"] == Cell(0.843)
     assert cells(table2, "cw")["Paper's true negative"] == Cell(0.750)
     assert table2.title.startswith("Table 3")
     assert "second classifier" in table2.title
+    cw = cells(table2, "cw")
+    assert (cw["Adversarial images"], cw["Fool the attacked network"]) == (Cell(0), Cell(2))
+    assert cw["True positive, all of these"] == share(1, 2)  # the wrong one of f1; the other's mask agrees
+    assert cw["Recovery, all of these"] == share(2, 2)
+    assert cells(table1, "cw")["Retention, all that fool the attacked network"] == share(2, 2)
+    assert cells(costs, "cw")["Of these fool f1, too"] == share(0, 1)
+    assert cells(costs, "fgsm")["Of these fool f1, too"] == share(4, 4)
+    pooled = cells(table2, records.POOLED)
+    assert (pooled["Adversarial images"], pooled["Fool the attacked network"]) == (Cell(4), Cell(6))
+    assert pooled["Paper's true positive"] == Cell(None)
 
 
 def test_a_computed_run_recounted(database: Database) -> None:

@@ -54,7 +54,10 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
         networks[bundles.SECOND_CLASSIFIER] = Classifier(1)
         with torch.no_grad():  # alike, or nothing would transfer
             networks[bundles.SECOND_CLASSIFIER].weight += 0.5 * Classifier(2).weight
-    thresholds = {} if threshold is None else {"graded": {"value": threshold, "source": "chosen for tests"}}
+    thresholds = {}
+    if threshold is not None:
+        thresholds["graded"] = {"value": threshold, "source": "chosen for tests"}
+        thresholds["graded, 1 %"] = {"value": threshold + 1, "source": "chosen, too"}
     card = bundles.Card(
         "tiny",
         Path("tiny"),
