@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ciad_engine import bundles
-from ciad_engine.evaluation import export, tables
+from ciad_engine.evaluation import export
 from ciad_engine.runs import Database
 
 
@@ -22,4 +22,4 @@ def new_folder(parent: Path, name: str) -> Path:
 
 def writer(folder: Path, database: Database, run: str, card: bundles.Card | None) -> Callable[[], list[Path]]:
     """What writes tables and rows of a run into `folder` and returns the paths."""
-    return lambda: export.write_csv(folder, database, run, tables.all_tables(database, run, card), card)
+    return lambda: export.write_csv(folder, database, run, card)

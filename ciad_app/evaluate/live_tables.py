@@ -1,7 +1,8 @@
-"""Keeps the tables of the shown run up to date while rows arrive, at most twice a second."""
+"""Keeps tables and curves of the shown run up to date while rows arrive, at most twice a second."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -9,24 +10,41 @@ from PySide6.QtCore import QObject, QTimer
 
 from ciad_app.evaluate.background import Background
 from ciad_engine import bundles
+from ciad_engine.evaluation.curves import Curve, curves
+from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table
-from ciad_engine.evaluation.tables import all_tables
+from ciad_engine.evaluation.tables import graded_thresholds, tables_of
 from ciad_engine.runs import Database
 
 INTERVAL = 500  # ms at least between two computations
 
 
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What a run's rows say: its tables, its curves, and the thresholds by false positive rate."""
+
+    tables: tuple[Table, ...]
+    curves: tuple[Curve, ...]
+    thresholds: dict[float, float]
+
+
+def _results(database: Database, run: str, card: bundles.Card | None) -> Results:
+    records = load(database, run)
+    thresholds = {rate: value for rate, (value, _) in graded_thresholds(card, records.plan).items()}
+    return Results(tables_of(records, card), curves(records), thresholds)
+
+
 class LiveTables(QObject):
-    """Computes tables beside the engine: at 30,000 rows that takes longer than a window may stand still.
+    """Computes tables and curves beside the engine: at 30,000 rows that takes longer than a window may stand still.
 
     Args:
-        shown: called with the tables of the run asked for last.
+        shown: called with the results of the run asked for last.
     """
 
     def __init__(
         self,
         background: Background,
-        shown: Callable[[tuple[Table, ...]], None],
+        shown: Callable[[Results], None],
         failed: Callable[[str], None],
         parent: QObject | None = None,
     ) -> None:
@@ -60,14 +78,14 @@ class LiveTables(QObject):
         wanted = self._wanted
         self._working, self._stale = True, False
 
-        def work() -> tuple[tuple[Table, ...], float]:
+        def work() -> tuple[Results, float]:
             started = time.monotonic()
-            return all_tables(*wanted), time.monotonic() - started
+            return _results(*wanted), time.monotonic() - started
 
-        def done(result: tuple[tuple[Table, ...], float]) -> None:
-            tables, seconds = result
+        def done(result: tuple[Results, float]) -> None:
+            results, seconds = result
             if wanted == self._wanted:
-                self._shown(tables)
+                self._shown(results)
             # At most a third of the time goes into tables, or the engine would feel it; but another run's
             # are not kept waiting for that.
             self._again(max(INTERVAL, round(2000 * seconds)) if wanted == self._wanted else 0)

@@ -14,7 +14,7 @@ from ciad_app.evaluate import costs, csv_files, data_loader, work
 from ciad_app.evaluate.background import Background
 from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
-from ciad_app.evaluate.live_tables import LiveTables
+from ciad_app.evaluate.live_tables import LiveTables, Results
 from ciad_app.evaluate.model import OpenedRow, RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
 from ciad_app.evaluate.setup_panel import SetupPanel
@@ -24,7 +24,6 @@ from ciad_app.worker import Engine, EngineInfo, Task
 from ciad_engine import bundles, datasets
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.table import Table
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 _EVALUATION = "evaluation"
@@ -89,7 +88,7 @@ class EvaluatePage(QWidget):
         self.setFocusProxy(self.panel.start)
 
         self._background = Background(self)
-        self._tables = LiveTables(self._background, self._show_tables, self._failed, self)
+        self._tables = LiveTables(self._background, self._show_results, self._failed, self)
         self._rates_timer = QTimer(self, singleShot=True, interval=200)
         self._rates_timer.timeout.connect(self._look_up_rates)
         self._connect()
@@ -333,7 +332,7 @@ class EvaluatePage(QWidget):
 
     def _show(self, run: Run, plan: plans.Plan, rows: list[Row]) -> None:
         if self._run is None or self._run.key != run.key:
-            self.results.tables.show_tables([])  # those of another run must not stand under this one's name
+            self._show_results(None)  # those of another run must not stand under this one's name
         self._run = run
         self.model.set_rows(rows)
         self.results.show_data_warning(plan)
@@ -362,7 +361,7 @@ class EvaluatePage(QWidget):
                 self._run = None
                 self.model.set_rows([])
                 self._tables.stop()
-                self.results.tables.show_tables([])
+                self._show_results(None)
                 self.results.show_data_warning(None)
                 self._say("The run was removed.")
                 self._update()
@@ -383,8 +382,9 @@ class EvaluatePage(QWidget):
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 
-    def _show_tables(self, found: tuple[Table, ...]) -> None:
-        self.results.tables.show_tables(found)
+    def _show_results(self, found: Results | None) -> None:
+        self.results.tables.show_tables(found.tables if found else ())
+        self.results.curves.show_curves(found.curves if found else (), found.thresholds if found else {})
         self._update()
 
     def _list_runs(self) -> None:

@@ -15,11 +15,13 @@ from PySide6.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QSplitter,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
 from ciad_app.evaluate.continue_bar import ContinueBar
+from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
@@ -78,8 +80,8 @@ class ResultsView(QWidget):
         self.runs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.copy = QPushButton("Copy tables")
         self.copy.setToolTip("Copy all tables, for a text, a word processor or a spreadsheet")
-        self.export = QPushButton("Export CSV…")
-        self.export.setToolTip("Write tables and rows as CSV files, with the plan and versions beside them")
+        self.export = QPushButton("Export…")
+        self.export.setToolTip("Write tables, curves and rows as CSV files, charts as SVG and PNG, plan and versions")
         self.bar = ContinueBar()
         self.banner = QLabel()
         self.banner.setWordWrap(True)
@@ -94,6 +96,11 @@ class ResultsView(QWidget):
         self.state.setWordWrap(True)
         self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.tables = TablesView()
+        self.curves = CurvesView()
+        self.views = QTabWidget()
+        self.views.setDocumentMode(True)
+        self.views.addTab(self.tables, "&Tables")
+        self.views.addTab(self.curves, "ROC and &scores")
         self.rows = RowsView(model)
 
         head = QHBoxLayout()
@@ -107,7 +114,7 @@ class ResultsView(QWidget):
         line.addWidget(self.state, 1)
         line.addWidget(self.progress)
         self.split = QSplitter(Qt.Orientation.Vertical)
-        self.split.addWidget(self.tables)
+        self.split.addWidget(self.views)
         self.split.addWidget(self.rows)
         self.split.setStretchFactor(0, 3)
         self.split.setStretchFactor(1, 2)

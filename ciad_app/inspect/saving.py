@@ -19,7 +19,7 @@ from ciad_app.worker import EngineInfo
 from ciad_engine import __version__, files, images, inspection
 from ciad_engine.errors import CiadError
 from ciad_engine.figures import svg
-from ciad_engine.figures.layout import Figure
+from ciad_engine.figures.layout import Figure, place
 from ciad_engine.inspection import Inspection
 
 _SCALE = 2  # pictures of the view are made larger than the screen, for slides
@@ -83,7 +83,7 @@ def view(path: Path, picture: QPixmap, content: dict[str, Any], figure: Figure, 
             raise CiadError(f"{beside} exists already and was not overwritten: choose another name.")
     # A file name may hold bytes that are no text, which a UTF-8 file does not take.
     text = json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    drawn = svg.draw(figure)
+    drawn = svg.draw(place(figure))
     if not picture.save(str(path), "PNG"):
         raise CiadError(f"{path} cannot be written: choose another place.")
     for beside, raw in ((record_path, text), (figure_path, drawn)):

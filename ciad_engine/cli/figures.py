@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
     from ciad_engine import compute
     from ciad_engine.figures import paper, png, svg
+    from ciad_engine.figures.layout import place
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     data = datasets.choose(arguments.data, job)
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         for suffix, draw in (("png", png.draw), ("svg", svg.draw)):
             path = arguments.out / f"{figure.name}.{suffix}"
             try:
-                write_whole(path, draw(figure))
+                write_whole(path, draw(place(figure)))
             except OSError as error:
                 raise CiadError(
                     f"{path} cannot be written: {error.strerror or error}. Choose another folder."

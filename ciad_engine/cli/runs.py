@@ -138,4 +138,4 @@ def print_tables(database: runs.Database, key: str, card: bundles.Card | None, a
 
 def export_to(database: runs.Database, key: str, card: bundles.Card | None, folder: Path) -> list[Path]:
     """Write rows, tables and side-car of a run to `folder`; returns the files."""
-    return exporting.write_csv(folder, database, key, tables.all_tables(database, key, card), card)
+    return exporting.write_csv(folder, database, key, card)

@@ -14,9 +14,13 @@ from typing import Any
 from ciad_engine import __version__, bundles
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.curves import Curve, charts, curves
 from ciad_engine.evaluation.opinions import WORDS as CONTROLS
+from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table
-from ciad_engine.evaluation.tables import graded_thresholds
+from ciad_engine.evaluation.tables import graded_thresholds, tables_of
+from ciad_engine.figures import png, svg
+from ciad_engine.figures.chart import place
 from ciad_engine.files import write_whole
 from ciad_engine.runs import BENIGN, Database, Row
 
@@ -24,14 +28,8 @@ SIDE_CAR = "run.json"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_csv(
-    folder: Path | str,
-    database: Database,
-    run_id: str,
-    tables: Sequence[Table],
-    card: bundles.Card | None = None,
-) -> list[Path]:
-    """Write each table and the per-image rows as CSV, and `run.json` beside them; returns the paths.
+def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles.Card | None = None) -> list[Path]:
+    """Write tables, ROC curves and per-image rows as CSV, charts as SVG and PNG, and `run.json`; returns the paths.
 
     UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share or an AUROC takes
     four columns (value, n, low, high), and the last two columns of a table say on which data and in which
@@ -42,17 +40,21 @@ def write_csv(
         RunError: there is no such run, or the folder or a file in it cannot be written.
     """
     folder = Path(folder)
-    run = database.run(run_id)
-    key = run.key
-    about = {"data": plans.from_json(run.plan).data, "run": run.short}
+    records = load(database, run_id)
+    tables = tables_of(records, card)
+    key, about = records.run.key, {"data": records.plan.data, "run": records.run.short}
     files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
+    files["roc.csv"] = _csv(*_roc_lines(curves(records), about))
     files["rows.csv"] = _csv(*_row_lines(database.rows(key), None if card is None else card.classes))
     files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
+    content = {name: text.encode() for name, text in files.items()}
+    for page in (place(chart) for chart in charts(records, card)):
+        content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
     written = []
-    for name, text in files.items():
+    for name, raw in content.items():
         path = folder / name
         try:
-            write_whole(path, text.encode())
+            write_whole(path, raw)
         except OSError as error:
             raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
         written.append(path)
@@ -82,6 +84,7 @@ def as_json(
         "images": database.counts(run.key).get(BENIGN, 0),
         "thresholds": {
             "paper": {"value": 0.5, "source": "fixed rule of the paper: adversarial where f1 and f2 disagree"},
+            **dict.fromkeys(bundles.THRESHOLDS.values()),  # None where the bundle that says them is not at hand
             **{
                 bundles.THRESHOLDS[rate]: {"value": value, "source": source}
                 for rate, (value, source) in graded_thresholds(card, plan).items()
@@ -122,6 +125,15 @@ def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
     return [*header, *about], [[*line, *about.values()] for line in lines]
+
+
+def _roc_lines(found: Iterable[Curve], about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
+    lines: list[list[object]] = [
+        [curve.title, curve.opinion, float(false), float(true), *about.values()]
+        for curve in found
+        for false, true in zip(curve.false, curve.true, strict=True)
+    ]
+    return ["Attack", "Score", "False positive rate", "True positive rate", *about], lines
 
 
 def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list[str], list[list[object]]]:

@@ -94,6 +94,15 @@ def roc(positive: Scores, negative: Scores) -> tuple[Scores, Scores]:
     return false[kept] / len(negative), true[kept] / len(positive)
 
 
+def histogram(scores: Scores, edges: Scores) -> Scores:
+    """The share of `scores` in each of the bins between `edges` (N + 1,), float64 (N,).
+
+    A score beyond an end is in the last bin there. Zeros where there are no scores.
+    """
+    counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
+    return counts / max(len(scores), 1)
+
+
 def tpr_at_fpr(positive: Scores, negative: Scores, rate: float) -> tuple[int, float] | None:
     """Positives above the lowest threshold that calls at most `rate` of the negatives positive.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ Pixels = npt.NDArray[np.uint8]
 # In units of an SVG's user space, which a browser shows as pixels.
 IMAGE, GAP, LINE, MARGIN, SIDE = 128, 18, 17, 24, 96
 TITLE_SIZE, TEXT_SIZE = 15, 13
-_CHARACTER = 6.4  # mean width of a character at TEXT_SIZE, to break lines by
+CHARACTER = 6.4  # mean width of a character at TEXT_SIZE, to break lines by
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,10 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """A line of text whose baseline begins (`anchor` "start"), or is centred ("middle"), at (x, y)."""
+    """A line of text whose baseline begins (`anchor` "start"), is centred ("middle") or ends ("end") at (x, y).
+
+    `turned`, it runs upwards instead.
+    """
 
     x: float
     y: float
@@ -54,6 +58,7 @@ class Words:
     anchor: str = "start"
     size: int = TEXT_SIZE
     bold: bool = False
+    turned: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +71,27 @@ class Picture:
 
 
 @dataclasses.dataclass(frozen=True)
-class Page:
-    """Everything placed on width by height."""
+class Stroke:
+    """A line through points; with `dashes` (drawn, left out, ...) broken; `filled`, thinly, with what it encloses."""
 
+    points: tuple[tuple[float, float], ...]
+    colour: str
+    width: float = 1.0
+    dashes: tuple[float, ...] = ()
+    filled: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """Everything placed on width by height; strokes lie below the words. `name` is its file's, without suffix."""
+
+    name: str
+    title: str
     width: float
     height: float
     pictures: tuple[Picture, ...]
     words: tuple[Words, ...]
+    strokes: tuple[Stroke, ...] = ()
 
 
 def printable(text: str) -> str:
@@ -87,12 +106,7 @@ def place(figure: Figure) -> Page:
     columns = max(len(row) for row in figure.rows)
     left = MARGIN + (SIDE if figure.sides else 0)
     width = max(left + columns * IMAGE + (columns - 1) * GAP + MARGIN, 520)
-    per_line = int((width - 2 * MARGIN) / (_CHARACTER * TITLE_SIZE / TEXT_SIZE * 1.15))  # bold is wider
-    words, y = [], float(MARGIN)
-    for text in textwrap.wrap(printable(figure.title), per_line):
-        y += LINE * 1.1
-        words.append(Words(MARGIN, y, text, size=TITLE_SIZE, bold=True))
-    y += LINE
+    words, y = title_words(figure.title, width)
     if figure.heads:
         y += LINE
         for column, head in enumerate(figure.heads):
@@ -100,7 +114,7 @@ def place(figure: Figure) -> Page:
     pictures = []
     for number, row in enumerate(figure.rows):
         if figure.sides:
-            for line, text in enumerate(textwrap.wrap(figure.sides[number], int(SIDE / _CHARACTER))):
+            for line, text in enumerate(textwrap.wrap(figure.sides[number], int(SIDE / CHARACTER))):
                 words.append(Words(MARGIN, y + LINE * (line + 1), text))
         for column, panel in enumerate(row):
             if panel is None:
@@ -110,12 +124,29 @@ def place(figure: Figure) -> Page:
                 words.append(Words(_middle(left, column), y + IMAGE + LINE * (line + 1), text, "middle"))
         captions = max((len(panel.caption) for panel in row if panel is not None), default=0)
         y += IMAGE + captions * LINE + GAP
-    for note in figure.notes:
-        for text in textwrap.wrap(note, int((width - 2 * MARGIN) / _CHARACTER)):
+    below, y = note_words(figure.notes, width, y)
+    return Page(figure.name, figure.title, width, y + MARGIN, tuple(pictures), (*words, *below))
+
+
+def title_words(title: str, width: float) -> tuple[list[Words], float]:
+    """The title in lines, on a page of this width, and where what comes below can begin."""
+    per_line = int((width - 2 * MARGIN) / (CHARACTER * TITLE_SIZE / TEXT_SIZE * 1.15))  # bold is wider
+    words, y = [], float(MARGIN)
+    for text in textwrap.wrap(printable(title), per_line):
+        y += LINE * 1.1
+        words.append(Words(MARGIN, y, text, size=TITLE_SIZE, bold=True))
+    return words, y + LINE
+
+
+def note_words(notes: Sequence[str], width: float, y: float) -> tuple[list[Words], float]:
+    """A paragraph a note from `y` on, and where they end."""
+    words = []
+    for note in notes:
+        for text in textwrap.wrap(note, int((width - 2 * MARGIN) / CHARACTER)):
             y += LINE
             words.append(Words(MARGIN, y, text))
         y += LINE / 3
-    return Page(width, y + MARGIN, tuple(pictures), tuple(words))
+    return words, y
 
 
 def _middle(left: float, column: int) -> float:

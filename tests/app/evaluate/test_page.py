@@ -251,7 +251,8 @@ def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):
     with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
         page.export_csv(tmp_path / "out")
     names = {path.name for path in caught.args[0]}
-    assert names == {"table1.csv", "table2.csv", "table4.csv", "attacks.csv", "controls.csv", "rows.csv", "run.json"}
+    tables = {f"{name}.csv" for name in ("table1", "table2", "table4", "attacks", "controls", "roc", "rows")}
+    assert names == {*tables, "run.json", "roc.svg", "roc.png", "scores.svg", "scores.png"}
     assert str(tmp_path / "out") in page.results.state.text()
     with (tmp_path / "out" / "rows.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

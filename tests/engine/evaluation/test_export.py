@@ -30,13 +30,14 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def written(database: Database, folder: Path, key: str) -> list[Path]:
     card = tiny.system().card
-    return export.write_csv(folder, database, key, tables.all_tables(database, key, card), card)
+    return export.write_csv(folder, database, key, card)
 
 
 def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
     paths = written(database, tmp_path / "a" / "b", test_tables.filled(database))
     assert [path.name for path in paths] == [
-        "table1.csv", "table2.csv", "table4.csv", "attacks.csv", "controls.csv", "rows.csv", "run.json",
+        "table1.csv", "table2.csv", "table4.csv", "attacks.csv", "controls.csv", "roc.csv", "rows.csv", "run.json",
+        "roc.svg", "roc.png", "scores.svg", "scores.png",
     ]  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == sorted(path.name for path in paths)
     raw = (tmp_path / "a" / "b" / "attacks.csv").read_bytes()
@@ -58,7 +59,7 @@ def test_tables_keep_full_precision_and_intervals(database: Database, tmp_path: 
 def test_columns_do_not_depend_on_what_was_found(database: Database, tmp_path: Path) -> None:
     key = test_tables.filled(database)
     written(database, tmp_path / "with", key)
-    export.write_csv(tmp_path / "without", database, key, tables.all_tables(database, key))
+    export.write_csv(tmp_path / "without", database, key)
     with_card, without = (read(tmp_path / name / "table2.csv")[0] for name in ("with", "without"))
     assert list(with_card) == list(without)
     assert without["Graded, 5 %: true positive, n"] == "0"
@@ -142,7 +143,7 @@ def test_a_folder_that_cannot_be_written_is_named(database: Database, tmp_path: 
     with pytest.raises(RunError, match=r"Cannot write .*taken.table1\.csv: .+ Choose another folder"):
         written(database, tmp_path / "taken", key)
     with pytest.raises(RunError, match="no run called"):
-        export.write_csv(tmp_path, database, "ff", ())
+        export.write_csv(tmp_path, database, "ff")
 
 
 def test_every_table_says_on_which_data_it_was_computed(database: Database, tmp_path: Path) -> None:

@@ -49,14 +49,14 @@ def test_a_title_of_any_length_and_letters_stays_on_the_page():
     assert len(titles) > 1
     assert all(words.x + len(words.text) * 7 < page.width for words in titles)
     assert page.pictures[0].y > max(words.y for words in titles)
-    root = ElementTree.fromstring(svg.draw(wanted))
+    root = ElementTree.fromstring(svg.draw(place(wanted)))
     assert "??.png" in root.find(f"{SVG}title").text
-    assert png.draw(wanted).startswith(b"\x89PNG")
+    assert png.draw(place(wanted)).startswith(b"\x89PNG")
 
 
 def test_the_svg_holds_text_and_lossless_pictures():
     wanted = figure()
-    root = ElementTree.fromstring(svg.draw(wanted))
+    root = ElementTree.fromstring(svg.draw(place(wanted)))
     texts = [element.text for element in root.iter(f"{SVG}text")]
     for text in ("A title", "left", "second", "cat, 93 %", "<dog> & co", "second line"):
         assert text in texts
@@ -72,7 +72,7 @@ def test_the_svg_holds_text_and_lossless_pictures():
 def test_the_png_shows_each_pixel_as_a_square_and_writes_below_it():
     wanted = figure()
     page = place(wanted)
-    image = np.asarray(Image.open(io.BytesIO(png.draw(wanted))).convert("RGB"))
+    image = np.asarray(Image.open(io.BytesIO(png.draw(place(wanted)))).convert("RGB"))
     assert image.shape[:2] == (round(page.height * png.SCALE), round(page.width * png.SCALE))
     side = IMAGE * png.SCALE
     for picture in page.pictures:

@@ -1,0 +1,179 @@
+"""ROC curves and histograms of scores of the shown run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+
+from ciad_engine.evaluation.curves import ADVERSARIAL, BENIGN, Curve, edges, line_style
+from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
+from ciad_engine.evaluation.records import POOLED
+from ciad_engine.evaluation.statistics import histogram
+
+_EMPTY = "Curves appear here as soon as the first attacks have succeeded."
+_VEIL = 70  # of 255: how dense the colour under a histogram's outline is
+_WIDTH = 2.2  # pixels of a line
+_LONGER = 1.5  # dashes of the charts in files, in pixels
+
+
+class CurvesView(QWidget):
+    """Left the ROC curves of every attack by one score, right one attack's scores before and after it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._curves: tuple[Curve, ...] = ()
+        self._thresholds: Mapping[float, float] = {}
+        self.empty = QLabel(_EMPTY)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.opinion, self.attack = QComboBox(), QComboBox()
+        self.opinion.setToolTip("Whose score tells adversarial from benign: the mask's, or that of a control")
+        self.attack.setToolTip("Whose images the histogram counts")
+        self.roc = _plot("ROC curves", "False positive rate", "True positive rate")
+        self.roc.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.01)
+        self.scores = _plot("Histogram of the scores", "Score", "Share of the images")
+        self._legends = [
+            plot.addLegend(offset=offset) for plot, offset in ((self.roc, (-12, -12)), (self.scores, (-12, 12)))
+        ]
+
+        self._body = QWidget()
+        columns = QHBoxLayout(self._body)
+        columns.setContentsMargins(0, 0, 0, 0)
+        for word, choice, plot in (("S&core", self.opinion, self.roc), ("&Attack", self.attack, self.scores)):
+            label = QLabel(word)
+            label.setBuddy(choice)
+            head = QHBoxLayout()
+            head.addWidget(label)
+            head.addWidget(choice, 1)
+            column = QVBoxLayout()
+            column.addLayout(head)
+            column.addWidget(plot, 1)
+            columns.addLayout(column, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.empty, 1)
+        layout.addWidget(self._body, 1)
+        self.opinion.currentIndexChanged.connect(lambda _: self._draw())
+        self.attack.currentIndexChanged.connect(lambda _: self._draw())
+        self._restyle()
+        self.show_curves((), {})
+
+    def show_curves(self, found: Sequence[Curve], thresholds: Mapping[float, float]) -> None:
+        """Show these curves; `thresholds` of the mask's score by false positive rate. None clears the view.
+
+        What is chosen stays chosen where it is still there.
+        """
+        self._curves, self._thresholds = tuple(found), thresholds
+        _fill(self.opinion, {curve.opinion: curve.opinion for curve in found}, MASK)
+        _fill(self.attack, {curve.attack: curve.title for curve in found}, POOLED)
+        self.empty.setVisible(not found)
+        self._body.setVisible(bool(found))
+        self._draw()
+
+    def _draw(self) -> None:
+        shown = [curve for curve in self._curves if curve.opinion == self.opinion.currentData()]
+        for plot, legend in zip((self.roc, self.scores), self._legends, strict=True):
+            plot.clear()
+            legend.clear()
+        self.roc.addItem(_line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#999999", (2, 4), 1.0), ignoreBounds=True)
+        for k, curve in enumerate(shown):
+            name = f"{curve.title}: AUROC {curve.auroc.text()}"
+            colour, dashes = line_style(curve, k)
+            ink = self._ink().name() if curve.attack == POOLED else colour  # grey is hard to see on dark
+            self.roc.addItem(_line(curve.false, curve.true, ink, dashes, name=name))
+        chosen = next((curve for curve in shown if curve.attack == self.attack.currentData()), None)
+        if chosen is not None:
+            self._draw_scores(chosen, edges(shown))
+
+    def _draw_scores(self, curve: Curve, bins: np.ndarray) -> None:
+        top = 0.0
+        for name, scores, colour, dashes in (
+            ("benign", curve.negative, BENIGN, ()),
+            ("adversarial", curve.positive, ADVERSARIAL, (6, 3)),
+        ):
+            heights = histogram(scores, bins)
+            top = max(top, float(heights.max()))
+            veil = QColor(colour)
+            veil.setAlpha(_VEIL)
+            item = pg.PlotDataItem(
+                bins, heights, stepMode="center", fillLevel=0, brush=veil, pen=_pen(colour, dashes), name=name
+            )
+            self.scores.addItem(item)
+        for rate, value in self._thresholds.items() if curve.opinion == MASK else ():
+            mark = pg.InfiniteLine(
+                value,
+                pen=pg.mkPen(self._ink(), width=1, style=Qt.PenStyle.DashLine),
+                label=f"{100 * rate:.0f} %",
+                labelOpts={"position": 0.94, "color": self._ink(), "anchors": [(0, 0.5), (0, 0.5)]},
+            )
+            mark.setToolTip(f"Threshold that calls {100 * rate:.0f} % of the validation images adversarial")
+            self.scores.addItem(mark, ignoreBounds=True)
+        self.scores.setRange(xRange=(0, float(bins[-1])), yRange=(0, 1.08 * top), padding=0.01)
+        own = curve.opinion == CONFIDENCE
+        self.scores.setLabel("bottom", f"Score: -log {'p1' if own else 'p'} of f1's class")
+
+    def _ink(self) -> QColor:
+        return self.palette().color(QPalette.ColorRole.Text)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
+            self._restyle()
+            self._draw()
+
+    def _restyle(self) -> None:
+        """pyqtgraph does not follow the theme or the font size by itself."""
+        for plot, legend in zip((self.roc, self.scores), self._legends, strict=True):
+            plot.setBackground(self.palette().color(QPalette.ColorRole.Base))
+            legend.setLabelTextColor(self._ink())
+            legend.setLabelTextSize(f"{self.font().pointSize()}pt")
+            for side in ("left", "bottom"):
+                axis = plot.getAxis(side)
+                axis.setPen(self._ink())
+                axis.setTextPen(self._ink())
+                axis.setTickFont(self.font())
+                axis.label.setFont(self.font())
+
+
+def _plot(name: str, across: str, up: str) -> pg.PlotWidget:
+    plot = pg.PlotWidget()
+    plot.setAccessibleName(name)
+    plot.setLabel("bottom", across)
+    plot.setLabel("left", up)
+    plot.showGrid(x=True, y=True, alpha=0.15)
+    plot.getAxis("left").enableAutoSIPrefix(False)
+    plot.setMenuEnabled(False)
+    plot.hideButtons()
+    plot.setMouseEnabled(False, False)  # a wheel over a plot would lose what is shown
+    return plot
+
+
+def _line(
+    x: np.ndarray, y: np.ndarray, colour: str, dashes: Sequence[float], width: float = _WIDTH, name: str | None = None
+) -> pg.PlotDataItem:
+    return pg.PlotDataItem(x, y, pen=_pen(colour, dashes, width), name=name, antialias=True)
+
+
+def _pen(colour: str, dashes: Sequence[float], width: float = _WIDTH) -> object:
+    pen = pg.mkPen(colour, width=width)
+    if dashes:
+        pen.setDashPattern([_LONGER * length / width for length in dashes])
+    return pen
+
+
+def _fill(choice: QComboBox, entries: Mapping[str, str], first: str) -> None:
+    """Offer these entries (data -> text); the current one stays, else it is `first`, else the first."""
+    if [choice.itemData(k) for k in range(choice.count())] == list(entries):
+        return
+    kept = choice.currentData()
+    choice.blockSignals(True)
+    choice.clear()
+    for data, text in entries.items():
+        choice.addItem(text, data)
+    wanted = kept if kept in entries else first
+    choice.setCurrentIndex(max(0, choice.findData(wanted)))
+    choice.blockSignals(False)

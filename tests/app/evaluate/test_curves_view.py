@@ -1,0 +1,112 @@
+"""ROC and histogram beside the tables: they follow the run, the choices and the theme."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+import pytest
+from PySide6.QtGui import QColor, QPalette
+
+from ciad_app.evaluate.curves_view import CurvesView
+from ciad_engine.evaluation.curves import Curve
+from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
+from ciad_engine.evaluation.records import POOLED
+from ciad_engine.evaluation.statistics import roc
+from ciad_engine.evaluation.table import Cell
+from tests.app.evaluate.test_page import evaluate, finish
+
+
+def curve(opinion: str, attack: str, shift: float) -> Curve:
+    random = np.random.default_rng(3)
+    negative = random.exponential(1.0, 200)
+    positive = random.exponential(1.0, 200) + shift
+    area = Cell(0.5 + shift / 10, 200, 0.4, 0.9, area=True)
+    return Curve(opinion, attack, f"Title of {attack}", positive, negative, *roc(positive, negative), area)
+
+
+CURVES = [
+    curve(opinion, attack, 1.0 + k) for k, opinion in enumerate((MASK, CONFIDENCE)) for attack in ("fgsm", "cw", POOLED)
+]
+
+
+@pytest.fixture
+def view(qtbot) -> CurvesView:
+    made = CurvesView()
+    qtbot.addWidget(made)
+    made.resize(900, 400)
+    made.show()
+    return made
+
+
+def names(plot: pg.PlotWidget) -> list[str]:
+    return [item.name() for item in plot.listDataItems() if item.name()]
+
+
+def marks(plot: pg.PlotWidget) -> list[float]:
+    return [item.value() for item in plot.getPlotItem().items if isinstance(item, pg.InfiniteLine)]
+
+
+def test_nothing_is_said_before_there_is_something(view):
+    assert view.empty.isVisible()
+    view.show_curves(CURVES, {})
+    assert not view.empty.isVisible()
+    assert view.roc.isVisible()
+    view.show_curves((), {})
+    assert view.empty.isVisible()
+    assert not view.roc.isVisible()
+
+
+def test_every_attack_has_its_curve_with_the_area_below_it(view):
+    view.show_curves(CURVES, {0.05: 1.5, 0.01: 3.0})
+    assert names(view.roc) == [f"Title of {a}: AUROC 0.600 [0.400, 0.900]" for a in ("fgsm", "cw", POOLED)]
+    x, y = next(item for item in view.roc.listDataItems() if item.name()).getData()
+    np.testing.assert_array_equal(x, CURVES[0].false)
+    np.testing.assert_array_equal(y, CURVES[0].true)
+
+
+def test_the_histogram_is_of_the_chosen_attack_and_shows_the_thresholds_of_the_mask_alone(view):
+    view.show_curves(CURVES, {0.05: 1.5, 0.01: 3.0})
+    assert view.attack.currentData() == POOLED
+    assert names(view.scores) == ["benign", "adversarial"]
+    assert marks(view.scores) == [1.5, 3.0]
+    view.attack.setCurrentIndex(view.attack.findData("cw"))
+    heights = {item.name(): item.getData()[1] for item in view.scores.listDataItems()}
+    assert all(sum(shares) == pytest.approx(1) for shares in heights.values())
+    view.opinion.setCurrentIndex(view.opinion.findData(CONFIDENCE))
+    assert marks(view.scores) == []  # they are thresholds of another score
+    assert "0.700" in names(view.roc)[0]
+    assert "p1" in view.scores.getAxis("bottom").labelText
+
+
+def test_what_is_chosen_stays_while_a_run_fills_its_rows(view):
+    view.show_curves(CURVES[:1], {})
+    assert view.attack.currentData() == "fgsm"
+    view.show_curves(CURVES, {})
+    assert view.attack.currentData() == "fgsm"
+    view.opinion.setCurrentIndex(view.opinion.findData(CONFIDENCE))
+    view.show_curves(CURVES, {})
+    assert view.opinion.currentData() == CONFIDENCE
+    view.show_curves(CURVES[:2], {})
+    assert view.opinion.currentData() == MASK
+
+
+def test_the_plots_follow_the_theme(view):
+    view.show_curves(CURVES, {0.05: 1.0})
+    palette = QPalette(view.palette())
+    palette.setColor(QPalette.ColorRole.Base, QColor("#101214"))
+    palette.setColor(QPalette.ColorRole.Text, QColor("#f0f0f0"))
+    view.setPalette(palette)
+    assert view.roc.backgroundBrush().color().name() == "#101214"
+    assert view.roc.getAxis("left").textPen().color().name() == "#f0f0f0"
+    pooled = next(item for item in view.roc.listDataItems() if item.name() and POOLED in item.name())
+    assert pooled.opts["pen"].color().name() == "#f0f0f0"
+
+
+def test_a_run_in_the_window_has_curves(page, tiny_data, qtbot):
+    evaluate(page, tiny_data, qtbot)
+    finish(page, qtbot)
+    page.results.views.setCurrentWidget(page.results.curves)
+    qtbot.waitUntil(lambda: names(page.results.curves.roc) != [], timeout=30_000)
+    assert names(page.results.curves.roc)[0].startswith("FGSM (L∞): AUROC")
+    page._show_results(None)
+    assert page.results.curves.empty.isVisibleTo(page)

@@ -1,0 +1,75 @@
+"""Curves of rows written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ciad_engine.evaluation import curves, records
+from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
+from ciad_engine.evaluation.records import POOLED
+from ciad_engine.runs import Database
+from tests.engine.evaluation import test_control_table, test_tables, tiny
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "runs.sqlite") as opened:
+        yield opened
+
+
+def test_a_curve_for_each_attack_with_adversarials_and_each_opinion(database: Database) -> None:
+    found = curves.curves(test_control_table.filled(database))
+    assert [(curve.opinion, curve.attack) for curve in found] == [
+        (MASK, "fgsm"),
+        ("a plain MLP on the image", "fgsm"),
+        ("f2 on a constant mask", "fgsm"),
+        (CONFIDENCE, "fgsm"),
+    ]
+    mask = found[0]
+    assert (mask.title, mask.positive.tolist(), mask.negative.tolist()) == (
+        "FGSM (L∞)",
+        [2.0, 0.2, 5.0],
+        [0.1, 3.0, 0.2],
+    )
+    assert (mask.false[0], mask.true[0], mask.false[-1], mask.true[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(mask.true, mask.false) == pytest.approx(mask.auroc.value)
+    constant = found[2]
+    assert (constant.false.tolist(), constant.true.tolist()) == ([0, 1], [0, 1])  # all scores alike: the diagonal
+
+
+def test_attacks_without_adversarials_have_no_curve(database: Database) -> None:
+    found = curves.curves(records.load(database, test_tables.filled(database)))
+    assert {curve.attack for curve in found} == {"fgsm", POOLED}
+
+
+def test_charts_show_each_opinion_and_each_attack(database: Database) -> None:
+    roc, scores = curves.charts(records.load(database, test_tables.filled(database)), tiny.system(threshold=1.5).card)
+    assert (roc.name, scores.name) == ("roc", "scores")
+    assert [plot.title for plot in roc.plots] == [f"{MASK}: AUROC", f"{CONFIDENCE}: AUROC"]
+    assert [line.label for line in roc.plots[0].series] == ["a coin", "FGSM (L∞): 0.562", "All together: 0.562"]
+    assert len({line.colour for line in roc.plots[0].series}) == 3
+    fgsm, pooled = scores.plots
+    assert (fgsm.title, pooled.title) == ("FGSM (L∞)", "All together")
+    assert fgsm.marks == ((1.5, "5 %"), (2.5, "1 %"))
+    for line in fgsm.series:
+        widths, heights = np.diff(line.x)[1::2], line.y[1:-1:2]
+        assert widths.sum() == pytest.approx(fgsm.x_range[1])
+        assert heights.sum() == pytest.approx(1)  # shares of the images
+    assert "n = 6 images" in " ".join(scores.notes)
+
+
+def test_the_last_bin_holds_what_lies_beyond() -> None:
+    scores = np.concatenate([np.linspace(0, 1, 1000), [50.0]])
+    curve = curves.Curve(MASK, "a", "A", scores, scores, scores, scores, None)
+    bins = curves.edges([curve])
+    assert bins[-1] < 1.1
+    assert curves.histogram(scores, bins).sum() == pytest.approx(1)
+
+
+def test_a_run_without_adversarials_has_no_charts(database: Database) -> None:
+    found = records.load(database, test_tables.filled(database))
+    empty = {label: [] for label in found.attacked}
+    assert curves.charts(records.Records(found.run, found.plan, found.benign, empty)) == ()
