@@ -93,10 +93,10 @@ def test_the_png_shows_the_lines():
     def seen(point, colour):
         x, y = (round(value * png.SCALE) for value in point)
         near = image[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3)
-        return (np.abs(near - ImageColor.getrgb(colour)).max(1) < 40).any()
+        return (np.abs(near - ImageColor.getrgb(colour)).max(1) < 60).any()
 
     hidden = [point for point in rising.points[5:-5] if not seen(point, COLOURS[0])]
-    assert len(hidden) < 5  # where the bars' outline crosses it
+    assert len(hidden) < 5  # where the bars' outline crosses it; their veil changes the colour a little
     mark = next(stroke for stroke in page.strokes if stroke.dashes == (3, 3))
     (x, top), (_, bottom) = mark.points
     column = image[round(top * png.SCALE) + 4 : round(bottom * png.SCALE) - 4, round(x * png.SCALE)].max(1)
