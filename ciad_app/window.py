@@ -25,12 +25,13 @@ from ciad_app import copying, errors, incoming, settings, theme
 from ciad_app.actions import Key, Role, Row, choice, fill
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.inspect.page import InspectPage
+from ciad_app.model_card import ModelCardDialog
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo
 from ciad_engine import __version__, resources
-from ciad_engine.errors import ImageError
+from ciad_engine.errors import CiadError, ImageError
 
 INSPECT, EVALUATE = "Inspect", "Evaluate"
 NOTE_SECONDS = 10
@@ -193,6 +194,8 @@ class MainWindow(QMainWindow):
         choice(self, colours, self.settings.scheme, schemes, lambda scheme: self._change(scheme=scheme))
         add(
             "&Help",
+            ("&Model card", self._show_card, "What the loaded models are, how they were trained and how well they do"),
+            None,
             ("Copy &debug info", self._copy_versions, "Versions and device, to be pasted into a question"),
             ("Show &log file", self._show_log, "Open the folder of the log file"),
             None,
@@ -207,6 +210,15 @@ class MainWindow(QMainWindow):
             getattr(self.inspect, name)()
 
         return call
+
+    def _show_card(self) -> None:
+        if self.engine.info is None:
+            self.say("The models are still being loaded: try again in a moment.")
+            return
+        try:
+            ModelCardDialog(self.engine.info.card, self).show()
+        except CiadError as error:
+            self.say(str(error))
 
     def _export(self) -> None:
         (self.evaluate if self._on_evaluate() else self.inspect).export()

@@ -37,6 +37,7 @@ REQUIRED = (CLASSIFIER, MASK_GENERATOR, MASK_CLASSIFIER)
 
 # The graded rule's thresholds on a card, by the share of benign validation images each calls adversarial. The first
 # is the one the rule uses; the other is for the tables.
+EVALUATIONS = "evaluations"  # where a card keeps what was measured with the bundle (`evaluation.model_card`)
 THRESHOLDS = {0.05: "graded", 0.01: "graded, 1 %"}
 
 
@@ -49,7 +50,7 @@ class Card:
         folder: where it lies.
         classes: class names in label order.
         content: the whole of `card.json`.
-        checksum: SHA-256 of `card.json`, which itself names the checksums of all network files.
+        checksum: SHA-256 of `card.json` without its evaluations; it names the checksums of all network files.
     """
 
     name: str
@@ -177,7 +178,18 @@ def read_card(folder: Path) -> Card:
         wanted = {"network": str, "arguments": dict, "file": str, "sha256": str}
         if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in wanted.items()):
             raise BundleError(f"The bundle's card {path} does not say all of its {role}; restore or retrain it.")
-    return Card(content["name"], folder, tuple(content["classes"]), content, hashlib.sha256(raw).hexdigest())
+    return Card(content["name"], folder, tuple(content["classes"]), content, _checksum(raw, content))
+
+
+def _checksum(raw: bytes, content: Mapping[str, Any]) -> str:
+    """Of the card as it was before evaluations were written on it: they follow from it, and name it."""
+    if EVALUATIONS in content:
+        raw = _as_file({key: value for key, value in content.items() if key != EVALUATIONS})
+    return hashlib.sha256(raw).hexdigest()
+
+
+def _as_file(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def load(name: str | Path, device: torch.device) -> System:
@@ -237,6 +249,5 @@ def save_network(network: nn.Module, path: Path, half: bool = True) -> str:
 
 def save_card(folder: Path, content: Mapping[str, Any]) -> Card:
     """Write `card.json` (format version added) and read it back."""
-    text = json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n"
-    write_whole(folder / CARD, text.encode())
+    write_whole(folder / CARD, _as_file({"format": FORMAT, **content}))
     return read_card(folder)

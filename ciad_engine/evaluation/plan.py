@@ -201,6 +201,30 @@ def preset(name: str) -> tuple[AttackChoice, ...]:
     return tuple(choose(attack, **settings) for attack, settings in PRESETS[name])
 
 
+def command(plan: Plan) -> str:
+    """The command line that runs this plan, but for where the data lie; "" where a command cannot say it."""
+    parts = [f"ciad evaluate --bundle {plan.bundle} --data PATH --limit {plan.limit} --seed {plan.seed}"]
+    known = next((name for name in PRESETS if preset(name) == plan.attacks), None)
+    names = [choice.name for choice in plan.attacks]
+    if known is not None:
+        parts.append(f"--preset {known}")
+    elif len(set(names)) < len(names):
+        return ""
+    else:
+        usual = {name: choose(name).parameters() for name in names}
+        base = {choice.name: choice.parameters() for choice in preset("paper")}
+        parts.append(f"--attacks {','.join(names)}")
+        parts += [
+            f"--set {choice.name}.{key}={value:g}" if isinstance(value, float) else f"--set {choice.name}.{key}={value}"
+            for choice in plan.attacks
+            for key, value in choice.settings
+            if value != base.get(choice.name, usual[choice.name])[key]
+        ]
+    if plan.transferred:
+        parts.append("--transferred")
+    return " ".join(parts)
+
+
 def make(
     card: bundles.Card,
     data: ImageSet,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import textwrap
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -56,6 +56,25 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """The table as plain data; of a cell what differs from an empty one, so that a card stays readable."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Cell)}
+    rows = [
+        [{key: value for key, value in dataclasses.asdict(cell).items() if value != defaults.get(key)} for cell in row]
+        for row in table.rows
+    ]
+    return {**dataclasses.asdict(table), "rows": rows}
+
+
+def from_json(content: Mapping[str, Any]) -> Table:
+    """The table that `to_json` made plain data of. Raises KeyError, TypeError or ValueError where it is none."""
+    rows = tuple(tuple(Cell(**{"value": None, **cell}) for cell in row) for row in content["rows"])
+    columns = tuple(content["columns"])
+    if any(len(row) != len(columns) for row in rows):
+        raise ValueError("a row has not as many cells as there are columns")
+    return Table(content["name"], content["title"], columns, rows, tuple(content["notes"]))
 
 
 def render_text(table: Table) -> str:

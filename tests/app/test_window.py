@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app import copying, incoming, settings, status, theme
+from ciad_app.model_card import ModelCardDialog
 from ciad_app.settings import Settings
 from ciad_app.window import EVALUATE, INSPECT, MainWindow
 from ciad_app.worker import Engine
@@ -407,6 +408,18 @@ def test_debug_info_names_versions(window):
     text = QApplication.clipboard().text()
     assert text.startswith("CIAD ")
     assert "torch" in text
+
+
+def test_the_model_card_is_a_menu_away(window, untrained_bundle, qtbot):
+    actions(window)["Model card"].trigger()
+    assert "still being loaded" in window.statusBar().currentMessage()
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
+    actions(window)["Model card"].trigger()
+    (dialog,) = window.findChildren(ModelCardDialog)
+    assert dialog.isVisible()
+    assert window.engine.info.card.checksum[:12] in dialog.text.toPlainText()
+    dialog.reject()
 
 
 def test_about_shows_versions(window, monkeypatch):

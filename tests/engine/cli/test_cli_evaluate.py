@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,6 +204,25 @@ def test_show_and_export_an_earlier_run(ciad: Ciad, words: list[object], bundle:
     code, text, err = ciad("runs", "export", run.short, "--csv", tmp_path / "csv", *database, "--bundle", bundle)
     assert code == 0, err
     assert sorted(text.split()) == sorted(str(path) for path in (tmp_path / "csv").iterdir())
+
+
+def test_a_run_goes_on_the_bundles_card(ciad: Ciad, words: list[object], bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(bundle, own)
+    words[words.index(bundle)] = own
+    assert ciad(*words)[0] == 0
+    run, database = only_run(words), ["--database", words[-1]]
+    code, text, err = ciad("bundles", "record", own, run.short, *database)
+    assert code == 0, err
+    assert "holds 1 evaluation:" in text
+    code, text, err = ciad("bundles", "show", own)
+    assert code == 0, err
+    assert "Table 2: does the detector tell adversarial from benign?" in text
+    assert f"ciad evaluate --bundle {run.plan['bundle']} --data PATH --limit 12 --seed 0 --attacks fgsm" in text
+    assert ciad("runs", "show", run.short, *database, "--bundle", own)[1].count("has changed") == 0
+    code, _, err = ciad("bundles", "record", own, "nothing", *database)
+    assert code == 1
+    assert "nothing" in err
 
 
 def test_delete_asks_first(ciad: Ciad, words: list[object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from ciad_engine import bundles, cli
+from ciad_engine.cli import evaluate
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import plan as plans
 from tests.engine.evaluation import tiny
@@ -156,3 +158,20 @@ def test_plans_are_told_apart_by_what_differs() -> None:
     texts = [[one.text() for one in chosen] for chosen in plans.told_apart([of(weak), of(strong, other), of(weak)])]
     assert texts == [["fgsm (eps = 2.0)"], ["fgsm (eps = 8.0)", "cw"], ["fgsm (eps = 2.0)"]]
     assert plans.told_apart([of(strong)]) == [(plans.AttackChoice("fgsm", ()),)]
+
+
+def test_the_command_of_a_plan_runs_that_plan() -> None:
+    card, data = tiny.system().card, tiny.data()
+    own = (plans.choose("fgsm", eps=3), plans.choose("pgd", iterations=4, target="next"))
+    for chosen in (plans.preset("paper"), plans.preset("sweep"), own):
+        plan = plans.make(card, data, chosen, 7, 3, bundles.SECOND_CLASSIFIER)
+        program, *words = plans.command(plan).split()
+        assert program == "ciad"
+        said = cli._parser(words).parse_args(words)
+        assert evaluate._choices(said) == plan.attacks
+        assert (said.bundle, said.limit, said.seed, said.transferred) == ("tiny", 7, 3, True)
+
+
+def test_a_plan_no_command_can_say_has_none() -> None:
+    twice = (plans.choose("fgsm", eps=3), plans.choose("fgsm", eps=5))
+    assert plans.command(plans.make(tiny.system().card, tiny.data(), twice, 7, 3)) == ""

@@ -1,0 +1,145 @@
+"""A bundle's card as people read it, and the evaluations written on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ciad_engine import bundles
+from ciad_engine.errors import BundleError, RunError
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.export import as_json
+from ciad_engine.evaluation.table import Table, from_json, to_json
+from ciad_engine.evaluation.tables import all_tables
+from ciad_engine.runs import Database
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the card: a title, then figures by name, sentences, tables, whichever there are.
+
+    What all tables say below themselves is among the sentences.
+    """
+
+    title: str
+    figures: tuple[tuple[str, str], ...] = ()
+    sentences: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+def sections(card: bundles.Card) -> tuple[Section, ...]:
+    """The card for people; whatever a card does not say is left out.
+
+    Raises:
+        BundleError: the evaluations on it cannot be read.
+    """
+    content = card.content
+    head = f"{card.name}: {content['title']}" if "title" in content else card.name
+    about = {key: content.get(key) for key in ("created", "licence", "seed", "hardware")}
+    made_by = content.get("software", {})
+    networks = tuple(
+        (role.replace("_", " "), f"{entry['network']}, {entry.get('parameters', 0):,} parameters")
+        for role, entry in content["networks"].items()
+    )
+    data = dict(content.get("data", {}))
+    checksums = {f"checksum, {part}": value for part, value in dict(data.pop("checksum", {})).items()}
+    parts = [
+        Section(head, _figures({"folder": card.folder, "checksum": card.checksum[:12], **about, **made_by})),
+        Section("Networks", networks),
+        Section("Data", _figures({**data, **checksums})),
+        Section("Recipe", _figures(content.get("recipe", {}))),
+        *(
+            Section(f"Training of the {role.replace('_', ' ')}", _figures(_training(record)))
+            for role, record in content.get("training", {}).items()
+        ),
+        *(Section(f"Measured on {source}", _figures(found)) for source, found in content.get("measured", {}).items()),
+        *(
+            Section(f"Threshold of the rule '{rule}'", _figures(threshold))
+            for rule, threshold in content.get("thresholds", {}).items()
+        ),
+        Section("Limits", sentences=tuple(content.get("limits", ()))),
+        *(_evaluation(entry, card) for entry in content.get(bundles.EVALUATIONS, ())),
+    ]
+    return tuple(part for part in parts if part.figures or part.sentences or part.tables)
+
+
+def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
+    """Write the tables of a finished run of this bundle on its card, in the place of an earlier record of the run.
+
+    The card's checksum, by which runs know their bundle, does not change.
+
+    Raises:
+        RunError: there is no such run, it is not finished, or it is of another bundle.
+        BundleError: the card cannot be written.
+    """
+    run = database.run(run_id)
+    plan = plans.from_json(run.plan)
+    if not run.finished:
+        raise RunError(f"Run {run.short} is not finished: continue it before it goes on a card.")
+    if plan.bundle_checksum != card.checksum:
+        theirs, ours = plan.bundle_checksum[:12], card.checksum[:12]
+        raise RunError(f"Run {run.short} is of the bundle '{plan.bundle}' ({theirs}), not of '{card.name}' ({ours}).")
+    whole = as_json(database, run.key, (), card)
+    entry = {
+        **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds")},
+        "command": plans.command(plan),
+        "tables": [to_json(table) for table in all_tables(database, run.key, card)],
+    }
+    others = [known for known in card.content.get(bundles.EVALUATIONS, ()) if known.get("run") != run.key]
+    content = {**card.content, bundles.EVALUATIONS: [*others, entry]}
+    try:
+        return bundles.save_card(card.folder, content)
+    except OSError as error:
+        raise BundleError(
+            f"Cannot write the card of bundle '{card.name}' in {card.folder}: {error.strerror}."
+        ) from error
+
+
+def _training(found: Mapping[str, Any]) -> dict[str, object]:
+    schedule = found.get("schedule", {})
+    return {
+        "steps": schedule.get("steps"),
+        "images a step": schedule.get("batch"),
+        "optimiser": schedule.get("optimizer"),
+        "highest rate": schedule.get("learning_rate"),
+        "minutes": round(found["seconds"] / 60, 1) if "seconds" in found else None,
+        **found.get("validation", {}),
+    }
+
+
+def _evaluation(entry: Mapping[str, Any], card: bundles.Card) -> Section:
+    try:
+        plan = plans.from_json(entry["plan"])
+        tables = tuple(from_json(table) for table in entry["tables"])
+        setting = "transferred" if plan.transferred else "direct"
+        told = {
+            "command": entry.get("command") or None,
+            "run": entry["run"][:12],
+            "device": entry.get("device"),
+            "begun": entry.get("created"),
+            "minutes of computing": round(entry["seconds"] / 60, 1),
+            **entry.get("versions", {}),
+        }
+    except (AttributeError, KeyError, TypeError, ValueError, RunError) as error:
+        raise BundleError(f"An evaluation on the card of bundle '{card.name}' is unreadable ({error}).") from error
+    title = f"Evaluation, {setting} setting: {plan.limit:,} images of {plan.data}"
+    shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
+    own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)
+    return Section(title, _figures(told), shared, tuple(own))
+
+
+def _figures(found: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, _text(value)) for key, value in found.items() if value is not None)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_text(inner) for inner in value)
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,99 @@
+"""What a card says to people, and evaluations written on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from ciad_engine import bundles
+from ciad_engine.errors import BundleError, RunError
+from ciad_engine.evaluation import model_card, tables
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.runs import Database
+from tests.engine.evaluation import test_tables
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "runs.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def card(untrained_bundle: Path, tmp_path: Path) -> bundles.Card:
+    """A card that may be written on."""
+    content = bundles.read_card(untrained_bundle).content
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    return bundles.save_card(folder, {**content, "thresholds": {"graded": {"value": 1.0, "source": "a test"}}})
+
+
+def ran(database: Database, card: bundles.Card, **changes: object) -> str:
+    return test_tables.filled(database, bundle=card.name, bundle_checksum=card.checksum, **changes)
+
+
+def test_a_card_is_read_as_sections(card: bundles.Card) -> None:
+    found = {section.title: dict(section.figures) for section in model_card.sections(card)}
+    assert found["Networks"]["classifier"].startswith("alexnet, ")
+    assert found["Threshold of the rule 'graded'"] == {"value": "1", "source": "a test"}
+    assert "Limits" not in found  # this card says none
+
+
+def test_a_run_goes_on_the_card_with_all_its_tables(card: bundles.Card, database: Database) -> None:
+    key = ran(database, card)
+    after = model_card.record(card, database, key[:10])
+    assert after == dataclasses.replace(bundles.read_card(card.folder))
+    section = model_card.sections(after)[-1]
+    assert section.title == "Evaluation, direct setting: 6 images of bundled samples (generated images)"
+    found = tables.all_tables(database, key, card)
+    assert [(table.title, table.rows) for table in section.tables] == [(table.title, table.rows) for table in found]
+    assert section.sentences == found[0].notes[-3:]
+    for shown, table in zip(section.tables, found, strict=True):
+        assert (*shown.notes, *section.sentences) == table.notes
+    assert dict(section.figures)["run"] == key[:12]
+    assert dict(section.figures)["torch"] == "2"
+
+
+def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: Database) -> None:
+    key = ran(database, card)
+    after = model_card.record(card, database, key)
+    assert after.checksum == card.checksum
+    assert tables.graded_thresholds(after, plans.from_json(database.run(key).plan)) != {}
+    changed = bundles.save_card(card.folder, {**after.content, "seed": 99})
+    assert changed.checksum != card.checksum
+
+
+def test_a_run_is_there_once(card: bundles.Card, database: Database) -> None:
+    keys = [ran(database, card, seed=seed) for seed in (1, 2, 1)]
+    after = card
+    for key in keys:
+        after = model_card.record(after, database, key)
+    assert [entry["run"] for entry in after.content[bundles.EVALUATIONS]] == [keys[1], keys[0]]
+
+
+def test_what_does_not_belong_on_the_card_is_refused(card: bundles.Card, database: Database) -> None:
+    unfinished = ran(database, card, finished=False, seed=7)
+    foreign = test_tables.filled(database)
+    for key, message in ((unfinished, "is not finished"), (foreign, r"of the bundle 'tiny' \(abababababab\), not of")):
+        with pytest.raises(RunError, match=message):
+            model_card.record(card, database, key)
+    assert bundles.EVALUATIONS not in bundles.read_card(card.folder).content
+
+
+@pytest.mark.parametrize("entry", [3, {}, {"plan": {}}, {"tables": []}])
+def test_an_unreadable_evaluation_is_named(card: bundles.Card, entry: object) -> None:
+    broken = bundles.save_card(card.folder, {**card.content, bundles.EVALUATIONS: [entry]})
+    with pytest.raises(BundleError, match=f"evaluation on the card of bundle '{card.name}' is unreadable"):
+        model_card.sections(broken)
+
+
+def test_tables_survive_the_card(database: Database) -> None:
+    from ciad_engine.evaluation.table import from_json, to_json
+
+    for table in tables.all_tables(database, test_tables.filled(database)):
+        assert from_json(json.loads(json.dumps(to_json(table)))) == table
+    with pytest.raises(ValueError, match="as many cells"):
+        from_json({**to_json(table), "columns": ["one"]})
