@@ -82,7 +82,8 @@ class Row:
         y1, y2: class by the classifier f1 and by the mask classifier f2, of this row's image.
         p1_y1, p2_y2, p2_y1: f1's probability of y1, f2's of y2, f2's of f1's class y1.
         score_graded: -log p2_y1, the graded detector's score; the paper's rule is y1 != y2.
-        seconds: wall time of this row's batch, attack, detector and controls together, divided by its images.
+        seconds: wall time of this row's batch, attack, detector and controls together, divided by its images; where
+            the image was taken over from another run, that run's.
         success: the attack fooled the network it was run on (the stored 8-bit image does).
         reason: why it did not ("" where it did, and for benign rows).
         label_before, label_after, confidence_after: by the attacked network; None for benign rows.

@@ -67,6 +67,7 @@ class Plan:
         limit: number of images; `seed`: chooses which.
         attacked: role of the network attacked: "classifier" is the direct setting,
             "second_classifier" the transferred one.
+        attacked_network: SHA-256 of that network's weights; "" in plans made before it was noted.
     """
 
     bundle: str
@@ -78,6 +79,7 @@ class Plan:
     limit: int
     seed: int
     attacked: str = bundles.CLASSIFIER
+    attacked_network: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,9 +91,12 @@ class Plan:
         return self.attacked != bundles.CLASSIFIER
 
     def key(self) -> str:
-        """SHA-256 (64 hex digits) of everything that decides the rows. Names of bundle and data do not."""
+        """SHA-256 (64 hex digits) of everything that decides the rows.
+
+        Names of bundle and data do not, and the bundle's checksum says its networks'.
+        """
         content = to_json(self)
-        for name in ("bundle", "data", "official"):
+        for name in ("bundle", "data", "official", "attacked_network"):
             del content[name]
         canonical = json.dumps({"schema": SCHEMA, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -268,4 +273,5 @@ def make(
         limit=wanted,
         seed=seed,
         attacked=attacked,
+        attacked_network=card.content["networks"][attacked].get("sha256", ""),
     )

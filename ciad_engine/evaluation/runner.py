@@ -20,7 +20,9 @@ from ciad_engine.attacks.model import device_of
 from ciad_engine.detectors.contrast import GRADED, ContrastDetector
 from ciad_engine.detectors.controls import second_opinions
 from ciad_engine.errors import RunError
+from ciad_engine.evaluation import earlier
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.earlier import Earlier
 from ciad_engine.jobs import Job
 from ciad_engine.runs import BENIGN, Database, Opinion, Row, Run
 
@@ -49,7 +51,8 @@ def run(
 
     After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
     Progress counts images times (1 + attacks). `batch_size` None takes what suits the device. Killed anywhere and
-    called again, it ends with the same rows.
+    called again, it ends with the same rows. Where another run has attacked the same images of the same network with
+    the same settings, its images are taken over, and inspected anew.
 
     Returns:
         The run's key. A finished run is returned at once.
@@ -62,8 +65,14 @@ def run(
     job = job or Job()
     size = batch_size or (GPU_BATCH if system.device.type == "cuda" else CPU_BATCH)
     found = begin(plan, system, data, database)
-    stages = _stages(plan, system, data)
     versions = current_versions(plan)
+    device = compute.describe_device(system.device)
+    stages = [
+        dataclasses.replace(stage, earlier=earlier.find(database, plan, choice, versions_of(choice), device))
+        if choice is not None
+        else stage
+        for stage, choice in zip(_stages(plan, system, data), (None, *plan.attacks), strict=True)
+    ]
     done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
     if found.finished:
         job.progress(total, total, "Already computed")
@@ -104,9 +113,14 @@ def choose_images(count: int, limit: int, seed: int) -> Positions:
 
 def current_versions(plan: plans.Plan) -> dict[str, str]:
     """Versions of what decides the numbers of a plan."""
-    others = [registry.package(choice.name) for choice in plan.attacks]
+    return {name: version for choice in plan.attacks for name, version in versions_of(choice).items()}
+
+
+def versions_of(choice: plans.AttackChoice) -> dict[str, str]:
+    """Versions of what decides what an attack does."""
+    other = registry.package(choice.name)
     return {
-        **dict(found for found in others if found is not None),
+        **({} if other is None else dict([other])),
         "ciad": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -202,6 +216,7 @@ class _Stage:
     data: ImageSet
     order: Positions
     spare: Positions  # the images that are not evaluated: what an attack may be fitted on
+    earlier: Earlier | None = None  # another run that has made this attack's images already
 
     @property
     def title(self) -> str:
@@ -218,10 +233,18 @@ class _Stage:
         def work(part: slice, width: int) -> tuple[list[Row], float]:
             started = time.perf_counter()
             here = positions[part]
+            known = self.earlier if self.earlier is not None and self.earlier.has(here.tolist()) else None
+            if known is not None:
+                rows = self._rows_again(here, known)
+                return rows, time.perf_counter() - started
             rows = stage._rows(here, job.images(part.start, len(here)), width)
             seconds = time.perf_counter() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
+        if self.earlier is not None and self.earlier.has(positions[:size].tolist()) and len(positions):
+            job.note(
+                f"{self.title}: images of run {self.earlier.run.short}, which attacked the same network with them."
+            )
         batches = 1
         if self.attack is not None and self.attack.refills and device_of(self.attacked).type == "cuda":
             batches = GPU_CHUNK
@@ -243,29 +266,56 @@ class _Stage:
         images, labels = self.data.images[index], self.data.labels[index]
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
         result = self.attack.run_checked(self.attacked, images, labels, job, width) if self.attack else None
-        shown = images if result is None else result.images
+        rows = self._looked_at(positions, images if result is None else result.images)
+        if result is None:
+            return [dataclasses.replace(row, image=images[k].tobytes()) for k, row in enumerate(rows)]
+        return [_attacked(row, result, k) for k, row in enumerate(rows)]
+
+    def _rows_again(self, positions: Positions, known: Earlier) -> list[Row]:
+        """The rows of images that another run has attacked: what it noted of the attack, and what is seen now."""
+        places = positions.tolist()
+        shown = known.images(places)
+        return [
+            dataclasses.replace(
+                row,
+                **{name: getattr(known.rows[row.position], name) for name in _OF_ATTACK},
+                image=shown[k].tobytes() if known.rows[row.position].success else None,
+            )
+            for k, row in enumerate(self._looked_at(positions, shown))
+        ]
+
+    def _looked_at(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
+        """The rows of the images `shown` at these positions, with what detector and controls say of them."""
+        index = self.order[positions]
+        labels = self.data.labels[index]
         verdict = self.detector.inspect(shown)
         controls = second_opinions(verdict, shown, self.detector.mask_classifier, self.control)
         rows = []
         for k, (position, place) in enumerate(zip(positions.tolist(), index.tolist(), strict=True)):
             y1, y2 = int(verdict.y1[k]), int(verdict.y2[k])
-            row = Row(
-                attack=self.name,
-                position=position,
-                image_index=place,
-                name=self.data.names[place],
-                label=int(labels[k]),
-                y1=y1,
-                y2=y2,
-                p1_y1=float(verdict.p1[k, y1]),
-                p2_y2=float(verdict.p2[k, y2]),
-                p2_y1=float(verdict.p2[k, y1]),
-                score_graded=float(verdict.score[k]),
-                image=images[k].tobytes() if result is None else None,
-                opinions=tuple(Opinion(name, int(o.y[k]), float(o.score[k])) for name, o in controls.items()),
+            rows.append(
+                Row(
+                    attack=self.name,
+                    position=position,
+                    image_index=place,
+                    name=self.data.names[place],
+                    label=int(labels[k]),
+                    y1=y1,
+                    y2=y2,
+                    p1_y1=float(verdict.p1[k, y1]),
+                    p2_y2=float(verdict.p2[k, y2]),
+                    p2_y1=float(verdict.p2[k, y1]),
+                    score_graded=float(verdict.score[k]),
+                    opinions=tuple(Opinion(name, int(o.y[k]), float(o.score[k])) for name, o in controls.items()),
+                )
             )
-            rows.append(row if result is None else _attacked(row, result, k))
         return rows
+
+
+_OF_ATTACK = (
+    "success", "reason", "label_before", "label_after", "confidence_after", "l0_values", "l0_pixels", "l2", "linf",
+    "ssim", "forwards", "backwards", "steps", "seconds",
+)  # fmt: skip
 
 
 def _attacked(row: Row, result: AttackResult, k: int) -> Row:

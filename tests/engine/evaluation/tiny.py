@@ -62,7 +62,7 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
         "tiny",
         Path("tiny"),
         CLASS_NAMES,
-        {"networks": {role: {} for role in networks}, "thresholds": thresholds},
+        {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}, "thresholds": thresholds},
         "ab" * 32,
     )
     return bundles.System(card, {role: n.eval() for role, n in networks.items()}, torch.device("cpu"))

@@ -1,0 +1,117 @@
+"""Another g or f2 is evaluated on the images that were made for the same f1, without attacking again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from ciad_engine import bundles
+from ciad_engine.attacks.base import Attack
+from ciad_engine.evaluation import earlier, runner
+from ciad_engine.evaluation import plan as plans
+from ciad_engine.runs import Database
+from tests.engine.evaluation import tiny
+from tests.engine.evaluation.test_runner import Listening, timeless
+
+ATTACKS = (plans.choose("fgsm", eps=8), plans.choose("jsma", gamma=0.05))
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    with Database(tmp_path / "runs.sqlite") as opened:
+        yield opened
+
+
+def another() -> bundles.System:
+    """The same f1 with another f2."""
+    system = tiny.system()
+    with torch.no_grad():
+        system.networks[bundles.MASK_CLASSIFIER].weight += 3.0
+        system.networks[bundles.MASK_CLASSIFIER].weight[0] *= -1
+    return dataclasses.replace(system, card=dataclasses.replace(system.card, checksum="cd" * 32))
+
+
+def no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it attacked again")
+
+    monkeypatch.setattr(Attack, "run_checked", refuse)
+
+
+def test_only_what_the_detector_says_is_computed_anew(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, system, other = tiny.data(), tiny.system(), another()
+    first = runner.run(tiny.plan(data, system, attacks=ATTACKS), system, data, database)
+    plan = tiny.plan(data, other, attacks=ATTACKS[:1])
+    with Database(tmp_path / "alone.sqlite") as alone:
+        expected = alone.rows(runner.run(plan, other, data, alone), images=True)
+    job = Listening()
+    with monkeypatch.context() as patch:
+        no_attack(patch)
+        key = runner.run(plan, other, data, database, job)
+    found = database.rows(key, images=True)
+    assert timeless(found) == timeless(expected)
+    ours, theirs = database.rows(key, "fgsm"), database.rows(first, "fgsm")
+    assert [row.seconds for row in ours] == [row.seconds for row in theirs]
+    assert [row.score_graded for row in ours] != [row.score_graded for row in theirs]
+    assert job.notes == [f"FGSM: images of run {first[:12]}, which attacked the same network with them."]
+
+
+def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path) -> None:
+    data, system, other = tiny.data(), tiny.system(), another()
+    runner.run(tiny.plan(data, system, 12, attacks=ATTACKS[:1]), system, data, database)
+    plan = tiny.plan(data, other, 30, attacks=ATTACKS)
+    with Database(tmp_path / "alone.sqlite") as alone:
+        expected = alone.rows(runner.run(plan, other, data, alone, batch_size=4))
+    found = database.rows(runner.run(plan, other, data, database, batch_size=4))
+    assert timeless(found) == timeless(expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attacks": (plans.choose("fgsm", eps=4),)},
+        {"seed": 12},
+        {"data_checksum": "other"},
+        {"attacked_network": "other weights"},
+        {"attacked_network": ""},
+    ],
+)
+def test_what_would_be_attacked_otherwise_is_not_taken(database: Database, change: dict[str, object]) -> None:
+    data, system = tiny.data(), tiny.system()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    key = runner.run(plan, system, data, database)
+    wanted = dataclasses.replace(tiny.plan(data, another(), attacks=ATTACKS[:1]), **change)
+    run = database.run(key)
+    versions = runner.versions_of(wanted.attacks[0])
+    assert earlier.find(database, wanted, wanted.attacks[0], versions, run.device) is None
+    same = tiny.plan(data, another(), attacks=ATTACKS[:1])
+    assert earlier.find(database, same, same.attacks[0], versions, run.device).run == run
+    assert earlier.find(database, same, same.attacks[0], {**versions, "torch": "0"}, run.device) is None
+    assert earlier.find(database, same, same.attacks[0], versions, "another device") is None
+    assert earlier.find(database, plan, plan.attacks[0], versions, run.device) is None  # the run itself
+
+
+def test_a_fitted_attack_is_made_anew(database: Database) -> None:
+    data, system = tiny.data(), tiny.system()
+    universal = plans.choose("universal", learns_from=10, passes=1)
+    key = runner.run(tiny.plan(data, system, 12, attacks=(universal,)), system, data, database)
+    plan = tiny.plan(data, another(), 12, attacks=(universal,))
+    found = earlier.find(database, plan, universal, runner.versions_of(universal), database.run(key).device)
+    assert found is None
+
+
+def test_of_several_runs_the_one_with_most_images_is_taken(database: Database) -> None:
+    data, system = tiny.data(), tiny.system()
+    keys = [
+        runner.run(tiny.plan(data, system, count, attacks=ATTACKS[:1]), system, data, database) for count in (8, 20, 12)
+    ]
+    plan = tiny.plan(data, another(), 30, attacks=ATTACKS[:1])
+    device = database.run(keys[0]).device
+    found = earlier.find(database, plan, plan.attacks[0], runner.versions_of(plan.attacks[0]), device)
+    assert found is not None
+    assert (found.run.key, len(found.rows)) == (keys[1], 20)
