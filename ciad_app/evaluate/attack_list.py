@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
@@ -17,10 +17,17 @@ from ciad_engine.evaluation import plan as plans
 _FIRST = frozenset(name for name, _ in plans.PRESETS["paper"])  # what is ticked before anybody chose
 
 
-def describe(parameters: Sequence[Parameter], values: Mapping[str, Any], classes: Sequence[str] = ()) -> str:
-    """What differs from the defaults in one line ("eps 4 /255"); empty where nothing does."""
+def describe(
+    parameters: Sequence[Parameter],
+    values: Mapping[str, Any],
+    classes: Sequence[str] = (),
+    always: Collection[str] = (),
+) -> str:
+    """What differs from the defaults in one line ("eps 4 /255"), and those in `always`; empty where nothing does."""
 
     def worth_saying(p: Parameter) -> bool:
+        if p.name in always:
+            return True
         if p.name == TARGET_CLASS and TARGET in values:
             return bool(values[TARGET] == GIVEN)  # then even the default is a choice
         return bool(values.get(p.name, p.default) != p.default)
@@ -44,6 +51,7 @@ class _AttackRow(QWidget):
     def __init__(self, info: AttackInfo, classes: Sequence[str], first: bool = True) -> None:
         super().__init__()
         self.info, self._classes = info, classes
+        self._always: frozenset[str] = frozenset()
         self.tick = QCheckBox(info.title.replace("&", "&&"))  # a single one would underline a letter
         self.tick.setToolTip(f"{info.help}\nSource: {info.source}")
         self.form = attack_form(info, classes)
@@ -91,8 +99,13 @@ class _AttackRow(QWidget):
         self.form.setVisible(open_)
         self._describe()
 
+    def tell(self, always: Collection[str]) -> None:
+        """Say these settings in any case: in them this attack differs from its others."""
+        self._always = frozenset(always)
+        self._describe()
+
     def _describe(self) -> None:
-        self.summary.setText(describe(self.info.parameters, self.form.values(), self._classes))
+        self.summary.setText(describe(self.info.parameters, self.form.values(), self._classes, self._always))
         self.summary.setVisible(bool(self.summary.text()) and not self.fold.isChecked())
 
 
@@ -110,6 +123,7 @@ class AttackList(QWidget):
         self._order: list[_AttackRow] = []  # those chosen last by `choose`; their order belongs to a plan
         self._infos: dict[str, AttackInfo] = {}
         self._classes: Sequence[str] = ()
+        self.changed.connect(self._tell_apart)
         self._waiting = QLabel("The attacks are listed as soon as the models are loaded.")
         self._waiting.setWordWrap(True)
         self._layout = QVBoxLayout(self)
@@ -168,6 +182,13 @@ class AttackList(QWidget):
         """The title of an attack that is chosen twice with the same settings; "" where none is."""
         chosen = self.chosen()
         return next((self.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
+
+    def _tell_apart(self) -> None:
+        for name in self._infos:
+            rows = self.rows(name)
+            values = [row.form.values() for row in rows]
+            for row in rows:
+                row.tell([key for key in values[0] if any(own[key] != values[0][key] for own in values)])
 
     def _again(self, row: _AttackRow) -> None:
         """Add the attack of `row` once more, with its settings, unfolded: they are to be changed."""

@@ -61,14 +61,14 @@ def estimate(attacks: Mapping[str, str], limit: int, rates: Mapping[str, Rate]) 
         return "Choose at least one attack."
     known = {name: rates[name].seconds * limit for name in attacks if name in rates}
     unknown = [title for name, title in attacks.items() if name not in rates]
-    parts = [f"{attacks[name]} {duration(seconds)}" for name, seconds in known.items()]
+    parts = [f"{attacks[name]}: {duration(seconds)}" for name, seconds in known.items()]
     total = sum(known.values()) + (rates[BENIGN].seconds * limit if BENIGN in rates else 0.0)
     if not known:
         return f"{limit * (1 + len(attacks)):,} rows. How long it takes shows once the first images are done."
     rough = "" if all(rates[name].exact for name in known) else " (measured with other settings)"
     if unknown:
-        return f"At least {duration(total)}: {', '.join(parts)}{rough}; not yet measured here: {', '.join(unknown)}."
-    return f"About {duration(total)}: {', '.join(parts)}{rough}."
+        return f"At least {duration(total)}. {'; '.join(parts)}{rough}; not yet measured here: {', '.join(unknown)}."
+    return f"About {duration(total)}. {'; '.join(parts)}{rough}."
 
 
 class Remaining:

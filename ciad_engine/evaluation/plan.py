@@ -50,8 +50,8 @@ class AttackChoice:
         return dict(self.settings)
 
     def text(self) -> str:
-        """E.g. "fgsm (eps = 8.0)"."""
-        inner = ", ".join(f"{name} = {value}" for name, value in self.settings)
+        """E.g. "fgsm (eps = 8)"."""
+        inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings)
         return f"{self.name} ({inner})" if inner else self.name
 
 
@@ -142,12 +142,16 @@ def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     for name, settings in attacks:
         same = [others for other, others in attacks if other == name]
         own = [
-            f"{key} = {f'{value:g}' if isinstance(value, float) else value}"
+            f"{key} = {_figure(value)}"
             for key, value in settings.items()
             if any(others.get(key) != value for others in same)
         ]
         found.append(f"{name} {', '.join(own)}" if own else name)
     return tuple(found)
+
+
+def _figure(value: object) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)  # all digits anybody gives, and no ".0"
 
 
 def attack_of(label: str) -> str:
@@ -220,7 +224,7 @@ def command(plan: Plan) -> str:
         base = {choice.name: choice.parameters() for choice in preset("paper")}
         parts.append(f"--attacks {','.join(names)}")
         parts += [
-            f"--set {choice.name}.{key}={value:g}" if isinstance(value, float) else f"--set {choice.name}.{key}={value}"
+            f"--set {choice.name}.{key}={_figure(value)}"
             for choice in plan.attacks
             for key, value in choice.settings
             if value != base.get(choice.name, usual[choice.name])[key]

@@ -46,8 +46,8 @@ def test_an_attack_at_several_strengths_has_several_rates(tmp_path: Path):
 def test_estimate_says_what_it_does_not_know():
     rates = {BENIGN: costs.Rate(0.0, True), "fgsm": costs.Rate(0.1, True)}
     titles = {"fgsm": "FGSM", "cw": "C&W"}
-    assert costs.estimate({"fgsm": "FGSM"}, 100, rates) == "About 10 s: FGSM 10 s."
-    assert costs.estimate(titles, 100, rates) == "At least 10 s: FGSM 10 s; not yet measured here: C&W."
+    assert costs.estimate({"fgsm": "FGSM"}, 100, rates) == "About 10 s. FGSM: 10 s."
+    assert costs.estimate(titles, 100, rates) == "At least 10 s. FGSM: 10 s; not yet measured here: C&W."
     assert "once the first images are done" in costs.estimate(titles, 100, {})
     assert costs.estimate({}, 100, rates) == "Choose at least one attack."
 

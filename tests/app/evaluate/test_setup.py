@@ -68,6 +68,8 @@ def test_an_attack_can_be_chosen_several_times(page):
     assert attacks.twice() == ""
     assert [(name, values["eps"]) for name, values in attacks.chosen()] == [("fgsm", 2.0), ("fgsm", 4.0)]
     assert attacks._layout.indexOf(second) == attacks._layout.indexOf(first) + 1
+    second.form.reset()
+    assert (first.summary.text(), second.summary.text()) == ("budget 2 /255", "budget 8 /255")  # though 8 is usual
     second.less.click()
     assert [values["eps"] for _, values in attacks.chosen()] == [2.0]
     assert attacks.rows("fgsm") == [first]

@@ -156,7 +156,7 @@ def test_plans_are_told_apart_by_what_differs() -> None:
     strong = plans.AttackChoice("fgsm", (("eps", 8.0), ("target", "untargeted")))
     other = plans.AttackChoice("cw", (("confidence", 0.0),))
     texts = [[one.text() for one in chosen] for chosen in plans.told_apart([of(weak), of(strong, other), of(weak)])]
-    assert texts == [["fgsm (eps = 2.0)"], ["fgsm (eps = 8.0)", "cw"], ["fgsm (eps = 2.0)"]]
+    assert texts == [["fgsm (eps = 2)"], ["fgsm (eps = 8)", "cw"], ["fgsm (eps = 2)"]]
     assert plans.told_apart([of(strong)]) == [(plans.AttackChoice("fgsm", ()),)]
 
 

@@ -258,7 +258,7 @@ def test_every_table_says_on_what_it_was_computed(database: Database) -> None:
         assert "bundled samples (generated images); n = 6 images, seed 4" in text
         assert "tiny (abababababab)" in text
         assert "Not computed on the official CIFAR-10 files" in text
-        assert "fgsm (eps = 8.0); cw" in text
+        assert "fgsm (eps = 8); cw" in text
         assert "not finished" not in text
 
 
