@@ -153,10 +153,15 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         columns, lines = tuple(cells), [*lines, tuple(cells.values())]
     number = 3 if records.plan.transferred else 2
     title = f"Table {number}: does the detector tell adversarial from benign?" + setting(records.plan)
+    together = (
+        "All together: an image is there once for each attack it fell to; Wilson's intervals take these for different"
+        " images, the bootstrap's do not."
+    )
     notes = (
         "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
         " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
         _threshold_note(records.plan, card, thresholds),
+        *((together,) if POOLED in records.groups() else ()),
     )
     return Table("table2", title, columns, tuple(lines), (*notes, *about_run(records)))
 

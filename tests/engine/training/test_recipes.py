@@ -56,6 +56,11 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
     assert system.card == card
     assert card.classes == CLASS_NAMES
     assert card.content["data"]["training images"] == 60
+    assert any("synthetic, not on the official files" in limit for limit in card.content["limits"])
+    assert any(limit.startswith("Adaptive attacks") for limit in card.content["limits"])
+    assert not any("official" in limit for limit in recipes.limits(dataclasses.replace(data, official=True)))
+    thresholds = [card.content["thresholds"][name]["value"] for name in ("graded", "graded, 1 %")]
+    assert thresholds[0] <= thresholds[1]
     assert card.content["training"]["classifier"]["schedule"]["steps"] == 6
     measured = card.content["measured"]["test set"]
     verdict = system.detector().inspect(data.test.images, data.test.labels)
