@@ -45,7 +45,7 @@ class DemoError(CiadError):
 
 
 def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = print) -> None:
-    """Write window.png, evaluate.png, adversarial.png and the tables' CSV files into `folder`.
+    """Write window.png, evaluate.png, adversarial.png and the tables' CSV files and charts into `folder`.
 
     Needs the QApplication. `say` is given the verdict and the tables.
 

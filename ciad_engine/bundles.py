@@ -35,9 +35,9 @@ SECOND_CLASSIFIER = "second_classifier"  # the network of transferred attacks; m
 CONTROL = "control"  # a plain network of images in place of g and f2, to compare them with; may be absent
 REQUIRED = (CLASSIFIER, MASK_GENERATOR, MASK_CLASSIFIER)
 
+EVALUATIONS = "evaluations"  # where a card keeps what was measured with the bundle (`evaluation.model_card`)
 # The graded rule's thresholds on a card, by the share of benign validation images each calls adversarial. The first
 # is the one the rule uses; the other is for the tables.
-EVALUATIONS = "evaluations"  # where a card keeps what was measured with the bundle (`evaluation.model_card`)
 THRESHOLDS = {0.05: "graded", 0.01: "graded, 1 %"}
 
 
@@ -50,7 +50,7 @@ class Card:
         folder: where it lies.
         classes: class names in label order.
         content: the whole of `card.json`.
-        checksum: SHA-256 of `card.json` without its evaluations; it names the checksums of all network files.
+        checksum: SHA-256 of the card without its evaluations; it names the checksums of all network files.
     """
 
     name: str
@@ -178,14 +178,13 @@ def read_card(folder: Path) -> Card:
         wanted = {"network": str, "arguments": dict, "file": str, "sha256": str}
         if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in wanted.items()):
             raise BundleError(f"The bundle's card {path} does not say all of its {role}; restore or retrain it.")
-    return Card(content["name"], folder, tuple(content["classes"]), content, _checksum(raw, content))
+    return Card(content["name"], folder, tuple(content["classes"]), content, _checksum(content))
 
 
-def _checksum(raw: bytes, content: Mapping[str, Any]) -> str:
-    """Of the card as it was before evaluations were written on it: they follow from it, and name it."""
-    if EVALUATIONS in content:
-        raw = _as_file({key: value for key, value in content.items() if key != EVALUATIONS})
-    return hashlib.sha256(raw).hexdigest()
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Of what a card says without its evaluations, which name it; however the file is laid out."""
+    told = {key: value for key, value in content.items() if key != EVALUATIONS}
+    return hashlib.sha256(_as_file(told)).hexdigest()
 
 
 def _as_file(content: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from ciad_app.widgets.attack_form import GIVEN, TARGET, TARGET_CLASS, attack_form
+from ciad_app.widgets.attack_form import GIVEN, RANDOM, TARGET, TARGET_CLASS, TARGET_SEED, attack_form
 from ciad_app.worker import AttackInfo
 from ciad_engine.attacks.parameters import Parameter
 from ciad_engine.evaluation import plan as plans
@@ -94,6 +94,14 @@ class _AttackRow(QWidget):
         for inner in (self.summary, self.form):
             inner.setContentsMargins(22, 0, 4, 2)
 
+    def values(self) -> dict[str, Any]:
+        """The settings; those of no effect, because the target is another, are at their defaults, as in a plan."""
+        values = self.form.values()
+        for name, needed in ((TARGET_CLASS, GIVEN), (TARGET_SEED, RANDOM)):
+            if values.get(TARGET) != needed and name in values:
+                values[name] = next(p.default for p in self.info.parameters if p.name == name)
+        return values
+
     def _unfold(self, open_: bool) -> None:
         self.fold.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
         self.form.setVisible(open_)
@@ -131,7 +139,7 @@ class AttackList(QWidget):
         self._layout.addWidget(self._waiting)
 
     def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
-        """Show these attacks; ticks and values of those shown before are kept."""
+        """Show these attacks; ticks, and values of those ticked before, are kept."""
         before = self.chosen() if self._rows else None
         for row in list(self._rows):
             self._drop(row)
@@ -176,7 +184,7 @@ class AttackList(QWidget):
     def chosen(self) -> list[tuple[str, dict[str, Any]]]:
         """The ticked attacks (name, values) in the order they are computed."""
         rows = [*self._order, *(row for row in self._rows if row not in self._order)]
-        return [(row.info.name, row.form.values()) for row in rows if row.tick.isChecked()]
+        return [(row.info.name, row.values()) for row in rows if row.tick.isChecked()]
 
     def twice(self) -> str:
         """The title of an attack that is chosen twice with the same settings; "" where none is."""
@@ -186,7 +194,7 @@ class AttackList(QWidget):
     def _tell_apart(self) -> None:
         for name in self._infos:
             rows = self.rows(name)
-            values = [row.form.values() for row in rows]
+            values = [row.values() for row in rows]
             for row in rows:
                 row.tell([key for key in values[0] if any(own[key] != values[0][key] for own in values)])
 

@@ -117,10 +117,11 @@ class Remaining:
 
     def _rate(self, stage: str, done: int) -> float | None:
         seconds, count = self._spent.get(stage, (0.0, 0))
-        if count:
-            return seconds / count
+        since, first = self._begun.get(stage, (0.0, done))
+        by_clock = (self._clock() - since) / (done - first) if done > first else None
+        if count:  # the rows' own seconds are another run's where images were taken over
+            return seconds / count if by_clock is None else by_clock
         if stage in self._before:
             return self._before[stage].seconds
         # The first batch of an attack never measured here: how far it is by now tells the rate.
-        since, first = self._begun.get(stage, (0.0, done))
-        return (self._clock() - since) / (done - first) if done > first else None
+        return by_clock

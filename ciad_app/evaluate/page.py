@@ -158,7 +158,9 @@ class EvaluatePage(QWidget):
             self._say("There is nothing to export yet: start an evaluation or choose a past one.")
             return
         if folder is None:
-            chosen = QFileDialog.getExistingDirectory(self, "Where to put the folder of CSV files", self._folder)
+            chosen = QFileDialog.getExistingDirectory(
+                self, "Where to put the folder of CSV files and charts", self._folder
+            )
             if not chosen:
                 return
             self._dialog_used(chosen)

@@ -100,7 +100,7 @@ class ResultsView(QWidget):
         self.views = QTabWidget()
         self.views.setDocumentMode(True)
         self.views.addTab(self.tables, "&Tables")
-        self.views.addTab(self.curves, "ROC and &scores")
+        self.views.addTab(self.curves, "&ROC and scores")
         self.rows = RowsView(model)
 
         head = QHBoxLayout()

@@ -149,7 +149,7 @@ class SetupPanel(QWidget):
         self.attacks = AttackList()
         self.preset = QPushButton("The paper's attacks")
         self.preset.setToolTip(
-            "FGSM, JSMA and C&W as in Nguyen et al. 2017; settings it leaves open as their authors had them"
+            "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
         )
         self.sweep = QPushButton("Several strengths")
         self.sweep.setToolTip("FGSM with several budgets and C&W with several confidences, side by side")

@@ -34,7 +34,7 @@ _COMMANDS = {
     "evaluate": "attack and inspect a data set: the paper's tables",
     "figures": "the paper's figures, of any bundle and data",
     "runs": "list, show, export or delete evaluations",
-    "bundles": "list or show trained systems",
+    "bundles": "list or show trained systems, or write tables on their cards",
 }
 
 

@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     )
     options.add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the tables as JSON")
-    parser.add_argument("--csv", type=Path, metavar="DIR", help="also write rows and tables as CSV files to DIR")
+    parser.add_argument("--csv", type=Path, metavar="DIR", help="also write rows, tables and charts to DIR")
     runs_command.add_database(parser)
     options.add_attack_settings(parser)
     parser.set_defaults(run=run)

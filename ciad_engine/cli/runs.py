@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     view.add_argument("--json", action="store_true", help="as JSON")
     view.set_defaults(run_command=show)
     out = actions.add_parser(
-        "export", help="rows and tables of a run as CSV files", parents=[one, system, shared, common]
+        "export", help="rows and tables of a run as CSV files, and its charts", parents=[one, system, shared, common]
     )
     out.add_argument("--csv", required=True, type=Path, metavar="DIR", help="folder for the files")
     out.set_defaults(run_command=export)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+from ciad_engine import bundles
 from ciad_engine.evaluation.opinions import Vote, both_scores, scorers, voters
 from ciad_engine.evaluation.records import Records, about_run, attack_title, images_of, setting
 from ciad_engine.evaluation.table import Cell, Table, area, caught, shares
@@ -15,7 +16,7 @@ def control_table(records: Records) -> Table:
     """Each attack by each second opinion, the mask's first; those that not every row holds are left out."""
     votes, scores = voters(records), scorers(records)
     columns, lines = [], []
-    for attack, pairs in records.groups().items():
+    for attack, pairs in records.groups.items():
         cells = {"Attack": Cell(attack_title(attack)), "Adversarial images": Cell(len(pairs))}
         for measure, holds in _VOTES.items():
             for words, y in votes.items():
@@ -25,7 +26,7 @@ def control_table(records: Records) -> Table:
         graded = {words: both_scores(pairs, score) for words, score in scores.items()}
         for words, both in graded.items():
             cells[f"AUROC: {words}"] = area(*both, records.run.finished, images_of(pairs))
-        for rate in (0.05, 0.01):
+        for rate in bundles.THRESHOLDS:
             for words, both in graded.items():
                 cells[f"TPR at {100 * rate:.0f} % FPR: {words}"] = caught(*both, rate)
         columns = list(cells)
@@ -40,7 +41,9 @@ def control_table(records: Records) -> Table:
     )
     share_right = f"Right on the {len(records.benign):,} benign images: {right}."
     title = "Controls: does the mask do the work?" + setting(records.plan)
-    return Table("controls", title, tuple(columns), tuple(lines), (meaning, share_right, *about_run(records)))
+    return Table(
+        "controls", title, tuple(columns), tuple(lines), (meaning, share_right, *records.together, *about_run(records))
+    )
 
 
 _VOTES: dict[str, Callable[..., bool]] = {

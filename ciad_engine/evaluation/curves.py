@@ -15,6 +15,7 @@ from ciad_engine.evaluation.table import Cell, area
 from ciad_engine.evaluation.tables import graded_thresholds
 from ciad_engine.figures.chart import COLOURS, DASHES, Chart, Plot, Series, steps
 
+CHARTS = ("roc", "scores")  # names of the charts
 BINS = 40
 _SHOWN = 0.995  # of the scores; the few beyond would squeeze the others together
 BENIGN, ADVERSARIAL, POOLED_COLOUR = "#5a6b7b", "#D55E00", "#555555"
@@ -46,7 +47,7 @@ def curves(records: Records) -> tuple[Curve, ...]:
     """The curve of each attack that has adversarial images, by each opinion, the mask's first."""
     found = []
     for opinion, score in scorers(records).items():
-        for attack, pairs in records.groups().items():
+        for attack, pairs in records.groups.items():
             if pairs:
                 positive, negative = both_scores(pairs, score)
                 cell = area(positive, negative, records.run.finished, images_of(pairs))
@@ -65,26 +66,26 @@ def line_style(curve: Curve, place: int) -> tuple[str, tuple[float, ...]]:
     """Colour and dashes of the curve at this place among those in one plot."""
     if curve.attack == POOLED:
         return POOLED_COLOUR, ()
-    return COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
+    again = place // len(COLOURS)  # a colour seen before comes with other dashes
+    return COLOURS[place % len(COLOURS)], DASHES[(place + again) % len(DASHES)]
 
 
-def charts(records: Records, card: bundles.Card | None = None) -> tuple[Chart, ...]:
-    """ "roc", a plot an opinion, and "scores", a plot an attack; none where no image was fooled."""
-    found = curves(records)
+def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None = None) -> tuple[Chart, ...]:
+    """ "roc", a plot an opinion, and "scores", a plot an attack, of the run's curves; none where it has none."""
     if not found:
         return ()
-    about = about_run(records)[:1]
+    about = (*records.together, *about_run(records))
     where = setting(records.plan)
     opinions = [MASK, *sorted({curve.opinion for curve in found} - {MASK, CONFIDENCE}), CONFIDENCE]
     of_mask = [curve for curve in found if curve.opinion == MASK]
+    bins = edges(of_mask)
     marks = {f"{100 * rate:.0f} %": value for rate, (value, _) in graded_thresholds(card, records.plan).items()}
     reading = (
         "Each point is a threshold: across, the share of these benign images that it calls adversarial, up, the share"
         " of adversarial images. A coin would lie on the diagonal."
     )
-    counted = (
-        "Share of the images in each of 40 bins; the last holds all above. Broken lines: thresholds that call so many"
-        " of the bundle's validation images adversarial."
+    counted = f"Share of the images in each of {BINS} bins; the last holds all above." + (
+        " Upright lines: thresholds that call so many of the validation images adversarial." if marks else ""
     )
     return (
         Chart(
@@ -96,7 +97,7 @@ def charts(records: Records, card: bundles.Card | None = None) -> tuple[Chart, .
         Chart(
             "scores",
             "Scores of f2 on the mask before and after the attack" + where,
-            tuple(_score_plot(curve, edges(of_mask), marks) for curve in of_mask),
+            tuple(_score_plot(curve, bins, marks) for curve in of_mask),
             (counted, *about),
         ),
     )

@@ -28,9 +28,6 @@ class Earlier:
     attack: str
     rows: Mapping[int, Row]
 
-    def has(self, positions: Sequence[int]) -> bool:
-        return all(position in self.rows for position in positions)
-
     def images(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Uint8 (N, 3, 32, 32); of a failed attack the benign image."""
         return np.stack([self.database.image(self.run.key, self.attack, position) for position in positions])
@@ -39,21 +36,22 @@ class Earlier:
 def find(
     database: Database, plan: plans.Plan, choice: plans.AttackChoice, versions: Mapping[str, str], device: str
 ) -> Earlier | None:
-    """The run with the most rows that this attack has computed already, or None.
+    """The run in which this attack has computed the most rows already, or None.
 
-    Only on the same device with the same versions, where it would compute the same images again.
+    Only one that was begun on this device with these versions, where it would compute the same images again.
     """
     if not plan.attacked_network or issubclass(registry.get(choice.name), FittedAttack):
         return None  # an attack that is fitted depends on which images are left over, too
-    best: Earlier | None = None
-    for run in database.runs():
-        label = _same(run, plan, choice, versions, device)
-        if label is None or run.key == plan.key():
-            continue
-        rows = {row.position: row for row in database.rows(run.key, label)}
-        if rows and (best is None or len(rows) > len(best.rows)):
-            best = Earlier(database, run, label, rows)
-    return best
+    own = plan.key()
+    alike = [
+        (database.counts(run.key).get(label, 0), run, label)
+        for run in database.runs()
+        if run.key != own and (label := _same(run, plan, choice, versions, device)) is not None
+    ]
+    count, run, label = max(alike, key=lambda each: each[0], default=(0, None, ""))
+    if run is None or count == 0:
+        return None
+    return Earlier(database, run, label, {row.position: row for row in database.rows(run.key, label)})
 
 
 def _same(

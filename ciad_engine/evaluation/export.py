@@ -14,7 +14,7 @@ from typing import Any
 from ciad_engine import __version__, bundles
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.curves import Curve, charts, curves
+from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
 from ciad_engine.evaluation.opinions import WORDS as CONTROLS
 from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table
@@ -25,6 +25,7 @@ from ciad_engine.files import write_whole
 from ciad_engine.runs import BENIGN, Database, Row
 
 SIDE_CAR = "run.json"
+_CHART_FILES = tuple(f"{name}.{suffix}" for name in CHARTS for suffix in ("svg", "png"))
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -34,7 +35,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share or an AUROC takes
     four columns (value, n, low, high), and the last two columns of a table say on which data and in which
     run it was computed. Text a spreadsheet would take for a formula gets a leading apostrophe.
-    Existing files of these names are replaced, each as a whole.
+    Existing files of these names are replaced, each as a whole; where there is nothing to draw, charts are removed.
 
     Raises:
         RunError: there is no such run, or the folder or a file in it cannot be written.
@@ -44,13 +45,17 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     tables = tables_of(records, card)
     key, about = records.run.key, {"data": records.plan.data, "run": records.run.short}
     files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
-    files["roc.csv"] = _csv(*_roc_lines(curves(records), about))
+    found = curves(records)
+    files["roc.csv"] = _csv(*_roc_lines(found, about))
     files["rows.csv"] = _csv(*_row_lines(database.rows(key), None if card is None else card.classes))
     files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
     content = {name: text.encode() for name, text in files.items()}
-    for page in (place(chart) for chart in charts(records, card)):
+    for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
     written = []
+    for name in _CHART_FILES:
+        if name not in content:  # of an earlier export: it must not stand beside these tables
+            (folder / name).unlink(missing_ok=True)
     for name, raw in content.items():
         path = folder / name
         try:
@@ -84,7 +89,7 @@ def as_json(
         "images": database.counts(run.key).get(BENIGN, 0),
         "thresholds": {
             "paper": {"value": 0.5, "source": "fixed rule of the paper: adversarial where f1 and f2 disagree"},
-            **dict.fromkeys(bundles.THRESHOLDS.values()),  # None where the bundle that says them is not at hand
+            **dict.fromkeys(bundles.THRESHOLDS.values()),  # None where no card at hand says it
             **{
                 bundles.THRESHOLDS[rate]: {"value": value, "source": source}
                 for rate, (value, source) in graded_thresholds(card, plan).items()

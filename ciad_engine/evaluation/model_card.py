@@ -32,8 +32,15 @@ def sections(card: bundles.Card) -> tuple[Section, ...]:
     """The card for people; whatever a card does not say is left out.
 
     Raises:
-        BundleError: the evaluations on it cannot be read.
+        BundleError: the card cannot be read so.
     """
+    try:
+        return _sections(card)
+    except (AttributeError, KeyError, TypeError, ValueError, RunError) as error:
+        raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unreadable ({error}).") from error
+
+
+def _sections(card: bundles.Card) -> tuple[Section, ...]:
     content = card.content
     head = f"{card.name}: {content['title']}" if "title" in content else card.name
     about = {key: content.get(key) for key in ("created", "licence", "seed", "hardware")}
@@ -59,7 +66,7 @@ def sections(card: bundles.Card) -> tuple[Section, ...]:
             for rule, threshold in content.get("thresholds", {}).items()
         ),
         Section("Limits", sentences=tuple(content.get("limits", ()))),
-        *(_evaluation(entry, card) for entry in content.get(bundles.EVALUATIONS, ())),
+        *(_evaluation(entry) for entry in content.get(bundles.EVALUATIONS, ())),
     ]
     return tuple(part for part in parts if part.figures or part.sentences or part.tables)
 
@@ -71,6 +78,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
 
     Raises:
         RunError: there is no such run, it is not finished, or it is of another bundle.
+        SettingError: an attack of it is no longer there.
         BundleError: the card cannot be written.
     """
     run = database.run(run_id)
@@ -83,7 +91,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
     whole = as_json(database, run.key, (), card)
     entry = {
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds")},
-        "command": plans.command(plan),
+        "command": plans.command(plan, _name(card)),
         "tables": [to_json(table) for table in all_tables(database, run.key, card)],
     }
     others = [known for known in card.content.get(bundles.EVALUATIONS, ()) if known.get("run") != run.key]
@@ -94,6 +102,14 @@ def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
         raise BundleError(
             f"Cannot write the card of bundle '{card.name}' in {card.folder}: {error.strerror}."
         ) from error
+
+
+def _name(card: bundles.Card) -> str:
+    """What a command calls the bundle: its name, if that finds it, else a word to be replaced."""
+    try:
+        return card.name if bundles.find(card.name).resolve() == card.folder.resolve() else "BUNDLE"
+    except BundleError:
+        return "BUNDLE"
 
 
 def _training(found: Mapping[str, Any]) -> dict[str, object]:
@@ -108,21 +124,18 @@ def _training(found: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _evaluation(entry: Mapping[str, Any], card: bundles.Card) -> Section:
-    try:
-        plan = plans.from_json(entry["plan"])
-        tables = tuple(from_json(table) for table in entry["tables"])
-        setting = "transferred" if plan.transferred else "direct"
-        told = {
-            "command": entry.get("command") or None,
-            "run": entry["run"][:12],
-            "device": entry.get("device"),
-            "begun": entry.get("created"),
-            "minutes of computing": round(entry["seconds"] / 60, 1),
-            **entry.get("versions", {}),
-        }
-    except (AttributeError, KeyError, TypeError, ValueError, RunError) as error:
-        raise BundleError(f"An evaluation on the card of bundle '{card.name}' is unreadable ({error}).") from error
+def _evaluation(entry: Mapping[str, Any]) -> Section:
+    plan = plans.from_json(entry["plan"])
+    tables = tuple(from_json(table) for table in entry["tables"])
+    setting = "transferred" if plan.transferred else "direct"
+    told = {
+        "command": entry.get("command") or None,
+        "run": entry["run"][:12],
+        "device": entry.get("device"),
+        "begun": entry.get("created"),
+        "minutes of computing": round(entry["seconds"] / 60, 1),
+        **entry.get("versions", {}),
+    }
     title = f"Evaluation, {setting} setting: {plan.limit:,} images of {plan.data}"
     shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
     own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)

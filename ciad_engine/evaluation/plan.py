@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
 
-# Hyper-parameters the paper leaves open are fixed to their sources' values; the others at our defaults.
+# The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "paper": (
         ("fgsm", {"eps": 8.0}),
@@ -187,13 +188,16 @@ def choose(name: str, **settings: Any) -> AttackChoice:
     Raises:
         SettingError: no such attack or setting, or a value out of its range.
     """
-    from ciad_engine.attacks import parameters
+    from ciad_engine.attacks import parameters, targets
 
     attack = registry.create(name, **settings)
-    kinds = {p.name: p.kind for p in parameters.schema(type(attack))}
+    known = {p.name: p for p in parameters.schema(type(attack))}
     values = parameters.values(attack)
-    # 8 and 8.0 are the same number, so they must be the same plan.
-    filled = {key: float(value) if kinds[key] == "float" else value for key, value in values.items()}
+    # 8 and 8.0 are the same number, so they must be the same plan; nor may a setting make another without an effect.
+    filled = {key: float(value) if known[key].kind == "float" else value for key, value in values.items()}
+    for key, word in (("target_class", targets.GIVEN), ("target_seed", targets.RANDOM)):
+        if key in filled and filled.get("target") != word:
+            filled[key] = known[key].default
     return AttackChoice(name, tuple(sorted(filled.items())))
 
 
@@ -210,14 +214,22 @@ def preset(name: str) -> tuple[AttackChoice, ...]:
     return tuple(choose(attack, **settings) for attack, settings in PRESETS[name])
 
 
-def command(plan: Plan) -> str:
-    """The command line that runs this plan, but for where the data lie; "" where a command cannot say it."""
-    parts = [f"ciad evaluate --bundle {plan.bundle} --data PATH --limit {plan.limit} --seed {plan.seed}"]
-    known = next((name for name in PRESETS if preset(name) == plan.attacks), None)
-    names = [choice.name for choice in plan.attacks]
-    if known is not None:
-        parts.append(f"--preset {known}")
-    elif len(set(names)) < len(names):
+def command(plan: Plan, bundle: str) -> str:
+    """The command line that runs this plan with the `bundle` named so, but for where the data lie.
+
+    "" where a command cannot say it: an attack several times that is not one of a preset.
+    """
+    parts = [f"ciad evaluate --bundle {shlex.quote(bundle)} --data PATH --limit {plan.limit} --seed {plan.seed}"]
+    names = list(dict.fromkeys(choice.name for choice in plan.attacks))
+    known = [
+        (name, preset(name) == plan.attacks)
+        for name in PRESETS
+        if tuple(choice for each in names for choice in preset(name) if choice.name == each) == plan.attacks
+    ]
+    if known:
+        name, whole = known[0]
+        parts.append(f"--preset {name}" if whole else f"--preset {name} --attacks {','.join(names)}")
+    elif len(names) < len(plan.attacks):
         return ""
     else:
         usual = {name: choose(name).parameters() for name in names}
@@ -260,6 +272,8 @@ def make(
     twice = next((choice for k, choice in enumerate(attacks) if choice in attacks[:k]), None)
     if twice is not None:
         raise SettingError(f"attacks: {twice.text()} is chosen twice; change one of the two or leave it out.")
+    if len(set(labels([(choice.name, choice.parameters()) for choice in attacks]))) < len(attacks):
+        raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
     if not 0 <= data.labels.min() <= data.labels.max() < len(card.classes):

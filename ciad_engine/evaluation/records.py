@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,10 @@ from ciad_engine.evaluation.statistics import Images
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 POOLED = "*"  # in the place of a label: the pairs of all attacks together
+TOGETHER = (
+    "All together: an image is there once for each attack it fell to; Wilson's intervals take these for different"
+    " images, the bootstrap's do not."
+)
 TITLES = {  # with the distance that is kept small, as the paper writes three of them
     "fgsm": "FGSM (L∞)",
     "bim": "BIM (L∞)",
@@ -52,12 +57,18 @@ class Records:
         """The adversarials that count: those of `fooled` that f1 got right before and gets wrong now."""
         return [p for p in self.fooled(attack) if right(p.benign) and not right(p.adversarial)]
 
+    @functools.cached_property
     def groups(self) -> dict[str, list[Pair]]:
         """The pairs of each attack, and of several different attacks all together."""
         pairs = {attack: self.pairs(attack) for attack in self.attacked}
         if len(pairs) > 1 and len({choice.name for choice in self.plan.attacks}) == len(pairs):
             pairs[POOLED] = [pair for each in pairs.values() for pair in each]
         return pairs
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """What is to be known of the attacks pooled, where they are."""
+        return (TOGETHER,) if POOLED in self.groups else ()
 
 
 def right(row: Row) -> bool:

@@ -65,22 +65,28 @@ def run(
     job = job or Job()
     size = batch_size or (GPU_BATCH if system.device.type == "cuda" else CPU_BATCH)
     found = begin(plan, system, data, database)
+    stages = _stages(plan, system, data)
     versions = current_versions(plan)
-    device = compute.describe_device(system.device)
-    stages = [
-        dataclasses.replace(stage, earlier=earlier.find(database, plan, choice, versions_of(choice), device))
-        if choice is not None
-        else stage
-        for stage, choice in zip(_stages(plan, system, data), (None, *plan.attacks), strict=True)
-    ]
     done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
     if found.finished:
         job.progress(total, total, "Already computed")
         return found.key
     if done and found.versions != versions:
         job.note(f"This run was begun with {_text(found.versions)}; it goes on with {_text(versions)}.")
-    for stage in stages:
+    device = compute.describe_device(system.device)
+    for stage, choice in zip(stages, (None, *plan.attacks), strict=True):
         left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
+        known = None
+        if choice is not None and len(left):
+            known = earlier.find(database, plan, choice, versions_of(choice), device)
+        if known is not None:
+            again = left[np.isin(left, list(known.rows))]
+            left = np.setdiff1d(left, again)
+            for rows, seconds in stage.take_over(again, known, job):
+                database.append(found.key, rows, seconds)
+                job.partial(rows)
+                done += len(rows)
+                job.progress(done, total, stage.title)
         inner = _Stretch(job, done, total, len(left), stage.title)
         for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
             database.append(found.key, rows, seconds)
@@ -216,7 +222,6 @@ class _Stage:
     data: ImageSet
     order: Positions
     spare: Positions  # the images that are not evaluated: what an attack may be fitted on
-    earlier: Earlier | None = None  # another run that has made this attack's images already
 
     @property
     def title(self) -> str:
@@ -224,8 +229,10 @@ class _Stage:
 
     def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""
+        if len(positions) == 0:
+            return
         fitting, stage = 0.0, self
-        if isinstance(self.attack, FittedAttack) and len(positions):
+        if isinstance(self.attack, FittedAttack):
             started = time.perf_counter()
             stage = dataclasses.replace(self, attack=self._fitted(self.attack, job, kept))
             fitting = time.perf_counter() - started
@@ -233,24 +240,33 @@ class _Stage:
         def work(part: slice, width: int) -> tuple[list[Row], float]:
             started = time.perf_counter()
             here = positions[part]
-            known = self.earlier if self.earlier is not None and self.earlier.has(here.tolist()) else None
-            if known is not None:
-                rows = self._rows_again(here, known)
-                return rows, time.perf_counter() - started
             rows = stage._rows(here, job.images(part.start, len(here)), width)
             seconds = time.perf_counter() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
-        if self.earlier is not None and self.earlier.has(positions[:size].tolist()) and len(positions):
-            job.note(
-                f"{self.title}: images of run {self.earlier.run.short}, which attacked the same network with them."
-            )
         batches = 1
         if self.attack is not None and self.attack.refills and device_of(self.attacked).type == "cuda":
             batches = GPU_CHUNK
         for rows, seconds in compute.in_chunks(work, len(positions), size, batches, job):
             yield rows, seconds + fitting
             fitting = 0.0
+
+    def take_over(self, positions: Positions, known: Earlier, job: Job) -> Iterator[tuple[list[Row], float]]:
+        """The rows at `positions` of images another run has attacked: what it noted of that, and what is seen now."""
+        if len(positions):
+            job.note(
+                f"{self.title}: {len(positions):,} images of run {known.run.short}, which attacked the same network."
+            )
+        for start in range(0, len(positions), GPU_BATCH):
+            started = time.perf_counter()
+            here = positions[start : start + GPU_BATCH]
+            shown = known.images(here.tolist())
+            rows = []
+            for row, image in zip(self._looked_at(here, shown), shown, strict=True):
+                noted = known.rows[row.position]
+                attacked = {name: getattr(noted, name) for name in _OF_ATTACK}
+                rows.append(dataclasses.replace(row, **attacked, image=image.tobytes() if noted.success else None))
+            yield rows, time.perf_counter() - started
 
     def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
         """The attack as this run began with it, or fitted now to the images that are not evaluated."""
@@ -270,19 +286,6 @@ class _Stage:
         if result is None:
             return [dataclasses.replace(row, image=images[k].tobytes()) for k, row in enumerate(rows)]
         return [_attacked(row, result, k) for k, row in enumerate(rows)]
-
-    def _rows_again(self, positions: Positions, known: Earlier) -> list[Row]:
-        """The rows of images that another run has attacked: what it noted of the attack, and what is seen now."""
-        places = positions.tolist()
-        shown = known.images(places)
-        return [
-            dataclasses.replace(
-                row,
-                **{name: getattr(known.rows[row.position], name) for name in _OF_ATTACK},
-                image=shown[k].tobytes() if known.rows[row.position].success else None,
-            )
-            for k, row in enumerate(self._looked_at(positions, shown))
-        ]
 
     def _looked_at(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
         """The rows of the images `shown` at these positions, with what detector and controls say of them."""

@@ -122,7 +122,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
     benign_right = [row for row in records.benign if right(row)]
     columns: tuple[str, ...] = ()
     lines: list[tuple[Cell, ...]] = []
-    for attack, pairs in records.groups().items():
+    for attack, pairs in records.groups.items():
         positive, negative = both_scores(pairs, lambda row: row.score_graded)
         paper_true = paper.get(plans.attack_of(attack), (None, None))
         cells = {
@@ -153,15 +153,11 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         columns, lines = tuple(cells), [*lines, tuple(cells.values())]
     number = 3 if records.plan.transferred else 2
     title = f"Table {number}: does the detector tell adversarial from benign?" + setting(records.plan)
-    together = (
-        "All together: an image is there once for each attack it fell to; Wilson's intervals take these for different"
-        " images, the bootstrap's do not."
-    )
     notes = (
         "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
         " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
         _threshold_note(records.plan, card, thresholds),
-        *((together,) if POOLED in records.groups() else ()),
+        *records.together,
     )
     return Table("table2", title, columns, tuple(lines), (*notes, *about_run(records)))
 
@@ -205,7 +201,9 @@ def _table4(records: Records) -> Table:
 def _threshold_note(plan: plans.Plan, card: bundles.Card | None, thresholds: Mapping[float, tuple[float, str]]) -> str:
     if thresholds:
         each = "; ".join(
-            f"at {100 * rate:.0f} %: {value:.4g} ({source})" for rate, (value, source) in thresholds.items()
+            f"at {100 * rate:.0f} %: "
+            + (f"{thresholds[rate][0]:.4g} ({thresholds[rate][1]})" if rate in thresholds else "none on the card")
+            for rate in bundles.THRESHOLDS
         )
         return f"Graded: -log p2 of f1's class, adversarial above a threshold. {each}."
     start = "Graded: no threshold applied, because "
@@ -263,8 +261,8 @@ def _attack_table(records: Records) -> Table:
         "Success: the 8-bit image fools the network it was made for; a share of the images that network got right."
         " Distances are of the successful images in [0, 1] (L2) or 8-bit steps (L∞); SSIM, structural similarity,"
         " is 1 for equal images. Passes and steps are means over images it got right; milliseconds are the batch's"
-        " time, detector and controls included, divided by its images. What Universal learns beforehand counts in"
-        " the run's time alone.",
+        " time, detector and controls included, divided by its images; of images taken over from another run, that"
+        " run's. What Universal learns beforehand counts in the run's time alone.",
     )
     title = "Attacks: success, distances and cost" + setting(records.plan)
     return Table("attacks", title, columns, tuple(lines), (*notes, *about_run(records)))

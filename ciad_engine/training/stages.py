@@ -98,7 +98,9 @@ class MaskGeneratorStage(Stage):
         images, shift = self._train.images, self.schedule.shift
 
         def ask(view: int, rows: slice) -> Tensor:
-            job.progress(view * len(images) + rows.start, count * len(images), "Asking the classifier about all views")
+            done, total = view * len(images) + rows.start, count * len(images)
+            # In words, too: the whole training's progress stands still meanwhile.
+            job.progress(done, total, f"Asking the classifier about all images ({100 * done // total} %)")
             numbers = torch.full((len(images[rows]),), view, device=images.device)
             with compute.mixed_precision(images.device):
                 answers = self._ask(pixels.to_unit(views(images[rows], numbers, shift)))

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QMessageBox,
     QTableWidget,
     QTableWidgetItem,
+    QTabWidget,
     QWidget,
 )
 
@@ -399,7 +400,8 @@ def test_no_two_menu_letters_are_the_same(window, untrained_bundle, qtbot):
     for page in (window.inspect, window.evaluate):
         labels = [label.text() for label in page.findChildren(QLabel) if label.buddy() is not None]
         buttons = [button.text() for button in page.findChildren(QAbstractButton)]
-        letters = [m.lower() for text in (*menus, *labels, *buttons) for m in re.findall(r"&([^&\s])", text)]
+        tabs = [tab.tabText(k) for tab in page.findChildren(QTabWidget) for k in range(tab.count())]
+        letters = [m.lower() for text in (*menus, *labels, *buttons, *tabs) for m in re.findall(r"&([^&\s])", text)]
         assert sorted(letters) == sorted(set(letters))
 
 

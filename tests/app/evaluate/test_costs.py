@@ -72,6 +72,15 @@ def test_a_stage_never_measured_is_timed_by_its_own_progress():
     assert remaining.text(125) == "about 30 s left"
 
 
+def test_images_that_are_taken_over_are_timed_by_the_clock():
+    now = [0.0]
+    remaining = costs.Remaining(("", "cw"), 100, {"cw": costs.Rate(6.0, True)}, clock=lambda: now[0])
+    assert remaining.text(100) == "about 10 min left"
+    now[0] = 2.0
+    remaining.add(rows("cw", 6.0, 50))  # what they cost the run that made them
+    assert remaining.text(150) == "about 2 s left"
+
+
 def test_durations():
     assert [costs.duration(s) for s in (0.1, 30, 89, 100, 3000, 7260)] == [
         "1 s", "30 s", "89 s", "2 min", "50 min", "2 h 01 min",

@@ -35,6 +35,8 @@ def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(p
     assert row.summary.text().endswith(classes[4])
     assert row.summary.isVisibleTo(page)
     assert dict(page.panel.request().attacks)["jsma"]["target_class"] == 4
+    target.setCurrentText("untargeted")
+    assert dict(page.panel.request().attacks)["jsma"]["target_class"] == 0  # of no effect, so no other plan
 
 
 def test_an_attack_at_its_defaults_takes_one_line(page):

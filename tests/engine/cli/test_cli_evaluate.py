@@ -218,7 +218,7 @@ def test_a_run_goes_on_the_bundles_card(ciad: Ciad, words: list[object], bundle:
     code, text, err = ciad("bundles", "show", own)
     assert code == 0, err
     assert "Table 2: does the detector tell adversarial from benign?" in text
-    assert f"ciad evaluate --bundle {run.plan['bundle']} --data PATH --limit 12 --seed 0 --attacks fgsm" in text
+    assert "ciad evaluate --bundle BUNDLE --data PATH --limit 12 --seed 0 --preset paper --attacks fgsm" in text
     assert ciad("runs", "show", run.short, *database, "--bundle", own)[1].count("has changed") == 0
     code, _, err = ciad("bundles", "record", own, "nothing", *database)
     assert code == 1

@@ -46,7 +46,8 @@ def test_attacks_without_adversarials_have_no_curve(database: Database) -> None:
 
 
 def test_charts_show_each_opinion_and_each_attack(database: Database) -> None:
-    roc, scores = curves.charts(records.load(database, test_tables.filled(database)), tiny.system(threshold=1.5).card)
+    found = records.load(database, test_tables.filled(database))
+    roc, scores = curves.charts(found, curves.curves(found), tiny.system(threshold=1.5).card)
     assert (roc.name, scores.name) == ("roc", "scores")
     assert [plot.title for plot in roc.plots] == [f"{MASK}: AUROC", f"{CONFIDENCE}: AUROC"]
     assert [line.label for line in roc.plots[0].series] == ["a coin", "FGSM (L∞): 0.562", "All together: 0.562"]
@@ -58,7 +59,26 @@ def test_charts_show_each_opinion_and_each_attack(database: Database) -> None:
         widths, heights = np.diff(line.x)[1::2], line.y[1:-1:2]
         assert widths.sum() == pytest.approx(fgsm.x_range[1])
         assert heights.sum() == pytest.approx(1)  # shares of the images
-    assert "n = 6 images" in " ".join(scores.notes)
+    for chart in (roc, scores):
+        said = " ".join(chart.notes)
+        assert all(
+            words in said for words in ("n = 6 images", "All together: an image", "Not computed on the official")
+        )
+    assert "Upright lines" in scores.notes[0]
+
+
+def test_charts_say_that_a_run_is_not_finished(database: Database) -> None:
+    found = records.load(database, test_tables.filled(database, finished=False))
+    for chart in curves.charts(found, curves.curves(found)):
+        assert chart.notes[-1].startswith("The run is not finished")
+        assert "Upright lines" not in chart.notes[0]
+
+
+def test_many_lines_are_told_apart_with_and_without_colours() -> None:
+    one = curves.Curve(MASK, "a", "A", *[np.zeros(1)] * 4, None)
+    styles = [curves.line_style(one, place) for place in range(20)]
+    assert len(set(styles)) == 20
+    assert len({dashes for _, dashes in styles[:8]}) == 8
 
 
 def test_the_last_bin_holds_what_lies_beyond() -> None:
@@ -72,4 +92,5 @@ def test_the_last_bin_holds_what_lies_beyond() -> None:
 def test_a_run_without_adversarials_has_no_charts(database: Database) -> None:
     found = records.load(database, test_tables.filled(database))
     empty = {label: [] for label in found.attacked}
-    assert curves.charts(records.Records(found.run, found.plan, found.benign, empty)) == ()
+    nothing = records.Records(found.run, found.plan, found.benign, empty)
+    assert curves.charts(nothing, curves.curves(nothing)) == ()

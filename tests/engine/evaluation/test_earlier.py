@@ -12,6 +12,7 @@ from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack
 from ciad_engine.evaluation import earlier, runner
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.jobs import Cancelled
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_runner import Listening, timeless
@@ -58,7 +59,8 @@ def test_only_what_the_detector_says_is_computed_anew(
     ours, theirs = database.rows(key, "fgsm"), database.rows(first, "fgsm")
     assert [row.seconds for row in ours] == [row.seconds for row in theirs]
     assert [row.score_graded for row in ours] != [row.score_graded for row in theirs]
-    assert job.notes == [f"FGSM: images of run {first[:12]}, which attacked the same network with them."]
+    assert job.notes == [f"FGSM: 30 images of run {first[:12]}, which attacked the same network."]
+    assert job.steps[-2:] == [(60, 60, "FGSM"), (60, 60, "Finished")]
 
 
 def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path) -> None:
@@ -66,9 +68,27 @@ def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path
     runner.run(tiny.plan(data, system, 12, attacks=ATTACKS[:1]), system, data, database)
     plan = tiny.plan(data, other, 30, attacks=ATTACKS)
     with Database(tmp_path / "alone.sqlite") as alone:
-        expected = alone.rows(runner.run(plan, other, data, alone, batch_size=4))
-    found = database.rows(runner.run(plan, other, data, database, batch_size=4))
+        expected = alone.rows(runner.run(plan, other, data, alone, batch_size=8))
+    job = Listening()
+    found = database.rows(runner.run(plan, other, data, database, job, batch_size=8))
     assert timeless(found) == timeless(expected)
+    assert "FGSM: 12 images of run" in job.notes[0]
+
+
+def test_a_run_that_was_stopped_takes_over_what_it_lacks(database: Database, tmp_path: Path) -> None:
+    data, system, other = tiny.data(), tiny.system(), another()
+    plan = tiny.plan(data, other, 30, attacks=ATTACKS[:1], attacked=bundles.SECOND_CLASSIFIER)
+    with pytest.raises(Cancelled):
+        runner.run(plan, other, data, database, Listening(stop=5), batch_size=8)  # benign in four batches, one of FGSM
+    run = tiny.plan(data, system, 20, attacks=ATTACKS[:1], attacked=bundles.SECOND_CLASSIFIER)
+    runner.run(run, system, data, database)
+    job = Listening()
+    found = database.rows(runner.run(plan, other, data, database, job))
+    assert "FGSM: 12 images of run" in job.notes[0]  # the first eight of the twenty were there
+    with Database(tmp_path / "alone.sqlite") as alone:
+        expected = alone.rows(runner.run(plan, other, data, alone))
+    by_place = {(row.attack, row.position): row for row in timeless(expected)}
+    assert {(row.attack, row.position): row for row in timeless(found)} == by_place
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
     assert raw.count(b"\n") == raw.count(b"\r\n") == 3
 
 
+def test_charts_of_an_earlier_export_do_not_stay(database: Database, tmp_path: Path) -> None:
+    written(database, tmp_path, test_tables.filled(database))
+    (tmp_path / "mine.svg").write_text("kept")
+    plan = plans.Plan("b", "b", "d", "d", True, (plans.AttackChoice("jsma", ()),), 5, 1)
+    database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+    written(database, tmp_path, plan.key())
+    assert sorted(path.name for path in tmp_path.glob("*.[sp][vn]g")) == ["mine.svg"]
+
+
 def test_tables_keep_full_precision_and_intervals(database: Database, tmp_path: Path) -> None:
     key = test_tables.filled(database)
     written(database, tmp_path, key)

@@ -86,8 +86,32 @@ def test_what_does_not_belong_on_the_card_is_refused(card: bundles.Card, databas
 @pytest.mark.parametrize("entry", [3, {}, {"plan": {}}, {"tables": []}])
 def test_an_unreadable_evaluation_is_named(card: bundles.Card, entry: object) -> None:
     broken = bundles.save_card(card.folder, {**card.content, bundles.EVALUATIONS: [entry]})
-    with pytest.raises(BundleError, match=f"evaluation on the card of bundle '{card.name}' is unreadable"):
+    with pytest.raises(BundleError, match=f"The card of bundle '{card.name}' in .* is unreadable"):
         model_card.sections(broken)
+
+
+@pytest.mark.parametrize("odd", [{"measured": {"a": 3}}, {"training": 3}, {"data": 3}])
+def test_an_odd_card_is_named(card: bundles.Card, odd: dict[str, object]) -> None:
+    with pytest.raises(BundleError, match="is unreadable"):
+        model_card.sections(bundles.save_card(card.folder, {**card.content, **odd}))
+
+
+def test_the_command_names_the_bundle_only_where_its_name_finds_it(
+    card: bundles.Card, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ran(database, card)
+    assert "--bundle BUNDLE " in model_card.record(card, database, key).content[bundles.EVALUATIONS][0]["command"]
+    monkeypatch.setattr(bundles, "available", lambda: (card,))
+    named = model_card.record(card, database, key).content[bundles.EVALUATIONS][0]["command"]
+    assert f"--bundle {card.name} " in named
+
+
+def test_the_layout_of_the_file_is_not_part_of_the_card(card: bundles.Card, database: Database) -> None:
+    file = card.folder / bundles.CARD
+    file.write_text(json.dumps(card.content, indent=4).replace("\n", "\r\n"))
+    laid_out = bundles.read_card(card.folder)
+    assert laid_out.checksum == card.checksum
+    assert model_card.record(laid_out, database, ran(database, laid_out)).checksum == card.checksum
 
 
 def test_tables_survive_the_card(database: Database) -> None:

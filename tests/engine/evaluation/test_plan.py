@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 
 import pytest
 
@@ -113,6 +114,14 @@ def test_the_papers_preset() -> None:
         plans.preset("papers")
 
 
+def test_settings_without_effect_make_no_other_plan() -> None:
+    assert plans.choose("fgsm", target_class=3, target_seed=4) == plans.choose("fgsm")
+    aimed = plans.choose("fgsm", target="given", target_class=3, target_seed=4)
+    assert (aimed.parameters()["target_class"], aimed.parameters()["target_seed"]) == (3, 0)
+    drawn = plans.choose("fgsm", target="random", target_class=3, target_seed=4)
+    assert (drawn.parameters()["target_class"], drawn.parameters()["target_seed"]) == (0, 4)
+
+
 def test_make_quotes_bundle_and_data() -> None:
     system, data = tiny.system(), tiny.data(official=True)
     plan = plans.make(system.card, data, (plans.choose("fgsm"),), None, 5)
@@ -131,6 +140,7 @@ def test_make_quotes_bundle_and_data() -> None:
         ({"seed": 2**32}, "seed"),
         ({"attacks": ()}, "at least one of fgsm"),
         ({"attacks": (plans.AttackChoice("fgsm", ()),) * 2}, "fgsm is chosen twice; change one of the two"),
+        ({"attacks": tuple(plans.choose("fgsm", eps=eps) for eps in (8.0, 8.0000000000001))}, "than can be told apart"),
         ({"attacked": "third_classifier"}, "no third classifier"),
         ({"data": tiny.data(0)}, "no image"),
     ],
@@ -162,16 +172,18 @@ def test_plans_are_told_apart_by_what_differs() -> None:
 
 def test_the_command_of_a_plan_runs_that_plan() -> None:
     card, data = tiny.system().card, tiny.data()
-    own = (plans.choose("fgsm", eps=3), plans.choose("pgd", iterations=4, target="next"))
-    for chosen in (plans.preset("paper"), plans.preset("sweep"), own):
+    own = (plans.choose("fgsm", eps=3, target_class=5), plans.choose("pgd", iterations=4, target="next"))
+    aimed = (plans.choose("cw", target="given", target_class=5), plans.choose("jsma", target="random", target_seed=8))
+    some = tuple(choice for choice in plans.preset("sweep") if choice.name == "fgsm")
+    for chosen in (plans.preset("paper"), plans.preset("sweep"), some, own, aimed):
         plan = plans.make(card, data, chosen, 7, 3, bundles.SECOND_CLASSIFIER)
-        program, *words = plans.command(plan).split()
+        program, *words = shlex.split(plans.command(plan, "my own"))
         assert program == "ciad"
         said = cli._parser(words).parse_args(words)
         assert evaluate._choices(said) == plan.attacks
-        assert (said.bundle, said.limit, said.seed, said.transferred) == ("tiny", 7, 3, True)
+        assert (said.bundle, said.limit, said.seed, said.transferred) == ("my own", 7, 3, True)
 
 
 def test_a_plan_no_command_can_say_has_none() -> None:
     twice = (plans.choose("fgsm", eps=3), plans.choose("fgsm", eps=5))
-    assert plans.command(plans.make(tiny.system().card, tiny.data(), twice, 7, 3)) == ""
+    assert plans.command(plans.make(tiny.system().card, tiny.data(), twice, 7, 3), "tiny") == ""

@@ -176,7 +176,7 @@ def test_several_attacks_are_also_judged_together(database: Database) -> None:
     key = filled(database, finished=False)
     database.append(key, [row(5, "cw", reason=NO, label_before=6, label_after=6)])
     fgsm = records.load(database, key).pairs("fgsm")
-    assert records.load(database, key).groups() == {"fgsm": fgsm, "cw": [], records.POOLED: fgsm}
+    assert records.load(database, key).groups == {"fgsm": fgsm, "cw": [], records.POOLED: fgsm}
     assert cells(tables.table2(database, key), records.POOLED)["Recovery"] == share(1, 4)
 
 
@@ -185,7 +185,7 @@ def test_one_attack_or_one_at_several_strengths_is_not_pooled(database: Database
     for chosen in (fgsm[:1], fgsm):
         plan = plans.Plan("b", "b", "d", "d", True, tuple(chosen), 5, 1)
         database.start(plan.key(), plans.to_json(plan), {}, "CPU")
-        assert tuple(records.load(database, plan.key()).groups()) == plan.labels
+        assert tuple(records.load(database, plan.key()).groups) == plan.labels
 
 
 def test_table_4_is_about_images_whose_mask_was_right(database: Database) -> None:
@@ -218,6 +218,15 @@ def test_no_threshold_is_said_and_not_guessed(database: Database, card, reason: 
     assert cells(table, "fgsm")["Graded, 5 %: true positive"] == NO_SHARE
     assert cells(table, "fgsm")["Graded: AUROC"].value == 9 / 16
     assert any(note.startswith("Graded: no threshold") and reason in note for note in table.notes)
+
+
+def test_a_card_with_one_threshold_says_that_the_other_is_missing(database: Database) -> None:
+    card = tiny.system(threshold=1.5).card
+    del card.content["thresholds"]["graded, 1 %"]
+    table = tables.table2(database, filled(database), card)
+    assert cells(table, "fgsm")["Graded, 1 %: true positive"] == NO_SHARE
+    assert cells(table, "fgsm")["Graded, 5 %: true positive"] == share(2, 4)
+    assert any("at 5 %: 1.5 (chosen for tests); at 1 %: none on the card." in note for note in table.notes)
 
 
 def test_attack_table_counts_success_failures_and_cost(database: Database) -> None:
