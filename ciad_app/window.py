@@ -213,7 +213,7 @@ class MainWindow(QMainWindow):
 
     def _show_card(self) -> None:
         if self.engine.info is None:
-            self.say("The models are still being loaded: try again in a moment.")
+            self.say(self.engine.problem or "The models are still being loaded: try again in a moment.")
             return
         try:
             ModelCardDialog(self.engine.info.card, self).show()

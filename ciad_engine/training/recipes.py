@@ -31,7 +31,7 @@ class Recipe:
         validation: images held out of the training set: training curves and thresholds are read
             off them, so that the test set is touched once, at the end.
         beta: weight of the mask's mean in the LAN's objective. The LAN paper's appendix says 5 in
-            one place and 7, of the LAN itself, in another; f2 did better by a point with 7.
+            one place and 7, of the LAN itself, in another; f2 did better by a point with 7, little more than chance.
         second_classifier_again: the second classifier's second, shorter cycle, from where the first ended (a warm
             restart, Loshchilov and Hutter 2017, arXiv 1608.03983). Its weights are the mean of both cycles' ends.
         control: the plain MLP that stands in for g and f2 where they are compared with something.
