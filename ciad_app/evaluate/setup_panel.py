@@ -151,8 +151,10 @@ class SetupPanel(QWidget):
         self.preset.setToolTip(
             "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
         )
-        self.sweep = QPushButton("Several strengths")
-        self.sweep.setToolTip("FGSM with several budgets and C&W with several confidences, side by side")
+        self.sweep = QPushButton("Several settings")
+        self.sweep.setToolTip(
+            "FGSM with several budgets, C&W with several confidences, and all three attacks aimed at a random class, too"
+        )
         self.limit = QSpinBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)
         self.limit.setValue(_DEFAULT_LIMIT)

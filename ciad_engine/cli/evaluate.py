@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         choices=tuple(plans.PRESETS),
         default="paper",
         help="which attacks, with which settings, unless flags say otherwise: paper (the default) or sweep, FGSM and"
-        " C&W at several strengths",
+        " C&W at several strengths and all three aimed at a random class, too",
     )
     parser.add_argument(
         "--attacks",

@@ -31,10 +31,14 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("jsma", {"theta": 1.0, "gamma": 0.1}),
         ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9}),
     ),
-    # The paper says neither FGSM's budget nor C&W's confidence, and both decide its numbers.
+    # The paper says neither FGSM's budget nor C&W's confidence nor where the attacks aim, and all decide its numbers:
+    # aimed at a random class, as the libraries of its time do with JSMA, f2 is seldom wrong in the same way as f1.
     "sweep": (
         *(("fgsm", {"eps": eps}) for eps in (2.0, 4.0, 8.0, 16.0)),
+        ("fgsm", {"eps": 8.0, "target": "random"}),
+        *(("jsma", {"theta": 1.0, "gamma": 0.1, "target": target}) for target in ("untargeted", "random")),
         *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
+        ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9, "target": "random"}),
     ),
 }
 
@@ -161,9 +165,13 @@ def attack_of(label: str) -> str:
 
 
 def titled(label: str, titles: Mapping[str, str]) -> str:
-    """The label with the attack's name as `titles` (registry name -> title) has it: "FGSM, eps = 4"."""
+    """The label with the attack's name as `titles` (registry name -> title) has it: "FGSM, eps = 4".
+
+    Beside others that aim somewhere, an attack that aims at any wrong class needs no word for it.
+    """
     name, _, own = label.partition(" ")
-    return f"{titles.get(name, name)}, {own}" if own else titles.get(name, name)
+    said = [setting for setting in own.split(", ") if setting not in ("", "target = untargeted")]
+    return ", ".join((titles.get(name, name), *said))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
@@ -204,7 +212,8 @@ def choose(name: str, **settings: Any) -> AttackChoice:
 def preset(name: str) -> tuple[AttackChoice, ...]:
     """The attacks of a preset.
 
-    "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0; "sweep": FGSM and C&W over several eps and kappa.
+    "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0, untargeted; "sweep": FGSM and C&W over several eps
+    and kappa, and all three aimed at a random class, too.
 
     Raises:
         SettingError: there is no such preset.

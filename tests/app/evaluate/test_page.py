@@ -329,7 +329,7 @@ def test_the_papers_attacks_are_a_button_away(page, qtbot):
 
 def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
     page.panel.sweep.click()
-    qtbot.waitUntil(lambda: len(page.panel.attacks.chosen()) == 8, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: len(page.panel.attacks.chosen()) == 12, timeout=TIMEOUT)
     prepare(page, tiny_data, qtbot, attacks=())
     page.panel.attacks.choose([("fgsm", {"eps": 2.0}), ("fgsm", {"eps": 8.0})])
     page.panel.attacks.rows("fgsm")[1].form.editor("eps").setValue(2)

@@ -144,18 +144,21 @@ def test_the_sweep_of_an_attack(ciad: Ciad, words: list[object]) -> None:
     code, text, err = ciad(*words, "--preset", "sweep")
     assert code == 0, err
     run = only_run(words)
-    assert [attack["settings"]["eps"] for attack in run.plan["attacks"]] == [2, 4, 8, 16]
+    assert [attack["settings"]["eps"] for attack in run.plan["attacks"]] == [2, 4, 8, 16, 8]
     assert "FGSM (L∞), eps = 2" in text
+    assert "FGSM (L∞), eps = 8, target = random" in text
     assert "FGSM (L∞), eps = 16" in text
     with runs.Database(Path(str(words[-1]))) as database:
-        changes = [{row.linf for row in database.rows(run.key, f"fgsm eps = {eps}")} for eps in (2, 4, 8, 16)]
+        labels = [f"fgsm eps = {eps}, target = untargeted" for eps in (2, 4, 8, 16)]
+        changes = [{row.linf for row in database.rows(run.key, label)} for label in labels]
     assert [max(found) for found in changes] == [2, 4, 8, 16]
 
 
 def test_a_flag_that_makes_equal_what_a_preset_varies_leaves_one(ciad: Ciad, words: list[object]) -> None:
     words[words.index("--attacks") + 1] = "fgsm"
     assert ciad(*words, "--preset", "sweep", "--eps", "3")[0] == 0
-    assert [attack["settings"]["eps"] for attack in only_run(words).plan["attacks"]] == [3]
+    left = [attack["settings"] for attack in only_run(words).plan["attacks"]]
+    assert [(settings["eps"], settings["target"]) for settings in left] == [(3, "untargeted"), (3, "random")]
 
 
 @pytest.mark.parametrize(

@@ -93,16 +93,25 @@ def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -
     assert [plans.attack_of(label) for label in (*most, "cw")] == ["fgsm"] * 3 + ["cw"]
     assert plans.titled("fgsm eps = 2", {"fgsm": "Fast"}) == "Fast, eps = 2"
     assert plans.titled("cw", {}) == "cw"
+    assert [plans.titled(label, {"fgsm": "Fast"}) for label in most[1:]] == [
+        "Fast, eps = 8",
+        "Fast, eps = 8, target = next",
+    ]
+    assert plans.titled("jsma target = untargeted", {}) == "jsma"
 
 
-def test_the_sweep_holds_the_papers_attacks_at_several_strengths() -> None:
+def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> None:
     chosen = plans.preset("sweep")
-    assert set(plans.preset("paper")) - set(chosen) == {plans.choose("jsma")}
+    assert set(plans.preset("paper")) <= set(chosen)
     made = plans.make(tiny.system().card, tiny.data(), chosen, None, 0)
-    assert made.labels == (
-        *(f"fgsm eps = {eps}" for eps in (2, 4, 8, 16)),
-        *(f"cw confidence = {kappa}" for kappa in (0, 5, 10, 20)),
-    )
+    assert [plans.titled(label, {}) for label in made.labels] == [
+        *(f"fgsm, eps = {eps}" for eps in (2, 4, 8, 16)),
+        "fgsm, eps = 8, target = random",
+        "jsma",
+        "jsma, target = random",
+        *(f"cw, confidence = {kappa}" for kappa in (0, 5, 10, 20)),
+        "cw, confidence = 0, target = random",
+    ]
 
 
 def test_the_papers_preset() -> None:
