@@ -7,83 +7,96 @@ Every figure of the section is the card's, so the two cannot come to disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ciad_engine import bundles
 from ciad_engine.bundles import Card
 from ciad_engine.evaluation import opinions
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.records import TITLES
-from ciad_engine.evaluation.table import Cell, Table, from_json
+from ciad_engine.evaluation.records import TITLES, attack_title
+from ciad_engine.evaluation.table import Table, from_json
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- made by packaging/readme_tables.py -->\n", "<!-- until here -->\n"
 
-# (what README calls it, table, its column, the column of the paper's figure); transferred, Table 2 is the paper's 3.
+MASK, MLP = f"AUROC: {opinions.MASK}", f"AUROC: {opinions.WORDS['mlp']}"
+CONFIDENCE = f"AUROC: {opinions.CONFIDENCE}"
+
+# (what README calls it, table, its column, the column of the paper's figure)
 DIRECT = (
     ("Adversarial images", "table2", "Adversarial images", ""),
-    ("Table 1: mask keeps its class", "table1", "Mask retention", "Paper"),
+    ("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper"),
     ("Table 2: true positive", "table2", "True positive", "Paper's true positive"),
     ("Table 2: true negative", "table2", "True negative", "Paper's true negative"),
-    ("Table 4: true positive and recovery", "table4", "True positive", "Paper, all three"),
-    ('Rule "graded", AUROC: f2 on the mask', "controls", f"AUROC: {opinions.MASK}", ""),
-    ("the same, a plain MLP on the image", "controls", f"AUROC: {opinions.WORDS['mlp']}", ""),
-    ("the same, f1's confidence alone", "controls", f"AUROC: {opinions.CONFIDENCE}", ""),
+    ("Table 4: true positive", "table4", "True positive", "Paper, all three"),
+    ("Table 4: recovery", "table4", "Recovery", "Paper, all three"),
+    ("Graded rule, AUROC: f2 on the mask", "controls", MASK, ""),
+    ("the same, a plain MLP on the image", "controls", MLP, ""),
+    ("the same, f1's confidence alone", "controls", CONFIDENCE, ""),
 )
 TRANSFERRED = (
-    ("Adversarial images", "table2", "Adversarial images", ""),
+    ("Adversarial images, of which f1 is fooled, too", "table2", "Adversarial images", ""),
     ("Table 3: true positive", "table2", "True positive", "Paper's true positive"),
     ("Table 3: true negative", "table2", "True negative", "Paper's true negative"),
-    ('Rule "graded", AUROC: f2 on the mask', "controls", f"AUROC: {opinions.MASK}", ""),
-    ("the same, a plain MLP on the image", "controls", f"AUROC: {opinions.WORDS['mlp']}", ""),
-    ("the same, f1's confidence alone", "controls", f"AUROC: {opinions.CONFIDENCE}", ""),
+    *DIRECT[-3:],
 )
+SWEPT = (
+    ("Adversarial images", "table2", "Adversarial images", ""),
+    ("Mask keeps its class", "table1", "Mask retention", ""),
+    ("True positive", "table2", "True positive", ""),
+    ("AUROC: f2 on the mask", "controls", MASK, ""),
+    ("f1's confidence alone", "controls", CONFIDENCE, ""),
+)
+Measures = tuple[tuple[str, str, str, str], ...]
 
 
 def section(card: Card) -> str:
-    """The tables in Markdown: of each evaluation with the preset "paper" on the card, direct and transferred."""
+    """Markdown: the evaluations with the presets that are on the card, the paper's settings direct and transferred."""
     parts = []
     for entry in card.content.get(bundles.EVALUATIONS, ()):
         plan = plans.from_json(entry["plan"])
-        if plan.attacks != plans.preset("paper"):
-            continue
+        head = f"{plan.limit:,} {plan.data}, seed {plan.seed}:\n\n    {entry['command']}\n"
         tables = {content["name"]: from_json(content) for content in entry["tables"]}
-        measures = TRANSFERRED if plan.transferred else DIRECT
-        where = "the VGG-like network, detected with f1, g and f2 (transferred)" if plan.transferred else "f1 (direct)"
-        settings = ", ".join(f"{TITLES[c.name]} {_varied(c)}" for c in plan.attacks)
-        parts.append(
-            f"Attacks on {where}: {plan.limit:,} {plan.data}; {settings}.\n\n"
-            f"    {entry['command']}\n\n{_table(plan, tables, measures)}"
-        )
+        if plan.attacks == plans.preset("sweep"):
+            parts.append(f"**Other settings.** {head}\n{_by_attack(plan, tables, SWEPT)}")
+        elif plan.attacks == plans.preset("paper"):
+            words = "Transferred: the VGG-like network is attacked" if plan.transferred else "Direct: f1 is attacked"
+            fixed = "; ".join(f"{TITLES[name]} {_settings(values)}" for name, values in plans.PRESETS["paper"])
+            measures = TRANSFERRED if plan.transferred else DIRECT
+            parts.append(f"**{words}.** {fixed}. {head}\n{_by_measure(plan, tables, measures)}")
     return "\n".join(parts)
 
 
-def _varied(choice: plans.AttackChoice) -> str:
-    """The settings that the preset itself fixes."""
-    fixed = dict(plans.PRESETS["paper"])[choice.name]
-    return ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in fixed.items())
+def _settings(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
 
 
-def _table(plan: plans.Plan, tables: Mapping[str, Table], measures: tuple[tuple[str, str, str, str], ...]) -> str:
-    titles = [TITLES[choice.name] for choice in plan.attacks]
-    lines = [f"| | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    for words, table, column, paper in measures:
-        cells = [
-            _with_paper(_cell(tables[table], title, column), _cell(tables[table], title, paper) if paper else None)
-            for title in titles
-        ]
-        lines.append(f"| {words} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def _by_measure(plan: plans.Plan, tables: Mapping[str, Table], measures: Measures) -> str:
+    """A line for each measure, a column for each attack, the paper's figure behind ours."""
+    titles = [attack_title(label) for label in plan.labels]
+    lines = [
+        [words, *(_both(tables[table], title, *columns) for title in titles)] for words, table, *columns in measures
+    ]
+    return _markdown(["", *titles], lines)
 
 
-def _cell(table: Table, title: str, column: str) -> Cell:
+def _by_attack(plan: plans.Plan, tables: Mapping[str, Table], measures: Measures) -> str:
+    """A line for each attack, a column for each measure."""
+    titles = [attack_title(label) for label in plan.labels]
+    lines = [[title, *(_both(tables[table], title, *columns) for _, table, *columns in measures)] for title in titles]
+    return _markdown(["", *(words for words, *_ in measures)], lines)
+
+
+def _both(table: Table, title: str, ours: str, paper: str) -> str:
     row = next(row for row in table.rows if row[0].value == title)
-    return row[table.columns.index(column)]
+    known = row[table.columns.index(paper)] if paper else None
+    text = row[table.columns.index(ours)].text()
+    return text if known is None or known.value is None else f"{text} (paper {known.text()})"
 
 
-def _with_paper(ours: Cell, paper: Cell | None) -> str:
-    return ours.text() if paper is None or paper.value is None else f"{ours.text()}, paper {paper.text()}"
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))
 
 
 def filled(text: str, card: Card) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
+# The word of `target` without which a setting has no effect; GIVEN and RANDOM of attacks.targets, which would import
+# torch; a test compares them.
+_AIMS = {"target_class": "given", "target_seed": "random"}
 
 # The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -55,8 +58,10 @@ class AttackChoice:
         return dict(self.settings)
 
     def text(self) -> str:
-        """E.g. "fgsm (eps = 8)"."""
-        inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings)
+        """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
+        aim = self.parameters().get("target")
+        idle = [name for name, word in _AIMS.items() if aim not in (None, word)]
+        inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings if name not in idle)
         return f"{self.name} ({inner})" if inner else self.name
 
 
@@ -196,14 +201,14 @@ def choose(name: str, **settings: Any) -> AttackChoice:
     Raises:
         SettingError: no such attack or setting, or a value out of its range.
     """
-    from ciad_engine.attacks import parameters, targets
+    from ciad_engine.attacks import parameters
 
     attack = registry.create(name, **settings)
     known = {p.name: p for p in parameters.schema(type(attack))}
     values = parameters.values(attack)
     # 8 and 8.0 are the same number, so they must be the same plan; nor may a setting make another without an effect.
     filled = {key: float(value) if known[key].kind == "float" else value for key, value in values.items()}
-    for key, word in (("target_class", targets.GIVEN), ("target_seed", targets.RANDOM)):
+    for key, word in _AIMS.items():
         if key in filled and filled.get("target") != word:
             filled[key] = known[key].default
     return AttackChoice(name, tuple(sorted(filled.items())))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources
+from ciad_engine.evaluation import plan as plans
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Schedule
 
 MEGABYTE = 10**6
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +65,17 @@ def test_the_samples_card_measures_this_bundle(card) -> None:
         assert measured[source] == figures
     again = recipes.measure(bundles.load("paper", torch.device("cpu")), found)
     assert again == pytest.approx(measured[found.source], abs=1.5 / len(found))
+
+
+def test_the_readme_has_the_cards_tables(card) -> None:
+    made = runpy.run_path(str(ROOT / "packaging" / "readme_tables.py"))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert made["filled"](text, card) == text, "run packaging/readme_tables.py"
+    evaluated = [plans.from_json(entry["plan"]) for entry in card.content[bundles.EVALUATIONS]]
+    assert {(plan.attacks, plan.transferred) for plan in evaluated} >= {
+        (plans.preset("paper"), False),
+        (plans.preset("paper"), True),
+        (plans.preset("sweep"), False),
+    }
+    assert {plan.bundle_checksum for plan in evaluated} == {card.checksum}
+    assert all(plan.limit >= 1000 for plan in evaluated)

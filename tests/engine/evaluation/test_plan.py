@@ -9,6 +9,7 @@ import shlex
 import pytest
 
 from ciad_engine import bundles, cli
+from ciad_engine.attacks import targets
 from ciad_engine.cli import evaluate
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import plan as plans
@@ -127,6 +128,13 @@ def test_settings_without_effect_make_no_other_plan() -> None:
     assert plans.choose("fgsm", target_class=3, target_seed=4) == plans.choose("fgsm")
     aimed = plans.choose("fgsm", target="given", target_class=3, target_seed=4)
     assert (aimed.parameters()["target_class"], aimed.parameters()["target_seed"]) == (3, 0)
+    drawn = plans.choose("fgsm", target="random", target_seed=4)
+    assert plans._AIMS == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
+    assert [choice.text() for choice in (plans.choose("fgsm"), aimed, drawn)] == [
+        "fgsm (eps = 8, target = untargeted)",
+        "fgsm (eps = 8, target = given, target_class = 3)",
+        "fgsm (eps = 8, target = random, target_seed = 4)",
+    ]
     drawn = plans.choose("fgsm", target="random", target_class=3, target_seed=4)
     assert (drawn.parameters()["target_class"], drawn.parameters()["target_seed"]) == (0, 4)
 
