@@ -29,6 +29,7 @@ DIRECT = (
     ("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper"),
     ("Table 2: true positive", "table2", "True positive", "Paper's true positive"),
     ("Table 2: true negative", "table2", "True negative", "Paper's true negative"),
+    ("the same, all benign images", "table2", "True negative, all benign", "Paper's true negative"),
     ("Table 4: true positive", "table4", "True positive", "Paper, all three"),
     ("Table 4: recovery", "table4", "Recovery", "Paper, all three"),
     ("Graded rule, AUROC: f2 on the mask", "controls", MASK, ""),
