@@ -56,12 +56,18 @@ def _likest(
 
 
 def estimate(attacks: Mapping[str, str], limit: int, rates: Mapping[str, Rate]) -> str:
-    """The cost of an evaluation in one sentence; `attacks` are label -> title."""
+    """The cost of an evaluation in one sentence; `attacks` are label -> title of the attack without its settings.
+
+    An attack that is there several times is told once, so that the sentence stays short.
+    """
     if not attacks:
         return "Choose at least one attack."
     known = {name: rates[name].seconds * limit for name in attacks if name in rates}
-    unknown = [title for name, title in attacks.items() if name not in rates]
-    parts = [f"{attacks[name]}: {duration(seconds)}" for name, seconds in known.items()]
+    unknown = dict.fromkeys(title for name, title in attacks.items() if name not in rates)
+    sums: dict[str, float] = {}
+    for name, seconds in known.items():
+        sums[attacks[name]] = sums.get(attacks[name], 0.0) + seconds
+    parts = [f"{title}: {duration(seconds)}" for title, seconds in sums.items()]
     total = sum(known.values()) + (rates[BENIGN].seconds * limit if BENIGN in rates else 0.0)
     if not known:
         return f"{limit * (1 + len(attacks)):,} rows. How long it takes shows once the first images are done."

@@ -407,7 +407,8 @@ class EvaluatePage(QWidget):
 
         def done(rates: dict[str, costs.Rate]) -> None:
             self._rates = rates
-            titles = {label: self.panel.attacks.title(label) for label in plans.labels(request.attacks)}
+            labels = plans.labels(request.attacks)
+            titles = {label: self.panel.attacks.title(plans.attack_of(label)) for label in labels}
             if self._task is None:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 

@@ -50,6 +50,9 @@ def test_estimate_says_what_it_does_not_know():
     assert costs.estimate(titles, 100, rates) == "At least 10 s. FGSM: 10 s; not yet measured here: C&W."
     assert "once the first images are done" in costs.estimate(titles, 100, {})
     assert costs.estimate({}, 100, rates) == "Choose at least one attack."
+    several = {"fgsm eps = 2": "FGSM", "fgsm eps = 4": "FGSM", "cw confidence = 0": "C&W", "cw confidence = 5": "C&W"}
+    rates = {"fgsm eps = 2": costs.Rate(0.1, True), "fgsm eps = 4": costs.Rate(0.2, True)}
+    assert costs.estimate(several, 100, rates) == "At least 30 s. FGSM: 30 s; not yet measured here: C&W."
 
 
 def test_remaining_counts_stage_by_stage():
