@@ -36,8 +36,9 @@ class CurvesView(QWidget):
         self.roc = _plot("ROC curves", "False positive rate", "True positive rate")
         self.roc.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.01)
         self.scores = _plot("Histogram of the scores", "Score", "Share of the images")
+        # Where no curve passes; that of the histogram below what its upright lines say.
         self._legends = [
-            plot.addLegend(offset=offset) for plot, offset in ((self.roc, (-12, -12)), (self.scores, (-12, 12)))
+            plot.addLegend(offset=offset) for plot, offset in ((self.roc, (-12, -12)), (self.scores, (-12, 36)))
         ]
 
         self._body = QWidget()

@@ -153,7 +153,7 @@ class SetupPanel(QWidget):
         )
         self.sweep = QPushButton("Several settings")
         self.sweep.setToolTip(
-            "FGSM with several budgets, C&W with several confidences, all three also aimed at a random class"
+            "FGSM at four budgets, JSMA, C&W at four confidences, and each of them once aimed at a random class"
         )
         self.limit = QSpinBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)

@@ -25,8 +25,8 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--preset",
         choices=tuple(plans.PRESETS),
         default="paper",
-        help="which attacks, with which settings, unless flags say otherwise: paper (the default) or sweep, FGSM and"
-        " C&W at several strengths and all three aimed at a random class, too",
+        help="which attacks, with which settings, unless flags say otherwise: paper (the default) or sweep, FGSM at"
+        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class",
     )
     parser.add_argument(
         "--attacks",

@@ -16,7 +16,7 @@ from ciad_engine.errors import RunError
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
 from ciad_engine.evaluation.opinions import WORDS as CONTROLS
-from ciad_engine.evaluation.records import load
+from ciad_engine.evaluation.records import attack_title, load
 from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import graded_thresholds, tables_of
 from ciad_engine.figures import png, svg
@@ -142,7 +142,8 @@ def _roc_lines(found: Iterable[Curve], about: Mapping[str, str]) -> tuple[list[s
 
 
 def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list[str], list[list[object]]]:
-    """The rows as stored; behind them what a person reads: the paper's rule, and the classes by name if known.
+    """The rows as stored; behind them what a person reads: the attack as in the tables, the paper's rule, and the
+    classes by name if known.
 
     Each control has two columns, its class and its score, empty where it did not speak.
     """
@@ -153,12 +154,12 @@ def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list
         said = {opinion.name: (opinion.y, opinion.score) for opinion in row.opinions}
         line = [getattr(row, name) for name in names]
         line[0] = line[0] or "benign"  # `attack` of the benign rows
-        line.append("adversarial" if row.y1 != row.y2 else "benign")
+        line += [attack_title(row.attack) if row.attack else "benign", "adversarial" if row.y1 != row.y2 else "benign"]
         line += [classes[getattr(row, name)] for name in numbered] if classes is not None else []
         line += [value for name in CONTROLS for value in said.get(name, (None, None))]
         lines.append(line)
     behind = [f"{name.replace('-', '_')}_{what}" for name in CONTROLS for what in ("y", "score")]
-    return [*names, "paper_rule", *(f"{name}_class" for name in numbered), *behind], lines
+    return [*names, "attack_title", "paper_rule", *(f"{name}_class" for name in numbered), *behind], lines
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

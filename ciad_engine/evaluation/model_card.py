@@ -91,6 +91,8 @@ def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
     whole = as_json(database, run.key, (), card)
     entry = {
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds")},
+        # What the command costs where no image is taken over from another run.
+        "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
         "command": plans.command(plan, _name(card)),
         "tables": [to_json(table) for table in all_tables(database, run.key, card)],
     }
@@ -134,6 +136,7 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
         "device": entry.get("device"),
         "begun": entry.get("created"),
         "minutes of computing": round(entry["seconds"] / 60, 1),
+        "minutes without images of other runs": round(entry["seconds_alone"] / 60, 1),
         **entry.get("versions", {}),
     }
     title = f"Evaluation, {setting} setting: {plan.limit:,} images of {plan.data}"

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
-# The word of `target` without which a setting has no effect; GIVEN and RANDOM of attacks.targets, which would import
-# torch; a test compares them.
-_AIMS = {"target_class": "given", "target_seed": "random"}
+# Setting -> the value of `target` with which alone it has an effect. These are words of attacks.targets, which would
+# import torch; a test compares them.
+_ONLY_WITH = {"target_class": "given", "target_seed": "random"}
+_UNTARGETED = "target = untargeted"
 
 # The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -34,8 +35,8 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("jsma", {"theta": 1.0, "gamma": 0.1}),
         ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9}),
     ),
-    # The paper says neither FGSM's budget nor C&W's confidence nor where the attacks aim, and all decide its numbers:
-    # aimed at a random class, as the libraries of its time do with JSMA, f2 is seldom wrong in the same way as f1.
+    # The paper does not say FGSM's budget, C&W's confidence or where the attacks aim: each is varied, to see how much
+    # its figures depend on it. A random class is what CleverHans's JSMA, usual in 2017, takes where none is given.
     "sweep": (
         *(("fgsm", {"eps": eps}) for eps in (2.0, 4.0, 8.0, 16.0)),
         ("fgsm", {"eps": 8.0, "target": "random"}),
@@ -59,8 +60,7 @@ class AttackChoice:
 
     def text(self) -> str:
         """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
-        aim = self.parameters().get("target")
-        idle = [name for name, word in _AIMS.items() if aim not in (None, word)]
+        idle = _without_effect(self.parameters())
         inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings if name not in idle)
         return f"{self.name} ({inner})" if inner else self.name
 
@@ -172,10 +172,10 @@ def attack_of(label: str) -> str:
 def titled(label: str, titles: Mapping[str, str]) -> str:
     """The label with the attack's name as `titles` (registry name -> title) has it: "FGSM, eps = 4".
 
-    Beside others that aim somewhere, an attack that aims at any wrong class needs no word for it.
+    "target = untargeted" is left out: a run's titles differ all the same, since the others of that attack name theirs.
     """
     name, _, own = label.partition(" ")
-    said = [setting for setting in own.split(", ") if setting not in ("", "target = untargeted")]
+    said = [setting for setting in own.split(", ") if setting not in ("", _UNTARGETED)]
     return ", ".join((titles.get(name, name), *said))
 
 
@@ -208,17 +208,22 @@ def choose(name: str, **settings: Any) -> AttackChoice:
     values = parameters.values(attack)
     # 8 and 8.0 are the same number, so they must be the same plan; nor may a setting make another without an effect.
     filled = {key: float(value) if known[key].kind == "float" else value for key, value in values.items()}
-    for key, word in _AIMS.items():
-        if key in filled and filled.get("target") != word:
-            filled[key] = known[key].default
+    for key in _without_effect(filled):
+        filled[key] = known[key].default
     return AttackChoice(name, tuple(sorted(filled.items())))
+
+
+def _without_effect(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of those among an attack's settings that have none, because its target is another."""
+    target = settings.get("target")
+    return tuple(name for name, word in _ONLY_WITH.items() if name in settings and target not in (None, word))
 
 
 def preset(name: str) -> tuple[AttackChoice, ...]:
     """The attacks of a preset.
 
-    "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0, untargeted; "sweep": FGSM and C&W over several eps
-    and kappa, and all three aimed at a random class, too.
+    "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0, untargeted; "sweep": FGSM with four eps, JSMA,
+    C&W with four kappa, and each of the three once aimed at a random class.
 
     Raises:
         SettingError: there is no such preset.

@@ -311,7 +311,7 @@ def _finish(
 
 def limits(data: DataSet) -> list[str]:
     """What a card says a system trained on `data` is not good for."""
-    other = f"Trained and measured on {data.name}, not on the official files: figures on those differ a little."
+    other = f"Trained and measured on {data.name}, not on the official files, on which nothing was measured."
     return [
         "For 32x32 colour images of the ten CIFAR-10 classes.",
         *([] if data.official else [other]),

@@ -13,6 +13,7 @@ from ciad_engine.datasets import CLASS_NAMES
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, runner, tables
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.records import attack_title
 from ciad_engine.runs import Database
 from tests.engine.evaluation import test_tables, tiny
 
@@ -92,6 +93,7 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
     assert "image" not in lines[0]
     for line, row in zip(lines, rows, strict=True):
         assert line["attack"] == (row.attack or "benign")
+        assert line["attack_title"] == (attack_title(row.attack) if row.attack else "benign")
         for name in ("p1_y1", "p2_y2", "score_graded", "l2", "seconds"):
             assert float(line[name]) == getattr(row, name)
         assert line["success"] == str(int(row.success))

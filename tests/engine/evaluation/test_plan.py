@@ -128,15 +128,30 @@ def test_settings_without_effect_make_no_other_plan() -> None:
     assert plans.choose("fgsm", target_class=3, target_seed=4) == plans.choose("fgsm")
     aimed = plans.choose("fgsm", target="given", target_class=3, target_seed=4)
     assert (aimed.parameters()["target_class"], aimed.parameters()["target_seed"]) == (3, 0)
-    drawn = plans.choose("fgsm", target="random", target_seed=4)
-    assert plans._AIMS == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
-    assert [choice.text() for choice in (plans.choose("fgsm"), aimed, drawn)] == [
+    drawn = plans.choose("fgsm", target="random", target_class=3, target_seed=4)
+    assert (drawn.parameters()["target_class"], drawn.parameters()["target_seed"]) == (0, 4)
+
+
+def test_the_text_leaves_out_settings_without_effect() -> None:
+    assert plans._ONLY_WITH == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
+    aims = [{}, {"target": "next"}, {"target": "given", "target_class": 3}, {"target": "random", "target_seed": 4}]
+    assert [plans.choose("fgsm", **aim).text() for aim in aims] == [
         "fgsm (eps = 8, target = untargeted)",
+        "fgsm (eps = 8, target = next)",
         "fgsm (eps = 8, target = given, target_class = 3)",
         "fgsm (eps = 8, target = random, target_seed = 4)",
     ]
-    drawn = plans.choose("fgsm", target="random", target_class=3, target_seed=4)
-    assert (drawn.parameters()["target_class"], drawn.parameters()["target_seed"]) == (0, 4)
+    alone = plans.AttackChoice("mine", (("target_class", 3),))  # where nothing else can be aimed, it counts
+    assert alone.text() == "mine (target_class = 3)"
+
+
+def test_titles_stay_apart() -> None:
+    words = ("untargeted", "next", "random", "best")
+    several = [("fgsm", plans.choose("fgsm", eps=eps, target=word).parameters()) for eps in (2, 4) for word in words]
+    titles = [plans.titled(label, {}) for label in plans.labels(several)]
+    assert len(set(titles)) == len(several)
+    assert f"target = {targets.UNTARGETED}" == plans._UNTARGETED
+    assert titles[0] == "fgsm, eps = 2"
 
 
 def test_make_quotes_bundle_and_data() -> None:
