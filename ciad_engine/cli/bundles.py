@@ -67,5 +67,5 @@ def _readable(section: model_card.Section) -> str:
     if section.figures:
         parts.append(console.columns(section.figures, indent="  "))
     parts += [f"  {sentence}" for sentence in section.sentences]
-    parts += [f"\n{render_text(table)}" for table in section.tables]
+    parts += [f"\n{render_text(table, console.width())}" for table in section.tables]
     return "\n".join(parts)

@@ -164,6 +164,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def width() -> int | None:
+    """How many characters a line of stdout has; None where it is no terminal, so that files hold whole lines."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def columns(rows: Sequence[tuple[str, ...]], indent: str = "") -> str:
     """Rows of texts as aligned columns, two blanks between them."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]

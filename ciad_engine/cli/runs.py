@@ -133,7 +133,7 @@ def print_tables(database: runs.Database, key: str, card: bundles.Card | None, a
     if as_json:
         print(json.dumps(exporting.as_json(database, key, found, card), indent=1))
     else:
-        print("\n\n".join(render_text(table) for table in found))
+        print("\n\n".join(render_text(table, console.width()) for table in found))
 
 
 def export_to(database: runs.Database, key: str, card: bundles.Card | None, folder: Path) -> list[Path]:

@@ -77,22 +77,29 @@ def from_json(content: Mapping[str, Any]) -> Table:
     return Table(content["name"], content["title"], columns, rows, tuple(content["notes"]))
 
 
-def render_text(table: Table) -> str:
+def render_text(table: Table, width: int | None = None) -> str:
     """The table for a terminal: title, aligned columns, notes.
 
-    Turned on its side: there are few attacks and many measures, so a line a measure stays readable.
+    Turned on its side: there are few attacks and many measures, so a line a measure stays readable. Attacks for
+    which a line of `width` characters has no room come below the others, under the measures' names once more.
     """
     cells = [[cell.text() for cell in row] for row in table.rows]
     lines = [list(line) for line in zip(table.columns, *cells, strict=True)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    blocks: list[list[int]] = [[]]
+    for k in range(1, len(widths)):
+        taken = widths[0] + sum(2 + widths[other] for other in (*blocks[-1], k))
+        if blocks[-1] and width is not None and taken > width:
+            blocks.append([])
+        blocks[-1].append(k)
 
-    def aligned(line: Sequence[str]) -> str:
-        first, *rest = (word.ljust(width) for word, width in zip(line, widths, strict=True))
-        return "  ".join((first, *rest)).rstrip()
+    def aligned(words: Sequence[str], block: Sequence[int]) -> str:
+        return "  ".join(words[k].ljust(widths[k]) for k in (0, *block)).rstrip()
 
-    body = [aligned(lines[0]), "  ".join("-" * width for width in widths), *(aligned(line) for line in lines[1:])]
-    notes = (textwrap.fill(note, 100, subsequent_indent="  ") for note in table.notes)
-    return "\n".join((table.title, "", *body, "", *notes))
+    rule = ["-" * w for w in widths]
+    parts = ["\n".join(aligned(line, block) for line in (lines[0], rule, *lines[1:])) for block in blocks]
+    notes = (textwrap.fill(note, min(width or 100, 100), subsequent_indent="  ") for note in table.notes)
+    return "\n".join((table.title, "", "\n\n".join(parts), "", *notes))
 
 
 def shares(items: Sequence[Item], holds: Callable[[Item], bool]) -> Cell:

@@ -37,6 +37,14 @@ def work(job: console.ConsoleJob, clock: Clock, steps: int = 100, seconds: float
         clock.now += seconds
 
 
+def test_a_line_is_as_wide_as_the_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setattr("sys.stdout", Stream(terminal=True))
+    assert console.width() == 72
+    monkeypatch.setattr("sys.stdout", Stream(terminal=False))
+    assert console.width() is None
+
+
 def test_lines_come_every_few_seconds_without_a_terminal() -> None:
     stream, clock = Stream(terminal=False), Clock()
     work(console.ConsoleJob(stream=stream, clock=clock), clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -336,6 +337,19 @@ def test_text_is_aligned_and_has_intervals(database: Database) -> None:
     assert positive.index("0.500 [0.150, 0.850]") == head.index("FGSM")
     assert positive.index("–") == head.index("C&W")
     assert len(positive) <= 100
+
+
+@pytest.mark.parametrize(("width", "beside"), [(None, 7), (80, 3), (50, 2), (49, 1), (10, 1)])
+def test_text_that_is_too_wide_goes_on_below(width: int | None, beside: int) -> None:
+    names = [f"FGSM {k}" for k in range(7)]
+    rows = tuple((Cell(name), Cell(0.5, 4, 0.1, 0.9)) for name in names)
+    text = render_text(Table("t", "Title", ("Attack", "Rate"), rows, ("word " * 60,)), width)
+    heads = [re.findall(r"FGSM \d", line) for line in text.splitlines() if line.startswith("Attack")]
+    assert heads == [names[k : k + beside] for k in range(0, 7, beside)]
+    assert text.count("0.500 [0.100, 0.900]") == 7
+    assert text.count("word") == 60
+    if width and width > 28:  # as wide as a name and one figure
+        assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize(
