@@ -16,7 +16,7 @@ from ciad_engine.bundles import Card
 from ciad_engine.evaluation import opinions
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.records import TITLES, attack_title
-from ciad_engine.evaluation.table import Table, from_json
+from ciad_engine.evaluation.table import from_json
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 START, END = "<!-- made by packaging/readme_tables.py -->\n", "<!-- until here -->\n"
@@ -36,7 +36,9 @@ AREAS = (
     Measure("AUROC: a plain MLP instead of g and f2", "controls", f"AUROC: {opinions.WORDS['mlp']}"),
     Measure("AUROC: f1's confidence, no second opinion", "controls", f"AUROC: {opinions.CONFIDENCE}"),
 )
+IMAGES = Measure("Images evaluated", "attacks", "Images")
 DIRECT = (
+    IMAGES,
     Measure("Adversarial images", "table2", "Adversarial images"),
     Measure("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper"),
     Measure("Table 2: true positive", "table2", "True positive", "Paper's true positive"),
@@ -49,6 +51,7 @@ DIRECT = (
     *AREAS,
 )
 TRANSFERRED = (
+    IMAGES,
     Measure("Adversarial images that fool f1, too", "table2", "Adversarial images"),
     Measure("Table 3: true positive", "table2", "True positive", "Paper's true positive"),
     Measure("Table 3: true negative", "table2", "True negative", "Paper's true negative"),
@@ -62,29 +65,55 @@ SWEPT = (
 )
 
 
+class Source(NamedTuple):
+    """An attack in an evaluation on the card: its row of the tables has this title."""
+
+    title: str
+    entry: Mapping[str, Any]
+    plan: plans.Plan
+
+
 def section(card: Card) -> str:
-    """Markdown: of each setting README shows, the evaluation on the card with the most images."""
+    """Markdown: of each attack and setting README shows, the evaluation on the card with the most images."""
+    presets = {name: plans.preset(name) for name in ("paper", "sweep")}
     settings = "; ".join(f"{TITLES[name]} {_settings(values)}" for name, values in plans.PRESETS["paper"])
-    return "\n".join(
-        f"**{title}** {entry['plan']['limit']:,} {entry['plan']['data']}, seed {entry['plan']['seed']}:\n\n"
-        f"    {entry['command']}\n\n{make(entry, measures)}"
-        for preset, transferred, title, measures, make in (
-            ("paper", False, f"Attacks on f1 (direct): {settings}.", DIRECT, _by_measure),
-            ("paper", True, "The same attacks on the VGG-like network (transferred).", TRANSFERRED, _by_measure),
-            ("sweep", False, "Other settings of the attacks on f1.", SWEPT, _by_attack),
-        )
-        for entry in _largest(card, plans.preset(preset), transferred)
+    parts = (
+        (f"Attacks on f1 (direct): {settings}.", _largest(card, presets["paper"], False), DIRECT, _by_measure),
+        (
+            "The same attacks on the VGG-like network (transferred).",
+            _largest(card, presets["paper"], True),
+            TRANSFERRED,
+            _by_measure,
+        ),
+        ("Other settings of the attacks on f1.", _largest(card, presets["sweep"], False, True), SWEPT, _by_attack),
     )
+    return "\n".join(f"**{title}** {_about(found)}\n{make(found, m)}" for title, found, m, make in parts if found)
 
 
-def _largest(card: Card, attacks: tuple[plans.AttackChoice, ...], transferred: bool) -> list[Mapping[str, Any]]:
-    """The evaluation with these attacks on most images; none where the card has none."""
-    found = []
+def _largest(
+    card: Card, attacks: Sequence[plans.AttackChoice], transferred: bool, together: bool = False
+) -> list[Source]:
+    """For each attack the evaluation on most images, if there is one; `together`: among those of just these attacks."""
+    known = []
     for entry in card.content.get(bundles.EVALUATIONS, ()):
         plan = plans.from_json(entry["plan"])
-        if (plan.attacks, plan.transferred) == (attacks, transferred):
-            found.append((plan.limit, entry))
-    return [entry for _, entry in sorted(found, key=lambda pair: pair[0])[-1:]]
+        if plan.transferred == transferred and (plan.attacks == tuple(attacks) or not together):
+            known.append((entry, plan))
+    found = []
+    for choice in attacks:
+        having = [(entry, plan) for entry, plan in known if choice in plan.attacks]
+        if having:
+            entry, plan = max(having, key=lambda pair: pair[1].limit)
+            found.append(Source(attack_title(plan.labels[plan.attacks.index(choice)]), entry, plan))
+    return found
+
+
+def _about(sources: Sequence[Source]) -> str:
+    """The data and the commands."""
+    data = " and ".join(dict.fromkeys(source.plan.data for source in sources))
+    seeds = ", ".join(dict.fromkeys(str(source.plan.seed) for source in sources))
+    commands = "".join(f"    {command}\n" for command in dict.fromkeys(source.entry["command"] for source in sources))
+    return f"{data[:1].upper()}{data[1:]}, seed {seeds}:\n\n{commands}"
 
 
 def _settings(values: Mapping[str, object]) -> str:
@@ -94,31 +123,24 @@ def _settings(values: Mapping[str, object]) -> str:
     )
 
 
-def _by_measure(entry: Mapping[str, Any], measures: Sequence[Measure]) -> str:
+def _by_measure(sources: Sequence[Source], measures: Sequence[Measure]) -> str:
     """A line for each measure, a column for each attack, the paper's figure behind ours."""
-    titles, figures = _figures(entry, measures)
-    lines = [[measure.words, *(figures[title][k] for title in titles)] for k, measure in enumerate(measures)]
-    return _markdown(["", *titles], lines)
+    lines = [[measure.words, *(_figure(source, measure) for source in sources)] for measure in measures]
+    return _markdown(["", *(source.title for source in sources)], lines)
 
 
-def _by_attack(entry: Mapping[str, Any], measures: Sequence[Measure]) -> str:
+def _by_attack(sources: Sequence[Source], measures: Sequence[Measure]) -> str:
     """A line for each attack, a column for each measure."""
-    titles, figures = _figures(entry, measures)
-    return _markdown(["", *(m.words for m in measures)], [[title, *figures[title]] for title in titles])
+    lines = [[source.title, *(_figure(source, measure) for measure in measures)] for source in sources]
+    return _markdown(["", *(measure.words for measure in measures)], lines)
 
 
-def _figures(entry: Mapping[str, Any], measures: Sequence[Measure]) -> tuple[list[str], dict[str, list[str]]]:
-    """The attacks' titles, and the measures of each."""
-    tables = {content["name"]: from_json(content) for content in entry["tables"]}
-    titles = [attack_title(label) for label in plans.from_json(entry["plan"]).labels]
-    return titles, {title: [_figure(tables[m.table], title, m) for m in measures] for title in titles}
-
-
-def _figure(table: Table, title: str, measure: Measure) -> str:
+def _figure(source: Source, measure: Measure) -> str:
+    table = next(from_json(table) for table in source.entry["tables"] if table["name"] == measure.table)
     for column in filter(None, (measure.column, measure.paper)):
         if column not in table.columns:
             raise SystemExit(f"{table.name} on the card has no column '{column}': record its run once more.")
-    row = next(row for row in table.rows if row[0].value == title)
+    row = next(row for row in table.rows if row[0].value == source.title)
     text = row[table.columns.index(measure.column)].text()
     return f"{text} (paper {row[table.columns.index(measure.paper)].text()})" if measure.paper else text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from ciad_engine.evaluation.records import attack_title
 MADE = runpy.run_path(str(Path(__file__).resolve().parents[3] / "packaging" / "readme_tables.py"))
 
 
-def evaluation(preset: str, limit: int, transferred: bool = False, own: float = 0.5) -> dict[str, Any]:
-    """As on a card: each share is `own`, but the paper's 0.25."""
-    attacks = plans.preset(preset)
+def evaluation(
+    preset: str, limit: int, transferred: bool = False, own: float = 0.5, names: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """As on a card: each share is `own`, but the paper's 0.25. `names`: of the preset's attacks only these."""
+    attacks = tuple(choice for choice in plans.preset(preset) if not names or choice.name in names)
     attacked = bundles.SECOND_CLASSIFIER if transferred else bundles.CLASSIFIER
     plan = plans.Plan("paper", "ab", "test images", "cd", False, attacks, limit, 7, attacked)
     tables = []
-    for name in ("table1", "table2", "table4", "controls"):
+    for name in ("table1", "table2", "table4", "controls", "attacks"):
         measures = [m for m in (*MADE["DIRECT"], *MADE["TRANSFERRED"], *MADE["SWEPT"]) if m.table == name]
         columns = list(dict.fromkeys(c for m in measures for c in (m.column, m.paper) if c))
         ours, papers = {"value": own, "low": 0.0, "high": 1.0}, {"value": 0.25}
@@ -47,19 +50,29 @@ def test_each_setting_has_its_measures() -> None:
     assert "| Table 3: true positive | 0.500 [0.000, 1.000] (paper 0.250) |" in parts[4]
     assert "\n| FGSM (L∞), eps = 2 | 0.500" in parts[6]
     assert "\n| C&W (L2), confidence = 0, target = random | 0.500" in parts[6]
-    assert "300 test images, seed 7:\n\n    ciad evaluate --limit 300\n" in parts[2]
+    assert "Test images, seed 7:\n\n    ciad evaluate --limit 300\n" in parts[2]
 
 
-def test_of_one_setting_the_evaluation_with_most_images_is_shown() -> None:
-    several = (evaluation("paper", 300), evaluation("paper", 2000, own=0.75), evaluation("paper", 1000))
-    made = MADE["section"](card(*several))
-    assert made.count("ciad evaluate") == 1
-    assert "2,000 test images" in made
-    assert "0.750" in made
+def test_of_each_attack_the_evaluation_with_most_images_is_shown() -> None:
+    several = (
+        evaluation("paper", 2000, own=0.75),
+        evaluation("paper", 9000, names=("fgsm", "jsma"), own=0.875),
+        evaluation("paper", 1000),
+        evaluation("paper", 10_000, transferred=True, names=("cw",)),
+        evaluation("sweep", 500),
+    )
+    made = MADE["section"](card(*several)).partition("transferred")[0]
+    assert [line for line in made.splitlines() if "ciad evaluate" in line] == [
+        "    ciad evaluate --limit 9000",
+        "    ciad evaluate --limit 2000",
+    ]
+    (line,) = [line for line in made.splitlines() if line.startswith("| Table 2: true positive")]
+    assert re.findall(r"0\.\d+ \[", line) == ["0.875 [", "0.875 [", "0.750 ["]
 
 
 def test_other_evaluations_are_left_out() -> None:
-    foreign = evaluation("sweep", 100, transferred=True)
+    foreign = evaluation("paper", 100, names=("fgsm",))
+    foreign["plan"]["attacks"][0]["settings"]["eps"] = 3.0
     assert MADE["section"](card(foreign)) == ""
 
 
