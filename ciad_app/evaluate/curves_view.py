@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QSize, Qt
+from PySide6.QtGui import QColor, QIcon, QPainter, QPalette, QPen, QPixmap, QResizeEvent
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QListView,
+    QListWidget,
+    QListWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ciad_engine.evaluation.curves import ADVERSARIAL, BENIGN, Curve, edges, line_style
 from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
@@ -18,11 +28,16 @@ from ciad_engine.evaluation.statistics import histogram
 _EMPTY = "Curves appear here as soon as the first attacks have succeeded."
 _VEIL = 70  # of 255: how dense the colour under a histogram's outline is
 _WIDTH = 2.2  # pixels of a line
+_ROOM = 5  # curves whose names find room in the plot, below the curves
+_LINE = QSize(36, 12)  # pixels of a piece of line beside a name
 _LONGER = 1.5  # dashes of the charts in files, in pixels
 
 
 class CurvesView(QWidget):
-    """Left the ROC curves of every attack by one score, right one attack's scores before and after it."""
+    """Left the ROC curves of every attack by one score, right one attack's scores before and after it.
+
+    Many curves are named in a list below the plots, where a click chooses the attack; a few in the plot itself.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -41,9 +56,23 @@ class CurvesView(QWidget):
             plot.addLegend(offset=offset) for plot, offset in ((self.roc, (-12, -12)), (self.scores, (-12, 36)))
         ]
 
+        self.names = QListWidget()
+        self.names.setAccessibleName("ROC curves by attack")
+        self.names.setFlow(QListView.Flow.LeftToRight)
+        self.names.setWrapping(True)
+        self.names.setResizeMode(QListView.ResizeMode.Adjust)
+        self.names.setIconSize(_LINE)
+        for bar in (self.names.setHorizontalScrollBarPolicy, self.names.setVerticalScrollBarPolicy):
+            bar(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it is as high as its rows
+        self.names.setToolTip("Area under the ROC curve (AUROC); click an attack to see its scores")
+        self.names.itemClicked.connect(lambda item: self.attack.setCurrentIndex(self.names.row(item)))
+
         self._body = QWidget()
-        columns = QHBoxLayout(self._body)
-        columns.setContentsMargins(0, 0, 0, 0)
+        rows = QVBoxLayout(self._body)
+        rows.setContentsMargins(0, 0, 0, 0)
+        columns = QHBoxLayout()
+        rows.addLayout(columns, 1)
+        rows.addWidget(self.names)
         for word, choice, plot in (("S&core", self.opinion, self.roc), ("&Attack", self.attack, self.scores)):
             label = QLabel(word)
             label.setBuddy(choice)
@@ -64,7 +93,7 @@ class CurvesView(QWidget):
         self.show_curves((), {})
 
     def show_curves(self, found: Sequence[Curve], thresholds: Mapping[float, float]) -> None:
-        """Show these curves; `thresholds` of the mask's score by false positive rate. None clears the view.
+        """Show these curves; `thresholds` of the mask's score by false positive rate. No curve clears the view.
 
         What is chosen stays chosen where it is still there.
         """
@@ -75,20 +104,49 @@ class CurvesView(QWidget):
         self._body.setVisible(bool(found))
         self._draw()
 
+    def clear(self, computing: bool) -> None:
+        """No curves; `computing` says that they are on their way."""
+        self.empty.setText("The curves are being computed …" if computing else _EMPTY)
+        self.show_curves((), {})
+
     def _draw(self) -> None:
         shown = [curve for curve in self._curves if curve.opinion == self.opinion.currentData()]
         for plot, legend in zip((self.roc, self.scores), self._legends, strict=True):
             plot.clear()
             legend.clear()
         self.roc.addItem(_line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#999999", (2, 4), 1.0), ignoreBounds=True)
+        self.names.clear()
         for k, curve in enumerate(shown):
-            name = f"{curve.title}: AUROC {curve.auroc.text()}"
             colour, dashes = line_style(curve, k)
             ink = self._ink().name() if curve.attack == POOLED else colour  # grey is hard to see on dark
-            self.roc.addItem(_line(curve.false, curve.true, ink, dashes, name=name))
+            line = _line(curve.false, curve.true, ink, dashes, name=f"{curve.title}: AUROC {curve.auroc.text()}")
+            self.roc.addItem(line)
+            area = dataclasses.replace(curve.auroc, low=None).text()  # its interval is in the tooltip
+            item = QListWidgetItem(_piece(line.opts["pen"]), f"{curve.title}: AUROC {area}")
+            item.setToolTip(line.name())
+            self.names.addItem(item)
+        self._legends[0].setVisible(len(shown) <= _ROOM)
+        self.names.setVisible(len(shown) > _ROOM)
+        self.names.setCurrentRow(self.attack.currentIndex())
+        self._fit_names()
         chosen = next((curve for curve in shown if curve.attack == self.attack.currentData()), None)
         if chosen is not None:
             self._draw_scores(chosen, edges(shown))
+
+    def _fit_names(self) -> None:
+        """In columns, and as high as they need."""
+        if not self.names.count():
+            return
+        sizes = [self.names.sizeHintForIndex(self.names.model().index(k, 0)) for k in range(self.names.count())]
+        cell = QSize(max(size.width() for size in sizes) + 12, max(size.height() for size in sizes))
+        self.names.setGridSize(cell)
+        across = max(1, (self.width() - 24) // cell.width())
+        rows = -(-self.names.count() // across)
+        self.names.setFixedHeight(rows * cell.height() + 2 * self.names.frameWidth())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_names()
 
     def _draw_scores(self, curve: Curve, bins: np.ndarray) -> None:
         top = 0.0
@@ -159,8 +217,19 @@ def _line(
     return pg.PlotDataItem(x, y, pen=_pen(colour, dashes, width), name=name, antialias=True)
 
 
-def _pen(colour: str, dashes: Sequence[float], width: float = _WIDTH) -> object:
-    pen = pg.mkPen(colour, width=width)
+def _piece(pen: QPen) -> QIcon:
+    """A piece of a line with this pen, to stand beside a name."""
+    pixmap = QPixmap(_LINE)
+    pixmap.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(pixmap)
+    painter.setPen(pen)
+    painter.drawLine(0, _LINE.height() // 2, _LINE.width(), _LINE.height() // 2)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def _pen(colour: str, dashes: Sequence[float], width: float = _WIDTH) -> QPen:
+    pen: QPen = pg.mkPen(colour, width=width)
     if dashes:
         pen.setDashPattern([_LONGER * length / width for length in dashes])
     return pen

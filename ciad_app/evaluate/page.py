@@ -334,7 +334,7 @@ class EvaluatePage(QWidget):
 
     def _show(self, run: Run, plan: plans.Plan, rows: list[Row]) -> None:
         if self._run is None or self._run.key != run.key:
-            self._show_results(None)  # those of another run must not stand under this one's name
+            self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
         self._run = run
         self.model.set_rows(rows)
         self.results.show_data_warning(plan)
@@ -363,7 +363,7 @@ class EvaluatePage(QWidget):
                 self._run = None
                 self.model.set_rows([])
                 self._tables.stop()
-                self._show_results(None)
+                self._clear_results(computing=False)
                 self.results.show_data_warning(None)
                 self._say("The run was removed.")
                 self._update()
@@ -384,9 +384,14 @@ class EvaluatePage(QWidget):
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 
-    def _show_results(self, found: Results | None) -> None:
-        self.results.tables.show_tables(found.tables if found else ())
-        self.results.curves.show_curves(found.curves if found else (), found.thresholds if found else {})
+    def _show_results(self, found: Results) -> None:
+        self.results.tables.show_tables(found.tables)
+        self.results.curves.show_curves(found.curves, found.thresholds)
+        self._update()
+
+    def _clear_results(self, computing: bool) -> None:
+        self.results.tables.clear(computing)
+        self.results.curves.clear(computing)
         self._update()
 
     def _list_runs(self) -> None:

@@ -25,6 +25,7 @@ from ciad_app.copying import to_clipboard
 from ciad_engine.evaluation.table import Cell, Table, render_text
 
 _TWO_COLUMNS = 1450  # pixels from which two tables stand side by side
+_EMPTY = "Tables appear here as soon as the first images are done."
 _MARGIN = 8  # pixels beside a cell's text
 
 
@@ -146,7 +147,7 @@ class TablesView(QScrollArea):
         self.cards: list[TableCard] = []
         self._wide = False
         body = QWidget()
-        self.empty = QLabel("Tables appear here as soon as the first images are done.", body)
+        self.empty = QLabel(_EMPTY, body)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.common = QLabel(body)
         self.common.setWordWrap(True)
@@ -175,6 +176,11 @@ class TablesView(QScrollArea):
             card.set_first_width(max(c.first_width() for c in self.cards))
         self.common.setText("\n".join(shared))
         self._place()
+
+    def clear(self, computing: bool) -> None:
+        """No tables; `computing` says that they are on their way, which of many rows takes some seconds."""
+        self.empty.setText("The tables are being computed …" if computing else _EMPTY)
+        self.show_tables(())
 
     def copy(self) -> None:
         """Put all tables into the clipboard: as text, and as HTML for word processors and spreadsheets."""

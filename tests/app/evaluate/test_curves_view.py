@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyqtgraph as pg
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
 
 from ciad_app.evaluate.curves_view import CurvesView
@@ -64,6 +65,30 @@ def test_every_attack_has_its_curve_with_the_area_below_it(view):
     np.testing.assert_array_equal(y, CURVES[0].true)
 
 
+def test_many_curves_are_named_below_the_plots_and_chosen_there(view, qtbot):
+    view.show_curves(CURVES, {})
+    assert not view.names.isVisible()
+    assert view._legends[0].isVisible()
+    many = [curve(MASK, f"fgsm eps = {eps}, target = random", eps / 10) for eps in range(12)]
+    view.show_curves(many, {})
+    assert view.names.isVisible()
+    assert not view._legends[0].isVisible()
+    assert [view.names.item(k).toolTip() for k in range(12)] == names(view.roc)
+    assert view.names.item(3).text() == "Title of fgsm eps = 3, target = random: AUROC 0.530"
+    assert not view.names.item(3).icon().isNull()
+    places = [view.names.visualItemRect(view.names.item(k)) for k in range(12)]
+    assert all(view.names.viewport().rect().contains(place) for place in places)
+    assert len({place.left() for place in places}) > 1
+    assert view.roc.height() > 150
+    heights = view.names.height()
+    view.resize(500, 700)
+    assert view.names.height() > heights  # fewer columns
+    place = view.names.visualItemRect(view.names.item(3)).center()
+    qtbot.mouseClick(view.names.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    assert view.attack.currentData() == many[3].attack
+    assert view.names.currentRow() == 3
+
+
 def test_the_histogram_is_of_the_chosen_attack_and_shows_the_thresholds_of_the_mask_alone(view):
     view.show_curves(CURVES, {0.05: 1.5, 0.01: 3.0})
     assert view.attack.currentData() == POOLED
@@ -108,5 +133,9 @@ def test_a_run_in_the_window_has_curves(page, tiny_data, qtbot):
     page.results.views.setCurrentWidget(page.results.curves)
     qtbot.waitUntil(lambda: names(page.results.curves.roc) != [], timeout=30_000)
     assert names(page.results.curves.roc)[0].startswith("FGSM (L∞): AUROC")
-    page._show_results(None)
+    page._clear_results(computing=True)
     assert page.results.curves.empty.isVisibleTo(page)
+    assert "being computed" in page.results.curves.empty.text()
+    assert "being computed" in page.results.tables.empty.text()
+    page._clear_results(computing=False)
+    assert "as soon as" in page.results.tables.empty.text()
