@@ -37,6 +37,7 @@ AREAS = (
     Measure("AUROC: f1's confidence, no second opinion", "controls", f"AUROC: {opinions.CONFIDENCE}"),
 )
 IMAGES = Measure("Images evaluated", "attacks", "Images")
+OTHER, ATTACKED = "VGG-like network", "Attacked network in f1's place"  # in README's words, in the table's
 DIRECT = (
     IMAGES,
     Measure("Adversarial images", "table2", "Adversarial images"),
@@ -55,6 +56,10 @@ TRANSFERRED = (
     Measure("Adversarial images that fool f1, too", "table2", "Adversarial images"),
     Measure("Table 3: true positive", "table2", "True positive", "Paper's true positive"),
     Measure("Table 3: true negative", "table2", "True negative", "Paper's true negative"),
+    Measure("True negative, all benign images f1 gets right", "table2", "True negative, all f1 got right"),
+    Measure("Images that fool the VGG-like network", "table2", "Fool the attacked network"),
+    Measure(f"{OTHER} in f1's place: true positive", "table2", f"{ATTACKED}: true positive", "Paper's true positive"),
+    Measure(f"{OTHER} in f1's place: true negative", "table2", f"{ATTACKED}: true negative", "Paper's true negative"),
     *AREAS,
 )
 SWEPT = (
@@ -62,6 +67,15 @@ SWEPT = (
     Measure("The mask keeps its class", "table1", "Mask retention"),
     Measure("True positive", "table2", "True positive"),
     *AREAS,
+)
+SWEPT_TRANSFERRED = (
+    IMAGES,
+    Measure("Fool f1, too", "table2", "Adversarial images"),
+    Measure("True positive", "table2", "True positive"),
+    Measure("True negative", "table2", "True negative"),
+    Measure("Fool the VGG-like network", "table2", "Fool the attacked network"),
+    Measure(f"{OTHER} in f1's place: true positive", "table2", f"{ATTACKED}: true positive"),
+    Measure(f"{OTHER} in f1's place: true negative", "table2", f"{ATTACKED}: true negative"),
 )
 
 
@@ -75,29 +89,36 @@ class Source(NamedTuple):
 
 def section(card: Card) -> str:
     """Markdown: of each attack and setting README shows, the evaluation on the card with the most images."""
-    presets = {name: plans.preset(name) for name in ("paper", "sweep")}
     settings = "; ".join(f"{TITLES[name]} {_settings(values)}" for name, values in plans.PRESETS["paper"])
     parts = (
-        (f"Attacks on f1 (direct): {settings}.", _largest(card, presets["paper"], False), DIRECT, _by_measure),
+        (f"Attacks on f1 (direct): {settings}.", _largest(card, "paper", False), DIRECT, _by_measure),
         (
             "The same attacks on the VGG-like network (transferred).",
-            _largest(card, presets["paper"], True),
+            _largest(card, "paper", True),
             TRANSFERRED,
             _by_measure,
         ),
-        ("Other settings of the attacks on f1.", _largest(card, presets["sweep"], False, True), SWEPT, _by_attack),
+        ("Other settings of the attacks on f1.", _largest(card, "sweep", False), SWEPT, _by_attack),
+        (
+            "Other settings of the attacks on the VGG-like network.",
+            _largest(card, "sweep", True),
+            SWEPT_TRANSFERRED,
+            _by_attack,
+        ),
     )
     return "\n".join(f"**{title}** {_about(found)}\n{make(found, m)}" for title, found, m, make in parts if found)
 
 
-def _largest(
-    card: Card, attacks: Sequence[plans.AttackChoice], transferred: bool, together: bool = False
-) -> list[Source]:
-    """For each attack the evaluation on most images, if there is one; `together`: among those of just these attacks."""
+def _largest(card: Card, preset: str, transferred: bool) -> list[Source]:
+    """For each attack of the preset the evaluation on most images, if there is one.
+
+    Of a sweep only evaluations that sweep: those of the paper's settings alone are of other images than the rest.
+    """
+    attacks, single = plans.preset(preset), plans.preset("paper")
     known = []
     for entry in card.content.get(bundles.EVALUATIONS, ()):
         plan = plans.from_json(entry["plan"])
-        if plan.transferred == transferred and (plan.attacks == tuple(attacks) or not together):
+        if plan.transferred == transferred and (preset == "paper" or not set(plan.attacks) <= set(single)):
             known.append((entry, plan))
     found = []
     for choice in attacks:

@@ -38,6 +38,10 @@ _ONE_FOR_ALL = (
     "The paper gives one true negative for all three attacks and does not say of which images: if of all, compare"
     " 'True negative, all benign', if of those f1 gets right, 'True negative, all f1 got right'."
 )
+_TWO_READINGS = (
+    "The paper does not say whose class it compares with the mask's here. 'True positive': f1's, over the images that"
+    " fool f1, too. 'Attacked network in f1's place': its own, over all images that fool it."
+)
 
 # LOST_TO_ROUNDING and OWN_CLASS of attacks.base, which would import torch; a test compares them.
 LOST = "lost when rounded to 8 bits"
@@ -156,13 +160,19 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
             cells["Fool the attacked network"] = Cell(len(fooled))
             cells["True positive, all of these"] = shares(fooled, _detected)
             cells["Recovery, all of these"] = shares(fooled, _recovered)
+            cells["Attacked network in f1's place: true positive"] = shares(
+                fooled, lambda p: p.adversarial.label_after != p.adversarial.y2
+            )
+            cells["Attacked network in f1's place: true negative"] = shares(
+                fooled, lambda p: p.adversarial.label_before == p.benign.y2
+            )
         columns, lines = tuple(cells), [*lines, tuple(cells.values())]
     number = 3 if records.plan.transferred else 2
     title = f"Table {number}: does the detector tell adversarial from benign?" + setting(records.plan)
     notes = (
         "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
         " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
-        *((_ONE_FOR_ALL,) if not records.plan.transferred and names & PAPER_DIRECT.keys() else ()),
+        *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
         _threshold_note(records.plan, card, thresholds),
         *records.together,
     )

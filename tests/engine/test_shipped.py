@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources
-from ciad_engine.evaluation import plan as plans
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Schedule
 
@@ -71,7 +70,7 @@ def test_the_readme_has_the_cards_tables(card) -> None:
     made = runpy.run_path(str(ROOT / "packaging" / "readme_tables.py"))
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert made["filled"](text, card) == text, "run packaging/readme_tables.py"
-    fgsm, jsma, cw = made["_largest"](card, plans.preset("paper"), False)
+    fgsm, jsma, cw = made["_largest"](card, "paper", False)
     assert {source.plan.bundle_checksum for source in (fgsm, jsma, cw)} == {card.checksum}
     assert [source.plan.limit >= 2000 for source in (fgsm, jsma, cw)] == [True] * 3
     table = next(table for table in fgsm.entry["tables"] if table["name"] == "table1")

@@ -14,6 +14,7 @@ from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.records import attack_title
 
 MADE = runpy.run_path(str(Path(__file__).resolve().parents[3] / "packaging" / "readme_tables.py"))
+MEASURES = ("DIRECT", "TRANSFERRED", "SWEPT", "SWEPT_TRANSFERRED")
 
 
 def evaluation(
@@ -25,7 +26,7 @@ def evaluation(
     plan = plans.Plan("paper", "ab", "test images", "cd", False, attacks, limit, 7, attacked)
     tables = []
     for name in ("table1", "table2", "table4", "controls", "attacks"):
-        measures = [m for m in (*MADE["DIRECT"], *MADE["TRANSFERRED"], *MADE["SWEPT"]) if m.table == name]
+        measures = [m for m in (m for name in MEASURES for m in MADE[name]) if m.table == name]
         columns = list(dict.fromkeys(c for m in measures for c in (m.column, m.paper) if c))
         ours, papers = {"value": own, "low": 0.0, "high": 1.0}, {"value": 0.25}
         cells = [papers if c.startswith("Paper") else ours for c in columns]
@@ -39,9 +40,8 @@ def card(*evaluations: dict[str, Any]) -> bundles.Card:
 
 
 def test_each_setting_has_its_measures() -> None:
-    made = MADE["section"](
-        card(evaluation("sweep", 100), evaluation("paper", 200, transferred=True), evaluation("paper", 300))
-    )
+    swept = evaluation("sweep", 100), evaluation("sweep", 50, transferred=True, names=("fgsm",))
+    made = MADE["section"](card(*swept, evaluation("paper", 200, transferred=True), evaluation("paper", 300)))
     parts = made.split("**")
     assert "direct" in parts[1]
     assert "transferred" in parts[3]
@@ -50,6 +50,9 @@ def test_each_setting_has_its_measures() -> None:
     assert "| Table 3: true positive | 0.500 [0.000, 1.000] (paper 0.250) |" in parts[4]
     assert "\n| FGSM (L∞), eps = 2 | 0.500" in parts[6]
     assert "\n| C&W (L2), confidence = 0, target = random | 0.500" in parts[6]
+    assert parts[7] == "Other settings of the attacks on the VGG-like network."
+    assert "\n| FGSM (L∞), eps = 2 | 0.500" in parts[8]
+    assert "JSMA" not in parts[8]
     assert "Test images, seed 7:\n\n    ciad evaluate --limit 300\n" in parts[2]
 
 
@@ -60,8 +63,12 @@ def test_of_each_attack_the_evaluation_with_most_images_is_shown() -> None:
         evaluation("paper", 1000),
         evaluation("paper", 10_000, transferred=True, names=("cw",)),
         evaluation("sweep", 500),
+        evaluation("sweep", 400),
     )
-    made = MADE["section"](card(*several)).partition("transferred")[0]
+    whole = MADE["section"](card(*several))
+    made = whole.partition("transferred")[0]
+    assert "limit 500" in whole
+    assert "limit 400" not in whole
     assert [line for line in made.splitlines() if "ciad evaluate" in line] == [
         "    ciad evaluate --limit 9000",
         "    ciad evaluate --limit 2000",

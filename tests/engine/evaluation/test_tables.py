@@ -306,6 +306,10 @@ def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None
     assert (cw["Adversarial images"], cw["Fool the attacked network"]) == (Cell(0), Cell(2))
     assert cw["True positive, all of these"] == share(1, 2)  # the wrong one of f1; the other's mask agrees
     assert cw["Recovery, all of these"] == share(2, 2)
+    own, fgsm = "Attacked network in f1's place: true", cells(table2, "fgsm")
+    assert (cw[f"{own} positive"], cw[f"{own} negative"]) == (share(2, 2), share(2, 2))  # 6, f2: 0; before both 0
+    assert (fgsm[f"{own} positive"], fgsm[f"{own} negative"]) == (share(2, 4), share(2, 4))
+    assert any("whose class it compares" in note for note in table2.notes)
     assert cells(table1, "cw")["Retention, all that fool the attacked network"] == share(2, 2)
     assert cells(costs, "cw")["Of these fool f1, too"] == share(0, 1)
     assert cells(costs, "fgsm")["Of these fool f1, too"] == share(4, 4)
