@@ -86,7 +86,7 @@ def run(
                 database.append(found.key, rows, seconds)
                 job.partial(rows)
                 done += len(rows)
-                job.progress(done, total, stage.title)
+                job.progress(done, total, f"Taking over images: {stage.title}")  # has a pace of its own
         inner = _Stretch(job, done, total, len(left), stage.title)
         for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
             database.append(found.key, rows, seconds)
