@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from PySide6.QtWidgets import QApplication, QMessageBox
 
+from ciad_app import theme
 from ciad_app.copying import release_clipboard
 from ciad_app.garbage import Collector
+from ciad_app.settings import Settings
+from ciad_app.window import MainWindow
 from ciad_app.worker import Engine
 from ciad_engine import resources
 
@@ -71,3 +74,38 @@ def engine(idle_engine: Engine, untrained_bundle: Path, qtbot) -> Engine:
     qtbot.waitUntil(lambda: idle_engine.info is not None or bool(problems), timeout=60_000)
     assert not problems
     return idle_engine
+
+
+@pytest.fixture
+def make(qapp, qtbot, tmp_path):
+    """Makes windows with their own engine and database, and closes them."""
+    theme.prepare(qapp)
+    made = []
+
+    def one(kept=Settings(), **more):  # noqa: B008 - frozen
+        window = MainWindow(Engine(), kept, tmp_path / "runs.sqlite", **more)
+        made.append(window)
+        window.show()
+        qtbot.waitExposed(window)
+        return window
+
+    yield one
+    for window in made:
+        if window.isVisible():
+            window.close()
+        window.deleteLater()
+    theme.apply(qapp, Settings())
+
+
+@pytest.fixture
+def window(make):
+    return make()
+
+
+@pytest.fixture
+def opened(window, monkeypatch):
+    """What reached page Inspect."""
+    calls = []
+    monkeypatch.setattr(window.inspect, "open_paths", lambda paths: calls.append(paths))
+    monkeypatch.setattr(window.inspect, "open_bytes", lambda raw, name: calls.append((raw, name)))
+    return calls

@@ -1,97 +1,26 @@
+"""The window around the pages: actions, messages, what it remembers, how it fits a screen."""
+
 from __future__ import annotations
 
 import re
 import threading
-import time
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QColor, QDragEnterEvent, QDropEvent, QImage
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QLabel,
     QMessageBox,
-    QTableWidget,
-    QTableWidgetItem,
     QTabWidget,
-    QWidget,
 )
 
-from ciad_app import copying, incoming, settings, status, theme
+from ciad_app import settings, theme
 from ciad_app.model_card import ModelCardDialog
 from ciad_app.settings import Settings
-from ciad_app.window import EVALUATE, INSPECT, MainWindow
-from ciad_app.worker import Engine
-from ciad_engine.errors import ImageError
-
-
-@pytest.fixture
-def make(qapp, qtbot, tmp_path):
-    """Makes windows with their own engine and database, and closes them."""
-    theme.prepare(qapp)
-    made = []
-
-    def one(kept=Settings(), **more):  # noqa: B008 - frozen
-        window = MainWindow(Engine(), kept, tmp_path / "runs.sqlite", **more)
-        made.append(window)
-        window.show()
-        qtbot.waitExposed(window)
-        return window
-
-    yield one
-    for window in made:
-        if window.isVisible():
-            window.close()
-        window.deleteLater()
-    theme.apply(qapp, Settings())
-
-
-@pytest.fixture
-def window(make):
-    return make()
-
-
-@pytest.fixture
-def opened(window, monkeypatch):
-    """What reached page Inspect."""
-    calls = []
-    monkeypatch.setattr(window.inspect, "open_paths", lambda paths: calls.append(paths))
-    monkeypatch.setattr(window.inspect, "open_bytes", lambda raw, name: calls.append((raw, name)))
-    return calls
-
-
-def actions(window):
-    found = window.findChildren(QAction, options=Qt.FindChildOption.FindDirectChildrenOnly)
-    return {a.text().replace("&", ""): a for a in found if a.text() and a.menu() is None}
-
-
-def drop(window, data):
-    enter = QDragEnterEvent(  # a person's come from the platform; this constructor is the one there is
-        QPoint(50, 50), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-    )
-    enter.ignore()
-    QApplication.sendEvent(window, enter)
-    if enter.isAccepted():
-        place = QPointF(50, 50)
-        event = QDropEvent(
-            place, Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        )
-        QApplication.sendEvent(window, event)
-    return enter.isAccepted()
-
-
-def png(colour="red"):
-    image = QImage(8, 8, QImage.Format.Format_RGB32)
-    image.fill(QColor(colour))
-    return image
-
-
-def urls(*addresses):
-    data = QMimeData()
-    data.setUrls([QUrl(a) for a in addresses])
-    return data
+from ciad_app.window import EVALUATE, INSPECT
+from tests.app.steps import actions, busy_work
 
 
 def test_title_icon_and_the_state_of_the_models(window, untrained_bundle, qtbot):
@@ -132,83 +61,6 @@ def test_pages_change_by_their_actions_and_evaluate_is_built_on_first_use(window
     assert window.evaluate is window._evaluate
     actions(window)["Inspect"].trigger()
     assert window.inspect.isVisible()
-
-
-def test_dropped_files_and_folders_reach_inspect_from_any_page(window, opened, tmp_path):
-    window.show_page(EVALUATE)
-    picture = tmp_path / "a cat.png"
-    png().save(str(picture))
-    assert drop(window, urls(QUrl.fromLocalFile(str(picture)).toString(), QUrl.fromLocalFile(str(tmp_path)).toString()))
-    assert opened == [[picture, tmp_path]]
-    assert window.pages.currentIndex() == 0
-    assert window.settings.last_folder == str(tmp_path)
-
-
-def test_no_part_of_a_page_keeps_a_drop_for_itself(window, untrained_bundle, qtbot):
-    window.show_page(EVALUATE)
-    window.engine.start(str(untrained_bundle), "cpu")
-    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
-    qtbot.wait(20)
-    keep = [w for w in window.pages.findChildren(QWidget) if w.acceptDrops()]
-    assert keep == []
-
-
-def test_a_dropped_picture_without_a_file_is_taken_as_it_was_encoded(window, opened):
-    raw = incoming.read(_image_data()).picture
-    data = QMimeData()
-    data.setData("image/png", QByteArray(raw))
-    assert drop(window, data)
-    assert opened == [(raw, "dropped picture")]
-
-
-def test_a_remote_address_is_explained_and_with_a_picture_the_picture_counts(window, opened):
-    assert drop(window, urls("https://example.org/cat.png"))
-    assert opened == []
-    assert "example.org" in window.statusBar().currentMessage()
-    both = urls("https://example.org/cat.png")
-    both.setImageData(png())
-    assert drop(window, both)
-    assert opened[0][0].startswith(b"\x89PNG")
-
-
-def test_text_is_not_welcome(window, opened):
-    data = QMimeData()
-    data.setText("no picture")
-    assert not drop(window, data)
-    assert opened == []
-
-
-def _image_data():
-    data = QMimeData()
-    data.setImageData(png())
-    return data
-
-
-def test_paste_takes_a_picture_and_says_when_there_is_none(window, opened):
-    QApplication.clipboard().setImage(png("blue"))
-    actions(window)["Paste"].trigger()
-    assert opened[0][1] == "pasted picture"
-    assert opened[0][0].startswith(b"\x89PNG")
-    QApplication.clipboard().setText("only text")
-    actions(window)["Paste"].trigger()
-    assert len(opened) == 1
-    assert "no picture" in window.statusBar().currentMessage()
-
-
-def test_nothing_in_a_drop_is_an_error_for_a_person():
-    with pytest.raises(ImageError, match="no picture"):
-        incoming.read(QMimeData())
-
-
-def test_an_opened_file_arrives_in_the_gallery(window, tmp_path, untrained_bundle, qtbot):
-    """Through the real page and the real engine."""
-    path = tmp_path / "blue.png"
-    png("blue").save(str(path))
-    window.engine.start(str(untrained_bundle), "cpu")
-    window.open_paths([path])
-    qtbot.waitUntil(lambda: window.inspect.found is not None, timeout=60_000)
-    assert window.inspect.found.name == "blue.png"
-    assert window.inspect.found.image[2].min() == 255
 
 
 def test_font_size_and_colours_are_changed_kept_and_taken_back(make, own_folders):
@@ -276,50 +128,6 @@ def test_a_message_too_long_for_the_status_bar_is_a_box_too(window):
     assert not box.isModal()
 
 
-def test_what_ran_last_leaves_the_status_bar_to_messages(window, qtbot):
-    free = window.progress.sizeHint().width()
-    window.engine.busy_changed.emit(True)
-    window.engine.progress.emit(1, 2, "Carlini-Wagner on test/automobile/" + "0" * 300)
-    assert window.progress.sizeHint().width() < free + 60 * window.fontMetrics().averageCharWidth()
-    window.engine.busy_changed.emit(False)
-    assert window.progress.sizeHint().width() == free
-
-
-def test_copy_takes_the_selected_text_or_what_the_page_shows(window, monkeypatch, qtbot):
-    clipboard, copy = QApplication.clipboard(), actions(window)["Copy"]
-    pictures, tables = [], []
-    monkeypatch.setattr(window.inspect, "copy", lambda: pictures.append(1))
-    focus = {"widget": None}
-    monkeypatch.setattr(QApplication, "focusWidget", lambda *_: focus["widget"])
-    copy.trigger()
-    assert pictures == [1]
-    focus["widget"] = window.inspect.verdict.sentence
-    window.inspect.verdict.sentence.setText("The verdict")
-    window.inspect.verdict.sentence.setSelection(4, 7)
-    copy.trigger()
-    assert clipboard.text() == "verdict"
-    window.show_page(EVALUATE)
-    monkeypatch.setattr(window.evaluate, "copy_tables", lambda: tables.append(1))
-    focus["widget"] = window.evaluate.panel.start
-    copy.trigger()
-    assert "no tables" in window.statusBar().currentMessage()
-    window.evaluate.results.tables.tables = ("a table",)
-    copy.trigger()
-    assert tables == [1]
-    assert pictures == [1]
-    assert window.pages.currentIndex() == 1
-
-
-def test_selected_cells_are_copied_with_tabs(qtbot):
-    table = QTableWidget(2, 2)
-    qtbot.addWidget(table)
-    for i in range(4):
-        table.setItem(i // 2, i % 2, QTableWidgetItem(str(i)))
-    assert copying.selected_text(table) == ""
-    table.selectAll()
-    assert copying.selected_text(table) == "0\t1\n2\t3"
-
-
 def test_save_image_on_evaluate_says_where_it_is(window):
     window.show_page(EVALUATE)
     actions(window)["Save image …"].trigger()
@@ -338,15 +146,6 @@ def test_the_folder_of_the_last_file_is_kept_as_a_whole_path(make, tmp_path, mon
         assert window.settings.last_folder == str(tmp_path / place)
     window.close()
     assert settings.load().last_folder == str(tmp_path / "tables")
-
-
-def test_a_dropped_folder_that_may_not_be_entered_is_no_crash(window, opened, monkeypatch, tmp_path):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "is_dir", refuse)  # as it does inside a folder that may not be entered
-    window.open_paths([tmp_path / "locked" / "cat.png"])
-    assert opened == [[tmp_path / "locked" / "cat.png"]]
 
 
 def lines_of(label):
@@ -432,51 +231,6 @@ def test_about_shows_versions(window, monkeypatch):
     assert "PySide6" in shown[0]
 
 
-def busy_work(session, job):
-    for i in range(100_000):
-        job.progress(i, 100_000, "Attacking")
-        time.sleep(0.002)
-
-
-def test_progress_is_shown_and_escape_and_the_button_cancel(window, untrained_bundle, qtbot):
-    window.engine.start(str(untrained_bundle), "cpu")
-    window.show_page(EVALUATE)
-    for stop in (
-        lambda: qtbot.keyClick(window, Qt.Key.Key_Escape),
-        lambda: qtbot.mouseClick(window.progress.cancel, Qt.MouseButton.LeftButton),
-        lambda: actions(window)["Cancel"].trigger(),
-    ):
-        ended = []
-        window.engine.submit(busy_work, ended.append, cancelled=lambda ended=ended: ended.append("cancelled"))
-        qtbot.waitUntil(lambda: "Attacking" in window.progress.label.text(), timeout=60_000)
-        qtbot.waitUntil(window.progress.isVisible)
-        stop()
-        qtbot.waitUntil(lambda ended=ended: bool(ended))
-        assert ended == ["cancelled"]
-        assert not window.progress.isVisible()
-
-
-def test_escape_on_inspect_stops_the_attack_that_waits_and_not_the_evaluation_before_it(
-    window, untrained_bundle, tmp_path, qtbot
-):
-    png().save(str(tmp_path / "red.png"))
-    window.engine.start(str(untrained_bundle), "cpu")
-    window.open_paths([tmp_path / "red.png"])
-    qtbot.waitUntil(lambda: window.inspect.found is not None and not window.engine.busy, timeout=60_000)
-    evaluation = window.engine.submit(busy_work, lambda _: None)
-    window.inspect.attack_now()
-    assert window.inspect.busy
-    qtbot.keyClick(window, Qt.Key.Key_Escape)
-    qtbot.waitUntil(lambda: not window.inspect.busy)
-    qtbot.keyClick(window, Qt.Key.Key_Escape)  # pressed once more, with nothing of this page to stop
-    assert not evaluation.cancelling
-    window.inspect.attack_now()
-    window.show_page(EVALUATE)
-    qtbot.keyClick(window, Qt.Key.Key_Escape)
-    assert evaluation.cancelling
-    qtbot.waitUntil(lambda: not window.engine.busy, timeout=60_000)
-
-
 def test_closing_while_work_runs_cancels_it_and_nothing_arrives(make, untrained_bundle, qtbot):
     window, arrived, stopped = make(), [], threading.Event()
 
@@ -510,21 +264,6 @@ def test_a_row_of_an_evaluation_is_shown_on_inspect(window, monkeypatch):
     assert entry.name == "test/cat/0001.png"
     assert entry.label == 3
     assert (entry.adversarial == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "done", "total", "expected"),
-    [
-        (1, 50, 100, ""),
-        (10, 0, 100, ""),
-        (10, 100, 100, ""),
-        (10, 25, 100, "about 30 s left"),
-        (600, 50, 100, "about 10 min left"),
-        (3600, 1, 4, "about 3 h 00 min left"),
-    ],
-)
-def test_remaining_time(seconds, done, total, expected):
-    assert status.remaining(seconds, done, total) == expected
 
 
 def test_icon_file_is_installed_with_the_resources():
