@@ -139,8 +139,9 @@ class AttackList(QWidget):
         self._layout.addWidget(self._waiting)
 
     def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
-        """Show these attacks; ticks, and values of those ticked before, are kept."""
+        """Show these attacks; ticks and values are kept, of those that are not ticked the first's."""
         before = self.chosen() if self._rows else None
+        unticked = {row.info.name: row.form.values() for row in reversed(self._rows) if not row.tick.isChecked()}
         for row in list(self._rows):
             self._drop(row)
         self._infos, self._classes = {info.name: info for info in infos}, classes
@@ -149,6 +150,9 @@ class AttackList(QWidget):
             self._insert(info, len(self._rows)).tick.setChecked(info.name in _FIRST)
         if before is not None:
             self.choose(before)
+            for row in self._rows:
+                if not row.tick.isChecked():
+                    row.form.set_values(unticked.get(row.info.name, {}))
 
     def rows(self, name: str) -> list[_AttackRow]:
         """The widgets of one attack, once for each time it is there."""

@@ -95,6 +95,16 @@ def test_choosing_keeps_the_order_in_which_attacks_are_computed(page):
     assert [name for name, _ in attacks.chosen()] == ["fgsm"]
 
 
+def test_another_bundle_changes_neither_ticks_nor_values(page):
+    attacks = page.panel.attacks
+    attacks.choose([("fgsm", {"eps": 2.0})])
+    attacks.rows("cw")[0].form.set_values({"confidence": 5.0})
+    attacks.set_attacks(page._engine.info.attacks, page._engine.info.classes)
+    assert [(name, values["eps"]) for name, values in attacks.chosen()] == [("fgsm", 2.0)]
+    assert attacks.rows("cw")[0].values()["confidence"] == 5.0
+    assert attacks.rows("cw")[0].summary.text() == "confidence 5"
+
+
 def test_summaries_and_hints_are_quiet_but_not_disabled(page):
     hint = next(label for label in page.results.rows.findChildren(QLabel) if "Double-click" in label.text())
     for label in (page.panel.attacks.rows("fgsm")[0].summary, hint):
