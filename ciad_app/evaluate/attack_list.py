@@ -139,7 +139,7 @@ class AttackList(QWidget):
         self._layout.addWidget(self._waiting)
 
     def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
-        """Show these attacks; ticks and values are kept, of those that are not ticked the first's."""
+        """Show these attacks; ticks and their values are kept, and of an attack without a tick its first values."""
         before = self.chosen() if self._rows else None
         unticked = {row.info.name: row.form.values() for row in reversed(self._rows) if not row.tick.isChecked()}
         for row in list(self._rows):
@@ -151,7 +151,7 @@ class AttackList(QWidget):
         if before is not None:
             self.choose(before)
             for row in self._rows:
-                if not row.tick.isChecked():
+                if not row.tick.isChecked():  # then it is the only one of its attack
                     row.form.set_values(unticked.get(row.info.name, {}))
 
     def rows(self, name: str) -> list[_AttackRow]:

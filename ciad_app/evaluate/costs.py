@@ -82,6 +82,7 @@ class Remaining:
 
     Attributes:
         stages: the attacks' labels in the order computed, the benign images ("") first.
+        total: how many rows the evaluation has.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Remaining:
         rates: Mapping[str, Rate],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.stages, self.limit = tuple(stages), limit
+        self.stages, self.limit, self.total = tuple(stages), limit, limit * len(stages)
         self._before = dict(rates)
         self._spent: dict[str, tuple[float, int]] = {}
         self._clock = clock
@@ -103,10 +104,14 @@ class Remaining:
             seconds, count = self._spent.get(row.attack, (0.0, 0))
             self._spent[row.attack] = (seconds + row.seconds, count + 1)
 
+    def interrupted(self) -> None:
+        """Other work goes on (images are taken over): what follows is timed from its own beginning."""
+        self._begun.clear()
+
     def text(self, done: int) -> str:
         """For `done` of all rows: "about 3 min left", "at least 3 min left", or "" where nothing is known."""
         left, certain, known = 0.0, True, False
-        if done < self.limit * len(self.stages):
+        if done < self.total:
             self._begun.setdefault(self.stages[done // self.limit], (self._clock(), done))
         for k, stage in enumerate(self.stages):
             images = min(self.limit, max(0, self.limit * (k + 1) - done))

@@ -253,8 +253,12 @@ class EvaluatePage(QWidget):
             self.loader.show_progress(done, total, text)
         elif self._tasks.running == _EVALUATION and self._remaining is not None:
             self.results.show_progress(done, total)
-            left = self._remaining.text(done)
-            self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
+            if total == self._remaining.total:
+                left = self._remaining.text(done)
+                self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
+            else:  # images of another run are taken over, which counts these alone
+                self._remaining.interrupted()
+                self._say(f"{text}: {done:,} of {total:,}")
 
     def _data_changed(self) -> None:
         self.panel.set_data(self.loader.data)

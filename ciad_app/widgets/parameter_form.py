@@ -212,11 +212,12 @@ class ParameterForm(QWidget):
         return found
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Put values into the form; unknown names are left out."""
+        """Put values into the form; unknown names, and classes that are not there, are left out."""
         for name, value in values.items():
             editor = self._editors.get(name)
             if isinstance(editor, QComboBox) and name in self._names:
-                editor.setCurrentIndex(value)
+                if 0 <= value < editor.count():
+                    editor.setCurrentIndex(value)
             elif isinstance(editor, QComboBox):
                 editor.setCurrentText(value)
             elif isinstance(editor, QCheckBox):

@@ -86,7 +86,6 @@ def run(
                 database.append(found.key, rows, seconds)
                 job.partial(rows)
                 done += len(rows)
-                job.progress(done, total, f"Taking over images: {stage.title}")  # has a pace of its own
         inner = _Stretch(job, done, total, len(left), stage.title)
         for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
             database.append(found.key, rows, seconds)
@@ -258,6 +257,8 @@ class _Stage:
                 f"{self.title}: {len(positions):,} images of run {known.run.short}, which attacked the same network."
             )
         for start in range(0, len(positions), GPU_BATCH):
+            # Work of its own, counted alone: its pace says nothing about the images that are attacked after it.
+            job.progress(start, len(positions), f"Taking over images of {self.title}")
             started = time.perf_counter()
             here = positions[start : start + GPU_BATCH]
             shown = known.images(here.tolist())

@@ -75,13 +75,16 @@ def test_a_stage_never_measured_is_timed_by_its_own_progress():
     assert remaining.text(125) == "about 30 s left"
 
 
-def test_images_that_are_taken_over_are_timed_by_the_clock():
+def test_images_that_are_taken_over_do_not_make_the_others_look_quick():
     now = [0.0]
     remaining = costs.Remaining(("", "cw"), 100, {"cw": costs.Rate(6.0, True)}, clock=lambda: now[0])
     assert remaining.text(100) == "about 10 min left"
+    remaining.interrupted()
     now[0] = 2.0
-    remaining.add(rows("cw", 6.0, 50))  # what they cost the run that made them
-    assert remaining.text(150) == "about 2 s left"
+    remaining.add(rows("cw", 6.0, 50))  # what they cost the run that made them, where each took as long
+    assert remaining.text(150) == "about 5 min left"
+    now[0] = 32.0
+    assert remaining.text(160) == "about 2 min left"  # by the clock: 3 s an image here
 
 
 def test_durations():

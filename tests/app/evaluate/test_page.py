@@ -81,6 +81,16 @@ def test_rows_and_tables_fill(page, tiny_data, qtbot):
     qtbot.waitUntil(lambda: page.panel.estimate.text().startswith("About"))
 
 
+def test_images_that_are_taken_over_are_counted_alone(page, tiny_data, monkeypatch, qtbot):
+    evaluate(page, tiny_data, qtbot)
+    said, bars = [], []
+    monkeypatch.setattr(page, "_say", said.append)
+    monkeypatch.setattr(page.results, "show_progress", lambda done, total: bars.append((done, total)))
+    evaluate(page, tiny_data, qtbot, attacks=("fgsm", "jsma"))
+    assert f"Taking over images of FGSM: 0 of {COUNT}" in said
+    assert {total for _, total in bars} == {COUNT, 3 * COUNT, 0}
+
+
 def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, held, qtbot):
     prepare(page, tiny_data, qtbot)
     page.start()

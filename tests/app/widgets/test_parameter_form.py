@@ -106,6 +106,8 @@ def test_numbers_with_names_are_chosen_by_name(form):
     assert form.editor("aim").currentText() == "cat"
     form.editor("aim").setCurrentText("frog")
     assert form.values()["aim"] == 2
+    form.set_values({"aim": 7})  # of other classes
+    assert form.values()["aim"] == 2
 
 
 def test_reset_goes_back_and_changes_are_told(form, qtbot):
