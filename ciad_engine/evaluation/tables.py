@@ -1,7 +1,8 @@
 """The paper's Tables 1, 2 (3 in the transferred setting) and 4, and what each attack cost: queries over rows.
 
 Adversarials counted are those the paper counts (section 3.2): images the classifier f1 got right before and
-gets wrong after an attack that fooled the network it was run on. Thresholds are applied here, to stored scores.
+gets wrong after an attack that fooled the network it was run on; in the transferred setting some columns count all
+that fooled that network, and say so. Thresholds are applied here, to stored scores.
 """
 
 from __future__ import annotations
@@ -38,9 +39,13 @@ _ONE_FOR_ALL = (
     "The paper gives one true negative for all three attacks and does not say of which images: if of all, compare"
     " 'True negative, all benign', if of those f1 gets right, 'True negative, all f1 got right'."
 )
+_INSTEAD = (
+    "Attacked network in f1's place: over all images that fool it, its own class against that of f1's mask. So its true"
+    " negative is the share of these whose mask named the true class before."
+)
 _TWO_READINGS = (
-    "The paper does not say whose class it compares with the mask's here. 'True positive': f1's, over the images that"
-    " fool f1, too. 'Attacked network in f1's place': its own, over all images that fool it."
+    "The paper compares f1's class with the mask's (section 3.2). That it does so in its Table 3, too, it does not say:"
+    " the attacked network may take f1's place there."
 )
 
 # LOST_TO_ROUNDING and OWN_CLASS of attacks.base, which would import torch; a test compares them.
@@ -55,6 +60,8 @@ def table1(database: Database, run: str) -> Table:
 
 def table2(database: Database, run: str, card: bundles.Card | None = None) -> Table:
     """Detection: both rules on the adversarials and the same benign images; Table 3 where transferred.
+
+    There also the paper's rule with the attacked network in f1's place, on all images that fool it.
 
     `card` gives the graded rule's threshold; without it, or with another bundle's, those columns are empty.
     """
@@ -172,6 +179,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
     notes = (
         "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
         " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
+        *((_INSTEAD,) if records.plan.transferred else ()),
         *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
         _threshold_note(records.plan, card, thresholds),
         *records.together,

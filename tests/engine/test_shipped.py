@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources
+from ciad_engine.evaluation import plan as plans
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Schedule
 
@@ -67,13 +69,24 @@ def test_the_samples_card_measures_this_bundle(card) -> None:
 
 
 def test_the_readme_has_the_cards_tables(card) -> None:
-    made = runpy.run_path(str(ROOT / "packaging" / "readme_tables.py"))
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert made["filled"](text, card) == text, "run packaging/readme_tables.py"
-    fgsm, jsma, cw = made["_largest"](card, "paper", False)
-    assert {source.plan.bundle_checksum for source in (fgsm, jsma, cw)} == {card.checksum}
-    assert [source.plan.limit >= 2000 for source in (fgsm, jsma, cw)] == [True] * 3
-    table = next(table for table in fgsm.entry["tables"] if table["name"] == "table1")
+    made = runpy.run_path(str(ROOT / "packaging" / "measured_docs.py"))
+    text, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "MEASURED.md"))
+    assert made["filled"](text, card) == text, "run packaging/measured_docs.py"
+    assert made["page"](card) == page, "run packaging/measured_docs.py"
+    shown = made["sources"](card)
+    assert {source.plan.bundle_checksum for source in shown} == {card.checksum}
+    asked = [source for source in shown if source.plan.attacks == plans.preset("paper")]
+    assert {(source.plan.transferred, source.plan.limit >= 2000) for source in asked} == {(False, True), (True, True)}
+    fgsm = shown[0].entry
+    table = next(table for table in fgsm["tables"] if table["name"] == "table1")
     kept = dict(zip(table["columns"], table["rows"][0], strict=True))["Mask retention"]
     told = f"{kept['value']:.3f} [{kept['low']:.3f}, {kept['high']:.3f}] (paper 0.863)"
     assert f"\n| Table 1: the mask keeps its class | {told} | " in text
+
+
+def test_what_the_readme_says_of_its_tables_stands_in_them(card) -> None:
+    text, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "MEASURED.md"))
+    said = text.partition("What they say:")[2].partition("## Limits")[0]
+    figures = re.findall(r"\b0\.\d{3}\b", said)
+    assert len(figures) > 10
+    assert [figure for figure in figures if figure not in page] == []
