@@ -77,7 +77,7 @@ def engine(idle_engine: Engine, untrained_bundle: Path, qtbot) -> Engine:
 
 
 @pytest.fixture
-def make(qapp, qtbot, tmp_path):
+def make_window(qapp, qtbot, tmp_path):
     """Makes windows with their own engine and database, and closes them."""
     theme.prepare(qapp)
     made = []
@@ -98,8 +98,8 @@ def make(qapp, qtbot, tmp_path):
 
 
 @pytest.fixture
-def window(make):
-    return make()
+def window(make_window):
+    return make_window()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 from ciad_app import incoming
 from ciad_app.window import EVALUATE
 from ciad_engine.errors import ImageError
-from tests.app.steps import actions, png
+from tests.app.steps import actions, picture
 
 
 def drop(window, data):
@@ -41,10 +41,10 @@ def urls(*addresses):
 
 def test_dropped_files_and_folders_reach_inspect_from_any_page(window, opened, tmp_path):
     window.show_page(EVALUATE)
-    picture = tmp_path / "a cat.png"
-    png().save(str(picture))
-    assert drop(window, urls(QUrl.fromLocalFile(str(picture)).toString(), QUrl.fromLocalFile(str(tmp_path)).toString()))
-    assert opened == [[picture, tmp_path]]
+    file = tmp_path / "a cat.png"
+    picture().save(str(file))
+    assert drop(window, urls(QUrl.fromLocalFile(str(file)).toString(), QUrl.fromLocalFile(str(tmp_path)).toString()))
+    assert opened == [[file, tmp_path]]
     assert window.pages.currentIndex() == 0
     assert window.settings.last_folder == str(tmp_path)
 
@@ -71,7 +71,7 @@ def test_a_remote_address_is_explained_and_with_a_picture_the_picture_counts(win
     assert opened == []
     assert "example.org" in window.statusBar().currentMessage()
     both = urls("https://example.org/cat.png")
-    both.setImageData(png())
+    both.setImageData(picture())
     assert drop(window, both)
     assert opened[0][0].startswith(b"\x89PNG")
 
@@ -85,12 +85,12 @@ def test_text_is_not_welcome(window, opened):
 
 def _image_data():
     data = QMimeData()
-    data.setImageData(png())
+    data.setImageData(picture())
     return data
 
 
 def test_paste_takes_a_picture_and_says_when_there_is_none(window, opened):
-    QApplication.clipboard().setImage(png("blue"))
+    QApplication.clipboard().setImage(picture("blue"))
     actions(window)["Paste"].trigger()
     assert opened[0][1] == "pasted picture"
     assert opened[0][0].startswith(b"\x89PNG")
@@ -108,7 +108,7 @@ def test_nothing_in_a_drop_is_an_error_for_a_person():
 def test_an_opened_file_arrives_in_the_gallery(window, tmp_path, untrained_bundle, qtbot):
     """Through the real page and the real engine."""
     path = tmp_path / "blue.png"
-    png("blue").save(str(path))
+    picture("blue").save(str(path))
     window.engine.start(str(untrained_bundle), "cpu")
     window.open_paths([path])
     qtbot.waitUntil(lambda: window.inspect.found is not None, timeout=60_000)

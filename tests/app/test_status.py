@@ -7,7 +7,7 @@ from PySide6.QtCore import Qt
 
 from ciad_app import status
 from ciad_app.window import EVALUATE
-from tests.app.steps import actions, busy_work, png
+from tests.app.steps import actions, busy_work, picture
 
 
 def test_what_ran_last_leaves_the_status_bar_to_messages(window, qtbot):
@@ -40,7 +40,7 @@ def test_progress_is_shown_and_escape_and_the_button_cancel(window, untrained_bu
 def test_escape_on_inspect_stops_the_attack_that_waits_and_not_the_evaluation_before_it(
     window, untrained_bundle, tmp_path, qtbot
 ):
-    png().save(str(tmp_path / "red.png"))
+    picture().save(str(tmp_path / "red.png"))
     window.engine.start(str(untrained_bundle), "cpu")
     window.open_paths([tmp_path / "red.png"])
     qtbot.waitUntil(lambda: window.inspect.found is not None and not window.engine.busy, timeout=60_000)

@@ -63,8 +63,8 @@ def test_pages_change_by_their_actions_and_evaluate_is_built_on_first_use(window
     assert window.inspect.isVisible()
 
 
-def test_font_size_and_colours_are_changed_kept_and_taken_back(make, own_folders):
-    window = make()
+def test_font_size_and_colours_are_changed_kept_and_taken_back(make_window, own_folders):
+    window = make_window()
     usual = theme.system_font_size(QApplication.instance())
     found = actions(window)
     found["Larger text"].trigger()
@@ -81,33 +81,33 @@ def test_font_size_and_colours_are_changed_kept_and_taken_back(make, own_folders
     assert settings.load().font_size == 0
 
 
-def test_place_and_page_are_remembered(make):
-    window = make()
+def test_place_and_page_are_remembered(make_window):
+    window = make_window()
     window.resize(780, 560)
     window.show_page(EVALUATE)
     window.close()
-    again = make(settings.load())
+    again = make_window(settings.load())
     assert again.pages.currentIndex() == 1
     assert (again.width(), again.height()) == (780, 560)
 
 
-def test_the_demonstration_remembers_nothing(make):
-    window = make(remember=False)
+def test_the_demonstration_remembers_nothing(make_window):
+    window = make_window(remember=False)
     window.close()
     assert not settings.path().exists()
 
 
-def test_a_window_that_was_on_a_projector_comes_back_to_the_screen(make):
-    window = make()
+def test_a_window_that_was_on_a_projector_comes_back_to_the_screen(make_window):
+    window = make_window()
     window.move(9000, 7000)
     kept = Settings(geometry=window.saveGeometry().toBase64().data().decode())
-    again = make(kept)
+    again = make_window(kept)
     assert QApplication.primaryScreen().availableGeometry().intersects(again.frameGeometry())
     assert QApplication.screenAt(again.frameGeometry().center()) is not None
 
 
-def test_broken_geometry_does_no_harm(make):
-    assert make(Settings(geometry="not base 64 at all")).width() > 600
+def test_broken_geometry_does_no_harm(make_window):
+    assert make_window(Settings(geometry="not base 64 at all")).width() > 600
 
 
 def test_a_message_of_several_lines_is_a_box_that_blocks_nothing(window):
@@ -135,8 +135,8 @@ def test_save_image_on_evaluate_says_where_it_is(window):
     assert window.pages.currentIndex() == 1
 
 
-def test_the_folder_of_the_last_file_is_kept_as_a_whole_path(make, tmp_path, monkeypatch, opened):
-    window = make()
+def test_the_folder_of_the_last_file_is_kept_as_a_whole_path(make_window, tmp_path, monkeypatch, opened):
+    window = make_window()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cat.png").write_bytes(b"")
     window.open_paths([Path("cat.png")])
@@ -154,8 +154,8 @@ def lines_of(label):
 
 
 @pytest.mark.parametrize(("width", "height", "points"), [(1024, 768, 9), (1280, 720, 14), (1920, 1080, 20)])
-def test_the_page_fits_a_projector(make, untrained_bundle, qtbot, width, height, points):
-    window = make(Settings(font_size=points))
+def test_the_page_fits_a_projector(make_window, untrained_bundle, qtbot, width, height, points):
+    window = make_window(Settings(font_size=points))
     theme.apply(QApplication.instance(), window.settings)
     window.resize(width, height)
     window.engine.start(str(untrained_bundle), "cpu")
@@ -231,8 +231,8 @@ def test_about_shows_versions(window, monkeypatch):
     assert "PySide6" in shown[0]
 
 
-def test_closing_while_work_runs_cancels_it_and_nothing_arrives(make, untrained_bundle, qtbot):
-    window, arrived, stopped = make(), [], threading.Event()
+def test_closing_while_work_runs_cancels_it_and_nothing_arrives(make_window, untrained_bundle, qtbot):
+    window, arrived, stopped = make_window(), [], threading.Event()
 
     def work(session, job):
         try:
