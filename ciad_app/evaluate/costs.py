@@ -104,7 +104,7 @@ class Remaining:
             seconds, count = self._spent.get(row.attack, (0.0, 0))
             self._spent[row.attack] = (seconds + row.seconds, count + 1)
 
-    def interrupted(self) -> None:
+    def begin_anew(self) -> None:
         """Other work goes on (images are taken over): what follows is timed from its own beginning."""
         self._begun.clear()
 

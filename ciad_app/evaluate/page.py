@@ -257,7 +257,7 @@ class EvaluatePage(QWidget):
                 left = self._remaining.text(done)
                 self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
             else:  # images of another run are taken over, which counts these alone
-                self._remaining.interrupted()
+                self._remaining.begin_anew()
                 self._say(f"{text}: {done:,} of {total:,}")
 
     def _data_changed(self) -> None:

@@ -52,7 +52,7 @@ def run(
     After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
     Progress counts images times (1 + attacks). `batch_size` None takes what suits the device. Killed anywhere and
     called again, it ends with the same rows. Where another run has attacked the same images of the same network with
-    the same settings, its images are taken over, and inspected anew.
+    the same settings, its images are taken over, and inspected anew; progress counts those alone meanwhile.
 
     Returns:
         The run's key. A finished run is returned at once.
@@ -268,6 +268,7 @@ class _Stage:
                 attacked = {name: getattr(noted, name) for name in _OF_ATTACK}
                 rows.append(dataclasses.replace(row, **attacked, image=image.tobytes() if noted.success else None))
             yield rows, time.perf_counter() - started
+            job.progress(start + len(here), len(positions), f"Taking over images of {self.title}")
 
     def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
         """The attack as this run began with it, or fitted now to the images that are not evaluated."""

@@ -121,7 +121,7 @@ def _table1(records: Records) -> Table:
             "Adversarial images": Cell(len(pairs)),
             "Mask retention": shares(pairs, _keeps),
         }
-        if not records.plan.transferred:  # of which the paper says nothing here
+        if not records.plan.transferred:  # the paper's Table 1 is of the direct setting
             cells["Paper"] = Cell(PAPER_RETENTION.get(plans.attack_of(attack)))
         cells["Retention where the benign mask was right"] = shares(sound, _keeps)
         if records.plan.transferred:

@@ -315,7 +315,7 @@ def limits(data: DataSet) -> list[str]:
     return [
         "For 32x32 colour images of the ten CIFAR-10 classes.",
         *([] if data.official else [other]),
-        "Not a security boundary: an attacker who knows the detector can defeat it.",
+        "Not a security boundary: an attacker who knows the detector can probably defeat it.",
         "Adaptive attacks, made against f1, g and f2 together, are not among those it was measured with.",
         "Something without a mask may contrast as well: compare the lines of the table of controls.",
     ]

@@ -82,8 +82,8 @@ def make_window(qapp, qtbot, tmp_path):
     theme.prepare(qapp)
     made = []
 
-    def one(kept=Settings(), **more):  # noqa: B008 - frozen
-        window = MainWindow(Engine(), kept, tmp_path / "runs.sqlite", **more)
+    def one(kept=Settings(), database=tmp_path / "runs.sqlite", **more):  # noqa: B008 - frozen
+        window = MainWindow(Engine(), kept, database, **more)
         made.append(window)
         window.show()
         qtbot.waitExposed(window)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import (
-    QApplication,
-    QTableWidget,
-    QTableWidgetItem,
-)
+from PySide6.QtWidgets import QApplication, QTableWidget, QTableWidgetItem
 
 from ciad_app import copying
 from ciad_app.window import EVALUATE

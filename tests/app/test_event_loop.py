@@ -9,26 +9,18 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QTimer
 
-from ciad_app import theme
 from ciad_app.inspect.collection import Entry, of_entries
-from ciad_app.settings import Settings
-from ciad_app.window import MainWindow
-from ciad_app.worker import Engine
 
 LOOSE = 500  # ms: far above what is measured on an idle machine, for one that is not
 SECONDS = 2.0  # watched
 
 
 @pytest.fixture
-def window(qapp, untrained_bundle, tmp_path, qtbot):
-    theme.prepare(qapp)
-    made = MainWindow(Engine(), Settings(), tmp_path / "runs.sqlite", remember=False)
-    made.show()
+def window(make_window, untrained_bundle, qtbot):
+    made = make_window(remember=False)
     made.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: made.engine.info is not None and not made.engine.busy, timeout=60_000)
-    yield made
-    made.close()
-    made.deleteLater()
+    return made
 
 
 @pytest.fixture

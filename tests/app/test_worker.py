@@ -7,6 +7,7 @@ import numpy as np
 
 from ciad_app.worker import Engine
 from ciad_engine.errors import ImageError
+from tests.app.steps import busy_work
 
 MAIN = threading.main_thread()
 
@@ -28,13 +29,6 @@ class Calls(list):
     @property
     def names(self):
         return [call[0] for call in self]
-
-
-def waits_for_cancel(session, job):
-    for i in range(10_000):
-        job.progress(i, 10_000, "waiting")
-        time.sleep(0.002)
-    return "never cancelled"
 
 
 def test_ready_tells_what_the_window_needs(engine):
@@ -160,7 +154,7 @@ def test_a_full_memory_is_a_message_not_a_crash(engine, qtbot):
 def test_cancel_ends_running_work_with_cancelled_only(engine, qtbot):
     calls = Calls()
     with qtbot.waitSignal(engine.progress):
-        task = calls.submit(engine, waits_for_cancel)
+        task = calls.submit(engine, busy_work)
     task.cancel()
     qtbot.waitUntil(lambda: bool(calls))
     assert calls == [("cancelled",)]
@@ -194,7 +188,7 @@ def test_results_of_work_that_ignores_cancel_do_not_arrive(engine, qtbot):
 
 def test_cancel_of_waiting_work_answers_at_once_and_never_runs_it(engine, qtbot):
     calls, ran = Calls(), []
-    first = engine.submit(waits_for_cancel, lambda _: None)
+    first = engine.submit(busy_work, lambda _: None)
     second = calls.submit(engine, lambda session, job: ran.append(1))
     second.cancel()
     assert calls == []  # not within the call of cancel
@@ -208,7 +202,7 @@ def test_cancel_of_waiting_work_answers_at_once_and_never_runs_it(engine, qtbot)
 
 def test_cancel_current_takes_the_running_one_and_leaves_the_next(engine, qtbot):
     calls = Calls()
-    first = engine.submit(waits_for_cancel, lambda _: None)
+    first = engine.submit(busy_work, lambda _: None)
     calls.submit(engine, lambda session, job: "second")
     engine.cancel_current()
     qtbot.waitUntil(lambda: bool(calls))
@@ -259,7 +253,7 @@ def test_shutdown_during_work_ends_the_thread_and_nothing_arrives(qapp, untraine
     engine, calls = Engine(), Calls()
     engine.start(str(untrained_bundle), "cpu")
     with qtbot.waitSignal(engine.progress, timeout=60_000):
-        calls.submit(engine, waits_for_cancel)
+        calls.submit(engine, busy_work)
     calls.submit(engine, lambda session, job: "waiting")
     assert engine.shutdown(10)
     qtbot.wait(30)
@@ -293,7 +287,7 @@ def test_a_second_shutdown_does_nothing(qapp, recwarn):
 
 def test_waiting_work_knows_that_other_work_goes_first_and_is_told_when_it_begins(engine, qtbot):
     calls = Calls()
-    first = engine.submit(waits_for_cancel, lambda _: None)
+    first = engine.submit(busy_work, lambda _: None)
     second = calls.submit(engine, lambda session, job: "second", begun=calls.on("begun"))
     assert not first.waits
     assert second.waits

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources
-from ciad_engine.evaluation import plan as plans
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Schedule
 
@@ -68,25 +67,67 @@ def test_the_samples_card_measures_this_bundle(card) -> None:
     assert again == pytest.approx(measured[found.source], abs=1.5 / len(found))
 
 
-def test_the_readme_has_the_cards_tables(card) -> None:
-    made = runpy.run_path(str(ROOT / "packaging" / "measured_docs.py"))
-    text, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "MEASURED.md"))
-    assert made["filled"](text, card) == text, "run packaging/measured_docs.py"
-    assert made["page"](card) == page, "run packaging/measured_docs.py"
-    shown = made["sources"](card)
-    assert {source.plan.bundle_checksum for source in shown} == {card.checksum}
-    asked = [source for source in shown if source.plan.attacks == plans.preset("paper")]
-    assert {(source.plan.transferred, source.plan.limit >= 2000) for source in asked} == {(False, True), (True, True)}
-    fgsm = shown[0].entry
-    table = next(table for table in fgsm["tables"] if table["name"] == "table1")
-    kept = dict(zip(table["columns"], table["rows"][0], strict=True))["Mask retention"]
-    told = f"{kept['value']:.3f} [{kept['low']:.3f}, {kept['high']:.3f}] (paper 0.863)"
-    assert f"\n| Table 1: the mask keeps its class | {told} | " in text
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "packaging" / "measured_docs.py"))
 
 
-def test_what_the_readme_says_of_its_tables_stands_in_them(card) -> None:
+def test_readme_and_measured_have_the_cards_tables(card, measured) -> None:
     text, page = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "MEASURED.md"))
-    said = text.partition("What they say:")[2].partition("## Limits")[0]
-    figures = re.findall(r"\b0\.\d{3}\b", said)
-    assert len(figures) > 10
-    assert [figure for figure in figures if figure not in page] == []
+    assert measured["filled"](text, card) == text, "run packaging/measured_docs.py"
+    assert measured["page"](card) == page, "run packaging/measured_docs.py"
+    for preset in ("paper", "sweep"):
+        for transferred in (False, True):
+            shown = [source for source in measured["sources"](card, preset, transferred).values() if source]
+            assert {source.plan.bundle_checksum for source in shown} == {card.checksum}
+            if preset == "paper":
+                assert [source.plan.limit >= 2000 for source in shown] == [True] * 3
+
+
+def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
+    """Each figure under "What they say" and in Limits, looked up on the card, where the sentence takes it from."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    fgsm, jsma, cw = (measured["TITLES"][name] for name in ("fgsm", "jsma", "cw"))
+    kept, found, passed = measured["KEPT"], measured["FOUND"], measured["PASSED"]
+    (score, _, confidence), graded = measured["AREAS"], measured["GRADED"][0]
+    aimed = ", target = random"
+
+    def figure(measure, title: str, preset: str = "sweep", transferred: bool = False) -> str:
+        return measured["sources"](card, preset, transferred)[title].figure(measure, False).split(" [")[0]
+
+    for sentence, *figures in (
+        ("FGSM with eps 16 leaves {}", figure(kept, f"{fgsm}, eps = 16")),
+        ("C&W with kappa 20 {}", figure(kept, f"{cw}, confidence = 20")),
+        (
+            "{} are found for FGSM, {} for JSMA and {} for C&W (1,000 images)",
+            figure(found, f"{fgsm}, eps = 8{aimed}"),
+            figure(found, f"{jsma}{aimed}"),
+            figure(found, f"{cw}, confidence = 0{aimed}"),
+        ),
+        (
+            "but {} of JSMA's and {} of C&W's",
+            *(figure(measured["FOOLS_BOTH"], title, "paper", True) for title in (jsma, cw)),
+        ),
+        ("f2's AUROC is {} at most", max(figure(score, title, "paper", True) for title in (fgsm, jsma, cw))),
+        (
+            "FGSM has a true positive of {} ({} images) and JSMA of {} ({}), near the paper's, but true negatives of {}"
+            " and {}",
+            *(
+                figure(measure, title, transferred=True)
+                for title in (f"{fgsm}, eps = 8{aimed}", f"{jsma}{aimed}")
+                for measure in (found, measured["ADVERSARIAL"])
+            ),
+            *(figure(passed, title, transferred=True) for title in (f"{fgsm}, eps = 8{aimed}", f"{jsma}{aimed}")),
+        ),
+        ("all images f1 gets right, {}.", figure(measured["PASSED_RIGHT"], fgsm, "paper", True)),
+        (
+            "C&W with kappa 5 {}, with kappa 10 {}, f2 on the mask {} and {}",
+            *(figure(measure, f"{cw}, confidence = {k}") for measure in (confidence, score) for k in (5, 10)),
+        ),
+        (
+            "{} to {} of those that aim at a random class",
+            figure(graded, f"{fgsm}, eps = 8{aimed}"),
+            figure(graded, f"{cw}, confidence = 0{aimed}"),
+        ),
+    ):
+        assert sentence.format(*figures) in text

@@ -79,7 +79,7 @@ def test_images_that_are_taken_over_do_not_make_the_others_look_quick():
     now = [0.0]
     remaining = costs.Remaining(("", "cw"), 100, {"cw": costs.Rate(6.0, True)}, clock=lambda: now[0])
     assert remaining.text(100) == "about 10 min left"
-    remaining.interrupted()
+    remaining.begin_anew()
     now[0] = 2.0
     remaining.add(rows("cw", 6.0, 50))  # what they cost the run that made them, where each took as long
     assert remaining.text(150) == "about 5 min left"

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from ciad_app.settings import Settings
 from ciad_app.window import EVALUATE, MainWindow
-from ciad_app.worker import Engine
 from ciad_engine import bundles
 
 TIMEOUT = 60_000  # ms
 
 
 @pytest.fixture
-def window(qapp, database_path) -> Iterator[MainWindow]:
-    made = MainWindow(Engine(), Settings(), database_path, remember=False)
-    made.show()
-    yield made
-    if made.isVisible():
-        made.close()
-    made.deleteLater()
+def window(make_window, database_path) -> MainWindow:
+    return make_window(database=database_path, remember=False)
 
 
 def test_an_interrupted_evaluation_is_told_of_without_the_page_being_opened(

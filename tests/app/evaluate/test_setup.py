@@ -105,6 +105,21 @@ def test_another_bundle_changes_neither_ticks_nor_values(page):
     assert attacks.rows("cw")[0].summary.text() == "confidence 5"
 
 
+def test_a_class_the_other_bundle_lacks_is_no_longer_aimed_at(page):
+    attacks, classes = page.panel.attacks, page._engine.info.classes
+    attacks.choose([("fgsm", {"eps": 2.0, "target": "given", "target_class": 7})])
+    attacks.rows("cw")[0].form.set_values({"target": "given", "target_class": 7})
+    attacks.rows("jsma")[0].form.set_values({"target": "given", "target_class": 2})
+    attacks.set_attacks(page._engine.info.attacks, classes[:5])
+    shown = {name: attacks.rows(name)[0].values() for name in ("fgsm", "cw", "jsma")}
+    assert {name: (values["target"], values["target_class"]) for name, values in shown.items()} == {
+        "fgsm": ("untargeted", 0),
+        "cw": ("untargeted", 0),
+        "jsma": ("given", 2),
+    }
+    assert shown["fgsm"]["eps"] == 2.0
+
+
 def test_summaries_and_hints_are_quiet_but_not_disabled(page):
     hint = next(label for label in page.results.rows.findChildren(QLabel) if "Double-click" in label.text())
     for label in (page.panel.attacks.rows("fgsm")[0].summary, hint):

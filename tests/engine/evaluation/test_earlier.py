@@ -60,7 +60,7 @@ def test_only_what_the_detector_says_is_computed_anew(
     assert [row.seconds for row in ours] == [row.seconds for row in theirs]
     assert [row.score_graded for row in ours] != [row.score_graded for row in theirs]
     assert job.notes == [f"FGSM: 30 images of run {first[:12]}, which attacked the same network."]
-    assert job.steps[-2:] == [(0, 30, "Taking over images of FGSM"), (60, 60, "Finished")]
+    assert job.steps[-2:] == [(30, 30, "Taking over images of FGSM"), (60, 60, "Finished")]
 
 
 def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path) -> None:

@@ -11,15 +11,23 @@ import pytest
 
 from ciad_engine import bundles
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import runner, tables
 from ciad_engine.evaluation.records import attack_title
+from ciad_engine.runs import Database
+from tests.engine.evaluation import tiny
 
 MADE = runpy.run_path(str(Path(__file__).resolve().parents[3] / "packaging" / "measured_docs.py"))
-MEASURES = [
-    measure
-    for value in MADE.values()
-    for measure in (value if isinstance(value, tuple) and not isinstance(value, MADE["Measure"]) else (value,))
-    if isinstance(measure, MADE["Measure"])
-]
+SETTINGS = {False: ("DIRECT", "SWEPT", "CONTROLS", "HEADLINE"), True: ("TRANSFERRED", "SWEPT_TRANSFERRED")}
+SHOWN = {
+    transferred: list(dict.fromkeys(measure for name in names for measure in MADE[name]))
+    for transferred, names in SETTINGS.items()
+}
+
+
+def figure(table: str, column: str, own: float) -> float:
+    """A number of its own for each column, from `own` on."""
+    known = sorted({(m.table, c) for each in SHOWN.values() for m in each for c in (m.column, m.paper)})
+    return own + known.index((table, column)) / 1000
 
 
 def evaluation(
@@ -28,22 +36,23 @@ def evaluation(
     transferred: bool = False,
     own: float = 0.5,
     names: tuple[str, ...] = (),
-    more: tuple[plans.AttackChoice, ...] = (),
+    attacks: tuple[plans.AttackChoice, ...] = (),
+    data: str = "test images",
 ) -> dict[str, Any]:
-    """As on a card: each figure is `own`, but the paper's 0.25. `names`: of the preset's attacks only these."""
-    attacks = tuple(choice for choice in plans.preset(preset) if not names or choice.name in names) + more
+    """As on a card, of the preset's attacks, of those in `names` alone, or of `attacks`; figures from `own` on."""
+    chosen = attacks or tuple(choice for choice in plans.preset(preset) if not names or choice.name in names)
     attacked = bundles.SECOND_CLASSIFIER if transferred else bundles.CLASSIFIER
-    plan = plans.Plan("paper", "ab", "test images", "cd", False, attacks, limit, 7, attacked)
+    plan = plans.Plan("paper", "ab", data, "cd", False, chosen, limit, 7, attacked)
     tables = []
-    for name in sorted({measure.table for measure in MEASURES}):
-        measures = [measure for measure in MEASURES if measure.table == name]
+    for name in sorted({measure.table for measure in SHOWN[transferred]}):
+        measures = [measure for measure in SHOWN[transferred] if measure.table == name]
         columns = list(dict.fromkeys(c for m in measures for c in (m.column, m.paper) if c))
-        ours, papers = {"value": own, "low": 0.0, "high": 1.0}, {"value": 0.25}
-        cells = [papers if c.startswith("Paper") else ours for c in columns]
+        cells = [{"value": figure(name, column, own)} for column in columns]
         rows = [[{"value": attack_title(label)}, *cells] for label in plan.labels]
         tables.append({"name": name, "title": name, "columns": ["Attack", *columns], "rows": rows, "notes": []})
     command = f"ciad evaluate --limit {limit}{' --transferred' if transferred else ''}"
-    return {"plan": plans.to_json(plan), "command": command, "seconds_alone": 6.0 * limit, "tables": tables}
+    entry = {"run": plan.key(), "plan": plans.to_json(plan), "command": command, "device": "CPU"}
+    return {**entry, "seconds_alone": 6.0 * limit, "tables": tables}
 
 
 def card(*evaluations: dict[str, Any]) -> bundles.Card:
@@ -61,19 +70,35 @@ def test_each_setting_has_its_measures() -> None:
     swept = evaluation("sweep", 100), evaluation("sweep", 50, transferred=True, names=("fgsm",))
     made = sections(MADE["page"](card(*swept, evaluation("paper", 200, transferred=True), evaluation("paper", 300))))
     right, direct, transferred, other, other_transferred = made.values()
+
+    def line(words: str, table: str, column: str, paper: str = "") -> str:
+        brackets = f" (paper {figure(table, paper, 0.5):.3f})" if paper else ""
+        return f"\n| {words} | {figure(table, column, 0.5):.3f}{brackets} |"
+
     assert "f1 0.7500 (paper 0.82), f2 on masks 0.5000 (paper 0.60).\n" in right
-    assert "On test images:\n\n- `ciad evaluate --limit 300` (30 min)\n\n|" in direct
-    assert "| Table 2: true positive | 0.500 [0.000, 1.000] (paper 0.250) |" in direct
+    assert "On test images:\n\n- `ciad evaluate --limit 300` (30 min on CPU)\n\n|" in direct
+    for words, table, column, paper in (
+        ("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper"),
+        ("Table 2: true positive", "table2", "True positive", "Paper's true positive"),
+        ("Table 2: true negative", "table2", "True negative", "Paper's true negative"),
+        ("True negative, all benign images", "table2", "True negative, all benign", "Paper's true negative"),
+        ("Table 4: recovery", "table4", "Recovery", "Paper, all three"),
+        ("AUROC: f1 alone, its top probability", "controls", "AUROC: f1's own confidence", ""),
+    ):
+        assert line(words, table, column, paper) in direct
     assert "`ciad evaluate --limit 200 --transferred`" in transferred
-    assert "| Table 3: true positive | 0.500 [0.000, 1.000] (paper 0.250) |" in transferred
-    assert "| VGG-like network in f1's place: images | 0.500" in transferred
+    place = "VGG-like network in f1's place"
+    assert line("Table 3: true positive", "table2", "True positive", "Paper's true positive") in transferred
+    for rate in ("positive", "negative"):
+        column, paper = f"Attacked network in f1's place: true {rate}", f"Paper's true {rate}"
+        assert line(f"Table 3: true {rate}, {place}", "table2", column, paper) in transferred
     assert "`ciad evaluate --limit 100`" in other
     assert "| The mask keeps its class | True positive | True negative |" in other
-    assert "\n| FGSM (L∞), eps = 2 | 0.500" in other
-    assert "\n| C&W (L2), confidence = 0, target = random | 0.500" in other
-    assert "(paper" not in other
-    assert "\n| FGSM (L∞), eps = 2 | 0.500" in other_transferred
+    assert f"\n| FGSM (L∞), eps = 2 | {figure('attacks', 'Images', 0.5):.3f} |" in other
+    assert "\n| C&W (L2), confidence = 0, target = random | 0." in other
+    assert "\n| FGSM (L∞), eps = 2 | 0." in other_transferred
     assert "JSMA" not in other_transferred
+    assert "(paper" not in other + other_transferred
 
 
 def test_of_each_attack_the_evaluation_with_most_images_is_shown() -> None:
@@ -88,44 +113,77 @@ def test_of_each_attack_the_evaluation_with_most_images_is_shown() -> None:
     made = sections(MADE["page"](card(*several)))
     direct = made["Attacks on f1 (direct)"]
     assert re.findall("^- .*", direct, re.MULTILINE) == [
-        "- `ciad evaluate --limit 9000` (900 min)",
-        "- C&W (L2) from: `ciad evaluate --limit 2000` (200 min)",
+        "- FGSM (L∞), JSMA (L0): `ciad evaluate --limit 9000` (900 min on CPU)",
+        "- C&W (L2): `ciad evaluate --limit 2000` (200 min on CPU)",
     ]
     (line,) = re.findall(r"^\| Table 2: true positive.*", direct, re.MULTILINE)
-    assert re.findall(r"0\.\d+ \[", line) == ["0.875 [", "0.875 [", "0.750 ["]
-    assert re.findall("^- .*", made["Other settings, direct"], re.MULTILINE) == [
-        "- `ciad evaluate --limit 500` (50 min)"
+    assert re.findall(r"\| (0\.\d+) \(", line) == [
+        f"{figure('table2', 'True positive', own):.3f}" for own in (0.875, 0.875, 0.75)
     ]
+    transferred = made["Attacks on the VGG-like network (transferred)"]
+    assert re.findall(r"^\| Table 3: true positive \| – \| – \| 0.*", transferred, re.MULTILINE)
+    swept = made["Settings compared, direct"]
+    assert re.findall("^- .*", swept, re.MULTILINE) == ["- `ciad evaluate --limit 500` (50 min on CPU)"]
+
+
+def test_attacks_are_called_alike_whatever_else_was_evaluated() -> None:
+    one = tuple(choice for choice in plans.preset("sweep") if dict(choice.settings).get("confidence") == 20.0)
+    made = sections(MADE["page"](card(evaluation("sweep", 500), evaluation("sweep", 900, attacks=one))))
+    assert "- C&W (L2), confidence = 20: `ciad evaluate --limit 900`" in made["Settings compared, direct"]
+    assert "| FGSM (L∞) | JSMA (L0) | C&W (L2) |" in made["Attacks on f1 (direct)"]
 
 
 def test_the_headline_is_of_both_settings() -> None:
-    made = MADE["headline"](card(evaluation("paper", 300), evaluation("paper", 200, transferred=True, own=0.125)))
-    assert re.findall(r"^\| (Table \d: .*?) \| (\S+)", made, re.MULTILINE) == [
-        ("Table 1: the mask keeps its class", "0.500"),
-        ("Table 2: true positive", "0.500"),
-        ("Table 2: true negative", "0.500"),
-        ("Table 3: adversarial images", "0.125"),
-        ("Table 3: true positive", "0.125"),
-        ("Table 3: true negative", "0.125"),
-        ("Table 4: recovery", "0.500"),
+    of_both = evaluation("paper", 300), evaluation("paper", 200, transferred=True, own=0.125, names=("jsma", "cw"))
+    made = MADE["headline"](card(*of_both))
+    lines = re.findall(r"^\| (Table \d: .*?) \| (\S+)(?: \(paper \S+)? \| (\S+) ", made, re.MULTILINE)
+    assert [words for words, *_ in lines] == [
+        "Table 1: the mask keeps its class",
+        "Table 2: true positive",
+        "Table 2: true negative",
+        "Table 4: true positive",
+        "Table 4: recovery",
+        "Table 3: adversarial images",
+        "Table 3: true positive",
+        "Table 3: true negative",
     ]
+    assert lines[1][1:] == (f"{figure('table2', 'True positive', 0.5):.3f}",) * 2
+    assert lines[6][1:] == ("–", f"{figure('table2', 'True positive', 0.125):.3f}")
     assert "Table 3" not in MADE["headline"](card(evaluation("paper", 300)))
 
 
 def test_other_evaluations_are_left_out() -> None:
     foreign = evaluation("paper", 100, names=("fgsm",))
     foreign["plan"]["attacks"][0]["settings"]["eps"] = 3.0
-    wider = evaluation("paper", 900, more=(plans.choose("bim"),))  # no sweep, though it has all the sweep begins with
-    assert [source.plan.limit for source in MADE["sources"](card(foreign, wider))] == [900] * 3
+    elsewhere = evaluation("paper", 9000, data="other images")
+    wider = evaluation("paper", 900, attacks=(*plans.preset("paper"), plans.choose("bim")))  # BIM is not in the sweep
+    shown = card(foreign, wider, elsewhere)
+    assert [source.plan.limit for source in MADE["sources"](shown, "paper", False).values()] == [900] * 3
+    assert set(MADE["sources"](shown, "sweep", False).values()) == {None}
     assert list(sections(MADE["page"](card(foreign)))) == ["How often the networks are right"]
 
 
-def test_a_card_that_lacks_a_column_is_named() -> None:
+def test_what_a_card_lacks_is_named() -> None:
     entry = evaluation("paper", 100)
     (table,) = [table for table in entry["tables"] if table["name"] == "table1"]
     table["columns"][1] = "Retention"
-    with pytest.raises(SystemExit, match="table1 on the card has no column 'Mask retention'"):
+    with pytest.raises(SystemExit, match=r"no 'Mask retention' of FGSM \(L∞\) in table1: record its run"):
         MADE["page"](card(entry))
+    entry["tables"].remove(table)
+    with pytest.raises(SystemExit, match=r"no 'Mask retention' of FGSM \(L∞\) in table1: record its run"):
+        MADE["page"](card(entry))
+
+
+@pytest.mark.parametrize("transferred", [False, True])
+def test_our_tables_have_the_columns_that_are_shown(tmp_path: Path, transferred: bool) -> None:
+    data, system = tiny.data(), tiny.system()
+    attacked = bundles.SECOND_CLASSIFIER if transferred else bundles.CLASSIFIER
+    plan = tiny.plan(data, system, 6, attacks=(plans.choose("fgsm"),), attacked=attacked)
+    with Database(tmp_path / "runs.sqlite") as database:
+        made = tables.all_tables(database, runner.run(plan, system, data, database), system.card)
+    columns = {(table.name, column) for table in made for column in table.columns}
+    wanted = {(m.table, column) for m in SHOWN[transferred] for column in (m.column, m.paper) if column}
+    assert wanted - columns == set()
 
 
 def test_only_what_lies_between_the_lines_is_made_anew() -> None:
