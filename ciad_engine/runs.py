@@ -12,6 +12,7 @@ import datetime
 import json
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -346,8 +347,7 @@ class Database:
             connection.rollback()
             if version != VERSION:
                 self._bring_up_to_date(connection)
-            # Readers do not block the writer; a crash of the program loses nothing that was committed.
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._turn_on_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             connection.close()
@@ -383,9 +383,25 @@ class Database:
                     connection.execute(_MIGRATIONS[version])
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
+    def _turn_on_wal(self, connection: sqlite3.Connection) -> None:
+        """Write-ahead logging: readers do not block the writer; a crash loses nothing that was committed.
+
+        The file remembers it. Where another program writes to a file that is not in this mode yet, SQLite answers
+        "locked" at once, whatever the connection's timeout is: hence the waiting here.
+        """
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not _busy(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
     def _explained(self, error: Exception) -> str:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        code = _code(error)
+        if _busy(error):
             return f"The results database {self.path} is in use by another program; close it and try again."
         if code == sqlite3.SQLITE_FULL:
             return f"The results database {self.path} cannot grow: the disk is full. Free some space and continue."
@@ -396,6 +412,15 @@ class Database:
         if code == sqlite3.SQLITE_IOERR:
             return f"The results database {self.path} cannot be read or written ({error}); check its disk."
         return f"The results database {self.path} is damaged ({error}). Move it away; a new one will be made."
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code, 0 for what is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _busy(error: Exception) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def pixels(image: bytes) -> npt.NDArray[np.uint8]:

@@ -329,6 +329,21 @@ def test_two_processes_start_and_write_at_once(tmp_path: Path) -> None:
         assert database.counts("k" * 64) == {"a": 60, "b": 60, "both": 60}
 
 
+def test_opening_waits_for_a_program_that_writes_to_a_file_not_in_wal_mode_yet(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite"
+    Database(path).close()
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")  # as it is between a new file's schema and its first write
+        other.execute("BEGIN IMMEDIATE")
+        timer = threading.Timer(0.3, other.rollback)
+        timer.start()
+        with Database(path) as database:
+            assert database.runs() == []
+        timer.join()
+        assert other.execute("SELECT count(*) FROM runs").fetchone() == (0,)  # reads the file's mode anew
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_importing_needs_no_torch() -> None:
     names = "runs, inspection, evaluation.plan, evaluation.tables, evaluation.export, evaluation.statistics"
     imports = "".join(f"import ciad_engine.{name}\n" for name in names.split(", "))
