@@ -7,9 +7,11 @@ from pathlib import Path
 
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.cli import console, options
-from ciad_engine.errors import CiadError
+from ciad_engine.errors import CiadError, DataError
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.files import write_whole
+
+_FILES = {f"figure{number}.{suffix}" for number in (1, 3, 4, 5, 6) for suffix in ("png", "svg")}
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -34,17 +36,26 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     data = datasets.choose(arguments.data, job)
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
     chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in plans.preset("paper"))
-    written = []
-    for figure in paper.paper_figures(system, data, chosen, arguments.seed, job):
-        for suffix, draw in (("png", png.draw), ("svg", svg.draw)):
-            path = arguments.out / f"{figure.name}.{suffix}"
-            try:
-                write_whole(path, draw(place(figure)))
-            except OSError as error:
-                raise CiadError(
-                    f"{path} cannot be written: {error.strerror or error}. Choose another folder."
-                ) from error
-            written.append(path.name)
-    job.finished()
-    print(f"Wrote {', '.join(written)} to {arguments.out}.")
+    written: list[str] = []
+    try:
+        for figure in paper.paper_figures(system, data, chosen, arguments.seed, job):
+            page = place(figure)
+            for suffix, draw in (("png", png.draw), ("svg", svg.draw)):
+                _write(arguments.out / f"{figure.name}.{suffix}", draw(page))
+                written.append(f"{figure.name}.{suffix}")
+    except DataError:  # some have nothing to show; those of an earlier call must not stand beside these
+        for name in _FILES - set(written) if written else ():
+            (arguments.out / name).unlink(missing_ok=True)
+        raise
+    finally:
+        job.finished()
+        if written:
+            print(f"Wrote {', '.join(written)} to {arguments.out}.")
     return 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise CiadError(f"{path} cannot be written: {error.strerror or error}. Choose another folder.") from error

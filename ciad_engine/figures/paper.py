@@ -45,7 +45,7 @@ class Looked:
 def paper_figures(
     system: bundles.System, data: ImageSet, chosen: tuple[Attack, ...], seed: int = 0, job: Job | None = None
 ) -> Iterator[Figure]:
-    """Figures 1, 3, 6, 5 and 4, each as soon as it is computed.
+    """Figures 1, 4, 3, 6 and 5, each as soon as it is computed.
 
     Args:
         system: a loaded bundle; its classifier is attacked.
@@ -53,7 +53,7 @@ def paper_figures(
         chosen: the attacks of Figures 3, 5 and 6, in this order.
 
     Raises:
-        DataError: among the images looked at are none that a figure could show.
+        DataError: among the images looked at are none that a figure could show; after all figures that can be.
         CiadError: an attack cannot be run.
         Cancelled: through `job`.
     """
@@ -64,22 +64,33 @@ def paper_figures(
     if len(picked) == 0:
         raise DataError(f"The classifier names no image of {data.source} right, so there is nothing to show.")
     yield _classes(system, data, seen, picked.tolist())
+    wrong = _wrong_masks(system, data, seen)
+    if wrong is not None:
+        yield wrong
     network = system.network(bundles.CLASSIFIER)
     results = []
     for number, attack in enumerate(chosen):
         share = job.part(0.2 + 0.8 * number / len(chosen), 0.2 + 0.8 * (number + 1) / len(chosen))
         results.append(run_batched(attack, network, seen.images[picked], seen.labels[picked], share))
     fooled = np.flatnonzero(np.all([result.success for result in results], axis=0))
-    if len(fooled) < 2:
-        raise DataError(
-            f"Figures 3 and 6 show two images, and of the {len(picked)} of {data.source} that were tried "
-            f"{len(fooled)} can be fooled by all of {', '.join(attack.title for attack in chosen)}: try another seed."
+    lacking = []
+    if wrong is None:
+        lacking.append(
+            f"Figure 4 is left out: of {len(seen.labels):,} images of {data.source} f2 is wrong on no mask where f1 is"
+            " right."
         )
+    if len(fooled) < 2:
+        lacking.append(
+            f"Figures 3, 5 and 6 are left out: they show two images at least, and of the {len(picked)} of {data.source}"
+            f" that were tried {len(fooled)} can be fooled by all of {', '.join(attack.title for attack in chosen)}."
+        )
+        raise DataError(" ".join((*lacking, "Try another seed.")))
     adversarial = [detector.inspect(result.images) for result in results]
     for name, place in zip(("figure3", "figure6"), fooled[:2].tolist(), strict=True):
         yield _one_image(system, data, seen, int(picked[place]), place, chosen, results, adversarial, name)
     yield _attacked(system, data, seen, picked, fooled[:COLUMNS], chosen, results)
-    yield _wrong_masks(system, data, seen)
+    if lacking:
+        raise DataError(" ".join(lacking))
 
 
 def _look(detector: ContrastDetector, data: ImageSet, seed: int, job: Job) -> Looked:
@@ -129,7 +140,7 @@ def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[
         name="figure1",
         title="Figure 1: an image of each class and its mask",
         rows=(
-            tuple(Panel(seen.images[k], (names[seen.labels[k]],)) for k in places),
+            tuple(Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)) for k in places),
             tuple(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in places),
         ),
         sides=("image", "mask (white: important)"),
@@ -140,12 +151,13 @@ def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[
     )
 
 
-def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure:
+def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure | None:
+    """None where f2 is wrong on no mask of an image that f1 names right."""
     names, v = system.card.classes, seen.verdict
     wrong = np.flatnonzero(seen.right() & (v.y2 != seen.labels))
     surest = wrong[np.argsort(-v.p2[wrong, v.y2[wrong]], kind="stable")][:2].tolist()
     if not surest:
-        raise DataError(f"f2 is wrong on no mask of {data.source} where f1 is right: Figure 4 has nothing to show.")
+        return None
     rows = tuple(
         (
             Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)),
@@ -208,7 +220,11 @@ def _attacked(
     results: list[AttackResult],
 ) -> Figure:
     names = system.card.classes
-    first = tuple(Panel(seen.images[picked[k]], (names[seen.labels[picked[k]]],)) for k in shown.tolist())
+    before = seen.verdict
+    first = tuple(
+        Panel(seen.images[k], (names[seen.labels[k]], percent(float(before.p1[k, before.y1[k]]))))
+        for k in picked[shown].tolist()
+    )
     rest = (
         tuple(
             Panel(
@@ -225,7 +241,7 @@ def _attacked(
         rows=(first, *rest),
         sides=("original", *(attack.title for attack in chosen)),
         notes=(
-            "Below each adversarial image what f1 says of it, how surely, and its distance from the original.",
+            "Below each image what f1 says of it and how surely; below an adversarial one its distance, too.",
             _about(system, data),
         ),
     )

@@ -10,7 +10,7 @@ from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import DataError
 from ciad_engine.figures import paper
 from ciad_engine.figures.inspected import of_inspection
-from ciad_engine.inspection import inspect
+from ciad_engine.inspection import inspect, percent
 from ciad_engine.jobs import Cancelled, Job
 from tests.engine.attacks.toys import Recorder
 
@@ -41,7 +41,7 @@ def shown(row) -> list[np.ndarray]:
 
 
 def test_they_are_the_papers(figures):
-    assert list(figures) == ["figure1", "figure3", "figure6", "figure5", "figure4"]
+    assert list(figures) == ["figure1", "figure4", "figure3", "figure6", "figure5"]
     for figure in figures.values():
         assert all(len(row) == len(figure.rows[0]) for row in figure.rows)
         assert len(figure.sides) in (0, len(figure.rows))
@@ -52,8 +52,10 @@ def test_they_are_the_papers(figures):
 def test_figure_1_has_every_class_with_its_mask(figures, system, samples):
     images, masks = (shown(row) for row in figures["figure1"].rows)
     verdict = says(system, images)
-    names = [panel.caption[0] for panel in figures["figure1"].rows[0]]
-    assert names == list(system.card.classes)
+    names = list(system.card.classes)
+    captions = [panel.caption[0].split(", ") for panel in figures["figure1"].rows[0]]
+    assert [name for name, _ in captions] == [f"f1: {name}" for name in names]
+    assert all(chance.endswith(" %") for _, chance in captions)
     assert [system.card.classes[y] for y in verdict.y1] == names
     for k, mask in enumerate(masks):
         np.testing.assert_array_equal(mask[0], np.rint(255 * (1 - verdict.masks[k])))
@@ -86,6 +88,10 @@ def test_figure_5_shows_what_each_attack_made_of_each_image(figures, system):
     rows = figures["figure5"].rows
     assert len(rows) == 4
     originals = says(system, shown(rows[0]))
+    chances = [percent(originals.p1[k, y]) for k, y in enumerate(originals.y1)]
+    assert [panel.caption for panel in rows[0]] == [
+        (system.card.classes[y], chance) for y, chance in zip(originals.y1, chances, strict=True)
+    ]
     for row in rows[1:]:
         fooled = says(system, shown(row))
         assert (fooled.y1 != originals.y1).all()
@@ -102,8 +108,14 @@ def test_the_seed_decides(system, samples, figures):
 def test_where_there_is_nothing_to_show_it_says_so(system, samples):
     weak = (attacks.create("fgsm", eps=0),)
     made = paper.paper_figures(system, samples, weak)
-    assert next(made).name == "figure1"
-    with pytest.raises(DataError, match="0 can be fooled by all of FGSM"):
+    assert [next(made).name, next(made).name] == ["figure1", "figure4"]
+    with pytest.raises(DataError, match=r"^Figures 3, 5 and 6 are left out: .* 0 can be fooled by all of FGSM"):
+        next(made)
+    verdict = system.detector().inspect(samples.images[:100])
+    agreed = (verdict.y1 == samples.labels[:100]) & (verdict.y2 == samples.labels[:100])
+    made = paper.paper_figures(system, samples.subset(np.flatnonzero(agreed)[:20]), QUICK[:2])
+    assert [next(made).name for _ in range(4)] == ["figure1", "figure3", "figure6", "figure5"]
+    with pytest.raises(DataError, match=r"^Figure 4 is left out: of 20 images of"):
         next(made)
     wrong = dataclasses.replace(samples.subset(np.arange(20)), labels=(samples.labels[:20] + 5) % 10)
     right = system.detector().inspect(wrong.images).y1 == wrong.labels
