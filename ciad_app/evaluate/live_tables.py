@@ -13,7 +13,8 @@ from ciad_engine import bundles
 from ciad_engine.evaluation.curves import Curve, curves
 from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table
-from ciad_engine.evaluation.tables import graded_thresholds, tables_of
+from ciad_engine.evaluation.tables import tables_of
+from ciad_engine.evaluation.thresholds import graded_thresholds
 from ciad_engine.runs import Database
 
 INTERVAL = 500  # ms at least between two computations

@@ -25,6 +25,16 @@ class Threshold:
     source: str
 
 
+def quantile(scores: npt.NDArray[np.float64], false_positive_rate: float) -> Threshold:
+    """The threshold that scores of benign images, float64 (N,), exceed at most at this rate.
+
+    The images must be validation images, neither training nor test images, or the rate is not the one promised.
+    """
+    value = float(np.quantile(scores, 1 - false_positive_rate, method="higher"))
+    percent = f"{100 * (1 - false_positive_rate):g} %"
+    return Threshold(value, f"{percent} quantile of {len(scores):,} benign validation images")
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """What a detector says of N images; all arrays have N rows.
@@ -69,16 +79,3 @@ class Detector(abc.ABC):
         self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None = None, job: Job | None = None
     ) -> Verdict:
         """The verdict on uint8 images (N, 3, 32, 32); `labels`, where known, fill `recovers`."""
-
-    def fit(
-        self, benign: npt.NDArray[np.uint8], false_positive_rate: float = 0.05, job: Job | None = None
-    ) -> Threshold:
-        """Put the threshold at the (1 - rate) quantile of benign images' scores and return it.
-
-        The images must be neither training nor test images, or the rate is not the one promised.
-        """
-        scores = self.score(benign, job)
-        value = float(np.quantile(scores, 1 - false_positive_rate, method="higher"))
-        percent = f"{100 * (1 - false_positive_rate):g} %"
-        self.threshold = Threshold(value, f"{percent} quantile of {len(benign):,} benign validation images")
-        return self.threshold

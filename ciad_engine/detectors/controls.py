@@ -17,6 +17,7 @@ from ciad_engine.detectors.base import Verdict
 MLP = "mlp"  # a fully connected classifier of the image itself, in place of g and f2
 SHUFFLED = "shuffled-mask"  # f2 on the mask's values in another order, the same for every image
 CONSTANT = "constant-mask"  # f2 on a mask of one half everywhere
+CONFIDENCE = "confidence"  # no second opinion: f1's own probability of its class
 BATCH = 256
 
 
@@ -51,6 +52,17 @@ def second_opinions(
     if control is not None:
         found[MLP] = _opinion(control, images, verdict.y1, lambda part: pixels.to_unit(torch.from_numpy(part)))
     return found
+
+
+def scores(
+    verdict: Verdict, images: npt.NDArray[np.uint8], mask_classifier: nn.Module, control: nn.Module | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Each control's scores of images, float64 (N,), higher where likelier adversarial: `second_opinions`' and f1's.
+
+    That of CONFIDENCE is -log of the probability f1 gives its class.
+    """
+    opinions = second_opinions(verdict, images, mask_classifier, control)
+    return {**{name: opinion.score for name, opinion in opinions.items()}, CONFIDENCE: -np.log(verdict.p1.max(1))}
 
 
 def _of_constant(network: nn.Module, shape: tuple[int, ...], y1: npt.NDArray[np.int64]) -> SecondOpinion:

@@ -6,44 +6,71 @@ import functools
 from collections.abc import Callable
 
 from ciad_engine import bundles
-from ciad_engine.evaluation.opinions import Vote, both_scores, scorers, voters
-from ciad_engine.evaluation.records import Records, about_run, attack_title, images_of, setting
-from ciad_engine.evaluation.table import Cell, Table, area, caught, shares
+from ciad_engine.evaluation.opinions import CONFIDENCE, MASK, WORDS, Vote, both_scores, scorers, voters
+from ciad_engine.evaluation.records import Records, about_run, attack_title, images_of, right, setting
+from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, share_of, shares
+from ciad_engine.evaluation.thresholds import Thresholds, control_thresholds, graded_thresholds
 from ciad_engine.runs import Row
 
+NAMES = {**{words: name for name, words in WORDS.items()}, CONFIDENCE: "confidence"}  # of the thresholds on the card
 
-def control_table(records: Records) -> Table:
-    """Each attack by each second opinion, the mask's first; those that not every row holds are left out."""
+
+def control_table(records: Records, card: bundles.Card | None = None) -> Table:
+    """Each attack by each second opinion, the mask's first; those that not every row holds are left out.
+
+    `card` gives the thresholds; without it, with another bundle's, or where it has none, the graded cells are empty.
+    """
     votes, scores = voters(records), scorers(records)
+    thresholds = _thresholds(records, card)
+    benign_right = [row for row in records.benign if right(row)]
     columns, lines = [], []
     for attack, pairs in records.groups.items():
+        images, finished = images_of(pairs), records.run.finished
         cells = {"Attack": Cell(attack_title(attack)), "Adversarial images": Cell(len(pairs))}
         for measure, holds in _VOTES.items():
             for words, y in votes.items():
-                cells[f"{measure}: {words}"] = shares(pairs, functools.partial(holds, y=y))
-        for words, y in votes.items():
-            cells[f"True negative, all benign: {words}"] = shares(records.benign, functools.partial(_agrees, y=y))
+                cells[f"{measure}: {words}"] = shares(pairs, functools.partial(holds, y=y), images, finished)
+        for among, rows in (("all benign", records.benign), ("all f1 got right", benign_right)):
+            for words, y in votes.items():
+                cells[f"True negative, {among}: {words}"] = shares(rows, functools.partial(_agrees, y=y))
         graded = {words: both_scores(pairs, score) for words, score in scores.items()}
         for words, both in graded.items():
-            cells[f"AUROC: {words}"] = area(*both, records.run.finished, images_of(pairs))
+            cells[f"AUROC: {words}"] = area(*both, finished, images)
         for rate in bundles.THRESHOLDS:
-            for words, both in graded.items():
-                cells[f"TPR at {100 * rate:.0f} % FPR: {words}"] = caught(*both, rate)
+            for words, (positive, negative) in graded.items():
+                found, passed = NO_SHARE, NO_SHARE
+                if rate in thresholds[words]:
+                    value = thresholds[words][rate][0]
+                    found, passed = (share_of(held, images, finished) for held in (positive > value, negative <= value))
+                cells[f"Graded, {100 * rate:.0f} %: true positive: {words}"] = found
+                cells[f"Graded, {100 * rate:.0f} %: true negative: {words}"] = passed
         columns = list(cells)
         lines.append(tuple(cells.values()))
-    right = "; ".join(f"{words} {_right(records, y).text()}" for words, y in votes.items())
+    accuracies = "; ".join(f"{words} {_right(records, y).text()}" for words, y in votes.items())
     meaning = (
         "Each second opinion in the place of f2 on the mask. True positive, true negative, recovery: as in Table 2;"
-        " class kept: as in Table 1; AUROC and TPR: of -log of its probability of f1's class, and of f1's own"
-        " confidence: of -log of the probability f1 gives its answer. TPR: above the threshold that calls at most so"
-        " many of these benign images adversarial, each opinion with its own. If something without a mask does as well"
-        " as the first line, the mask does not do the work."
+        " class kept: as in Table 1; AUROC and graded: of -log of its probability of f1's class, and of f1's own"
+        " confidence: of -log of the probability f1 gives its answer. Graded: adversarial above the threshold that so"
+        " many of the benign validation images exceed, each opinion with its own. If something without a mask does as"
+        " well as the first line, the mask does not do the work."
     )
-    share_right = f"Right on the {len(records.benign):,} benign images: {right}."
+    missing = [words for words in scores if not thresholds[words]]
+    unknown = f"No thresholds of this run's bundle at hand for: {', '.join(missing)}." if missing else ""
+    share_right = f"Right on the {len(records.benign):,} benign images: {accuracies}."
     title = "Controls: does the mask do the work?" + setting(records.plan)
     return Table(
-        "controls", title, tuple(columns), tuple(lines), (meaning, share_right, *records.together, *about_run(records))
+        "controls",
+        title,
+        tuple(columns),
+        tuple(lines),
+        (meaning, *((unknown,) if unknown else ()), share_right, *records.together, *about_run(records)),
     )
+
+
+def _thresholds(records: Records, card: bundles.Card | None) -> dict[str, Thresholds]:
+    of_controls = control_thresholds(card, records.plan)
+    controls = {words: of_controls.get(name, {}) for words, name in NAMES.items()}
+    return {MASK: graded_thresholds(card, records.plan), **controls}
 
 
 _VOTES: dict[str, Callable[..., bool]] = {

@@ -12,7 +12,7 @@ from ciad_engine.evaluation.opinions import CONFIDENCE, MASK, both_scores, score
 from ciad_engine.evaluation.records import POOLED, Records, about_run, attack_title, images_of, setting
 from ciad_engine.evaluation.statistics import Scores, histogram, roc
 from ciad_engine.evaluation.table import Cell, area
-from ciad_engine.evaluation.tables import graded_thresholds
+from ciad_engine.evaluation.thresholds import graded_thresholds
 from ciad_engine.figures.chart import COLOURS, DASHES, Chart, Plot, Series, steps
 
 CHARTS = ("roc", "scores")  # names of the charts

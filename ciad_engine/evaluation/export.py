@@ -18,7 +18,8 @@ from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
 from ciad_engine.evaluation.opinions import WORDS as CONTROLS
 from ciad_engine.evaluation.records import attack_title, load
 from ciad_engine.evaluation.table import Table
-from ciad_engine.evaluation.tables import graded_thresholds, tables_of
+from ciad_engine.evaluation.tables import tables_of
+from ciad_engine.evaluation.thresholds import graded_thresholds
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.chart import place
 from ciad_engine.files import write_whole

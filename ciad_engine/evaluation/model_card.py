@@ -9,6 +9,7 @@ from typing import Any
 from ciad_engine import bundles
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.control_table import NAMES
 from ciad_engine.evaluation.export import as_json
 from ciad_engine.evaluation.table import Table, from_json, to_json
 from ciad_engine.evaluation.tables import all_tables
@@ -65,6 +66,7 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
             Section(f"Threshold of the rule '{rule}'", _figures(threshold))
             for rule, threshold in content.get("thresholds", {}).items()
         ),
+        Section("Thresholds of the controls in its place", _figures(_controls(content))),
         Section("Limits", sentences=tuple(content.get("limits", ()))),
         *(_evaluation(entry) for entry in content.get(bundles.EVALUATIONS, ())),
     ]
@@ -114,15 +116,34 @@ def _name(card: bundles.Card) -> str:
         return "BUNDLE"
 
 
+def _controls(content: Mapping[str, Any]) -> dict[str, object]:
+    saved = content.get(bundles.CONTROL_THRESHOLDS, {})
+    words = {name: said for said, name in NAMES.items()}
+    return {words.get(name, name): {rule: each["value"] for rule, each in of.items()} for name, of in saved.items()}
+
+
+_SCHEDULE = {
+    "steps": "steps",
+    "batch": "images a step",
+    "optimizer": "optimiser",
+    "learning_rate": "highest rate",
+    "warmup": "of the steps the rate rises over",
+    "decay": "of the steps it falls over, to 0",
+    "weight_decay": "weight decay",
+    "clip": "longest gradient",
+    "shift": "pixels an image is shifted at most",
+    "erase": "side of the square erased",
+    "label_smoothing": "label smoothing",
+}  # `training.loop.Schedule`, which would import torch; a test compares them
+
+
 def _training(found: Mapping[str, Any]) -> dict[str, object]:
     schedule = found.get("schedule", {})
     return {
-        "steps": schedule.get("steps"),
-        "images a step": schedule.get("batch"),
-        "optimiser": schedule.get("optimizer"),
-        "highest rate": schedule.get("learning_rate"),
+        **{words: schedule.get(name) for name, words in _SCHEDULE.items()},
         "minutes": round(found["seconds"] / 60, 1) if "seconds" in found else None,
         **found.get("validation", {}),
+        **{name: value for name, value in found.items() if name not in ("schedule", "seed", "seconds", "validation")},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from statistics import NormalDist
 
@@ -13,7 +14,7 @@ Images = npt.NDArray[np.int64]
 FEWEST = 30  # images of which an AUROC has an interval
 
 
-def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(k: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval for a share of `k` in `n` (Wilson 1927), as (low, high) in [0, 1].
 
     Unlike the normal approximation it is right near 0 and 1, where detection rates lie. (0, 1) for n = 0.
@@ -74,6 +75,35 @@ def auroc_interval(
     return (float(low), float(high)) if low < high else None
 
 
+def share_interval(
+    holds: npt.NDArray[np.bool_], images: Images, draws: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap interval of the share of `holds` (percentiles, Efron 1979), where images (int64, as many) repeat.
+
+    Images are drawn, each with all that is known of it. Of fewer than FEWEST images, and where all hold or none, it is
+    Wilson's, as if each image were there once: draws would claim to be certain.
+    """
+    of_image = np.unique(images, return_inverse=True)[1]
+    count = int(of_image.max()) + 1 if len(images) else 0
+    if count < FEWEST or holds.all() or not holds.any():
+        return wilson(float(holds.mean()) * count if count else 0, count, confidence)
+    held, all_of = np.bincount(of_image, holds, count), np.bincount(of_image, minlength=count)
+    times = _drawn(count, draws, seed).astype(np.float32)
+    values = (times @ held.astype(np.float32)) / (times @ all_of.astype(np.float32))
+    low, high = np.quantile(values, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=2)  # one for all shares of a table
+def _drawn(count: int, draws: int, seed: int) -> npt.NDArray[np.uint8]:
+    """How often each of `count` images is drawn, (draws, count)."""
+    random = np.random.default_rng(seed)
+    times = np.empty((draws, count), np.uint8)
+    for draw in times:
+        draw[:] = np.bincount(random.integers(count, size=count), minlength=count)
+    return times
+
+
 def roc(positive: Scores, negative: Scores) -> tuple[Scores, Scores]:
     """The corners of the ROC curve, from (0, 0) to (1, 1): false and true positive rates, float64 (M,) each.
 
@@ -101,18 +131,3 @@ def histogram(scores: Scores, edges: Scores) -> Scores:
     """
     counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
     return counts / max(len(scores), 1)
-
-
-def tpr_at_fpr(positive: Scores, negative: Scores, rate: float) -> tuple[int, float] | None:
-    """Positives above the lowest threshold that calls at most `rate` of the negatives positive.
-
-    Returns:
-        (number of positives above it, the threshold), an image being called positive where its score is
-        above the threshold. None where either side is empty.
-    """
-    if len(positive) == 0 or len(negative) == 0:
-        return None
-    allowed = math.floor(rate * len(negative) + 1e-9)  # false alarms; 0.05 * 20 must not become 0
-    descending = np.sort(negative)[::-1]
-    threshold = -math.inf if allowed >= len(negative) else float(descending[allowed])
-    return int((positive > threshold).sum()), threshold

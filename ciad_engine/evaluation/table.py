@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from ciad_engine.evaluation.statistics import Images, Scores, auroc, auroc_interval, tpr_at_fpr, wilson
+from ciad_engine.evaluation.statistics import Images, Scores, auroc, auroc_interval, share_interval, wilson
 
 Value = str | int | float | None
 Item = TypeVar("Item")
@@ -18,10 +19,11 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One value. A `share` also carries of how many (`n`) and its 95 % Wilson interval [`low`, `high`].
+    """One value. A `share` also carries of how many (`n`) and its 95 % interval [`low`, `high`].
 
-    A mean carries of how many, too. `area` marks an area under a ROC curve, whose interval is a bootstrap's, where it
-    has one. `value` is None where there is nothing to compute it from.
+    That is Wilson's, or a bootstrap's where an image is among them more than once. A mean carries of how many, too.
+    `area` marks an area under a ROC curve, whose interval is a bootstrap's, where it has one. `value` is None where
+    there is nothing to compute it from.
     """
 
     value: Value
@@ -102,9 +104,23 @@ def render_text(table: Table, width: int | None = None) -> str:
     return "\n".join((table.title, "", "\n\n".join(parts), "", *notes))
 
 
-def shares(items: Sequence[Item], holds: Callable[[Item], bool]) -> Cell:
-    """The share of items that hold."""
-    return share(sum(holds(item) for item in items), len(items))
+def shares(
+    items: Sequence[Item], holds: Callable[[Item], bool], images: Images | None = None, finished: bool = True
+) -> Cell:
+    """The share of items that hold; for `images` and `finished` see `share_of`."""
+    return share_of(np.fromiter((holds(item) for item in items), np.bool_, len(items)), images, finished)
+
+
+def share_of(held: npt.NDArray[np.bool_], images: Images | None = None, finished: bool = True) -> Cell:
+    """The share that `held` (N,).
+
+    `images` (N,) says of which image each is: where one is there several times, the interval is a bootstrap's, and
+    left out as `area`'s is before the run is `finished`.
+    """
+    if images is None or len(np.unique(images)) == len(held):
+        return share(int(held.sum()), len(held))
+    low, high = _share_interval(held.tobytes(), images.tobytes()) if finished else (None, None)
+    return Cell(float(held.mean()), len(held), low, high, share=True)
 
 
 def area(positive: Scores, negative: Scores, finished: bool, images: Images) -> Cell:
@@ -122,13 +138,9 @@ def _interval(positive: bytes, negative: bytes, images: bytes) -> tuple[float, f
     return auroc_interval(np.frombuffer(positive), np.frombuffer(negative), np.frombuffer(images, dtype=np.int64))
 
 
-def caught(positive: Scores, negative: Scores, rate: float) -> Cell:
-    """Share of the positives above the lowest threshold that calls at most `rate` of these negatives positive.
-
-    Nothing where that would be less than one of them.
-    """
-    found = tpr_at_fpr(positive, negative, rate) if len(negative) * rate >= 1 else None
-    return share(found[0], len(positive)) if found else NO_SHARE
+@functools.lru_cache(maxsize=512)
+def _share_interval(held: bytes, images: bytes) -> tuple[float, float]:
+    return share_interval(np.frombuffer(held, np.bool_), np.frombuffer(images, np.int64))
 
 
 def share(k: int, n: int) -> Cell:

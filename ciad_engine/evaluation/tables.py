@@ -7,7 +7,8 @@ that fooled that network, and say so. Thresholds are applied here, to stored sco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,7 +27,8 @@ from ciad_engine.evaluation.records import (
     right,
     setting,
 )
-from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, over, share, shares
+from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, over, share, share_of, shares
+from ciad_engine.evaluation.thresholds import Thresholds, graded_thresholds
 from ciad_engine.runs import Database, Row
 
 # Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
@@ -94,20 +96,8 @@ def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table
         _table2(records, card),
         _table4(records),
         _attack_table(records),
-        control_table(records),
+        control_table(records, card),
     )
-
-
-def graded_thresholds(card: bundles.Card | None, plan: plans.Plan) -> dict[float, tuple[float, str]]:
-    """(value, source) of the graded rule's thresholds on the card of the plan's bundle, by false positive rate."""
-    if card is None or card.checksum != plan.bundle_checksum:
-        return {}
-    saved = card.content.get("thresholds", {})
-    return {
-        rate: (float(saved[name]["value"]), str(saved[name]["source"]))
-        for rate, name in bundles.THRESHOLDS.items()
-        if name in saved
-    }
 
 
 def _table1(records: Records) -> Table:
@@ -140,38 +130,35 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
     columns: tuple[str, ...] = ()
     lines: list[tuple[Cell, ...]] = []
     for attack, pairs in records.groups.items():
-        positive, negative = both_scores(pairs, lambda row: row.score_graded)
+        positive, negative = both_scores(pairs, _graded)
+        images, finished = images_of(pairs), records.run.finished
+        of_pairs = functools.partial(shares, pairs, images=images, finished=finished)
         paper_true = paper.get(plans.attack_of(attack), (None, None))
         cells = {
             "Attack": Cell(attack_title(attack)),
             "Adversarial images": Cell(len(pairs)),
-            "True positive": shares(pairs, _detected),
+            "True positive": of_pairs(_detected),
             "Paper's true positive": Cell(paper_true[0]),
-            "True negative": shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
+            "True negative": of_pairs(_passed),
             "Paper's true negative": Cell(paper_true[1]),
             "True negative, all benign": shares(records.benign, lambda row: row.y1 == row.y2),
             "True negative, all f1 got right": shares(benign_right, lambda row: row.y1 == row.y2),
-            "Recovery": shares(pairs, _recovered),
-            "Graded: AUROC": area(positive, negative, records.run.finished, images_of(pairs)),
+            "Recovery": of_pairs(_recovered),
+            "Graded: AUROC": area(positive, negative, finished, images),
         }
-        for rate in bundles.THRESHOLDS:
-            positives, negatives = NO_SHARE, NO_SHARE
-            if rate in thresholds:
-                value = thresholds[rate][0]
-                positives = share(int((positive > value).sum()), len(pairs))
-                negatives = share(int((negative <= value).sum()), len(pairs))
-            cells[f"Graded, {100 * rate:.0f} %: true positive"] = positives
-            cells[f"Graded, {100 * rate:.0f} %: true negative"] = negatives
+        cells |= _graded_cells(records, pairs, thresholds)
         if records.plan.transferred:
             fooled = [p for name in records.attacked if attack in (name, POOLED) for p in records.fooled(name)]
+            of_fooled = functools.partial(shares, fooled, images=images_of(fooled), finished=finished)
             cells["Fool the attacked network"] = Cell(len(fooled))
-            cells["True positive, all of these"] = shares(fooled, _detected)
-            cells["Recovery, all of these"] = shares(fooled, _recovered)
-            cells["Attacked network in f1's place: true positive"] = shares(
-                fooled, lambda p: p.adversarial.label_after != p.adversarial.y2
+            cells["True positive, all of these"] = of_fooled(_detected)
+            cells["True negative, all of these"] = of_fooled(_passed)
+            cells["Recovery, all of these"] = of_fooled(_recovered)
+            cells["Attacked network in f1's place: true positive"] = of_fooled(
+                lambda p: p.adversarial.label_after != p.adversarial.y2
             )
-            cells["Attacked network in f1's place: true negative"] = shares(
-                fooled, lambda p: p.adversarial.label_before == p.benign.y2
+            cells["Attacked network in f1's place: true negative"] = of_fooled(
+                lambda p: p.adversarial.label_before == p.benign.y2
             )
         columns, lines = tuple(cells), [*lines, tuple(cells.values())]
     number = 3 if records.plan.transferred else 2
@@ -187,12 +174,40 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
     return Table("table2", title, columns, tuple(lines), (*notes, *about_run(records)))
 
 
+def _graded_cells(records: Records, pairs: Sequence[Pair], thresholds: Thresholds) -> dict[str, Cell]:
+    """The graded rule's rates at each threshold; empty cells where the threshold is not known."""
+    images, finished = images_of(pairs), records.run.finished
+    positive, negative = both_scores(pairs, _graded)
+    benign = np.array([_graded(row) for row in records.benign], dtype=np.float64)
+    benign_right = np.array([_graded(row) for row in records.benign if right(row)], dtype=np.float64)
+    cells: dict[str, Cell] = {}
+    for rate in bundles.THRESHOLDS:
+        level, value = f"{100 * rate:.0f} %", thresholds[rate][0] if rate in thresholds else None
+        found, passed = f"Graded, {level}: true positive", f"Graded, {level}: true negative"
+        passed_all, passed_right = f"{level}: true negative, all benign", f"{level}: true negative, all f1 right"
+        cells |= dict.fromkeys((found, passed, passed_all, passed_right), NO_SHARE)
+        if value is not None:
+            cells[found] = share_of(positive > value, images, finished)
+            cells[passed] = share_of(negative <= value, images, finished)
+            cells[passed_all] = share_of(benign <= value)
+            cells[passed_right] = share_of(benign_right <= value)
+    return cells
+
+
 def _keeps(pair: Pair) -> bool:
     return pair.adversarial.y2 == pair.benign.y2
 
 
 def _detected(pair: Pair) -> bool:
     return pair.adversarial.y1 != pair.adversarial.y2
+
+
+def _passed(pair: Pair) -> bool:
+    return pair.benign.y1 == pair.benign.y2
+
+
+def _graded(row: Row) -> float:
+    return row.score_graded
 
 
 def _recovered(pair: Pair) -> bool:
@@ -208,7 +223,7 @@ def _table4(records: Records) -> Table:
                 Cell(attack_title(attack)),
                 Cell(len(pairs)),
                 shares(pairs, _detected),
-                shares(pairs, lambda p: p.benign.y1 == p.benign.y2),
+                shares(pairs, _passed),
                 shares(pairs, _recovered),
                 Cell(PAPER_FILTERED.get(plans.attack_of(attack))),
             )
@@ -223,7 +238,7 @@ def _table4(records: Records) -> Table:
     return Table("table4", title, columns, tuple(lines), (truth, *about_run(records)))
 
 
-def _threshold_note(plan: plans.Plan, card: bundles.Card | None, thresholds: Mapping[float, tuple[float, str]]) -> str:
+def _threshold_note(plan: plans.Plan, card: bundles.Card | None, thresholds: Thresholds) -> str:
     if thresholds:
         each = "; ".join(
             f"at {100 * rate:.0f} %: "

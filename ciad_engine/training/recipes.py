@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from ciad_engine import _version, bundles, compute, networks
 from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
+from ciad_engine.detectors import controls
+from ciad_engine.detectors.base import quantile
 from ciad_engine.detectors.contrast import GRADED
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
@@ -58,9 +61,10 @@ PAPER = Recipe(
     ),
     # The LAN paper trains 250,000 iterations of Adam at 5e-4 (appendix B). At that constant rate the masks saturate
     # for good after some 10,000 of ours: what f2 makes of them falls from 48 % (10,000) to 45 (20,000) and 37 %
-    # (40,000) on validation images, and the objective with it. A falling rate and some weight decay keep them alive.
+    # (40,000) on validation images, and the objective with it. A falling rate and some weight decay keep them alive:
+    # f2 has 59.6 % after a schedule of 70,000 and 65.2 % after one of 250,000.
     mask_generator=Schedule(
-        steps=70_000, batch=64, optimizer="adamw", learning_rate=5e-4, warmup=0.0, decay=1.0, weight_decay=0.05
+        steps=250_000, batch=64, optimizer="adamw", learning_rate=5e-4, warmup=0.0, decay=1.0, weight_decay=0.05
     ),
     mask_classifier=Schedule(steps=7_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01),
     second_classifier=Schedule(
@@ -84,7 +88,18 @@ PAPER = Recipe(
         erase=8,
         label_smoothing=0.1,
     ),
-    control=Schedule(steps=17_000, optimizer="adam", learning_rate=5e-4, warmup=0.02, decay=0.9),
+    # As many images as the mask generator sees, by the same optimiser: what it lacks is the mask, not the training.
+    # With 17,000 steps and small shifts it overfits (61.0 % of the validation images), with these it has 65.1, f2 65.2.
+    control=Schedule(
+        steps=125_000,
+        optimizer="adamw",
+        learning_rate=5e-4,
+        warmup=0.02,
+        decay=0.98,
+        weight_decay=0.05,
+        shift=4,
+        erase=8,
+    ),
 )
 _RECIPES = {PAPER.name: PAPER}
 NAMES = tuple(_RECIPES)
@@ -92,12 +107,12 @@ NAMES = tuple(_RECIPES)
 AGAIN = "second_classifier_again"
 # The part of the whole progress each stage fills; about its share of the time on a CPU.
 _STRETCH = {
-    bundles.CLASSIFIER: (0.0, 0.09),
-    bundles.MASK_GENERATOR: (0.09, 0.37),
-    bundles.MASK_CLASSIFIER: (0.37, 0.38),
-    bundles.CONTROL: (0.38, 0.40),
-    bundles.SECOND_CLASSIFIER: (0.40, 0.86),
-    AGAIN: (0.86, 0.98),
+    bundles.CLASSIFIER: (0.0, 0.05),
+    bundles.MASK_GENERATOR: (0.05, 0.58),
+    bundles.MASK_CLASSIFIER: (0.58, 0.59),
+    bundles.CONTROL: (0.59, 0.68),
+    bundles.SECOND_CLASSIFIER: (0.68, 0.92),
+    AGAIN: (0.92, 0.99),
 }
 _ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     bundles.CLASSIFIER: ("alexnet", {}),
@@ -299,12 +314,7 @@ def _finish(
     }
     card = bundles.Card(recipe.name, folder, CLASS_NAMES, content, checksum="")  # not written before it is whole
     system = bundles.System(card, bundles.load_networks(card, device), device)
-    detector = system.detector()
-    detector.rule = GRADED
-    content["thresholds"] = {
-        name: dataclasses.asdict(detector.fit(validation.images, rate, job.part(0.99, 0.995)))
-        for rate, name in bundles.THRESHOLDS.items()
-    }
+    content |= thresholds(system, validation, job.part(0.99, 0.995))
     content["measured"] = {test.source: measure(system, test, job.part(0.995, 1.0))}
     return bundles.save_card(folder, content)
 
@@ -319,6 +329,23 @@ def limits(data: DataSet) -> list[str]:
         "Adaptive attacks, made against f1, g and f2 together, are not among those it was measured with.",
         "Something without a mask may contrast as well: compare the lines of the table of controls.",
     ]
+
+
+def thresholds(system: bundles.System, validation: ImageSet, job: Job | None = None) -> dict[str, Any]:
+    """A card's thresholds: of the graded rule, and of each control in its place, all from validation images."""
+    detector = system.detector()
+    detector.rule = GRADED
+    verdict = detector.inspect(validation.images, None, job)
+    control = system.network(bundles.CONTROL) if system.card.has(bundles.CONTROL) else None
+    found = controls.scores(verdict, validation.images, system.network(bundles.MASK_CLASSIFIER), control)
+
+    def of(scores: npt.NDArray[np.float64]) -> dict[str, Any]:
+        return {name: dataclasses.asdict(quantile(scores, rate)) for rate, name in bundles.THRESHOLDS.items()}
+
+    return {
+        "thresholds": of(verdict.score),
+        bundles.CONTROL_THRESHOLDS: {name: of(scores) for name, scores in found.items()},
+    }
 
 
 def measure(system: bundles.System, part: ImageSet, job: Job | None = None) -> dict[str, Any]:

@@ -85,11 +85,14 @@ def test_readme_and_measured_have_the_cards_tables(card, measured) -> None:
 
 
 def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
-    """Each figure under "What they say" and in Limits, looked up on the card, where the sentence takes it from."""
+    """The figures under "What they say" and in Limits, looked up on the card, where the sentence takes them from.
+
+    What is said in words ("one in five"), and of an earlier bundle, is not.
+    """
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     fgsm, jsma, cw = (measured["TITLES"][name] for name in ("fgsm", "jsma", "cw"))
     kept, found, passed = measured["KEPT"], measured["FOUND"], measured["PASSED"]
-    (score, _, confidence), graded = measured["AREAS"], measured["GRADED"][0]
+    (score, mlp, confidence), graded = measured["AREAS"], measured["GRADED"][0]
     aimed = ", target = random"
 
     def figure(measure, title: str, preset: str = "sweep", transferred: bool = False) -> str:
@@ -97,7 +100,24 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
 
     for sentence, *figures in (
         ("FGSM with eps 16 leaves {}", figure(kept, f"{fgsm}, eps = 16")),
-        ("C&W with kappa 20 {}", figure(kept, f"{cw}, confidence = 20")),
+        (
+            "with kappa 10 {}, and with kappa 20 {} of the few images that it can bring so far ({} of {})",
+            *(figure(kept, f"{cw}, confidence = {kappa}") for kappa in (10, 20)),
+            figure(measured["ADVERSARIAL"], f"{cw}, confidence = 20"),
+            figure(measured["ADVERSARIAL"], f"{cw}, confidence = 0"),
+        ),
+        (
+            "{} and {} for transferred FGSM and JSMA, f2 {} and {}",
+            *(figure(measure, title, "paper", True) for measure in (mlp, score) for title in (fgsm, jsma)),
+        ),
+        (
+            "random class it is {}, {} and {}, f2 {}, {} and {}",
+            *(
+                figure(measure, f"{title}{aimed}")
+                for measure in (mlp, score)
+                for title in (f"{fgsm}, eps = 8", jsma, f"{cw}, confidence = 0")
+            ),
+        ),
         (
             "{} are found for FGSM, {} for JSMA and {} for C&W (1,000 images)",
             figure(found, f"{fgsm}, eps = 8{aimed}"),
@@ -110,8 +130,7 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
         ),
         ("f2's AUROC is {} at most", max(figure(score, title, "paper", True) for title in (fgsm, jsma, cw))),
         (
-            "FGSM has a true positive of {} ({} images) and JSMA of {} ({}), near the paper's, but true negatives of {}"
-            " and {}",
+            "FGSM then has a true positive of {} ({} images) and JSMA of {} ({}), and true negatives of {} and {}",
             *(
                 figure(measure, title, transferred=True)
                 for title in (f"{fgsm}, eps = 8{aimed}", f"{jsma}{aimed}")
@@ -131,3 +150,13 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
         ),
     ):
         assert sentence.format(*figures) in text
+    (right,) = card.content["measured"].values()
+    alarms, by_f2, by_f1 = (
+        f"{100 * share:.0f} %" for share in (1 - right["benign rate, paper's rule"], right["f2 on masks"], right["f1"])
+    )
+    assert f"the paper's rule calls {alarms} of untouched CIFAR-10 test images" in text
+    assert f"only {by_f2} of them right from their masks (f1: {by_f1})" in text
+    on_samples = datasets.read_samples(datasets.samples_path())[1]["measured"]["CIAD samples (generated)"]
+    assert f"f1 names {100 * on_samples['f1']:.0f} % of them" in text
+    alarms = 1 - on_samples["benign rate, paper's rule"]
+    assert f"the paper's rule calls {100 * alarms:.1f} % of them" in text

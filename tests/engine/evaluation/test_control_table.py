@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ciad_engine import bundles
 from ciad_engine.evaluation import control_table, records
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.evaluation.records import Records
@@ -73,6 +74,9 @@ def test_a_control_takes_the_place_of_f2(fgsm: dict[str, Cell], table: Table) ->
     assert fgsm[f"True negative: {mlp}"] == share(2, 3)
     assert fgsm[f"Class kept: {mlp}"] == share(1, 3)
     assert fgsm[f"Recovery: {mlp}"] == share(2, 3)
+    # f1 and the MLP agree on images 0 and 1 of all four before, which f1 all names right
+    assert fgsm[f"True negative, all benign: {mlp}"] == share(2, 4)
+    assert fgsm[f"True negative, all f1 got right: {mlp}"] == share(2, 4)
     # 6.0, 0.3, 5.0 against 0.5, 0.1, 4.0
     assert fgsm[f"AUROC: {mlp}"].value == pytest.approx((3 + 1 + 3) / 9)
     assert fgsm["Class kept: f2 on a constant mask"] == share(3, 3)
@@ -86,6 +90,33 @@ def test_a_control_that_did_not_always_speak_is_left_out(tmp_path: Path) -> None
         found = filled(database)
         table = control_table.control_table(dataclasses.replace(found, benign=[*found.benign, row(9)]))
     assert not any("MLP" in column or "constant" in column for column in table.columns)
+
+
+def test_every_opinion_has_its_own_threshold_from_the_card(tmp_path: Path) -> None:
+    def at(value: float) -> dict[str, object]:
+        return {"value": value, "source": "a test"}
+
+    content = {
+        "thresholds": {"graded": at(1.0), "graded, 1 %": at(4.0)},
+        "thresholds of controls": {"mlp": {"graded": at(4.0)}, "confidence": {"graded": at(0.6)}},
+    }
+    with Database(tmp_path / "runs.sqlite") as database:
+        found = filled(database)
+        card = bundles.Card("tiny", tmp_path, (), content, found.plan.bundle_checksum)
+        table = control_table.control_table(found, card)
+        without = control_table.control_table(found, dataclasses.replace(card, checksum="ef" * 32))
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    mask, mlp, doubt = "f2 on the mask (CIAD)", "a plain MLP on the image", "f1's own confidence"
+    assert cells[f"Graded, 5 %: true positive: {mask}"] == share(2, 3)  # 2.0, 0.2, 5.0
+    assert cells[f"Graded, 5 %: true negative: {mask}"] == share(2, 3)  # 0.1, 3.0, 0.2
+    assert cells[f"Graded, 1 %: true positive: {mask}"] == share(1, 3)
+    assert cells[f"Graded, 5 %: true positive: {mlp}"] == share(2, 3)  # 6.0, 0.3, 5.0
+    assert cells[f"Graded, 5 %: true negative: {mlp}"] == share(3, 3)  # 0.5, 0.1, 4.0, which is not above it
+    assert cells[f"Graded, 1 %: true positive: {mlp}"].value is None
+    assert cells[f"Graded, 5 %: true positive: {doubt}"] == share(1, 3)  # -log 0.5 alone
+    assert cells["Graded, 5 %: true positive: f2 on a constant mask"].value is None
+    assert any(note.endswith("at hand for: f2 on a constant mask.") for note in table.notes)
+    assert all(cell.value is None for name, cell in zip(without.columns, without.rows[0], strict=True) if "5 %" in name)
 
 
 def test_confidence_is_a_score_alone(fgsm: dict[str, Cell]) -> None:

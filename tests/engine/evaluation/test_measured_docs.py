@@ -75,7 +75,7 @@ def test_each_setting_has_its_measures() -> None:
         brackets = f" (paper {figure(table, paper, 0.5):.3f})" if paper else ""
         return f"\n| {words} | {figure(table, column, 0.5):.3f}{brackets} |"
 
-    assert "f1 0.7500 (paper 0.82), f2 on masks 0.5000 (paper 0.60).\n" in right
+    assert "f1 0.7500 [0.722, 0.776] (paper 0.82), f2 on masks 0.5000 [0.469, 0.531] (paper 0.60).\n" in right
     assert "On test images:\n\n- `ciad evaluate --limit 300` (30 min on CPU)\n\n|" in direct
     for words, table, column, paper in (
         ("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper"),
@@ -141,6 +141,7 @@ def test_the_headline_is_of_both_settings() -> None:
         "Table 1: the mask keeps its class",
         "Table 2: true positive",
         "Table 2: true negative",
+        "Table 4: adversarial images whose benign mask was right",
         "Table 4: true positive",
         "Table 4: recovery",
         "Table 3: adversarial images",
@@ -148,8 +149,38 @@ def test_the_headline_is_of_both_settings() -> None:
         "Table 3: true negative",
     ]
     assert lines[1][1:] == (f"{figure('table2', 'True positive', 0.5):.3f}",) * 2
-    assert lines[6][1:] == ("–", f"{figure('table2', 'True positive', 0.125):.3f}")
+    assert lines[7][1:] == ("–", f"{figure('table2', 'True positive', 0.125):.3f}")
     assert "Table 3" not in MADE["headline"](card(evaluation("paper", 300)))
+
+
+def test_a_share_says_of_how_many_where_these_are_not_the_adversarial_images() -> None:
+    entry = evaluation("paper", 100)
+    for table in entry["tables"]:
+        for row in table["rows"]:
+            for column, cell in zip(table["columns"], row, strict=True):
+                if column == "Adversarial images":
+                    cell["value"] = 1500
+                elif column in ("True positive", "Success rate", "True negative, all benign"):
+                    cell |= {"share": True, "n": 1500 if column == "True positive" else 2000}
+        if table["name"] == "table4":
+            table["notes"] = ["Filtered on the truth.", "Data: these."]
+    page, head = MADE["page"](card(entry)), MADE["headline"](card(entry))
+    found, success, passed = (
+        f"{figure(*place, 0.5):.3f}"
+        for place in (("table2", "True positive"), ("attacks", "Success rate"), ("table2", "True negative, all benign"))
+    )
+    assert f"| Table 2: true positive | {found} (paper" in page
+    assert f"| Success rate | {success} of 2,000 |" in page
+    for text in (page, head):
+        assert f"| True negative, all benign images | {passed} of 2,000 (paper" in text
+        assert "\nTable 4. Filtered on the truth.\n" in text
+    assert "| Table 4: adversarial images whose benign mask was right | 1,500 |" in head
+
+
+def test_of_two_with_as_many_images_the_newest_is_shown() -> None:
+    both = evaluation("paper", 300), {**evaluation("paper", 300, own=0.75), "command": "ciad evaluate --seed 8"}
+    assert "--seed 8" in MADE["headline"](card(*both))
+    assert "--seed 8" not in MADE["headline"](card(*reversed(both)))
 
 
 def test_other_evaluations_are_left_out() -> None:

@@ -13,6 +13,7 @@ from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import model_card, tables
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.runs import Database
+from ciad_engine.training.loop import Schedule
 from tests.engine.evaluation import test_tables
 
 
@@ -88,6 +89,27 @@ def test_an_unreadable_evaluation_is_named(card: bundles.Card, entry: object) ->
     broken = bundles.save_card(card.folder, {**card.content, bundles.EVALUATIONS: [entry]})
     with pytest.raises(BundleError, match=f"The card of bundle '{card.name}' in .* is unreadable"):
         model_card.sections(broken)
+
+
+def test_the_whole_schedule_is_told_and_what_was_measured_after_it() -> None:
+    schedule = Schedule(steps=7, weight_decay=0.05, clip=None, erase=8)
+    record = {"schedule": dataclasses.asdict(schedule), "seed": 0, "seconds": 90.0, "validation": {"accuracy": 0.5}}
+    content = {"networks": {}, "training": {"classifier": {**record, "of the mean": {"accuracy": 0.75}}}}
+    _, training = model_card.sections(bundles.Card("tiny", Path("nowhere"), (), content, "ab"))
+    assert training.title == "Training of the classifier"
+    told = dict(training.figures)
+    assert len(told) == len(dataclasses.fields(schedule)) - 1 + 3  # without the clip it lacks
+    assert (told["steps"], told["weight decay"], told["side of the square erased"]) == ("7", "0.05", "8")
+    assert (told["minutes"], told["accuracy"], told["of the mean"]) == ("1.5", "0.5", "accuracy 0.75")
+
+
+def test_the_thresholds_of_the_controls_are_told() -> None:
+    at = {"graded": {"value": 2.5, "source": "a test"}, "graded, 1 %": {"value": 4.0, "source": "a test"}}
+    content = {"networks": {}, bundles.CONTROL_THRESHOLDS: {"mlp": at, "confidence": at}}
+    _, section = model_card.sections(bundles.Card("tiny", Path("nowhere"), (), content, "ab"))
+    assert dict(section.figures) == dict.fromkeys(
+        ("a plain MLP on the image", "f1's own confidence"), "graded 2.5, graded, 1 % 4"
+    )
 
 
 @pytest.mark.parametrize("odd", [{"measured": {"a": 3}}, {"training": 3}, {"data": 3}])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciad_engine.evaluation.statistics import auroc, auroc_interval, roc, tpr_at_fpr, wilson
+from ciad_engine.evaluation.statistics import auroc, auroc_interval, roc, share_interval, wilson
 
 scores = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -96,18 +96,19 @@ def test_the_roc_curve_of_nothing_is_empty() -> None:
     assert [len(side) for side in roc(np.array([]), np.array([1.0]))] == [0, 0]
 
 
-@given(scores, scores, st.sampled_from([0.0, 0.05, 0.25, 0.5, 1.0]))
-def test_tpr_at_fpr_is_the_best_allowed(positive: np.ndarray, negative: np.ndarray, rate: float) -> None:
-    thresholds = [-math.inf, *negative, *positive]
-    allowed = [t for t in thresholds if (negative > t).mean() <= rate]
-    found = tpr_at_fpr(positive, negative, rate)
-    assert found is not None
-    count, threshold = found
-    assert (negative > threshold).mean() <= rate
-    assert count == (positive > threshold).sum() == max((positive > t).sum() for t in allowed)
+def test_a_share_of_images_that_repeat_is_as_sure_as_the_images_are_many() -> None:
+    """Each image three times over: the interval is that of the images, not that of three times as many."""
+    held = np.random.default_rng(3).random(400) < 0.3
+    low, high = share_interval(np.repeat(held, 3), np.repeat(np.arange(400), 3))
+    assert (low, high) == pytest.approx(wilson(int(held.sum()), 400), abs=0.01)
+    few = wilson(3 * int(held.sum()), 1200)
+    assert high - low > 1.5 * (few[1] - few[0])
 
 
-def test_five_percent_of_twenty_is_one() -> None:
-    negative = np.arange(20.0)
-    assert tpr_at_fpr(np.array([18.5, 5.0]), negative, 0.05) == (1, 18.0)
-    assert tpr_at_fpr(np.array([]), negative, 0.05) is None
+def test_a_share_that_draws_cannot_vary_has_wilsons_interval_of_its_images() -> None:
+    images = np.repeat(np.arange(50), 2)
+    assert share_interval(np.ones(100, bool), images) == wilson(50, 50)
+    assert share_interval(np.zeros(100, bool), images) == wilson(0, 50)
+    few = np.array([0, 0, 1, 1]), np.array([True, False, True, True])
+    assert share_interval(few[1], few[0]) == wilson(1.5, 2)
+    assert share_interval(np.array([], bool), np.array([], np.int64)) == (0.0, 1.0)

@@ -166,6 +166,10 @@ def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database
     assert fgsm["Graded, 1 %: true positive"] == share(1, 4)  # above 2.5
     assert fgsm["Graded, 1 %: true negative"] == share(3, 4)
     assert fgsm["True negative, all f1 got right"] == share(3, 5)
+    # benign scores 0.1, 0.5, 2.0, 3.0, 0.2 and, where f1 is wrong, 4.0
+    assert fgsm["5 %: true negative, all benign"] == share(3, 6)
+    assert fgsm["5 %: true negative, all f1 right"] == share(3, 5)
+    assert fgsm["1 %: true negative, all f1 right"] == share(4, 5)
     assert any("at 5 %: 1.5 (chosen for tests); at 1 %: 2.5 (chosen, too)." in note for note in table.notes)
     nothing = cells(table, "cw")
     assert nothing["True positive"] == nothing["Graded, 5 %: true positive"] == NO_SHARE
@@ -305,6 +309,7 @@ def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None
     cw = cells(table2, "cw")
     assert (cw["Adversarial images"], cw["Fool the attacked network"]) == (Cell(0), Cell(2))
     assert cw["True positive, all of these"] == share(1, 2)  # the wrong one of f1; the other's mask agrees
+    assert cw["True negative, all of these"] == share(1, 2)
     assert cw["Recovery, all of these"] == share(2, 2)
     found, passed = (f"Attacked network in f1's place: true {rate}" for rate in ("positive", "negative"))
     # C&W's two: the attacked network says 6 after and said 0 before, f2 on the mask 0 both times.

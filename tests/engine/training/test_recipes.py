@@ -10,7 +10,10 @@ from torch import nn
 
 from ciad_engine import bundles
 from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
+from ciad_engine.detectors import controls
+from ciad_engine.detectors.base import quantile
 from ciad_engine.errors import BundleError, DataError, SettingError
+from ciad_engine.evaluation import control_table
 from ciad_engine.images import to_unit
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training import loop, recipes
@@ -73,6 +76,21 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
     assert measured["f2 on masks"] == pytest.approx((verdict.y2 == data.test.labels).mean())
     assert measured["benign rate, paper's rule"] == pytest.approx((verdict.y1 == verdict.y2).mean())
     assert "20 benign validation images" in system.detector("graded").threshold.source
+
+
+def test_every_threshold_is_of_validation_images_alone(tmp_path, data):
+    card = train_bundle(TINY, data, tmp_path / "bundle", device="cpu")
+    system = bundles.load(tmp_path / "bundle", torch.device("cpu"))
+    _, validation, _ = recipes.split(data, TINY.validation, 0)
+    verdict = system.detector("graded").inspect(validation.images)
+    networks = system.network(bundles.MASK_CLASSIFIER), system.network(bundles.CONTROL)
+    scores = controls.scores(verdict, validation.images, *networks)
+    saved = card.content[bundles.CONTROL_THRESHOLDS]
+    assert saved.keys() == scores.keys() == set(control_table.NAMES.values())
+    for found, at in ((verdict.score, card.content["thresholds"]), *((scores[name], saved[name]) for name in saved)):
+        for rate, name in bundles.THRESHOLDS.items():
+            assert at[name] == dataclasses.asdict(quantile(found, rate))
+            assert (found > at[name]["value"]).mean() <= rate
 
 
 @pytest.mark.parametrize(
