@@ -38,8 +38,9 @@ window Help > Model card) has every table whole.
 - Counted as *adversarial images* are those f1 names right before an attack and wrong after one that succeeded on the
   network it was made for.
 - The paper's rule: called adversarial where f1's class is not f2's. *True positive*: so is an adversarial image. *True
-  negative*: the same image before the attack is not; or among all images evaluated, unattacked ("all benign"). The
-  paper does not say of which images its true negatives are, so its figure stands beside each of ours.
+  negative*: the same image before the attack is not; or an image is not before any attack, of all that were evaluated
+  ("all benign") or of those f1 names right ("all f1 gets right"). The paper does not say of which images its true
+  negatives are, so its figure stands beside each of ours.
 - *Recovery*: f2 names the true class of the attacked image. A mask *keeps its class* where f2 says of it, right or
   wrong, what it said before the attack; an MLP, where it says the same of the image.
 - *Graded rule at 5 %*: called adversarial where -log of the probability that f2 gives f1's class is above what 5 % of
@@ -101,6 +102,16 @@ GRADED = (
     Measure("Graded rule at 5 %: true positive", "table2", "Graded, 5 %: true positive"),
     Measure("Graded rule at 5 %: true negative", "table2", "Graded, 5 %: true negative"),
 )
+GRADED_CONTROLS = tuple(
+    Measure(f"The same with {words}: true {rate}", "controls", f"Graded, 5 %: true {rate}: {said}")
+    for words, said in (("the plain MLP", opinions.WORDS["mlp"]), ("f1 alone", opinions.CONFIDENCE))
+    for rate in ("positive", "negative")
+)
+PASSED_MLP = Measure(
+    "The plain MLP: true negative, all benign images",
+    "controls",
+    f"True negative, all benign: {opinions.WORDS['mlp']}",
+)
 AREAS = (
     Measure("AUROC: f2 on the mask", "controls", f"AUROC: {opinions.MASK}"),
     Measure("AUROC: a plain MLP instead of g and f2", "controls", f"AUROC: {opinions.WORDS['mlp']}"),
@@ -112,7 +123,9 @@ CONTROLS = (
     Measure("AUROC: f2 on a constant mask", "controls", f"AUROC: {opinions.WORDS['constant-mask']}"),
     Measure("The plain MLP keeps its class", "controls", f"Class kept: {opinions.WORDS['mlp']}"),
 )
-FOOLS_BOTH = Measure("Of these, if f1 had them right, fool f1, too", "attacks", "Of these fool f1, too")
+FOOLS_BOTH = Measure(
+    "Those that succeed: fool f1, too, if it had named the image right", "attacks", "Of these fool f1, too"
+)
 FOUND_TOO, PASSED_TOO = dataclasses.replace(FOUND, number=3), dataclasses.replace(PASSED, number=3)
 INSTEAD = "Attacked network in f1's place"
 IN_PLACE = (
@@ -121,11 +134,12 @@ IN_PLACE = (
     Measure(f"True negative, {SECOND} in f1's place", "table2", f"{INSTEAD}: true negative", PASSED.paper, 3),
 )
 DIRECT = (
-    IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED, *CONTROLS
+    IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED, *GRADED_CONTROLS,
+    *CONTROLS, PASSED_MLP,
 )  # fmt: skip
 TRANSFERRED = (
     IMAGES, SUCCESS, FOOLS_BOTH, ADVERSARIAL, FOUND_TOO, PASSED_TOO, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED,
-    *CONTROLS, *IN_PLACE,
+    *GRADED_CONTROLS, *CONTROLS, *IN_PLACE,
 )  # fmt: skip
 SWEPT = (IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, GRADED[0])
 SWEPT_TRANSFERRED = (IMAGES, SUCCESS, FOOLS_BOTH, ADVERSARIAL, FOUND, PASSED, GRADED[0])
@@ -200,7 +214,7 @@ def page(card: Card) -> str:
             OPEN,
             transferred,
             _by_measure((transferred, TRANSFERRED)),
-            _truth(transferred),
+            "" if any(direct.values()) else _truth(transferred),
         ),
         *_section("Settings compared, direct", COMPARED, swept, _by_attack(swept, SWEPT), _by_attack(swept, CONTROLS)),
         *_section(
@@ -235,7 +249,7 @@ def _section(title: str, about: str, found: Sources, *tables: str) -> Iterator[s
     """A heading, where the figures come from, and the tables; nothing where there is no evaluation."""
     if any(found.values()):
         yield f"## {title}\n\n{about} {_commands(found)}"
-        yield from tables
+        yield from filter(None, tables)
 
 
 def _commands(*several: Sources) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from ciad_engine import attacks, bundles, datasets
@@ -16,7 +17,11 @@ _FILES = {f"figure{number}.{suffix}" for number in (1, 3, 4, 5, 6) for suffix in
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", required=True, help="gets figure1, 3, 4, 5 and 6 as PNG and SVG; replaced"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="gets figure1, 3, 4, 5 and 6 as PNG and SVG; older ones go, also where one has nothing to show now",
     )
     parser.add_argument(
         "--data", default=datasets.SAMPLES, metavar="PATH", help="CIFAR-10 in any form, or 'samples' (the default)"
@@ -45,7 +50,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
                 written.append(f"{figure.name}.{suffix}")
     except DataError:  # some have nothing to show; those of an earlier call must not stand beside these
         for name in _FILES - set(written) if written else ():
-            (arguments.out / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what is missing is the news
+                (arguments.out / name).unlink(missing_ok=True)
         raise
     finally:
         job.finished()

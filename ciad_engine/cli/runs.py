@@ -27,7 +27,9 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     every.set_defaults(run_command=list_all)
     system = argparse.ArgumentParser(add_help=False)
     system.add_argument(
-        "--bundle", metavar="NAME", help="whose threshold the graded rule uses (default: that of the run's bundle)"
+        "--bundle",
+        metavar="NAME",
+        help="whose thresholds the graded rule and the controls use (default: that of the run's bundle)",
     )
     view = actions.add_parser("show", help="plan and tables of a run", parents=[one, system, shared, common])
     view.add_argument("--json", action="store_true", help="as JSON")
@@ -120,7 +122,7 @@ def delete(arguments: argparse.Namespace, database: runs.Database, job: console.
 
 
 def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
-    """The card whose threshold is applied: the bundle `name`, else the one the run was made with, if it is here."""
+    """The card whose thresholds are applied: the bundle `name`, else the one the run was made with, if it is here."""
     if name is not None:
         return bundles.read_card(bundles.find(name))
     checksum = plans.from_json(found.plan).bundle_checksum

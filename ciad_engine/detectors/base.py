@@ -25,7 +25,7 @@ class Threshold:
     source: str
 
 
-def quantile(scores: npt.NDArray[np.float64], false_positive_rate: float) -> Threshold:
+def threshold_at(scores: npt.NDArray[np.float64], false_positive_rate: float) -> Threshold:
     """The threshold that scores of benign images, float64 (N,), exceed at most at this rate.
 
     The images must be validation images, neither training nor test images, or the rate is not the one promised.

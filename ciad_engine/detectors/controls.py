@@ -57,12 +57,14 @@ def second_opinions(
 def scores(
     verdict: Verdict, images: npt.NDArray[np.uint8], mask_classifier: nn.Module, control: nn.Module | None
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Each control's scores of images, float64 (N,), higher where likelier adversarial: `second_opinions`' and f1's.
+    """The scores of images that a threshold can be chosen for, float64 (N,), higher where likelier adversarial.
 
-    That of CONFIDENCE is -log of the probability f1 gives its class.
+    Those of `second_opinions` but for CONSTANT's, which are ten numbers and fit no rate, and that of CONFIDENCE: -log
+    of the probability f1 gives its class.
     """
     opinions = second_opinions(verdict, images, mask_classifier, control)
-    return {**{name: opinion.score for name, opinion in opinions.items()}, CONFIDENCE: -np.log(verdict.p1.max(1))}
+    found = {name: opinion.score for name, opinion in opinions.items() if name != CONSTANT}
+    return {**found, CONFIDENCE: -np.log(verdict.p1.max(1))}
 
 
 def _of_constant(network: nn.Module, shape: tuple[int, ...], y1: npt.NDArray[np.int64]) -> SecondOpinion:

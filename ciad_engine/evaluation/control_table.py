@@ -6,13 +6,11 @@ import functools
 from collections.abc import Callable
 
 from ciad_engine import bundles
-from ciad_engine.evaluation.opinions import CONFIDENCE, MASK, WORDS, Vote, both_scores, scorers, voters
+from ciad_engine.evaluation.opinions import GRADED, MASK, Vote, both_scores, scorers, voters
 from ciad_engine.evaluation.records import Records, about_run, attack_title, images_of, right, setting
-from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, share_of, shares
-from ciad_engine.evaluation.thresholds import Thresholds, control_thresholds, graded_thresholds
+from ciad_engine.evaluation.table import Cell, Table, area, shares
+from ciad_engine.evaluation.thresholds import control_thresholds, graded_thresholds, rates_at
 from ciad_engine.runs import Row
-
-NAMES = {**{words: name for name, words in WORDS.items()}, CONFIDENCE: "confidence"}  # of the thresholds on the card
 
 
 def control_table(records: Records, card: bundles.Card | None = None) -> Table:
@@ -21,7 +19,9 @@ def control_table(records: Records, card: bundles.Card | None = None) -> Table:
     `card` gives the thresholds; without it, with another bundle's, or where it has none, the graded cells are empty.
     """
     votes, scores = voters(records), scorers(records)
-    thresholds = _thresholds(records, card)
+    of_controls = control_thresholds(card, records.plan)
+    known = {MASK: graded_thresholds(card, records.plan), **{w: of_controls.get(n, {}) for n, w in GRADED.items()}}
+    thresholds = {words: known[words] for words in scores if words in known}
     benign_right = [row for row in records.benign if right(row)]
     columns, lines = [], []
     for attack, pairs in records.groups.items():
@@ -37,11 +37,8 @@ def control_table(records: Records, card: bundles.Card | None = None) -> Table:
         for words, both in graded.items():
             cells[f"AUROC: {words}"] = area(*both, finished, images)
         for rate in bundles.THRESHOLDS:
-            for words, (positive, negative) in graded.items():
-                found, passed = NO_SHARE, NO_SHARE
-                if rate in thresholds[words]:
-                    value = thresholds[words][rate][0]
-                    found, passed = (share_of(held, images, finished) for held in (positive > value, negative <= value))
+            for words, each in thresholds.items():
+                found, passed = rates_at(each.get(rate), *graded[words], images, finished)
                 cells[f"Graded, {100 * rate:.0f} %: true positive: {words}"] = found
                 cells[f"Graded, {100 * rate:.0f} %: true negative: {words}"] = passed
         columns = list(cells)
@@ -51,10 +48,10 @@ def control_table(records: Records, card: bundles.Card | None = None) -> Table:
         "Each second opinion in the place of f2 on the mask. True positive, true negative, recovery: as in Table 2;"
         " class kept: as in Table 1; AUROC and graded: of -log of its probability of f1's class, and of f1's own"
         " confidence: of -log of the probability f1 gives its answer. Graded: adversarial above the threshold that so"
-        " many of the benign validation images exceed, each opinion with its own. If something without a mask does as"
-        " well as the first line, the mask does not do the work."
+        " many of the benign validation images exceed, each opinion with its own; a constant mask has none, its scores"
+        " being ten numbers. If something without a mask does as well as the first line, the mask does not do the work."
     )
-    missing = [words for words in scores if not thresholds[words]]
+    missing = [words for words, each in thresholds.items() if not each]
     unknown = f"No thresholds of this run's bundle at hand for: {', '.join(missing)}." if missing else ""
     share_right = f"Right on the {len(records.benign):,} benign images: {accuracies}."
     title = "Controls: does the mask do the work?" + setting(records.plan)
@@ -65,12 +62,6 @@ def control_table(records: Records, card: bundles.Card | None = None) -> Table:
         tuple(lines),
         (meaning, *((unknown,) if unknown else ()), share_right, *records.together, *about_run(records)),
     )
-
-
-def _thresholds(records: Records, card: bundles.Card | None) -> dict[str, Thresholds]:
-    of_controls = control_thresholds(card, records.plan)
-    controls = {words: of_controls.get(name, {}) for words, name in NAMES.items()}
-    return {MASK: graded_thresholds(card, records.plan), **controls}
 
 
 _VOTES: dict[str, Callable[..., bool]] = {

@@ -19,7 +19,7 @@ from ciad_engine.evaluation.opinions import WORDS as CONTROLS
 from ciad_engine.evaluation.records import attack_title, load
 from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import tables_of
-from ciad_engine.evaluation.thresholds import graded_thresholds
+from ciad_engine.evaluation.thresholds import control_thresholds, graded_thresholds
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.chart import place
 from ciad_engine.files import write_whole
@@ -95,6 +95,10 @@ def as_json(
                 bundles.THRESHOLDS[rate]: {"value": value, "source": source}
                 for rate, (value, source) in graded_thresholds(card, plan).items()
             },
+        },
+        bundles.CONTROL_THRESHOLDS: {
+            name: {bundles.THRESHOLDS[rate]: {"value": value, "source": source} for rate, (value, source) in of.items()}
+            for name, of in control_thresholds(card, plan).items()
         },
         "classes": None if card is None else list(card.classes),
         "tables": [_table_json(table) for table in tables],

@@ -9,8 +9,8 @@ from typing import Any
 from ciad_engine import bundles
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation.control_table import NAMES
 from ciad_engine.evaluation.export import as_json
+from ciad_engine.evaluation.opinions import GRADED
 from ciad_engine.evaluation.table import Table, from_json, to_json
 from ciad_engine.evaluation.tables import all_tables
 from ciad_engine.runs import Database
@@ -66,7 +66,7 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
             Section(f"Threshold of the rule '{rule}'", _figures(threshold))
             for rule, threshold in content.get("thresholds", {}).items()
         ),
-        Section("Thresholds of the controls in its place", _figures(_controls(content))),
+        Section("Thresholds of the controls, in the place of f2 on the mask", _figures(_controls(content))),
         Section("Limits", sentences=tuple(content.get("limits", ()))),
         *(_evaluation(entry) for entry in content.get(bundles.EVALUATIONS, ())),
     ]
@@ -117,9 +117,12 @@ def _name(card: bundles.Card) -> str:
 
 
 def _controls(content: Mapping[str, Any]) -> dict[str, object]:
-    saved = content.get(bundles.CONTROL_THRESHOLDS, {})
-    words = {name: said for said, name in NAMES.items()}
-    return {words.get(name, name): {rule: each["value"] for rule, each in of.items()} for name, of in saved.items()}
+    return {
+        GRADED.get(name, name): "; ".join(
+            f"{rule}: {_text(each['value'])} ({each['source']})" for rule, each in of.items()
+        )
+        for name, of in content.get(bundles.CONTROL_THRESHOLDS, {}).items()
+    }
 
 
 _SCHEDULE = {

@@ -22,6 +22,9 @@ WORDS = {
     "constant-mask": "f2 on a constant mask",
 }
 
+# Those a card has thresholds for, by name; a constant mask's scores are ten numbers and fit no rate.
+GRADED = {"mlp": WORDS["mlp"], "shuffled-mask": WORDS["shuffled-mask"], "confidence": CONFIDENCE}
+
 
 def voters(records: Records) -> Mapping[str, Vote]:
     """Each opinion's class of a row, the mask's first; those that not every row holds are left out."""

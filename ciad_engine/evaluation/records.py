@@ -14,8 +14,8 @@ from ciad_engine.runs import BENIGN, Database, Row, Run
 
 POOLED = "*"  # in the place of a label: the pairs of all attacks together
 TOGETHER = (
-    "All together: an image is there once for each attack it fell to, so the intervals are a bootstrap's that draws"
-    " images, each with all of these."
+    "All together: an image is there once for each attack it fell to; the intervals are those of different images, by a"
+    " bootstrap that draws images, each with all of these."
 )
 TITLES = {  # with the distance that is kept small, as the paper writes three of them
     "fgsm": "FGSM (L∞)",

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 Images = npt.NDArray[np.int64]
-FEWEST = 30  # images of which an AUROC has an interval
+FEWEST = 30  # images of which a bootstrap says anything
 
 
-def wilson(k: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval for a share of `k` in `n` (Wilson 1927), as (low, high) in [0, 1].
 
     Unlike the normal approximation it is right near 0 and 1, where detection rates lie. (0, 1) for n = 0.
@@ -78,20 +78,22 @@ def auroc_interval(
 def share_interval(
     holds: npt.NDArray[np.bool_], images: Images, draws: int = 1000, seed: int = 0, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Bootstrap interval of the share of `holds` (percentiles, Efron 1979), where images (int64, as many) repeat.
+    """Interval of the share of `holds`, where images (int64, as many) are there several times.
 
-    Images are drawn, each with all that is known of it. Of fewer than FEWEST images, and where all hold or none, it is
-    Wilson's, as if each image were there once: draws would claim to be certain.
+    A bootstrap that draws images, each with all that is known of it, says how much the share varies; the interval is
+    Wilson's for as many independent images as would let it vary so. Of fewer than FEWEST images, and where all hold or
+    none, it is Wilson's as if each image were there once.
     """
     of_image = np.unique(images, return_inverse=True)[1]
     count = int(of_image.max()) + 1 if len(images) else 0
-    if count < FEWEST or holds.all() or not holds.any():
-        return wilson(float(holds.mean()) * count if count else 0, count, confidence)
+    share = float(holds.mean()) if count else 0.0
+    if count < FEWEST or share in (0.0, 1.0):
+        return wilson(share * count, count, confidence)
     held, all_of = np.bincount(of_image, holds, count), np.bincount(of_image, minlength=count)
     times = _drawn(count, draws, seed).astype(np.float32)
     values = (times @ held.astype(np.float32)) / (times @ all_of.astype(np.float32))
-    low, high = np.quantile(values, ((1 - confidence) / 2, (1 + confidence) / 2))
-    return float(low), float(high)
+    worth = share * (1 - share) / float(values.var())
+    return wilson(share * worth, worth, confidence)
 
 
 @functools.lru_cache(maxsize=2)  # one for all shares of a table

@@ -21,7 +21,8 @@ Item = TypeVar("Item")
 class Cell:
     """One value. A `share` also carries of how many (`n`) and its 95 % interval [`low`, `high`].
 
-    That is Wilson's, or a bootstrap's where an image is among them more than once. A mean carries of how many, too.
+    That is Wilson's; where an image is among them more than once, `share_interval`'s, and none before the run is
+    finished. A mean carries of how many, too.
     `area` marks an area under a ROC curve, whose interval is a bootstrap's, where it has one. `value` is None where
     there is nothing to compute it from.
     """
@@ -114,7 +115,7 @@ def shares(
 def share_of(held: npt.NDArray[np.bool_], images: Images | None = None, finished: bool = True) -> Cell:
     """The share that `held` (N,).
 
-    `images` (N,) says of which image each is: where one is there several times, the interval is a bootstrap's, and
+    `images` (N,) says of which image each is: where one is there several times, the interval is `share_interval`'s, and
     left out as `area`'s is before the run is `finished`.
     """
     if images is None or len(np.unique(images)) == len(held):

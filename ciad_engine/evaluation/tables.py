@@ -28,7 +28,7 @@ from ciad_engine.evaluation.records import (
     setting,
 )
 from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, over, share, share_of, shares
-from ciad_engine.evaluation.thresholds import Thresholds, graded_thresholds
+from ciad_engine.evaluation.thresholds import Thresholds, graded_thresholds, rates_at
 from ciad_engine.runs import Database, Row
 
 # Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
@@ -176,21 +176,16 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
 
 def _graded_cells(records: Records, pairs: Sequence[Pair], thresholds: Thresholds) -> dict[str, Cell]:
     """The graded rule's rates at each threshold; empty cells where the threshold is not known."""
-    images, finished = images_of(pairs), records.run.finished
-    positive, negative = both_scores(pairs, _graded)
+    both = both_scores(pairs, _graded)
     benign = np.array([_graded(row) for row in records.benign], dtype=np.float64)
-    benign_right = np.array([_graded(row) for row in records.benign if right(row)], dtype=np.float64)
+    f1_right = np.array([right(row) for row in records.benign], dtype=np.bool_)
     cells: dict[str, Cell] = {}
     for rate in bundles.THRESHOLDS:
-        level, value = f"{100 * rate:.0f} %", thresholds[rate][0] if rate in thresholds else None
-        found, passed = f"Graded, {level}: true positive", f"Graded, {level}: true negative"
-        passed_all, passed_right = f"{level}: true negative, all benign", f"{level}: true negative, all f1 right"
-        cells |= dict.fromkeys((found, passed, passed_all, passed_right), NO_SHARE)
-        if value is not None:
-            cells[found] = share_of(positive > value, images, finished)
-            cells[passed] = share_of(negative <= value, images, finished)
-            cells[passed_all] = share_of(benign <= value)
-            cells[passed_right] = share_of(benign_right <= value)
+        name, known = f"Graded, {100 * rate:.0f} %", thresholds.get(rate)
+        found, passed = rates_at(known, *both, images_of(pairs), records.run.finished)
+        cells |= {f"{name}: true positive": found, f"{name}: true negative": passed}
+        for among, scores in (("all benign", benign), ("all f1 got right", benign[f1_right])):
+            cells[f"{name}: true negative, {among}"] = NO_SHARE if known is None else share_of(scores <= known[0])
     return cells
 
 

@@ -7,8 +7,11 @@ from typing import Any
 
 from ciad_engine import bundles
 from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation.statistics import Images, Scores
+from ciad_engine.evaluation.table import NO_SHARE, Cell, share_of
 
-Thresholds = dict[float, tuple[float, str]]  # (value, where it comes from) by false positive rate
+Threshold = tuple[float, str]  # its value, and where it comes from
+Thresholds = dict[float, Threshold]  # by false positive rate
 
 
 def graded_thresholds(card: bundles.Card | None, plan: plans.Plan) -> Thresholds:
@@ -23,6 +26,16 @@ def control_thresholds(card: bundles.Card | None, plan: plans.Plan) -> dict[str,
     if card is None or card.checksum != plan.bundle_checksum:
         return {}
     return {name: _read(saved) for name, saved in card.content.get(bundles.CONTROL_THRESHOLDS, {}).items()}
+
+
+def rates_at(
+    threshold: Threshold | None, positive: Scores, negative: Scores, images: Images, finished: bool
+) -> tuple[Cell, Cell]:
+    """The true positive and the true negative rate; empty cells where there is no threshold."""
+    if threshold is None:
+        return NO_SHARE, NO_SHARE
+    value = threshold[0]
+    return share_of(positive > value, images, finished), share_of(negative <= value, images, finished)
 
 
 def _read(saved: Mapping[str, Any]) -> Thresholds:

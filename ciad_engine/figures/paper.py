@@ -81,7 +81,7 @@ def paper_figures(
         )
     if len(fooled) < 2:
         lacking.append(
-            f"Figures 3, 5 and 6 are left out: they show two images at least, and of the {len(picked)} of {data.source}"
+            f"Figures 3, 5 and 6 are left out: together they need two images, and of the {len(picked)} of {data.source}"
             f" that were tried {len(fooled)} can be fooled by all of {', '.join(attack.title for attack in chosen)}."
         )
         raise DataError(" ".join((*lacking, "Try another seed.")))

@@ -16,7 +16,7 @@ from torch import nn
 from ciad_engine import _version, bundles, compute, networks
 from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
 from ciad_engine.detectors import controls
-from ciad_engine.detectors.base import quantile
+from ciad_engine.detectors.base import threshold_at
 from ciad_engine.detectors.contrast import GRADED
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
@@ -340,7 +340,7 @@ def thresholds(system: bundles.System, validation: ImageSet, job: Job | None = N
     found = controls.scores(verdict, validation.images, system.network(bundles.MASK_CLASSIFIER), control)
 
     def of(scores: npt.NDArray[np.float64]) -> dict[str, Any]:
-        return {name: dataclasses.asdict(quantile(scores, rate)) for rate, name in bundles.THRESHOLDS.items()}
+        return {name: dataclasses.asdict(threshold_at(scores, rate)) for rate, name in bundles.THRESHOLDS.items()}
 
     return {
         "thresholds": of(verdict.score),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ciad_engine.detectors.base import quantile
+from ciad_engine.detectors.base import threshold_at
 from ciad_engine.detectors.contrast import GRADED, PAPER, ContrastDetector
 
 
@@ -71,7 +71,7 @@ def test_a_quantile_puts_the_promised_share_of_benign_images_below_the_threshold
     rng = np.random.default_rng(0)
     benign = rng.integers(0, 256, (200, 3, 32, 32), dtype=np.uint8)
     graded = detector(GRADED)
-    threshold = quantile(graded.score(benign), false_positive_rate=0.05)
+    threshold = threshold_at(graded.score(benign), false_positive_rate=0.05)
     graded.threshold = threshold
     flagged = graded.inspect(benign).adversarial
     assert flagged.mean() <= 0.05

@@ -8,7 +8,7 @@ from torch import nn
 from ciad_engine.detectors import controls
 from ciad_engine.detectors.contrast import ContrastDetector
 from ciad_engine.detectors.controls import CONFIDENCE, CONSTANT, MLP, SHUFFLED, second_opinions
-from ciad_engine.evaluation import control_table, opinions
+from ciad_engine.evaluation import opinions
 from tests.engine.evaluation import tiny
 
 
@@ -73,7 +73,7 @@ def test_scores_are_the_opinions_and_f1s_doubt_of_its_own_class(images, verdict)
     networks = tiny.MaskClassifier(), tiny.Classifier(7)
     found = controls.scores(verdict, images, *networks)
     opinions = second_opinions(verdict, images, *networks)
-    for name in (MLP, SHUFFLED, CONSTANT):
+    for name in (MLP, SHUFFLED):
         np.testing.assert_array_equal(found.pop(name), opinions[name].score)
     np.testing.assert_allclose(found.pop(CONFIDENCE), -np.log(verdict.p1[np.arange(20), verdict.y1]))
     assert not found
@@ -81,4 +81,4 @@ def test_scores_are_the_opinions_and_f1s_doubt_of_its_own_class(images, verdict)
 
 def test_the_table_knows_every_control():
     assert set(opinions.WORDS) == {MLP, SHUFFLED, CONSTANT}
-    assert set(control_table.NAMES.values()) == {MLP, SHUFFLED, CONSTANT, CONFIDENCE}
+    assert set(opinions.GRADED) == {MLP, SHUFFLED, CONFIDENCE}

@@ -134,6 +134,7 @@ def test_side_car_says_how_it_came_about(database: Database, tmp_path: Path) -> 
     assert (content["device"], content["seconds"], content["images"]) == ("CPU", 2.0, 6)
     assert content["thresholds"]["graded"] == {"value": 1.5, "source": "chosen for tests"}
     assert content["thresholds"]["paper"]["value"] == 0.5
+    assert content["thresholds of controls"] == {}  # this bundle's card has none
     assert content["classes"][0] == "airplane"
     assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "attacks", "controls"]
     assert any("Not computed on the official" in note for note in content["tables"][0]["notes"])

@@ -10,7 +10,7 @@ import pytest
 
 from ciad_engine import bundles
 from ciad_engine.errors import BundleError, RunError
-from ciad_engine.evaluation import model_card, tables
+from ciad_engine.evaluation import model_card, tables, thresholds
 from ciad_engine.evaluation import plan as plans
 from ciad_engine.runs import Database
 from ciad_engine.training.loop import Schedule
@@ -62,7 +62,7 @@ def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: D
     key = ran(database, card)
     after = model_card.record(card, database, key)
     assert after.checksum == card.checksum
-    assert tables.graded_thresholds(after, plans.from_json(database.run(key).plan)) != {}
+    assert thresholds.graded_thresholds(after, plans.from_json(database.run(key).plan)) != {}
     changed = bundles.save_card(card.folder, {**after.content, "seed": 99})
     assert changed.checksum != card.checksum
 
@@ -108,7 +108,7 @@ def test_the_thresholds_of_the_controls_are_told() -> None:
     content = {"networks": {}, bundles.CONTROL_THRESHOLDS: {"mlp": at, "confidence": at}}
     _, section = model_card.sections(bundles.Card("tiny", Path("nowhere"), (), content, "ab"))
     assert dict(section.figures) == dict.fromkeys(
-        ("a plain MLP on the image", "f1's own confidence"), "graded 2.5, graded, 1 % 4"
+        ("a plain MLP on the image", "f1's own confidence"), "graded: 2.5 (a test); graded, 1 %: 4 (a test)"
     )
 
 

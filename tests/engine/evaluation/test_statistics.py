@@ -103,6 +103,11 @@ def test_a_share_of_images_that_repeat_is_as_sure_as_the_images_are_many() -> No
     assert (low, high) == pytest.approx(wilson(int(held.sum()), 400), abs=0.01)
     few = wilson(3 * int(held.sum()), 1200)
     assert high - low > 1.5 * (few[1] - few[0])
+    rare = np.zeros(40, bool)
+    rare[:2] = True
+    low, high = share_interval(np.repeat(rare, 2), np.repeat(np.arange(40), 2))
+    assert low > 0, "a few that hold are not none"
+    assert (low, high) == pytest.approx(wilson(2, 40), abs=0.02)
 
 
 def test_a_share_that_draws_cannot_vary_has_wilsons_interval_of_its_images() -> None:

@@ -11,9 +11,9 @@ from torch import nn
 from ciad_engine import bundles
 from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
 from ciad_engine.detectors import controls
-from ciad_engine.detectors.base import quantile
+from ciad_engine.detectors.base import threshold_at
 from ciad_engine.errors import BundleError, DataError, SettingError
-from ciad_engine.evaluation import control_table
+from ciad_engine.evaluation import opinions
 from ciad_engine.images import to_unit
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training import loop, recipes
@@ -86,10 +86,10 @@ def test_every_threshold_is_of_validation_images_alone(tmp_path, data):
     networks = system.network(bundles.MASK_CLASSIFIER), system.network(bundles.CONTROL)
     scores = controls.scores(verdict, validation.images, *networks)
     saved = card.content[bundles.CONTROL_THRESHOLDS]
-    assert saved.keys() == scores.keys() == set(control_table.NAMES.values())
+    assert saved.keys() == scores.keys() == set(opinions.GRADED)
     for found, at in ((verdict.score, card.content["thresholds"]), *((scores[name], saved[name]) for name in saved)):
         for rate, name in bundles.THRESHOLDS.items():
-            assert at[name] == dataclasses.asdict(quantile(found, rate))
+            assert at[name] == dataclasses.asdict(threshold_at(found, rate))
             assert (found > at[name]["value"]).mean() <= rate
 
 
