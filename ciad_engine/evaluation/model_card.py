@@ -47,18 +47,19 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
     about = {key: content.get(key) for key in ("created", "licence", "seed", "hardware")}
     made_by = content.get("software", {})
     networks = tuple(
-        (role.replace("_", " "), f"{entry['network']}, {entry.get('parameters', 0):,} parameters")
+        (_said(role), f"{entry['network']}, {entry.get('parameters', 0):,} parameters")
         for role, entry in content["networks"].items()
     )
     data = dict(content.get("data", {}))
     checksums = {f"checksum, {part}": value for part, value in dict(data.pop("checksum", {})).items()}
     parts = [
         Section(head, _figures({"folder": card.folder, "checksum": card.checksum[:12], **about, **made_by})),
+        Section("Limits", sentences=tuple(content.get("limits", ()))),  # first, since the tables are long
         Section("Networks", networks),
         Section("Data", _figures({**data, **checksums})),
         Section("Recipe", _figures(content.get("recipe", {}))),
         *(
-            Section(f"Training of the {role.replace('_', ' ')}", _figures(_training(record)))
+            Section(f"Training of the {_said(role)}", _figures(_training(record)))
             for role, record in content.get("training", {}).items()
         ),
         *(Section(f"Measured on {source}", _figures(found)) for source, found in content.get("measured", {}).items()),
@@ -67,7 +68,6 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
             for rule, threshold in content.get("thresholds", {}).items()
         ),
         Section("Thresholds of the controls, in the place of f2 on the mask", _figures(_controls(content))),
-        Section("Limits", sentences=tuple(content.get("limits", ()))),
         *(_evaluation(entry) for entry in content.get(bundles.EVALUATIONS, ())),
     ]
     return tuple(part for part in parts if part.figures or part.sentences or part.tables)
@@ -116,6 +116,12 @@ def _name(card: bundles.Card) -> str:
         return "BUNDLE"
 
 
+def _said(role: str) -> str:
+    """A network's role with the name it has in the paper and elsewhere in the program."""
+    name = {bundles.CLASSIFIER: "f1", bundles.MASK_GENERATOR: "g", bundles.MASK_CLASSIFIER: "f2"}.get(role)
+    return role.replace("_", " ") + (f" ({name})" if name else "")
+
+
 def _controls(content: Mapping[str, Any]) -> dict[str, object]:
     return {
         GRADED.get(name, name): "; ".join(
@@ -160,7 +166,7 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
         "device": entry.get("device"),
         "begun": entry.get("created"),
         "minutes of computing": round(entry["seconds"] / 60, 1),
-        "minutes without images of other runs": round(entry["seconds_alone"] / 60, 1),
+        "minutes, had other runs' images not been used": round(entry["seconds_alone"] / 60, 1),
         **entry.get("versions", {}),
     }
     title = f"Evaluation, {setting} setting: {plan.limit:,} images of {plan.data}"

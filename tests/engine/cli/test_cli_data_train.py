@@ -204,7 +204,7 @@ def test_a_broken_bundle_is_named_and_hides_no_other(
     assert len(text.splitlines()) == 4
     code, text, _ = ciad("bundles", "show", models / "good")
     assert code == 0
-    assert re.search(r"mask generator +lan", text)
+    assert re.search(r"mask generator \(g\) +lan", text)
     content = json.loads(ciad("bundles", "show", models / "good", "--json")[1])
     assert content["checksum"] == bundles.read_card(models / "good").checksum
     code, text, err = ciad("bundles", "show", models / "damaged")

@@ -38,7 +38,7 @@ def ran(database: Database, card: bundles.Card, **changes: object) -> str:
 
 def test_a_card_is_read_as_sections(card: bundles.Card) -> None:
     found = {section.title: dict(section.figures) for section in model_card.sections(card)}
-    assert found["Networks"]["classifier"].startswith("alexnet, ")
+    assert found["Networks"]["classifier (f1)"].startswith("alexnet, ")
     assert found["Threshold of the rule 'graded'"] == {"value": "1", "source": "a test"}
     assert "Limits" not in found  # this card says none
 
@@ -96,7 +96,7 @@ def test_the_whole_schedule_is_told_and_what_was_measured_after_it() -> None:
     record = {"schedule": dataclasses.asdict(schedule), "seed": 0, "seconds": 90.0, "validation": {"accuracy": 0.5}}
     content = {"networks": {}, "training": {"classifier": {**record, "of the mean": {"accuracy": 0.75}}}}
     _, training = model_card.sections(bundles.Card("tiny", Path("nowhere"), (), content, "ab"))
-    assert training.title == "Training of the classifier"
+    assert training.title == "Training of the classifier (f1)"
     told = dict(training.figures)
     assert len(told) == len(dataclasses.fields(schedule)) - 1 + 3  # without the clip it lacks
     assert (told["steps"], told["weight decay"], told["side of the square erased"]) == ("7", "0.05", "8")
