@@ -7,6 +7,7 @@ import collections
 from ciad_app.inspect.collection import Entry
 from ciad_engine.inspection import Inspection
 
+MOST = 6  # attacks that a figure has room for
 _IMAGES = 500  # remembered; an inspection is some 30 kB
 
 Key = tuple[str, bytes]
@@ -36,6 +37,11 @@ class History:
         """The inspection of a row."""
         return self._found[_key(entry)][row][0]
 
+    def succeeded(self, entry: Entry) -> list[tuple[str, Inspection]]:
+        """The latest attacks that succeeded, MOST at most, each with its name; of one done twice the later."""
+        found = {_named(each, title): each for each, title in self._found.get(_key(entry), []) if _succeeded(each)}
+        return list(found.items())[-MOST:]
+
     def lines(self, entry: Entry) -> list[str]:
         """One line a row for people."""
         return [_line(found, title) for found, title in self._found.get(_key(entry), [])]
@@ -45,11 +51,20 @@ def _key(entry: Entry) -> Key:
     return entry.name, entry.pixels.tobytes()
 
 
+def _succeeded(found: Inspection) -> bool:
+    return found.attack is not None and bool(found.attack.success[0])
+
+
+def _named(found: Inspection, title: str) -> str:
+    """The attack's title and the first of its numbers."""
+    assert found.attack is not None
+    numbers = (f"{value:g}" for value in found.attack.settings.values() if isinstance(value, (int, float)))
+    return f"{title} {next(numbers, '')}".strip()
+
+
 def _line(found: Inspection, title: str) -> str:
-    result = found.attack
+    result, name = found.attack, _named(found, title)
     assert result is not None
-    number = next((f"{value:g}" for value in result.settings.values() if isinstance(value, (int, float))), "")
-    name = f"{title} {number}".strip()
     if not result.success[0]:
         return f"✘ {name}: {result.reason[0]}"
     return f"✔ {name} → {found.classes[result.label_after[0]]}, L2 {result.l2[0]:.2f}"

@@ -456,4 +456,4 @@ class InspectPage(QWidget):
 
     def _update_controls(self) -> None:
         self.panel.set_ready(self._why_no_attack(), None if self._task is None else "")
-        self.saves.follow(self._found)
+        self.saves.follow(self._found, () if self._entry is None else self._history.succeeded(self._entry))

@@ -38,6 +38,7 @@ class SaveButtons(QWidget):
         super().__init__(parent)
         self._engine, self._rows = engine, rows
         self._found: Inspection | None = None
+        self._attacked: Sequence[tuple[str, Inspection]] = ()
         self.folder = ""
         self.save = button("Save image …", "", lambda: self.save_image())
         self.copy = button("Copy", "", self.copy_view)
@@ -49,9 +50,12 @@ class SaveButtons(QWidget):
             layout.addWidget(each)
         self.follow(None)
 
-    def follow(self, found: Inspection | None) -> None:
-        """Write this record from now on; None where there is nothing yet."""
-        self._found = found
+    def follow(self, found: Inspection | None, attacked: Sequence[tuple[str, Inspection]] = ()) -> None:
+        """Write this record from now on; None where there is nothing yet.
+
+        `attacked` are the attacks on its image that succeeded, with their names, for the figure.
+        """
+        self._found, self._attacked = found, attacked
         changed = found is not None and found.attacked_image is not None
         for each, usable, help, why in (
             (self.save, changed, "Save the adversarial image as a 32x32 PNG.", "Press Attack first."),
@@ -59,7 +63,7 @@ class SaveButtons(QWidget):
             (
                 self.export,
                 found is not None,
-                "Write view (PNG), figure (SVG) and record.",
+                "Write view (PNG), record, and a figure (SVG) with every attack on this image that succeeded.",
                 "Select an image first.",
             ),
         ):
@@ -82,14 +86,21 @@ class SaveButtons(QWidget):
         return self._write("Save the adversarial image", f"{saving.stem(self._found)}.png", path, overwrite, write)
 
     def export_view(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """Write the view as PNG, record (JSON) and figure (SVG) beside it, asking for a path where none is given."""
+        """Write the view as PNG, record (JSON) and figure (SVG) beside it, asking for a path where none is given.
+
+        The figure is the paper's Figure 3 for this image: the original and what each attack on it that succeeded made.
+        """
         found, info = self._found, self._engine.info
         if found is None or info is None:
             self.message.emit("There is nothing to export yet: select an image first.")
             return False
         picture, content = self.composed(), saving.record(found, info)
-        titles = {attack.name: attack.title for attack in info.attacks}
-        figure = of_inspection(found, "" if found.attack is None else titles.get(found.attack.attack, ""))
+        attacked = list(self._attacked)
+        made = {each.attack.images[0].tobytes() for _, each in attacked if each.attack is not None}
+        if found.attack is not None and found.attack.images[0].tobytes() not in made:
+            titles = {attack.name: attack.title for attack in info.attacks}  # it was made on page Evaluate
+            attacked.append((titles.get(found.attack.attack, found.attack.attack), found))
+        figure = of_inspection(found, attacked)
 
         def write(chosen: Path, replace: bool) -> None:
             saving.view(chosen, picture, content, figure, replace)

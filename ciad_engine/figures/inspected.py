@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +15,15 @@ if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
 
 
-def of_inspection(found: Inspection, attack: str = "") -> Figure:
-    """Image and mask, before and after the attack where it succeeded; `attack` is what a person calls it."""
+def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] = ()) -> Figure:
+    """Image and mask, before and after each of the attacks that succeeded.
+
+    `attacked` are inspections of the same image, each with an attack and what a person calls it.
+    """
     versions = [("original", found.image, found.benign)]
-    if found.attack is not None and found.adversarial is not None:
-        versions.append((attack or found.attack.attack, found.attack.images[0], found.adversarial))
+    for title, each in attacked:
+        if each.attack is not None and each.adversarial is not None and each.attack.success[0]:
+            versions.append((title, each.attack.images[0], each.adversarial))
     return Figure(
         name="inspection",
         title=f"{found.name}: image and mask" if found.name else "Image and mask",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -189,11 +190,32 @@ def test_export_writes_view_figure_and_record(page, known, qtbot, tmp_path):
     assert content["bundle"]["name"] == "untrained"
     assert content["attack"]["settings"]["eps"] == 32.0
     figure = (tmp_path / "view.svg").read_text(encoding="utf-8")
-    assert ">FGSM</text>" in figure
+    assert ">FGSM 32</text>" in figure
     assert figure.count("<image ") == 4
     (tmp_path / "view.png").unlink()
     assert not page.export(tmp_path / "view.png")
     assert "view.json exists already" in page.messages[-1]
+
+
+def test_the_exported_figure_has_every_attack_on_the_image(page, known, qtbot, tmp_path):
+    page.show_set(known)
+    settle(page, qtbot)
+
+    def succeeds(name, eps):
+        before = page.panel.history.count()
+        page.panel.choose(name, {"eps": eps})
+        page.attack_now()
+        qtbot.waitUntil(lambda: page.panel.history.count() == before + 1 and page._task is None, timeout=TIMEOUT)
+        return page.found.attack.success[0]
+
+    assert succeeds("fgsm", 32.0)
+    assert succeeds("bim", 32.0)
+    assert succeeds("bim", 32.0)  # the same once more is there once
+    assert not succeeds("fgsm", 0.0)
+    assert page.export(tmp_path / "view.png")
+    figure = (tmp_path / "view.svg").read_text(encoding="utf-8")
+    assert re.findall(r">((?:original|FGSM|BIM)[ 0-9]*)</text>", figure) == ["original", "FGSM 32", "BIM 32"]
+    assert figure.count("<image ") == 6
 
 
 def test_copy_puts_the_view_on_the_clipboard(page, known, qtbot):

@@ -9,7 +9,7 @@ import torch
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import DataError
 from ciad_engine.figures import paper
-from ciad_engine.figures.inspected import of_inspection
+from ciad_engine.figures.inspected import mask, of_inspection
 from ciad_engine.inspection import inspect, percent
 from ciad_engine.jobs import Cancelled, Job
 from tests.engine.attacks.toys import Recorder
@@ -57,8 +57,8 @@ def test_figure_1_has_every_class_with_its_mask(figures, system, samples):
     assert [name for name, _ in captions] == [f"f1: {name}" for name in names]
     assert all(chance.endswith(" %") for _, chance in captions)
     assert [system.card.classes[y] for y in verdict.y1] == names
-    for k, mask in enumerate(masks):
-        np.testing.assert_array_equal(mask[0], np.rint(255 * (1 - verdict.masks[k])))
+    for k, shown_mask in enumerate(masks):
+        np.testing.assert_array_equal(shown_mask[0], np.rint(255 * (1 - verdict.masks[k])))
     known = {image.tobytes() for image in samples.images}
     assert all(image.tobytes() in known for image in images)
 
@@ -140,6 +140,11 @@ def test_an_inspection_is_a_figure_with_and_without_an_attack(system, samples):
     assert (len(plain.rows), len(plain.rows[0]), plain.heads) == (2, 1, ("original",))
     attacked = inspect(system, samples.images[0], attack=attacks.create("fgsm", eps=16))
     assert attacked.adversarial is not None
-    figure = of_inspection(attacked, "FGSM")
-    assert figure.heads == ("original", "FGSM")
-    np.testing.assert_array_equal(figure.rows[0][1].pixels, attacked.attack.images[0])
+    failed = inspect(system, samples.images[0], attack=attacks.create("fgsm", eps=0))
+    other = inspect(system, samples.images[0], attack=attacks.create("jsma"))
+    figure = of_inspection(attacked, [("FGSM 16", attacked), ("FGSM 0", failed), ("JSMA", other)])
+    assert figure.heads == ("original", "FGSM 16", "JSMA")
+    for column, found in ((1, attacked), (2, other)):
+        np.testing.assert_array_equal(figure.rows[0][column].pixels, found.attack.images[0])
+        np.testing.assert_array_equal(figure.rows[1][column].pixels, mask(found.adversarial, 0))
+        assert figure.rows[0][column].caption[0].startswith(f"f1: {found.classes[found.adversarial.y1[0]]}, ")
