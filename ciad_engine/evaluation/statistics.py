@@ -92,7 +92,8 @@ def share_interval(
     held, all_of = np.bincount(of_image, holds, count), np.bincount(of_image, minlength=count)
     times = _drawn(count, draws, seed).astype(np.float32)
     values = (times @ held.astype(np.float32)) / (times @ all_of.astype(np.float32))
-    worth = share * (1 - share) / float(values.var())
+    variance = max(float(values.var()), share * (1 - share) / len(holds))  # no more than so many different images
+    worth = share * (1 - share) / variance
     return wilson(share * worth, worth, confidence)
 
 

@@ -139,7 +139,7 @@ def _interval(positive: bytes, negative: bytes, images: bytes) -> tuple[float, f
     return auroc_interval(np.frombuffer(positive), np.frombuffer(negative), np.frombuffer(images, dtype=np.int64))
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=128)
 def _share_interval(held: bytes, images: bytes) -> tuple[float, float]:
     return share_interval(np.frombuffer(held, np.bool_), np.frombuffer(images, np.int64))
 

@@ -108,6 +108,8 @@ def test_a_share_of_images_that_repeat_is_as_sure_as_the_images_are_many() -> No
     low, high = share_interval(np.repeat(rare, 2), np.repeat(np.arange(40), 2))
     assert low > 0, "a few that hold are not none"
     assert (low, high) == pytest.approx(wilson(2, 40), abs=0.02)
+    alike = share_interval(np.tile([True, False], 40), np.repeat(np.arange(40), 2))  # one of two of every image
+    assert alike == pytest.approx(wilson(40, 80))
 
 
 def test_a_share_that_draws_cannot_vary_has_wilsons_interval_of_its_images() -> None:
