@@ -19,8 +19,9 @@ def control_table(records: Records, card: bundles.Card | None = None) -> Table:
     `card` gives the thresholds; without it, with another bundle's, or where it has none, the graded cells are empty.
     """
     votes, scores = voters(records), scorers(records)
-    of_controls = control_thresholds(card, records.plan)
-    known = {MASK: graded_thresholds(card, records.plan), **{w: of_controls.get(n, {}) for n, w in GRADED.items()}}
+    saved = control_thresholds(card, records.plan)
+    known = {words: saved.get(name, {}) for name, words in GRADED.items()}
+    known[MASK] = graded_thresholds(card, records.plan)
     thresholds = {words: known[words] for words in scores if words in known}
     benign_right = [row for row in records.benign if right(row)]
     columns, lines = [], []

@@ -175,7 +175,10 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
 
 
 def _graded_cells(records: Records, pairs: Sequence[Pair], thresholds: Thresholds) -> dict[str, Cell]:
-    """The graded rule's rates at each threshold; empty cells where the threshold is not known."""
+    """The graded rule's rates at each threshold; empty cells where the threshold is not known.
+
+    "TN" is short because a terminal shows the names beside three attacks.
+    """
     both = both_scores(pairs, _graded)
     benign = np.array([_graded(row) for row in records.benign], dtype=np.float64)
     f1_right = np.array([right(row) for row in records.benign], dtype=np.bool_)
@@ -185,7 +188,7 @@ def _graded_cells(records: Records, pairs: Sequence[Pair], thresholds: Threshold
         found, passed = rates_at(known, *both, images_of(pairs), records.run.finished)
         cells |= {f"{name}: true positive": found, f"{name}: true negative": passed}
         for among, scores in (("all benign", benign), ("all f1 got right", benign[f1_right])):
-            cells[f"{name}: true negative, {among}"] = NO_SHARE if known is None else share_of(scores <= known[0])
+            cells[f"{name}: TN, {among}"] = NO_SHARE if known is None else share_of(scores <= known[0])
     return cells
 
 
@@ -240,7 +243,7 @@ def _threshold_note(plan: plans.Plan, card: bundles.Card | None, thresholds: Thr
             + (f"{thresholds[rate][0]:.4g} ({thresholds[rate][1]})" if rate in thresholds else "none on the card")
             for rate in bundles.THRESHOLDS
         )
-        return f"Graded: -log p2 of f1's class, adversarial above a threshold. {each}."
+        return f"Graded: -log p2 of f1's class, adversarial above a threshold (TN: true negative). {each}."
     start = "Graded: no threshold applied, because "
     if card is None:
         return f"{start}the bundle '{plan.bundle}' is not at hand."
