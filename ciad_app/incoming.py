@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QBuffer, QIODevice, QMimeData
 from PySide6.QtGui import QImage
 
-from ciad_engine import images
+from ciad_engine import imaging
 from ciad_engine.errors import ImageError
 
 # As they are before Qt decodes them: the engine's decoder is the one that checks.
@@ -40,7 +40,7 @@ def read(data: QMimeData) -> Incoming:
     remote: ImageError | None = None
     if urls:
         try:
-            return Incoming(paths=tuple(images.paths_from_urls(urls)))
+            return Incoming(paths=tuple(imaging.paths_from_urls(urls)))
         except ImageError as error:
             remote = error
     for kind in _ENCODED:

@@ -1,6 +1,6 @@
 """The results database: runs, their per-image rows, and what is left to do of them (SQLite).
 
-A run is named by the key of its plan (`evaluation/plan.py`). Each finished batch is one transaction, so a
+A run is named by the key of its plan (`evaluation/planning.py`). Each finished batch is one transaction, so a
 killed program loses at most the batch it was computing. Importing this module imports no torch.
 """
 
@@ -131,7 +131,7 @@ class Run:
     Attributes:
         key: the plan's key (64 hex digits); `short` is enough for people.
         created: start, ISO 8601 with time zone.
-        plan: the plan as plain data; `evaluation.plan.from_json` makes it a `Plan` again.
+        plan: the plan as plain data; `evaluation.planning.from_json` makes it a `Plan` again.
         versions: of python, torch, numpy and ciad when the run began.
         device: what it began on.
         state: "finished" or "unfinished".

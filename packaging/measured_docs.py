@@ -15,8 +15,7 @@ from typing import Any
 
 from ciad_engine import bundles
 from ciad_engine.bundles import Card
-from ciad_engine.evaluation import opinions
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import opinions, planning
 from ciad_engine.evaluation.records import TITLES, attack_title
 from ciad_engine.evaluation.statistics import wilson
 from ciad_engine.evaluation.table import Cell, Table, from_json
@@ -152,7 +151,7 @@ class Source:
     """An evaluation on the card, and the title of an attack's row in its tables."""
 
     entry: Mapping[str, Any]
-    plan: plans.Plan
+    plan: planning.Plan
     tables: Mapping[str, Table]
     row: str
 
@@ -180,16 +179,16 @@ def sources(card: Card, preset: str, transferred: bool) -> Sources:
     For the sweep only evaluations of nothing but its attacks, one at least in another setting than the paper's: those
     of the paper's settings alone are of other images, and would not compare with the rest.
     """
-    wanted, plain = plans.preset(preset), set(plans.preset("paper"))
+    wanted, plain = planning.preset(preset), set(planning.preset("paper"))
     known = []
     for entry in card.content.get(bundles.EVALUATIONS, ()):
-        plan = plans.from_json(entry["plan"])
+        plan = planning.from_json(entry["plan"])
         sweeps = set(plan.attacks) <= set(wanted) and not set(plan.attacks) <= plain
         measured = plan.data in card.content["measured"]
         if measured and plan.transferred == transferred and (preset == "paper" or sweeps):
             known.append((entry, plan))
     found: dict[str, Source | None] = {}
-    labels = plans.labels([(choice.name, dict(choice.settings)) for choice in wanted])
+    labels = planning.labels([(choice.name, dict(choice.settings)) for choice in wanted])
     for label, choice in zip(labels, wanted, strict=True):
         having = [(entry, plan) for entry, plan in reversed(known) if choice in plan.attacks]  # the newest of equals
         found[attack_title(label)] = None
@@ -275,7 +274,7 @@ def _preset() -> str:
     def text(values: Mapping[str, object]) -> str:
         return ", ".join(named.get(k, f"{{:g}} {k.replace('_', ' ')}").format(v) for k, v in values.items())
 
-    return "; ".join(f"{TITLES[name]} {text(values)}" for name, values in plans.PRESETS["paper"])
+    return "; ".join(f"{TITLES[name]} {text(values)}" for name, values in planning.PRESETS["paper"])
 
 
 def _networks(card: Card) -> str:

@@ -12,9 +12,9 @@ from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBox
 from ciad_app.widgets.attack_form import GIVEN, RANDOM, TARGET, TARGET_CLASS, TARGET_SEED, attack_form
 from ciad_app.worker import AttackInfo
 from ciad_engine.attacks.parameters import Parameter
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 
-_FIRST = frozenset(name for name, _ in plans.PRESETS["paper"])  # what is ticked before anybody chose
+_FIRST = frozenset(name for name, _ in planning.PRESETS["paper"])  # what is ticked before anybody chose
 
 
 def describe(
@@ -168,7 +168,7 @@ class AttackList(QWidget):
 
     def title(self, label: str) -> str:
         """What people call the attack of this label; its registry name where it is not known."""
-        return plans.titled(label, {name: info.title for name, info in self._infos.items()})
+        return planning.titled(label, {name: info.title for name, info in self._infos.items()})
 
     def choose(self, choices: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Tick exactly the attacks in `choices` (name, values); values not given go to their defaults.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ciad_app.durations import duration
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import BENIGN, Database, Row
 
 
@@ -27,7 +27,7 @@ def measured(
 
     Where an attack was not run with these settings, its newest run with others stands in.
     """
-    wanted = dict(zip(plans.labels(attacks), attacks, strict=True))
+    wanted = dict(zip(planning.labels(attacks), attacks, strict=True))
     rates: dict[str, Rate] = {}
     for run in database.runs():
         if run.device != device or run.plan.get("attacked") != attacked:
@@ -50,7 +50,9 @@ def _likest(
     name: str, settings: Mapping[str, Any], ran: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> tuple[str | None, bool]:
     """The label of this attack among those a run computed, or None, and whether its settings are just these."""
-    labels = [(label, dict(own)) for label, (other, own) in zip(plans.labels(ran), ran, strict=True) if other == name]
+    labels = [
+        (label, dict(own)) for label, (other, own) in zip(planning.labels(ran), ran, strict=True) if other == name
+    ]
     exact = [label for label, own in labels if own == dict(settings)]
     return (exact[0], True) if exact else (labels[0][0] if labels else None, False)
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row
 
@@ -203,7 +203,7 @@ class RowsModel(QAbstractTableModel):
         return self._classes[label] if 0 <= label < len(self._classes) else str(label)
 
     def attack_title(self, label: str) -> str:
-        return "benign" if label == BENIGN else plans.titled(label, self._titles)
+        return "benign" if label == BENIGN else planning.titled(label, self._titles)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Hold these rows and no others."""

@@ -23,7 +23,7 @@ from ciad_app.settings import Settings
 from ciad_app.worker import Engine, EngineInfo, Task
 from ciad_engine import bundles, datasets
 from ciad_engine.errors import CiadError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 _EVALUATION = "evaluation"
@@ -189,7 +189,7 @@ class EvaluatePage(QWidget):
 
         def find() -> Run | None:
             mine = (run for run in database.unfinished() if run.plan.get("bundle_checksum") == checksum)
-            return next((run for run in mine if plans.can_go_on(run)), None)
+            return next((run for run in mine if planning.can_go_on(run)), None)
 
         def found(run: Run | None) -> None:
             if run is not None and self._task is None and self._run is None:
@@ -317,7 +317,7 @@ class EvaluatePage(QWidget):
         if self._run is not None:
             self._read(self._run.key, announce=False)
 
-    def _opened(self, found: tuple[Run, plans.Plan, list[Row]], announce: bool) -> None:
+    def _opened(self, found: tuple[Run, planning.Plan, list[Row]], announce: bool) -> None:
         if self._task is not None:
             return
         run, plan, rows = found
@@ -328,7 +328,7 @@ class EvaluatePage(QWidget):
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
         fits = info is not None and info.card.checksum == plan.bundle_checksum
-        if run.finished or not fits or not plans.can_go_on(run):
+        if run.finished or not fits or not planning.can_go_on(run):
             self.results.bar.withdraw()
         else:
             self.results.bar.offer(
@@ -336,7 +336,7 @@ class EvaluatePage(QWidget):
                 f" ({plan.data}, {', '.join(self.panel.attacks.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
-    def _show(self, run: Run, plan: plans.Plan, rows: list[Row]) -> None:
+    def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:
         if self._run is None or self._run.key != run.key:
             self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
         self._run = run
@@ -352,7 +352,7 @@ class EvaluatePage(QWidget):
 
     def _go_on(self, run: Run, data: datasets.ImageSet) -> None:
         if self._task is None and self._database is not None:
-            self.panel.set_plan(plans.from_json(run.plan))
+            self.panel.set_plan(planning.from_json(run.plan))
             self._launch(work.go_on(run, data, self._database))
 
     def _discard(self) -> None:
@@ -416,8 +416,8 @@ class EvaluatePage(QWidget):
 
         def done(rates: dict[str, costs.Rate]) -> None:
             self._rates = rates
-            labels = plans.labels(request.attacks)
-            titles = {label: self.panel.attacks.title(plans.attack_of(label)) for label in labels}
+            labels = planning.labels(request.attacks)
+            titles = {label: self.panel.attacks.title(planning.attack_of(label)) for label in labels}
             if self._task is None:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 
@@ -468,7 +468,7 @@ class EvaluatePage(QWidget):
         self.results.state.setText(text)
 
 
-def _read_run(database: Database, key: str) -> tuple[Run, plans.Plan, list[Row]]:
+def _read_run(database: Database, key: str) -> tuple[Run, planning.Plan, list[Row]]:
     """A run with its plan and its rows. Raises RunError, also where the plan cannot be read."""
     run = database.run(key)
-    return run, plans.from_json(run.plan), database.rows(key)
+    return run, planning.from_json(run.plan), database.rows(key)

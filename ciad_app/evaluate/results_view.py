@@ -26,7 +26,7 @@ from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import Run
 
 
@@ -38,15 +38,15 @@ def moment(run: Run) -> str:
         return run.created
 
 
-def _plan_of(run: Run) -> plans.Plan | None:
+def _plan_of(run: Run) -> planning.Plan | None:
     """Its plan, or None where another version of the program wrote one that cannot be read here."""
     try:
-        return plans.from_json(run.plan)
+        return planning.from_json(run.plan)
     except RunError:
         return None
 
 
-def describe_run(run: Run, titles: Mapping[str, str], chosen: Sequence[plans.AttackChoice]) -> str:
+def describe_run(run: Run, titles: Mapping[str, str], chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
     attacks = ", ".join(dataclasses.replace(one, name=titles.get(one.name, one.name)).text() for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
@@ -54,7 +54,7 @@ def describe_run(run: Run, titles: Mapping[str, str], chosen: Sequence[plans.Att
     return f"{moment(run)} · {data} · {limit:,} images · {attacks or 'no attack'}{setting} · {run.state}"
 
 
-def total_rows(plan: plans.Plan) -> int:
+def total_rows(plan: planning.Plan) -> int:
     """How many rows a finished run of this plan has: the benign images, and each after each attack."""
     return plan.limit * (1 + len(plan.attacks))
 
@@ -137,12 +137,12 @@ class ResultsView(QWidget):
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
         readable = {run.key: plan for run in runs if (plan := _plan_of(run)) is not None}
-        chosen = dict(zip(readable, plans.told_apart(list(readable.values())), strict=True))
+        chosen = dict(zip(readable, planning.told_apart(list(readable.values())), strict=True))
         for run in runs:
             self.runs.addItem(describe_run(run, titles, chosen.get(run.key, ())), run.key)
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
-    def show_data_warning(self, plan: plans.Plan | None) -> None:
+    def show_data_warning(self, plan: planning.Plan | None) -> None:
         """Say prominently that a run's data are not the official ones; None or official: nothing."""
         self.banner.setVisible(plan is not None and not plan.official)
         if plan is not None:

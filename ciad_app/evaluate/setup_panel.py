@@ -27,7 +27,7 @@ from ciad_app.widgets.no_wheel import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import bundles, datasets
-from ciad_engine.evaluation.plan import Plan
+from ciad_engine.evaluation.planning import Plan
 
 _DEFAULT_LIMIT = 100
 _HIGHEST_SEED = 2**32 - 1  # as in a plan

@@ -9,7 +9,7 @@ from typing import Any
 
 from ciad_app.worker import Session
 from ciad_engine import datasets, runs
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.jobs import Job
 
 Work = Callable[[Session, Job], Any]
@@ -30,7 +30,7 @@ class Begun:
     """The first partial result of an evaluation: its run, and the rows an earlier sitting left."""
 
     run: runs.Run
-    plan: plans.Plan
+    plan: planning.Plan
     rows: list[runs.Row]
 
 
@@ -52,15 +52,15 @@ def fetch() -> Work:
 
 def preset(name: str) -> Work:
     """The attacks of a preset, each (name, settings). In the engine thread because it looks the attacks up."""
-    return lambda session, job: [(choice.name, choice.parameters()) for choice in plans.preset(name)]
+    return lambda session, job: [(choice.name, choice.parameters()) for choice in planning.preset(name)]
 
 
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
     """Make the plan and run it; partial results are a `Begun`, then lists of rows. Returns the `Run`."""
 
     def work(session: Session, job: Job) -> runs.Run:
-        chosen = [plans.choose(name, **settings) for name, settings in request.attacks]
-        plan = plans.make(session.system.card, data, chosen, request.limit, request.seed, request.attacked)
+        chosen = [planning.choose(name, **settings) for name, settings in request.attacks]
+        plan = planning.make(session.system.card, data, chosen, request.limit, request.seed, request.attacked)
         return _run(plan, data, database, session, job)
 
     return work
@@ -68,10 +68,10 @@ def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database)
 
 def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Work:
     """Continue a run with its data; as `evaluate`."""
-    return lambda session, job: _run(plans.from_json(run.plan), data, database, session, job)
+    return lambda session, job: _run(planning.from_json(run.plan), data, database, session, job)
 
 
-def _run(plan: plans.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
+def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
     from ciad_engine.evaluation import runner
 
     # Started here, before the first batch, so that the page knows which run it shows and can continue it.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from ciad_engine.datasets import ImageSet
-    from ciad_engine.images import Picture
+    from ciad_engine.imaging import Picture
 
 UNKNOWN = -1  # the label of an image whose class nobody told us
 YOURS = "Your images"

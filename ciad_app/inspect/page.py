@@ -152,11 +152,11 @@ class InspectPage(QWidget):
 
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
-        from ciad_engine import images
+        from ciad_engine import imaging
 
         self._tell_if_waiting(
             self._engine.submit(
-                lambda _session, _job: work.Opened((of_picture(images.read_bytes(raw, name)),), (), ()),
+                lambda _session, _job: work.Opened((of_picture(imaging.read_bytes(raw, name)),), (), ()),
                 self._opened,
                 failed=self.message.emit,
                 text="Opening an image",

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from ciad_app.inspect import work
 from ciad_app.worker import EngineInfo
-from ciad_engine import __version__, files, images, inspection
+from ciad_engine import __version__, files, imaging, inspection
 from ciad_engine.errors import CiadError
 from ciad_engine.figures import svg
 from ciad_engine.figures.layout import Figure, place
@@ -66,7 +66,7 @@ def record(found: Inspection, info: EngineInfo) -> dict[str, Any]:
 
 def image(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
     """Write an image as PNG. Raises ImageError."""
-    images.save_png(path, pixels)
+    imaging.save_png(path, pixels)
 
 
 def view(path: Path, picture: QPixmap, content: dict[str, Any], figure: Figure, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
-from ciad_engine import datasets, distances, images, inspection
+from ciad_engine import datasets, distances, imaging, inspection
 from ciad_engine.errors import CiadError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STORED = "stored"  # the attack's name where only the pair of images is known, from the results table
 MOST_ORIGINALS = 1000  # of a folder of pictures: 100 MB of small copies
-ENDINGS = (*sorted(images.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
+ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def open_paths(paths: Sequence[Path], job: Job) -> Opened:
     for i, path in enumerate(pictures):
         job.progress(i, len(pictures), "Opening images")
         try:
-            entries.append(of_picture(images.read(path), keep_original=i < MOST_ORIGINALS))
+            entries.append(of_picture(imaging.read(path), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
     return Opened(tuple(entries), tuple(collections), tuple(problems))
@@ -70,7 +70,7 @@ def _pictures_in(path: Path) -> list[Path]:
     """The pictures lying directly in a folder; a data set's folder has none there."""
     if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
         return []
-    return sorted(p for p in path.iterdir() if p.suffix.lower() in images.EXTENSIONS and p.is_file())
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in imaging.EXTENSIONS and p.is_file())
 
 
 def samples() -> Collection:

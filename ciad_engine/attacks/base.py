@@ -17,8 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import distances
-from ciad_engine import images as pixels
+from ciad_engine import distances, imaging
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model, classify, device_of, look, reached
@@ -215,7 +214,7 @@ class Attack(abc.ABC):
                     kept = dataclasses.replace(seen, rows=rows, keep=number < len(goals) - 1)
                 model, labels_here = Model(network, len(rows), width, kept), wanted[rows]
                 aims = None if targets is None else targets[rows]
-                part = self.find(model, pixels.to_unit(originals[rows]), labels_here, aims, share)
+                part = self.find(model, imaging.to_unit(originals[rows]), labels_here, aims, share)
                 lattice = self._to_lattice(model, part, originals[rows], labels_here, aims)
                 after = _answers(network, model, lattice, part)
                 distance = _distance(self.norm, originals[rows], lattice)
@@ -253,7 +252,7 @@ class Attack(abc.ABC):
         self, model: Model, found: Found, originals: Tensor, labels: Tensor, targets: Tensor | None
     ) -> Tensor:
         """What was found as 8-bit images; those that fooled as floats are repaired where rounding undid it."""
-        images = pixels.to_lattice(found.images)
+        images = imaging.to_lattice(found.images)
         fooled = torch.tensor([reason == FOOLED for reason in found.reason], device=images.device)
         undone = (fooled & ~on_lattice(found.images)).nonzero()[:, 0]
         for rows in torch.split(undone, model.width) if len(undone) else ():
@@ -295,7 +294,7 @@ def _answers(network: nn.Module, model: Model, lattice: Tensor, found: Found) ->
         model.forwards += 1
         return _classified(network, lattice, model.width)
     logits = found.logits.detach().clone()
-    unknown = (pixels.to_unit(lattice) != found.images).flatten(1).any(1)
+    unknown = (imaging.to_unit(lattice) != found.images).flatten(1).any(1)
     if unknown.any():
         model.forwards[unknown] += 1
         logits[unknown] = _classified(network, lattice[unknown], model.width)

@@ -9,7 +9,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 from ciad_engine.errors import CiadError
 
 
@@ -169,7 +169,7 @@ def memory_format_of(network: nn.Module) -> torch.memory_format:
 
 def _floats(lattice: Tensor, network: nn.Module) -> Tensor:
     """8-bit images as floats, in the network's order of values."""
-    return pixels.to_unit(lattice).contiguous(memory_format=memory_format_of(network))
+    return imaging.to_unit(lattice).contiguous(memory_format=memory_format_of(network))
 
 
 def _checked(out: Tensor, lattice: Tensor) -> Tensor:

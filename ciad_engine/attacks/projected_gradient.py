@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
 from ciad_engine.attacks.fgsm import check_budget, evidence_against
@@ -99,7 +99,7 @@ class PGD(aims.TargetedAttack):
         whole = Found(images.clone(), torch.zeros(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
         rows = torch.arange(len(images), device=images.device)
         # Of the grey levels: as floats the same image need not have the same bits on every device.
-        levels = pixels.to_lattice(images).cpu().numpy()
+        levels = imaging.to_lattice(images).cpu().numpy()
         draws = [np.random.default_rng([self.seed, zlib.crc32(image.tobytes())]) for image in levels]
         for number in range(self.restarts):
             noise = np.stack([draws[row].uniform(-1, 1, images.shape[1:]) for row in rows.tolist()])

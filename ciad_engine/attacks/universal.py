@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks import targets as aims
 from ciad_engine.attacks.base import NO_ADVERSARIAL, Found, check_batch
@@ -142,7 +142,7 @@ class Universal(aims.TargetedAttack, FittedAttack):
         count, radius = len(originals), math.floor(self.eps) / 255
         model, batches = Model(network, count), -(-count // BATCH)
         generator = torch.Generator().manual_seed(self.seed)
-        here = torch.zeros_like(pixels.to_unit(originals[0]))
+        here = torch.zeros_like(imaging.to_unit(originals[0]))
         average, best, most = here.clone(), here.clone(), -1
         for number in range(self.passes):
             order = torch.randperm(count, generator=generator).to(originals.device)
@@ -152,7 +152,7 @@ class Universal(aims.TargetedAttack, FittedAttack):
                 slope = torch.zeros_like(here)
                 for part in torch.split(rows, size):
                     v = here.clone().requires_grad_()
-                    logits = model.logits((pixels.to_unit(originals[part]) + v).clamp(0, 1), part)
+                    logits = model.logits((imaging.to_unit(originals[part]) + v).clamp(0, 1), part)
                     if targets is None:
                         gain = _weighted(evidence_against(logits, labels[part]).clamp(max=LARGEST))
                     else:
@@ -176,8 +176,8 @@ class Universal(aims.TargetedAttack, FittedAttack):
             )
         job.progress(0, 1, self.title)
         rows = torch.arange(len(images), device=images.device)
-        moved = pixels.to_lattice(images) + torch.tensor(levels, device=images.device)
-        lattice = pixels.to_unit(moved.clamp(0, 255).to(torch.uint8))
+        moved = imaging.to_lattice(images) + torch.tensor(levels, device=images.device)
+        lattice = imaging.to_unit(moved.clamp(0, 255).to(torch.uint8))
         with torch.no_grad():
             logits = model.logits(lattice, rows)
         job.progress(1, 1, self.title)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ciad_engine import attacks, images
+from ciad_engine import attacks, imaging
 from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
-    from ciad_engine.images import Picture
+    from ciad_engine.imaging import Picture
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         if picture.note:
             job.note(f"{picture.name}: {picture.note}")
         if result.success[row]:
-            images.save_png(path, result.images[row])
+            imaging.save_png(path, result.images[row])
         print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.success[row] else ''}")
         if not result.success[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
@@ -120,7 +120,7 @@ def read_all(paths: Sequence[str], job: console.ConsoleJob) -> tuple[list[Pictur
     pictures, failed = [], 0
     for path in options.expand(paths):
         try:
-            pictures.append(images.read(path))
+            pictures.append(imaging.read(path))
         except ImageError as error:
             job.line(f"ciad: {error}")
             failed += 1

@@ -11,10 +11,10 @@ from ciad_engine import attacks, bundles, datasets
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
 from ciad_engine.errors import SettingError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 
 if TYPE_CHECKING:
-    from ciad_engine.evaluation.plan import AttackChoice, Plan
+    from ciad_engine.evaluation.planning import AttackChoice, Plan
     from ciad_engine.runs import Database
 
 LIMIT = 100  # images if nothing is said: a first answer within minutes on a CPU
@@ -23,7 +23,7 @@ LIMIT = 100  # images if nothing is said: a first answer within minutes on a CPU
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
-        choices=tuple(plans.PRESETS),
+        choices=tuple(planning.PRESETS),
         default="paper",
         help="which attacks, with which settings, unless flags say otherwise: paper (the default) or sweep, FGSM at"
         " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class",
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     data = datasets.choose(arguments.data, job)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
-    plan = plans.make(card, data, chosen, limit, arguments.seed, attacked)
+    plan = planning.make(card, data, chosen, limit, arguments.seed, attacked)
     with runs_command.open_database(arguments.database) as database:
         _announce(plan, database, job)
         system = bundles.load(card.folder, compute.choose_device(arguments.device))
@@ -95,14 +95,14 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _choices(arguments: argparse.Namespace) -> tuple[AttackChoice, ...]:
     """The attacks with the preset's settings, and what the command line says over them."""
-    preset = plans.preset(arguments.preset)
+    preset = planning.preset(arguments.preset)
     names: Sequence[str] = arguments.attacks or tuple(dict.fromkeys(choice.name for choice in preset))
     said = options.attack_settings(arguments, names)
     chosen = []
     try:
         for name in names:
             of_preset = [choice.parameters() for choice in preset if choice.name == name] or [{}]
-            chosen += [plans.choose(name, **{**settings, **said[name]}) for settings in of_preset]
+            chosen += [planning.choose(name, **{**settings, **said[name]}) for settings in of_preset]
         return tuple(dict.fromkeys(chosen))  # a flag can make equal what the preset varies
     except SettingError as error:
         raise options.WrongUse(str(error)) from error

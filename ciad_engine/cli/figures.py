@@ -9,7 +9,7 @@ from pathlib import Path
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError, DataError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.files import write_whole
 
 _FILES = {f"figure{number}.{suffix}" for number in (1, 3, 4, 5, 6) for suffix in ("png", "svg")}
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     card = bundles.read_card(bundles.find(arguments.bundle))
     data = datasets.choose(arguments.data, job)
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
-    chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in plans.preset("paper"))
+    chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in planning.preset("paper"))
     written: list[str] = []
     try:
         for figure in paper.paper_figures(system, data, chosen, arguments.seed, job):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import attacks, images
+from ciad_engine import attacks, imaging
 from ciad_engine.cli import attack as attack_command
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError
@@ -110,7 +110,7 @@ def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> lis
         number += 1
     taken.update((here, path.name.casefold()) for path in paths)
     for path, pixels in zip(paths, pictures.values(), strict=True):
-        images.save_png(path, pixels)
+        imaging.save_png(path, pixels)
     return paths
 
 

@@ -11,8 +11,7 @@ from ciad_engine import bundles, runs
 from ciad_engine.cli import console, options
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export as exporting
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import tables
+from ciad_engine.evaluation import planning, tables
 from ciad_engine.evaluation.table import render_text
 
 
@@ -69,8 +68,8 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
         print("No runs yet; `ciad evaluate` makes one.")
         return 0
     rows = [("run", "started", "rows", "state", "bundle", "setting", "attacks", "data")]
-    every = [plans.from_json(one.plan) for one in found]
-    for one, plan, chosen in zip(found, every, plans.told_apart(every), strict=True):
+    every = [planning.from_json(one.plan) for one in found]
+    for one, plan, chosen in zip(found, every, planning.told_apart(every), strict=True):
         total = plan.limit * (1 + len(plan.attacks))
         rows.append(
             (
@@ -125,7 +124,7 @@ def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
     """The card whose thresholds are applied: the bundle `name`, else the one the run was made with, if it is here."""
     if name is not None:
         return bundles.read_card(bundles.find(name))
-    checksum = plans.from_json(found.plan).bundle_checksum
+    checksum = planning.from_json(found.plan).bundle_checksum
     return next((card for card in bundles.available() if card.checksum == checksum), None)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 
 CLASS_NAMES: tuple[str, ...] = (
     "airplane",
@@ -52,7 +52,7 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        if self.images.dtype != np.uint8 or self.images.shape != (count, 3, pixels.SIZE, pixels.SIZE):
+        if self.images.dtype != np.uint8 or self.images.shape != (count, 3, imaging.SIZE, imaging.SIZE):
             raise ValueError(f"images: wanted uint8 (N, 3, 32, 32), got {self.images.dtype} {self.images.shape}")
         if self.labels.dtype != np.int64 or self.labels.shape != (count,):
             raise ValueError(f"labels: wanted int64 ({count},), got {self.labels.dtype} {self.labels.shape}")

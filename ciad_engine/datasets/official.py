@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 from ciad_engine.datasets import batch_pickle
 from ciad_engine.datasets.base import CLASS_NAMES, NOT_OFFICIAL, TEST, TRAIN, ImageSet
 from ciad_engine.errors import DataError
@@ -30,7 +30,7 @@ META, META_MD5 = "batches.meta", "5ff9c542aee3614f3951f8cda6e48888"
 FILES = (*TRAIN_MD5, *TEST_MD5, META)
 
 MAX_BYTES = 64 * 2**20  # of one file; the official ones have 31 million bytes
-_VALUES = 3 * pixels.SIZE**2
+_VALUES = 3 * imaging.SIZE**2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def read_batch(raw: bytes, file: str, where: str) -> Batch:
     if not all(type(label) is int and 0 <= label < len(CLASS_NAMES) for label in labels):
         wrong = next(i for i, n in enumerate(labels) if type(n) is not int or not 0 <= n < len(CLASS_NAMES))
         raise DataError(f"{where}: the label of image {wrong} is none of 0 to {len(CLASS_NAMES) - 1}.")
-    images = np.ascontiguousarray(data).reshape(-1, 3, pixels.SIZE, pixels.SIZE)
+    images = np.ascontiguousarray(data).reshape(-1, 3, imaging.SIZE, imaging.SIZE)
     return Batch(images, np.array(labels, np.int64), _md5(raw) == {**TRAIN_MD5, **TEST_MD5}.get(file))
 
 

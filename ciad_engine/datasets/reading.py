@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 from ciad_engine.datasets import known, members, official
 from ciad_engine.datasets.base import CLASS_NAMES, NOT_OFFICIAL, TEST, TRAIN, DataSet, ImageSet
 from ciad_engine.errors import DataError, ImageError
@@ -82,7 +82,7 @@ class _Collector:
         where = str(self.path / place) if self.path.is_dir() else f"{self.path}: {place}"
         if place.name in official.FILES:
             self._add_batch(member, place.name, where)
-        elif place.suffix.lower() in pixels.EXTENSIONS:
+        elif place.suffix.lower() in imaging.EXTENSIONS:
             self._add_picture(member, place, where)
 
     def _add_batch(self, member: members.Member, file: str, where: str) -> None:
@@ -154,12 +154,12 @@ def _interleaved(keys: list[tuple[int, str]]) -> list[tuple[int, str]]:
 def _picture(member: members.Member, where: str) -> npt.NDArray[np.uint8]:
     raw = member.read(_MAX_PICTURE, where)
     try:
-        image, _ = pixels.decode(raw, where)
+        image, _ = imaging.decode(raw, where)
     except ImageError as error:
         raise DataError(str(error)) from error
-    if image.size != (pixels.SIZE, pixels.SIZE):
+    if image.size != (imaging.SIZE, imaging.SIZE):
         raise DataError(
-            f"{where} is {image.width}x{image.height}; pictures of a data set have to be {pixels.SIZE}x{pixels.SIZE}. "
-            "Scale them first, so that all are scaled the same way, or open single pictures as images."
+            f"{where} is {image.width}x{image.height}; pictures of a data set have to be {imaging.SIZE}x{imaging.SIZE}."
+            " Scale them first, so that all are scaled the same way, or open single pictures as images."
         )
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import images as pixels
-from ciad_engine import resources
+from ciad_engine import imaging, resources
 from ciad_engine.datasets import members, reading
 from ciad_engine.datasets.base import CLASS_NAMES, TEST, ImageSet, checksum
 from ciad_engine.errors import DataError
@@ -100,7 +99,7 @@ def write_samples(
         _store(archive, CARD, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
         for i in order:
             name = f"images/{CLASS_NAMES[labels[i]]}/{ranks[i]:04d}.png"
-            _store(archive, name, pixels.png_bytes(images[i]))
+            _store(archive, name, imaging.png_bytes(images[i]))
     write_whole(path, out.getvalue())
 
 

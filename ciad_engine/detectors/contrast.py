@@ -7,8 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ciad_engine import compute
-from ciad_engine import images as pixels
+from ciad_engine import compute, imaging
 from ciad_engine.detectors.base import Detector, Threshold, Verdict
 from ciad_engine.jobs import Job
 
@@ -52,7 +51,7 @@ class ContrastDetector(Detector):
 
         @torch.inference_mode()
         def look(rows: slice) -> tuple[npt.NDArray[np.float64 | np.float32], ...]:
-            batch = pixels.to_unit(torch.tensor(np.ascontiguousarray(images[rows]), device=device))
+            batch = imaging.to_unit(torch.tensor(np.ascontiguousarray(images[rows]), device=device))
             mask = self.mask_generator(batch)
             # In double: how far a sure answer is from 1 would be lost otherwise.
             p1, log_p2 = self.classifier(batch).double().softmax(1), self.mask_classifier(mask).log_softmax(1)

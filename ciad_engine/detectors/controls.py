@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import compute
-from ciad_engine import images as pixels
+from ciad_engine import compute, imaging
 from ciad_engine.detectors.base import Verdict
 
 MLP = "mlp"  # a fully connected classifier of the image itself, in place of g and f2
@@ -50,7 +49,7 @@ def second_opinions(
         CONSTANT: _of_constant(mask_classifier, masks[:1].shape, verdict.y1),
     }
     if control is not None:
-        found[MLP] = _opinion(control, images, verdict.y1, lambda part: pixels.to_unit(torch.from_numpy(part)))
+        found[MLP] = _opinion(control, images, verdict.y1, lambda part: imaging.to_unit(torch.from_numpy(part)))
     return found
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ciad_engine import attacks as registry
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import Database, Row, Run
 
 
@@ -34,7 +34,7 @@ class Earlier:
 
 
 def find(
-    database: Database, plan: plans.Plan, choice: plans.AttackChoice, versions: Mapping[str, str], device: str
+    database: Database, plan: planning.Plan, choice: planning.AttackChoice, versions: Mapping[str, str], device: str
 ) -> Earlier | None:
     """The run in which this attack has computed the most rows already, or None.
 
@@ -55,17 +55,17 @@ def find(
 
 
 def _same(
-    run: Run, plan: plans.Plan, choice: plans.AttackChoice, versions: Mapping[str, str], device: str
+    run: Run, plan: planning.Plan, choice: planning.AttackChoice, versions: Mapping[str, str], device: str
 ) -> str | None:
     """The attack's label in `run` where that run has made it do the same, else None."""
     if run.device != device or any(run.versions.get(name) != version for name, version in versions.items()):
         return None
     try:
-        other = plans.from_json(run.plan)
+        other = planning.from_json(run.plan)
     except RunError:
         return None
     alike = (
-        plans.can_go_on(run)
+        planning.can_go_on(run)
         and (other.data_checksum, other.seed) == (plan.data_checksum, plan.seed)
         and other.attacked_network == plan.attacked_network
         and choice in other.attacks

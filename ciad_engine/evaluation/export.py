@@ -13,7 +13,7 @@ from typing import Any
 
 from ciad_engine import __version__, bundles
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
 from ciad_engine.evaluation.opinions import WORDS as CONTROLS
 from ciad_engine.evaluation.records import attack_title, load
@@ -76,11 +76,11 @@ def as_json(
         RunError: there is no such run.
     """
     run = database.run(run_id)
-    plan = plans.from_json(run.plan)
+    plan = planning.from_json(run.plan)
     return {
         "run": run.key,
         "state": run.state,
-        "plan": plans.to_json(plan),
+        "plan": planning.to_json(plan),
         "versions": run.versions,
         "exported_with": __version__,
         "device": run.device,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ciad_engine import bundles
 from ciad_engine.errors import BundleError, RunError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.export import as_json
 from ciad_engine.evaluation.opinions import GRADED
 from ciad_engine.evaluation.table import Table, from_json, to_json
@@ -84,7 +84,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
         BundleError: the card cannot be written.
     """
     run = database.run(run_id)
-    plan = plans.from_json(run.plan)
+    plan = planning.from_json(run.plan)
     if not run.finished:
         raise RunError(f"Run {run.short} is not finished: continue it before it goes on a card.")
     if plan.bundle_checksum != card.checksum:
@@ -95,7 +95,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds")},
         # What the command costs where no image is taken over from another run.
         "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
-        "command": plans.command(plan, _name(card)),
+        "command": planning.command(plan, _name(card)),
         "tables": [to_json(table) for table in all_tables(database, run.key, card)],
     }
     others = [known for known in card.content.get(bundles.EVALUATIONS, ()) if known.get("run") != run.key]
@@ -157,7 +157,7 @@ def _training(found: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _evaluation(entry: Mapping[str, Any]) -> Section:
-    plan = plans.from_json(entry["plan"])
+    plan = planning.from_json(entry["plan"])
     tables = tuple(from_json(table) for table in entry["tables"])
     setting = "transferred" if plan.transferred else "direct"
     told = {

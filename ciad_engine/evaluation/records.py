@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
@@ -44,7 +44,7 @@ class Records:
     """A run's rows; those of the attacks by the labels of its plan."""
 
     run: Run
-    plan: plans.Plan
+    plan: planning.Plan
     benign: list[Row]
     attacked: dict[str, list[Row]]
 
@@ -83,7 +83,7 @@ def images_of(pairs: Sequence[Pair]) -> Images:
 
 def load(database: Database, key: str) -> Records:
     run = database.run(key)
-    plan = plans.from_json(run.plan)
+    plan = planning.from_json(run.plan)
     by_attack: dict[str, list[Row]] = {BENIGN: [], **{label: [] for label in plan.labels}}
     for row in database.rows(run.key):
         by_attack[row.attack].append(row)
@@ -91,10 +91,10 @@ def load(database: Database, key: str) -> Records:
 
 
 def attack_title(label: str) -> str:
-    return plans.titled(label, TITLES)
+    return planning.titled(label, TITLES)
 
 
-def setting(plan: plans.Plan) -> str:
+def setting(plan: planning.Plan) -> str:
     return f" (transferred from the {plan.attacked.replace('_', ' ')})" if plan.transferred else ""
 
 

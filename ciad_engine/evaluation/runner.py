@@ -20,8 +20,7 @@ from ciad_engine.attacks.model import device_of
 from ciad_engine.detectors.contrast import GRADED, ContrastDetector
 from ciad_engine.detectors.controls import second_opinions
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import earlier
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import earlier, planning
 from ciad_engine.evaluation.earlier import Earlier
 from ciad_engine.jobs import Job
 from ciad_engine.runs import BENIGN, Database, Opinion, Row, Run
@@ -40,7 +39,7 @@ GPU_CHUNK = 4
 
 
 def run(
-    plan: plans.Plan,
+    plan: planning.Plan,
     system: bundles.System,
     data: ImageSet,
     database: Database,
@@ -96,7 +95,7 @@ def run(
     return found.key
 
 
-def begin(plan: plans.Plan, system: bundles.System, data: ImageSet, database: Database) -> Run:
+def begin(plan: planning.Plan, system: bundles.System, data: ImageSet, database: Database) -> Run:
     """The run of a plan, the one in the database or a new one, if it can be computed; nothing is computed yet.
 
     Raises:
@@ -105,7 +104,7 @@ def begin(plan: plans.Plan, system: bundles.System, data: ImageSet, database: Da
     _check(plan, system, data)
     _stages(plan, system, data)
     device = compute.describe_device(system.device)
-    return database.start(plan.key(), plans.to_json(plan), current_versions(plan), device)
+    return database.start(plan.key(), planning.to_json(plan), current_versions(plan), device)
 
 
 def choose_images(count: int, limit: int, seed: int) -> Positions:
@@ -116,12 +115,12 @@ def choose_images(count: int, limit: int, seed: int) -> Positions:
     return np.random.RandomState(seed).permutation(count)[:limit].astype(np.int64)
 
 
-def current_versions(plan: plans.Plan) -> dict[str, str]:
+def current_versions(plan: planning.Plan) -> dict[str, str]:
     """Versions of what decides the numbers of a plan."""
     return {name: version for choice in plan.attacks for name, version in versions_of(choice).items()}
 
 
-def versions_of(choice: plans.AttackChoice) -> dict[str, str]:
+def versions_of(choice: planning.AttackChoice) -> dict[str, str]:
     """Versions of what decides what an attack does."""
     other = registry.package(choice.name)
     return {
@@ -133,7 +132,7 @@ def versions_of(choice: plans.AttackChoice) -> dict[str, str]:
     }
 
 
-def _stages(plan: plans.Plan, system: bundles.System, data: ImageSet) -> list[_Stage]:
+def _stages(plan: planning.Plan, system: bundles.System, data: ImageSet) -> list[_Stage]:
     """The benign images and each attack, all checked before the first of them starts."""
     detector = ContrastDetector(
         system.network(bundles.CLASSIFIER),
@@ -159,7 +158,7 @@ def _text(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _check(plan: plans.Plan, system: bundles.System, data: ImageSet) -> None:
+def _check(plan: planning.Plan, system: bundles.System, data: ImageSet) -> None:
     if system.card.checksum != plan.bundle_checksum:
         raise RunError(
             f"The bundle '{system.card.name}' at {system.card.folder} is not the one this run was planned for"
@@ -224,7 +223,7 @@ class _Stage:
 
     @property
     def title(self) -> str:
-        return plans.titled(self.name, {self.attack.name: self.attack.title}) if self.attack else "Benign images"
+        return planning.titled(self.name, {self.attack.name: self.attack.title}) if self.attack else "Benign images"
 
     def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""

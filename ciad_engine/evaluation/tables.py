@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ciad_engine import bundles
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.control_table import control_table
 from ciad_engine.evaluation.opinions import both_scores
 from ciad_engine.evaluation.records import (
@@ -112,7 +112,7 @@ def _table1(records: Records) -> Table:
             "Mask retention": shares(pairs, _keeps),
         }
         if not records.plan.transferred:  # the paper's Table 1 is of the direct setting
-            cells["Paper"] = Cell(PAPER_RETENTION.get(plans.attack_of(attack)))
+            cells["Paper"] = Cell(PAPER_RETENTION.get(planning.attack_of(attack)))
         cells["Retention where the benign mask was right"] = shares(sound, _keeps)
         if records.plan.transferred:
             cells["Retention, all that fool the attacked network"] = shares(records.fooled(attack), _keeps)
@@ -125,7 +125,7 @@ def _table1(records: Records) -> Table:
 def _table2(records: Records, card: bundles.Card | None) -> Table:
     thresholds = graded_thresholds(card, records.plan)
     paper = PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT
-    names = {plans.attack_of(label) for label in records.attacked}
+    names = {planning.attack_of(label) for label in records.attacked}
     benign_right = [row for row in records.benign if right(row)]
     columns: tuple[str, ...] = ()
     lines: list[tuple[Cell, ...]] = []
@@ -133,7 +133,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         positive, negative = both_scores(pairs, _graded)
         images, finished = images_of(pairs), records.run.finished
         of_pairs = functools.partial(shares, pairs, images=images, finished=finished)
-        paper_true = paper.get(plans.attack_of(attack), (None, None))
+        paper_true = paper.get(planning.attack_of(attack), (None, None))
         cells = {
             "Attack": Cell(attack_title(attack)),
             "Adversarial images": Cell(len(pairs)),
@@ -223,7 +223,7 @@ def _table4(records: Records) -> Table:
                 shares(pairs, _detected),
                 shares(pairs, _passed),
                 shares(pairs, _recovered),
-                Cell(PAPER_FILTERED.get(plans.attack_of(attack))),
+                Cell(PAPER_FILTERED.get(planning.attack_of(attack))),
             )
         )
     columns = ("Attack", "Adversarial images", "True positive", "True negative", "Recovery", "Paper, all three")
@@ -236,7 +236,7 @@ def _table4(records: Records) -> Table:
     return Table("table4", title, columns, tuple(lines), (truth, *about_run(records)))
 
 
-def _threshold_note(plan: plans.Plan, card: bundles.Card | None, thresholds: Thresholds) -> str:
+def _threshold_note(plan: planning.Plan, card: bundles.Card | None, thresholds: Thresholds) -> str:
     if thresholds:
         each = "; ".join(
             f"at {100 * rate:.0f} %: "

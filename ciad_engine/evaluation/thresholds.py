@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ciad_engine import bundles
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import NO_SHARE, Cell, share_of
 
@@ -14,14 +14,14 @@ Threshold = tuple[float, str]  # its value, and where it comes from
 Thresholds = dict[float, Threshold]  # by false positive rate
 
 
-def graded_thresholds(card: bundles.Card | None, plan: plans.Plan) -> Thresholds:
+def graded_thresholds(card: bundles.Card | None, plan: planning.Plan) -> Thresholds:
     """The graded rule's thresholds on the card of the plan's bundle; none where `card` is not that card."""
     if card is None or card.checksum != plan.bundle_checksum:
         return {}
     return _read(card.content.get("thresholds", {}))
 
 
-def control_thresholds(card: bundles.Card | None, plan: plans.Plan) -> dict[str, Thresholds]:
+def control_thresholds(card: bundles.Card | None, plan: planning.Plan) -> dict[str, Thresholds]:
     """The same for each control in the graded rule's place, by its name (`detectors.controls`)."""
     if card is None or card.checksum != plan.bundle_checksum:
         return {}

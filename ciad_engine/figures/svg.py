@@ -6,7 +6,7 @@ import base64
 from xml.sax.saxutils import escape, quoteattr
 
 from ciad_engine.figures.layout import IMAGE, Page, printable
-from ciad_engine.images import png_bytes
+from ciad_engine.imaging import png_bytes
 
 FILL = 0.22  # how dense the colour is in what a stroke encloses
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from ciad_engine import images as pixels
+from ciad_engine import imaging
 from ciad_engine.training.augment import flip_and_shift
 from ciad_engine.training.stages import Images
 
@@ -34,4 +34,4 @@ def average_into(network: nn.Module, other: Mapping[str, Tensor], images: Images
 def _batches(images: Images, shift: int) -> Iterator[Tensor]:
     order = torch.randperm(len(images))[:COUNT].to(images.images.device)
     for rows in order.tensor_split(-(-len(order) // BATCH)):
-        yield pixels.to_unit(flip_and_shift(images.images[rows], shift))
+        yield imaging.to_unit(flip_and_shift(images.images[rows], shift))

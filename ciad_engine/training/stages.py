@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ciad_engine import compute
-from ciad_engine import images as pixels
+from ciad_engine import compute, imaging
 from ciad_engine.jobs import Job
 from ciad_engine.training.augment import draw_views, erase, flip_and_shift, view_count, views
 from ciad_engine.training.loop import Schedule, Stage
@@ -30,7 +29,7 @@ def accuracy(network: nn.Module, images: Images, before: nn.Module | None = None
     """Share of images whose label `network` (of `before`'s output, where given) names."""
 
     def right(rows: slice) -> int:
-        batch = pixels.to_unit(images.images[rows])
+        batch = imaging.to_unit(images.images[rows])
         out = network(batch if before is None else before(batch))
         return int((out.argmax(1) == images.labels[rows]).sum())
 
@@ -55,7 +54,7 @@ class ClassifierStage(Stage):
 
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         changed = erase(flip_and_shift(self._train.images[rows], self.schedule.shift), self.schedule.erase)
-        images, labels = pixels.to_unit(changed), self._train.labels[rows]
+        images, labels = imaging.to_unit(changed), self._train.labels[rows]
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.schedule.label_smoothing)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
@@ -103,7 +102,7 @@ class MaskGeneratorStage(Stage):
             job.progress(done, total, f"Asking the classifier about all images ({100 * done // total} %)")
             numbers = torch.full((len(images[rows]),), view, device=images.device)
             with compute.mixed_precision(images.device):
-                answers = self._ask(pixels.to_unit(views(images[rows], numbers, shift)))
+                answers = self._ask(imaging.to_unit(views(images[rows], numbers, shift)))
             return answers.half()
 
         every = (compute.in_batches(functools.partial(ask, view), len(images), 500) for view in range(count))
@@ -111,9 +110,9 @@ class MaskGeneratorStage(Stage):
 
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         numbers = draw_views(len(rows), self.schedule.shift, rows.device)
-        images = pixels.to_unit(views(self._train.images[rows], numbers, self.schedule.shift))
+        images = imaging.to_unit(views(self._train.images[rows], numbers, self.schedule.shift))
         noise = torch.randint(len(self._train), (len(rows),), device=rows.device)
-        other = pixels.to_unit(flip_and_shift(self._train.images[noise], self.schedule.shift))
+        other = imaging.to_unit(flip_and_shift(self._train.images[noise], self.schedule.shift))
         wanted = self._ask(images) if self._answers is None else self._answers[numbers, rows].float()
         return self._objective(images, other, wanted)
 
@@ -135,8 +134,8 @@ class MaskGeneratorStage(Stage):
         noise = torch.randint(len(self._train), (len(self._validation),), generator=generator)
 
         def measure(rows: slice) -> list[float]:
-            images = pixels.to_unit(self._validation.images[rows])
-            other = pixels.to_unit(self._train.images[noise[rows].to(images.device)])
+            images = imaging.to_unit(self._validation.images[rows])
+            other = imaging.to_unit(self._train.images[noise[rows].to(images.device)])
             _, metrics = self._objective(images, other, self._ask(images))
             return [value.item() * len(images) for value in metrics.values()]
 
@@ -159,7 +158,7 @@ class MaskClassifierStage(Stage):
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         labels = self._train.labels[rows]
         with torch.no_grad():
-            masks = self._mask_generator(pixels.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift)))
+            masks = self._mask_generator(imaging.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift)))
         logits = self.network(masks)
         loss = F.cross_entropy(logits.float(), labels)
         return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}

@@ -22,7 +22,7 @@ from referees import Referee, load_referee, train_referee
 from torch import Tensor, nn
 
 from ciad_engine import datasets
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 
 ENCODER = Referee("encoder", seed=202)
 BLOCKS = 4  # of the encoder that are used

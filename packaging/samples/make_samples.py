@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ciad_engine import bundles, compute, datasets
 from ciad_engine.datasets.samples import WRITTEN_KEYS
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 from ciad_engine.training import recipes
 
 STEPS, GUIDANCE, DRAW_SEED, BATCH = 16, 2.0, 1, 125

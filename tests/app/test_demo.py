@@ -10,7 +10,7 @@ from PySide6.QtGui import QImage
 
 from ciad_app import demo, theme
 from ciad_app.inspect.page import InspectPage
-from ciad_engine import bundles, datasets, images, inspection, networks, resources
+from ciad_engine import bundles, datasets, imaging, inspection, networks, resources
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_pictures_tables_and_a_verdict(here, tmp_path, monkeypatch, own_folders)
         shown = QImage(str(folder / name))
         assert (shown.width(), shown.height()) == demo.SIZE
         assert len({shown.pixel(x, y) for x in range(0, shown.width(), 8) for y in range(0, shown.height(), 8)}) > 20
-    picture = images.read(folder / "adversarial.png")
+    picture = imaging.read(folder / "adversarial.png")
     assert picture.note == ""
     known = datasets.samples().images.astype(np.int64)
     changed = np.abs(known - picture.pixels).max((1, 2, 3)).min()

@@ -51,10 +51,10 @@ COLUMNS = (
 
 
 def ours(attack: str, network: Any, x: Any, labels: Any) -> Any:
-    from ciad_engine import attacks, images
+    from ciad_engine import attacks, imaging
 
     made = attacks.create(attack, **SETTINGS[attack])
-    return made.run(network, images.to_lattice(x).cpu().numpy(), labels.cpu().numpy()).images
+    return made.run(network, imaging.to_lattice(x).cpu().numpy(), labels.cpu().numpy()).images
 
 
 def foolbox(attack: str, network: Any, x: Any, labels: Any) -> Any:
@@ -149,7 +149,7 @@ def prepared(data: str, count: int, device_name: str) -> tuple[Any, Any, Any]:
     """The shipped classifier and the first `count` images it classifies correctly, as floats, with their labels."""
     import torch
 
-    from ciad_engine import bundles, compute, datasets, images
+    from ciad_engine import bundles, compute, datasets, imaging
 
     device = compute.choose_device(device_name)
     network = bundles.load("paper", device).network(bundles.CLASSIFIER)
@@ -157,9 +157,9 @@ def prepared(data: str, count: int, device_name: str) -> tuple[Any, Any, Any]:
     everything = torch.from_numpy(found.images[: 4 * count]).to(device)
     labels = torch.from_numpy(found.labels[: 4 * count].astype(np.int64)).to(device)
     with torch.no_grad():
-        right = torch.cat([network(images.to_unit(part)).argmax(1) for part in everything.split(100)]) == labels
+        right = torch.cat([network(imaging.to_unit(part)).argmax(1) for part in everything.split(100)]) == labels
     chosen = right.nonzero()[:count, 0]
-    return network, images.to_unit(everything[chosen]), labels[chosen]
+    return network, imaging.to_unit(everything[chosen]), labels[chosen]
 
 
 def bare(network: Any, x: Any) -> tuple[float, float]:
@@ -207,10 +207,10 @@ def measure(attack: str, library: str, data: str, count: int, device_name: str) 
         memory.keep_freed()
     import torch
 
-    from ciad_engine import images
+    from ciad_engine import imaging
 
     network, x, labels = prepared(data, count, device_name)
-    originals = images.to_lattice(x)
+    originals = imaging.to_lattice(x)
     forward, backward = bare(network, x)
     run = LIBRARIES[library][0]
     run("fgsm", network, x[:2], labels[:2])  # whatever is imported and set up at the first call
@@ -239,15 +239,15 @@ def measure(attack: str, library: str, data: str, count: int, device_name: str) 
             peak.join()
     hook.remove()
     seconds = min(times)
-    floats = images.to_unit(torch.from_numpy(out)) if isinstance(out, np.ndarray) else out.detach().float()
-    lattice = images.to_lattice(floats.to(x.device))
+    floats = imaging.to_unit(torch.from_numpy(out)) if isinstance(out, np.ndarray) else out.detach().float()
+    lattice = imaging.to_lattice(floats.to(x.device))
 
     def fools(candidates: Any) -> Any:
         with torch.no_grad():
             answer = network(candidates.to(x.device)).argmax(1)
         return answer == (labels + 1) % 10 if SETTINGS[attack].get("target") == "next" else answer != labels
 
-    fooled = fools(images.to_unit(lattice))
+    fooled = fools(imaging.to_unit(lattice))
     before = fools(floats)
     way = (floats.to(x.device) - x).double().flatten(1)[before]
     change = (lattice.double() - originals.double()).flatten(1)[fooled]

@@ -259,7 +259,7 @@ def test_image_sets_check_what_they_hold():
 
 def test_reading_data_imports_no_torch():
     code = (
-        "import sys, ciad_engine.datasets, ciad_engine.download, ciad_engine.images; sys.exit('torch' in sys.modules)"
+        "import sys, ciad_engine.datasets, ciad_engine.download, ciad_engine.imaging; sys.exit('torch' in sys.modules)"
     )
     root = Path(datasets.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(root)}, check=False)

@@ -19,7 +19,7 @@ from ciad_engine.attacks.fgsm import FGSM
 from ciad_engine.attacks.jsma import JSMA
 from ciad_engine.attacks.model import Model
 from ciad_engine.attacks.projected_gradient import BIM
-from ciad_engine.images import to_lattice, to_unit
+from ciad_engine.imaging import to_lattice, to_unit
 from ciad_engine.jobs import Job
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs

@@ -15,7 +15,7 @@ from ciad_app.worker import Engine
 from ciad_engine import bundles, compute
 from ciad_engine import datasets as data_room
 from ciad_engine.datasets import ImageSet
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import Database, Run
 
 COUNT = 12
@@ -68,9 +68,9 @@ def interrupted(tiny_set: ImageSet, database_path: Path) -> Callable[..., Run]:
     """Puts a run of `tiny_set` that was interrupted before its first row into the database."""
 
     def make(card: bundles.Card, limit: int = COUNT) -> Run:
-        plan = plans.make(card, tiny_set, [plans.choose("fgsm")], limit, 0)
+        plan = planning.make(card, tiny_set, [planning.choose("fgsm")], limit, 0)
         with Database(database_path) as database:
-            return database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+            return database.start(plan.key(), planning.to_json(plan), {}, "CPU")
 
     return make
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ciad_engine import datasets
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import Database
 
 TIMEOUT = 30_000  # ms
@@ -61,14 +61,14 @@ def test_a_plan_of_the_command_line_comes_back_from_the_panel_as_it_is(page, tin
     load(page, tiny_data, qtbot)
     card = page._engine.info.card
     chosen = [
-        plans.choose("jsma", gamma=0.145, target="given", target_class=7),
-        plans.choose("fgsm", eps=1.23456789),
+        planning.choose("jsma", gamma=0.145, target="given", target_class=7),
+        planning.choose("fgsm", eps=1.23456789),
     ]
-    plan = plans.make(card, tiny_set, chosen, 5, 2**32 - 1)
+    plan = planning.make(card, tiny_set, chosen, 5, 2**32 - 1)
     page.panel.set_plan(plan)
     request = page.panel.request()
-    again = [plans.choose(name, **settings) for name, settings in request.attacks]
-    assert plans.make(card, tiny_set, again, request.limit, request.seed, request.attacked).key() == plan.key()
+    again = [planning.choose(name, **settings) for name, settings in request.attacks]
+    assert planning.make(card, tiny_set, again, request.limit, request.seed, request.attacked).key() == plan.key()
 
 
 def test_the_newest_interrupted_run_is_told_of(page, interrupted, database_path, qtbot):

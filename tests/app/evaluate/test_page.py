@@ -15,8 +15,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog
 from ciad_app.evaluate.model import COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import runner
+from ciad_engine.evaluation import planning, runner
 from ciad_engine.runs import Database
 from tests.app.evaluate.conftest import COUNT, close
 
@@ -168,7 +167,7 @@ def test_a_run_of_another_engine_is_shown_but_not_offered(page, tiny_data, held,
     page.cancel()
     finish(page, qtbot)
     qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
-    monkeypatch.setattr(plans, "SCHEMA", plans.SCHEMA + 1)
+    monkeypatch.setattr(planning, "SCHEMA", planning.SCHEMA + 1)
     page.open_run(page._run.key)
     qtbot.waitUntil(lambda: not page.results.bar.isVisibleTo(page))
     assert page.model.rows

@@ -14,7 +14,7 @@ from ciad_app.inspect import saving
 from ciad_app.inspect.collection import RECORDS, YOURS
 from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.verdict_bar import NOTHING
-from ciad_engine import images, inspection
+from ciad_engine import imaging, inspection
 from ciad_engine.attacks.base import NO_ADVERSARIAL
 from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
 from tests.app.inspect.steps import TIMEOUT, attack, settle
@@ -151,7 +151,7 @@ def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
     attack(page, qtbot)
     path = tmp_path / "adversarial.png"
     assert page.save_image(path)
-    assert np.array_equal(images.read(path).pixels, page.found.attack.images[0])
+    assert np.array_equal(imaging.read(path).pixels, page.found.attack.images[0])
     path.write_bytes(b"mine")
     assert not page.save_image(path)
     assert path.read_bytes() == b"mine"
@@ -274,7 +274,7 @@ def test_a_bad_data_set_and_bad_bytes_are_told(page, qtbot, tmp_path):
 
 def test_pasted_bytes_are_shown(page, qtbot):
     pixels = np.random.default_rng(2).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    page.open_bytes(images.png_bytes(pixels), "clipboard")
+    page.open_bytes(imaging.png_bytes(pixels), "clipboard")
     settle(page, qtbot)
     assert np.array_equal(page.found.image, pixels)
 

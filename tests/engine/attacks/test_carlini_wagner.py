@@ -7,7 +7,7 @@ from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
 from ciad_engine.attacks.lattice import ROUNDS
 from ciad_engine.attacks.model import Model
 from ciad_engine.errors import SettingError
-from ciad_engine.images import to_lattice, to_unit
+from ciad_engine.imaging import to_lattice, to_unit
 from ciad_engine.jobs import Job
 
 from .toys import Curved, Linear, Recorder, Wrapped, answers, random_images

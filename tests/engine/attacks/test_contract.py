@@ -20,7 +20,7 @@ from ciad_engine.attacks.base import (
 )
 from ciad_engine.distances import ssim
 from ciad_engine.errors import CiadError, SettingError
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Cancelled, Job
 
 from .toys import SHAPE, Curved, Recorder, Wrapped, answers, random_images

@@ -4,7 +4,7 @@ import torch
 from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
 from ciad_engine.attacks.ddn import DDN
 from ciad_engine.attacks.lattice import on_lattice
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 
 from .test_carlini_wagner import floats, least_distance
 from .toys import Curved, Linear, answers, random_images

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from ciad_engine.attacks.fgsm import FGSM
 from ciad_engine.attacks.model import Model, look
 from ciad_engine.errors import SettingError
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 
 from .toys import Curved, Linear, answers, random_images
 

@@ -6,7 +6,7 @@ from torch import nn
 from ciad_engine.attacks.base import FOOLED, LOST_TO_ROUNDING, NO_ADVERSARIAL, Attack, Found
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model
-from ciad_engine.images import to_lattice, to_unit
+from ciad_engine.imaging import to_lattice, to_unit
 
 from .toys import Curved, Linear, answers, random_images
 

@@ -4,7 +4,7 @@ import torch
 from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
 from ciad_engine.attacks.lbfgs import LBFGS, _Memory, _Search
 from ciad_engine.attacks.model import Model
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job
 
 from .test_carlini_wagner import floats, least_distance

@@ -7,8 +7,7 @@ import pytest
 from ciad_engine import attacks
 from ciad_engine.cli import options
 from ciad_engine.errors import SettingError
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import runner, tables
+from ciad_engine.evaluation import planning, runner, tables
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 
@@ -81,8 +80,8 @@ def test_without_a_package_there_are_our_own_alone():
 def test_an_evaluation_with_it(package, tmp_path):
     assert "invert" in attacks.names()
     data, system = tiny.data(), tiny.system()
-    chosen = (plans.choose("fgsm"), plans.choose("invert", amount=0.5))
-    plan = plans.make(system.card, data, chosen, 8, 0)
+    chosen = (planning.choose("fgsm"), planning.choose("invert", amount=0.5))
+    plan = planning.make(system.card, data, chosen, 8, 0)
     with Database(tmp_path / "runs.sqlite") as database:
         key = runner.run(plan, system, data, database)
         assert database.run(key).versions["toy-attack"] == "1.0"

@@ -5,7 +5,7 @@ import torch
 from ciad_engine.attacks.fgsm import FGSM
 from ciad_engine.attacks.projected_gradient import BIM, PGD
 from ciad_engine.errors import SettingError
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 
 from .toys import Curved, Linear, answers, random_images
 

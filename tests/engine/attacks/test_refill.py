@@ -5,7 +5,7 @@ import torch
 
 from ciad_engine import attacks
 from ciad_engine.attacks.model import Model
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job
 
 from .test_contract import SMALL, small

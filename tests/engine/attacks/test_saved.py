@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import attacks, bundles, datasets, images
+from ciad_engine import attacks, bundles, datasets, imaging
 from ciad_engine.attacks.model import classify
 from ciad_engine.attacks.universal import Universal
 
@@ -29,8 +29,8 @@ def test_a_saved_image_fools_as_the_one_in_memory(name, tmp_path):
     assert result.success.sum() >= 4
     read = []
     for k, image in enumerate(result.images):
-        images.save_png(tmp_path / f"{k}.png", image)
-        read.append(images.read(tmp_path / f"{k}.png").pixels)
+        imaging.save_png(tmp_path / f"{k}.png", image)
+        read.append(imaging.read(tmp_path / f"{k}.png").pixels)
     np.testing.assert_array_equal(np.stack(read), result.images)
     said = classify(network, torch.from_numpy(np.stack(read))).argmax(1).numpy()
     np.testing.assert_array_equal(said, result.label_after)

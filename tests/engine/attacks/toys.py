@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job
 
 SHAPE = (3, 4, 4)

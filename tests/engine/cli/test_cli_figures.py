@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 
 Ciad = Callable[..., tuple[int, str, str]]
 
@@ -17,9 +17,9 @@ NAMES = {f"figure{number}.{suffix}" for number in (1, 3, 4, 5, 6) for suffix in 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's attacks, C&W with few steps."""
-    fgsm, jsma, (cw, settings) = plans.PRESETS["paper"]
+    fgsm, jsma, (cw, settings) = planning.PRESETS["paper"]
     short = {**settings, "iterations": 30, "search_steps": 3, "initial_c": 0.1}
-    monkeypatch.setitem(plans.PRESETS, "paper", (fgsm, jsma, (cw, short)))
+    monkeypatch.setitem(planning.PRESETS, "paper", (fgsm, jsma, (cw, short)))
 
 
 def test_all_figures_in_both_forms(ciad: Ciad, tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_what_cannot_be_shown_is_left_out_and_nothing_older_stands_in_for_it(
     (tmp_path / "figure3.svg").write_text("of another bundle")
     (tmp_path / "figure1.png").write_text("of another bundle")
     (tmp_path / "mine.txt").write_text("mine")
-    monkeypatch.setitem(plans.PRESETS, "paper", (("fgsm", {"eps": 0.0}),))
+    monkeypatch.setitem(planning.PRESETS, "paper", (("fgsm", {"eps": 0.0}),))
     code, out, err = ciad("figures", "--out", tmp_path)
     assert code == 1
     assert out == f"Wrote figure1.png, figure1.svg, figure4.png, figure4.svg to {tmp_path}.\n"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ciad_engine import bundles, images
+from ciad_engine import bundles, imaging
 from ciad_engine.datasets import CLASS_NAMES
 
 Ciad = Callable[..., tuple[int, str, str]]
@@ -21,7 +21,7 @@ def label_of(bundle: Path, picture: Path) -> str:
     import torch
 
     system = bundles.load(bundle, torch.device("cpu"))
-    return CLASS_NAMES[int(system.detector().inspect(images.read(picture).pixels[None]).y1[0])]
+    return CLASS_NAMES[int(system.detector().inspect(imaging.read(picture).pixels[None]).y1[0])]
 
 
 def test_attack_saves_what_it_reports(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
@@ -109,11 +109,11 @@ def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[
         names |= {f"{path.stem}-{kind}.png" for path in fooled}
     assert {path.name for path in out.iterdir()} == names
     for path in pictures:
-        mask = detector.inspect(images.read(path).pixels[None]).masks[0]
+        mask = detector.inspect(imaging.read(path).pixels[None]).masks[0]
         seen = np.asarray(Image.open(out / f"{path.stem}-looks.png").convert("L"))
         assert seen.shape == (256, 256)
         assert np.array_equal(seen[::8, ::8], np.rint(255 * (1 - mask)).astype(np.uint8))
-    changed = images.read(out / f"{fooled[0].stem}-fgsm.png").pixels.astype(int) - images.read(fooled[0]).pixels
+    changed = imaging.read(out / f"{fooled[0].stem}-fgsm.png").pixels.astype(int) - imaging.read(fooled[0]).pixels
     shown = np.asarray(Image.open(out / f"{fooled[0].stem}-fgsm-difference.png").convert("RGB"))[::8, ::8]
     assert np.array_equal(shown, np.clip(128 + 16 * changed, 0, 255).transpose(1, 2, 0))
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from ciad_engine import bundles
-from ciad_engine.evaluation import control_table, records
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import control_table, planning, records
 from ciad_engine.evaluation.records import Records
 from ciad_engine.evaluation.statistics import wilson
 from ciad_engine.evaluation.table import Cell, Table
@@ -23,9 +22,9 @@ def said(found: Row, y: int, score: float) -> Row:
 
 def filled(database: Database) -> Records:
     """Four images of class 0, all right beforehand, three of them fooled."""
-    plan = plans.Plan("tiny", "ab" * 32, "data", "cd" * 32, False, (plans.AttackChoice("fgsm", ()),), 4, 0)
+    plan = planning.Plan("tiny", "ab" * 32, "data", "cd" * 32, False, (planning.AttackChoice("fgsm", ()),), 4, 0)
     key = plan.key()
-    database.start(key, plans.to_json(plan), {}, "CPU")
+    database.start(key, planning.to_json(plan), {}, "CPU")
     benign = [row(0, score=0.1), row(1, y2=3, score=3.0), row(2, score=0.2), row(3, score=0.3)]
     opinions = [(0, 0.5), (0, 0.1), (5, 4.0), (3, 2.0)]
     database.append(key, [said(r, *o) for r, o in zip(benign, opinions, strict=True)])

@@ -10,14 +10,13 @@ import torch
 
 from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack
-from ciad_engine.evaluation import earlier, runner
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import earlier, planning, runner
 from ciad_engine.jobs import Cancelled
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_runner import Listening, timeless
 
-ATTACKS = (plans.choose("fgsm", eps=8), plans.choose("jsma", gamma=0.05))
+ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_a_run_that_was_stopped_takes_over_what_it_lacks(database: Database, tmp
 @pytest.mark.parametrize(
     "change",
     [
-        {"attacks": (plans.choose("fgsm", eps=4),)},
+        {"attacks": (planning.choose("fgsm", eps=4),)},
         {"seed": 12},
         {"data_checksum": "other"},
         {"attacked_network": "other weights"},
@@ -118,7 +117,7 @@ def test_what_would_be_attacked_otherwise_is_not_taken(database: Database, chang
 
 def test_a_fitted_attack_is_made_anew(database: Database) -> None:
     data, system = tiny.data(), tiny.system()
-    universal = plans.choose("universal", learns_from=10, passes=1)
+    universal = planning.choose("universal", learns_from=10, passes=1)
     key = runner.run(tiny.plan(data, system, 12, attacks=(universal,)), system, data, database)
     plan = tiny.plan(data, another(), 12, attacks=(universal,))
     found = earlier.find(database, plan, universal, runner.versions_of(universal), database.run(key).device)

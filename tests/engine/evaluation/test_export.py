@@ -11,8 +11,7 @@ import pytest
 from ciad_engine import __version__
 from ciad_engine.datasets import CLASS_NAMES
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import export, runner, tables
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import export, planning, runner, tables
 from ciad_engine.evaluation.records import attack_title
 from ciad_engine.runs import Database
 from tests.engine.evaluation import test_tables, tiny
@@ -49,8 +48,8 @@ def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
 def test_charts_of_an_earlier_export_do_not_stay(database: Database, tmp_path: Path) -> None:
     written(database, tmp_path, test_tables.filled(database))
     (tmp_path / "mine.svg").write_text("kept")
-    plan = plans.Plan("b", "b", "d", "d", True, (plans.AttackChoice("jsma", ()),), 5, 1)
-    database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+    plan = planning.Plan("b", "b", "d", "d", True, (planning.AttackChoice("jsma", ()),), 5, 1)
+    database.start(plan.key(), planning.to_json(plan), {}, "CPU")
     written(database, tmp_path, plan.key())
     assert sorted(path.name for path in tmp_path.glob("*.[sp][vn]g")) == ["mine.svg"]
 
@@ -75,7 +74,7 @@ def test_columns_do_not_depend_on_what_was_found(database: Database, tmp_path: P
     assert without["Graded, 5 %: true positive, n"] == "0"
     # Neither an interval nor a control that is missing takes its columns along.
     system, data = tiny.system(), tiny.data(60)
-    full = runner.run(tiny.plan(data, system, 60, attacks=(plans.choose("fgsm", eps=12),)), system, data, database)
+    full = runner.run(tiny.plan(data, system, 60, attacks=(planning.choose("fgsm", eps=12),)), system, data, database)
     written(database, tmp_path / "full", full)
     for name in ("table2.csv", "rows.csv"):
         assert list(read(tmp_path / "full" / name)[0]) == list(read(tmp_path / "with" / name)[0])

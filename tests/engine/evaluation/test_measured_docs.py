@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from ciad_engine import bundles
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import runner, tables
+from ciad_engine.evaluation import planning, runner, tables
 from ciad_engine.evaluation.records import attack_title
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
@@ -36,13 +35,13 @@ def evaluation(
     transferred: bool = False,
     own: float = 0.5,
     names: tuple[str, ...] = (),
-    attacks: tuple[plans.AttackChoice, ...] = (),
+    attacks: tuple[planning.AttackChoice, ...] = (),
     data: str = "test images",
 ) -> dict[str, Any]:
     """As on a card, of the preset's attacks, of those in `names` alone, or of `attacks`; figures from `own` on."""
-    chosen = attacks or tuple(choice for choice in plans.preset(preset) if not names or choice.name in names)
+    chosen = attacks or tuple(choice for choice in planning.preset(preset) if not names or choice.name in names)
     attacked = bundles.SECOND_CLASSIFIER if transferred else bundles.CLASSIFIER
-    plan = plans.Plan("paper", "ab", data, "cd", False, chosen, limit, 7, attacked)
+    plan = planning.Plan("paper", "ab", data, "cd", False, chosen, limit, 7, attacked)
     tables = []
     for name in sorted({measure.table for measure in SHOWN[transferred]}):
         measures = [measure for measure in SHOWN[transferred] if measure.table == name]
@@ -51,7 +50,7 @@ def evaluation(
         rows = [[{"value": attack_title(label)}, *cells] for label in plan.labels]
         tables.append({"name": name, "title": name, "columns": ["Attack", *columns], "rows": rows, "notes": []})
     command = f"ciad evaluate --limit {limit}{' --transferred' if transferred else ''}"
-    entry = {"run": plan.key(), "plan": plans.to_json(plan), "command": command, "device": "CPU"}
+    entry = {"run": plan.key(), "plan": planning.to_json(plan), "command": command, "device": "CPU"}
     return {**entry, "seconds_alone": 6.0 * limit, "tables": tables}
 
 
@@ -127,7 +126,7 @@ def test_of_each_attack_the_evaluation_with_most_images_is_shown() -> None:
 
 
 def test_attacks_are_called_alike_whatever_else_was_evaluated() -> None:
-    one = tuple(choice for choice in plans.preset("sweep") if dict(choice.settings).get("confidence") == 20.0)
+    one = tuple(choice for choice in planning.preset("sweep") if dict(choice.settings).get("confidence") == 20.0)
     made = sections(MADE["page"](card(evaluation("sweep", 500), evaluation("sweep", 900, attacks=one))))
     assert "- C&W (L2), confidence = 20: `ciad evaluate --limit 900`" in made["Settings compared, direct"]
     assert "| FGSM (L∞) | JSMA (L0) | C&W (L2) |" in made["Attacks on f1 (direct)"]
@@ -187,7 +186,9 @@ def test_other_evaluations_are_left_out() -> None:
     foreign = evaluation("paper", 100, names=("fgsm",))
     foreign["plan"]["attacks"][0]["settings"]["eps"] = 3.0
     elsewhere = evaluation("paper", 9000, data="other images")
-    wider = evaluation("paper", 900, attacks=(*plans.preset("paper"), plans.choose("bim")))  # BIM is not in the sweep
+    wider = evaluation(
+        "paper", 900, attacks=(*planning.preset("paper"), planning.choose("bim"))
+    )  # BIM is not in the sweep
     shown = card(foreign, wider, elsewhere)
     assert [source.plan.limit for source in MADE["sources"](shown, "paper", False).values()] == [900] * 3
     assert set(MADE["sources"](shown, "sweep", False).values()) == {None}
@@ -209,7 +210,7 @@ def test_what_a_card_lacks_is_named() -> None:
 def test_our_tables_have_the_columns_that_are_shown(tmp_path: Path, transferred: bool) -> None:
     data, system = tiny.data(), tiny.system()
     attacked = bundles.SECOND_CLASSIFIER if transferred else bundles.CLASSIFIER
-    plan = tiny.plan(data, system, 6, attacks=(plans.choose("fgsm"),), attacked=attacked)
+    plan = tiny.plan(data, system, 6, attacks=(planning.choose("fgsm"),), attacked=attacked)
     with Database(tmp_path / "runs.sqlite") as database:
         made = tables.all_tables(database, runner.run(plan, system, data, database), system.card)
     columns = {(table.name, column) for table in made for column in table.columns}

@@ -10,8 +10,7 @@ import pytest
 
 from ciad_engine import bundles
 from ciad_engine.errors import BundleError, RunError
-from ciad_engine.evaluation import model_card, tables, thresholds
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import model_card, planning, tables, thresholds
 from ciad_engine.runs import Database
 from ciad_engine.training.loop import Schedule
 from tests.engine.evaluation import test_tables
@@ -62,7 +61,7 @@ def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: D
     key = ran(database, card)
     after = model_card.record(card, database, key)
     assert after.checksum == card.checksum
-    assert thresholds.graded_thresholds(after, plans.from_json(database.run(key).plan)) != {}
+    assert thresholds.graded_thresholds(after, planning.from_json(database.run(key).plan)) != {}
     changed = bundles.save_card(card.folder, {**after.content, "seed": 99})
     assert changed.checksum != card.checksum
 

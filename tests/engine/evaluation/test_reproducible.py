@@ -9,21 +9,22 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import runner, tables
+from ciad_engine.evaluation import planning, runner, tables
 from ciad_engine.runs import Database, Row
 
 QUICK = (
-    plans.choose("fgsm", eps=8),
-    plans.choose("jsma"),
-    plans.choose("cw", initial_c=1.0, search_steps=2, iterations=20),
+    planning.choose("fgsm", eps=8),
+    planning.choose("jsma"),
+    planning.choose("cw", initial_c=1.0, search_steps=2, iterations=20),
 )
 
 
-def evaluated(path: Path, device: str, limit: int, attacks: tuple[plans.AttackChoice, ...]) -> tuple[list[Row], list]:
+def evaluated(
+    path: Path, device: str, limit: int, attacks: tuple[planning.AttackChoice, ...]
+) -> tuple[list[Row], list]:
     system = bundles.load("paper", torch.device(device))
     data = datasets.choose(datasets.SAMPLES)
-    plan = plans.make(system.card, data, attacks, limit, 7)
+    plan = planning.make(system.card, data, attacks, limit, 7)
     with Database(path) as database:
         key = runner.run(plan, system, data, database)
         rows = [dataclasses.replace(row, seconds=0) for row in database.rows(key, images=True)]

@@ -18,13 +18,12 @@ from ciad_engine.attacks.universal import Universal
 from ciad_engine.detectors.contrast import GRADED, PAPER
 from ciad_engine.detectors.controls import MLP, second_opinions
 from ciad_engine.errors import RunError, SettingError
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import runner
+from ciad_engine.evaluation import planning, runner
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.runs import BENIGN, Database, Row, pixels
 from tests.engine.evaluation import tiny
 
-ATTACKS = (plans.choose("fgsm", eps=8), plans.choose("jsma", gamma=0.05))
+ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
 ROOT = Path(__file__).parents[3]
 
 
@@ -223,7 +222,7 @@ def test_another_version_is_noted_when_continuing(database: Database, monkeypatc
 
 def test_transferred_attack_is_made_for_the_second_classifier(database: Database) -> None:
     system, data = tiny.system(), tiny.data()
-    plan = tiny.plan(data, system, attacked=bundles.SECOND_CLASSIFIER, attacks=(plans.choose("fgsm", eps=5),))
+    plan = tiny.plan(data, system, attacked=bundles.SECOND_CLASSIFIER, attacks=(planning.choose("fgsm", eps=5),))
     key = runner.run(plan, system, data, database)
     index = runner.choose_images(40, 30, 11)
     second = system.network(bundles.SECOND_CLASSIFIER)
@@ -259,7 +258,7 @@ def test_full_memory_halves_the_batch(database: Database, whole: list[Row], monk
 
 def test_cancelling_inside_an_attack_stops_it(database: Database) -> None:
     system, data = tiny.system(), tiny.data()
-    plan = tiny.plan(data, system, attacks=(plans.choose("cw", iterations=100_000),))
+    plan = tiny.plan(data, system, attacks=(planning.choose("cw", iterations=100_000),))
 
     class Impatient(Listening):
         def on_progress(self, done: int, total: int, text: str) -> None:
@@ -276,7 +275,7 @@ def test_cancelling_inside_an_attack_stops_it(database: Database) -> None:
 
 def test_a_batch_all_of_the_target_class_is_no_obstacle(database: Database) -> None:
     system, data = tiny.system(), tiny.data()
-    plan = tiny.plan(data, system, attacks=(plans.choose("fgsm", target="given", target_class=3),))
+    plan = tiny.plan(data, system, attacks=(planning.choose("fgsm", target="given", target_class=3),))
     key = runner.run(plan, system, data, database, batch_size=1)
     rows = database.rows(key, "fgsm")
     assert {row.reason for row in rows if row.label == 3 and row.label_before == 3} == {"the target is its own class"}
@@ -286,7 +285,7 @@ def test_a_batch_all_of_the_target_class_is_no_obstacle(database: Database) -> N
 def test_a_target_class_all_images_have_is_refused(database: Database) -> None:
     system, data = tiny.system(), tiny.data()
     only = data.subset(np.flatnonzero(data.labels == 3))
-    plan = tiny.plan(only, system, 1, attacks=(plans.choose("fgsm", target="given", target_class=3),))
+    plan = tiny.plan(only, system, 1, attacks=(planning.choose("fgsm", target="given", target_class=3),))
     with pytest.raises(SettingError, match="target_class = 3"):
         runner.run(plan, system, only, database)
     assert database.runs() == []
@@ -309,7 +308,7 @@ def test_the_runs_record_names_versions_and_device(database: Database) -> None:
     assert run.versions["torch"] == str(torch.__version__)
     assert set(run.versions) == {"ciad", "python", "torch", "numpy"}
     assert run.device == compute.describe_device(system.device)
-    assert plans.from_json(run.plan) == tiny.plan(data, system)
+    assert planning.from_json(run.plan) == tiny.plan(data, system)
 
 
 def test_pixels_of_a_stored_image(whole: list[Row]) -> None:
@@ -326,8 +325,8 @@ def test_an_attack_that_is_fitted_learns_from_the_images_that_are_not_evaluated(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system, data = tiny.system(), tiny.data(60)
-    attack = plans.choose("universal", eps=40, passes=3)
-    plan = tiny.plan(data, system, attacks=(plans.choose("fgsm"), attack))
+    attack = planning.choose("universal", eps=40, passes=3)
+    plan = tiny.plan(data, system, attacks=(planning.choose("fgsm"), attack))
     order = runner.choose_images(60, 60, 11)
     network = system.network(bundles.CLASSIFIER)
     fitted = attacks.create(attack.name, **attack.parameters()).fitted(network, data.images[order[30:]])
@@ -349,10 +348,10 @@ def test_an_attack_that_is_fitted_learns_from_the_images_that_are_not_evaluated(
 
 def test_an_attack_with_nothing_left_to_learn_from_is_refused_before_anything_is_computed(database: Database) -> None:
     system, data = tiny.system(), tiny.data(40)
-    plan = tiny.plan(data, system, limit=35, attacks=(plans.choose("universal"),))
+    plan = tiny.plan(data, system, limit=35, attacks=(planning.choose("universal"),))
     with pytest.raises(SettingError, match=r"at least 10 images .* and 5 are left"):
         runner.run(plan, system, data, database)
     assert database.runs() == []
-    plan = tiny.plan(data, system, limit=20, attacks=(plans.choose("universal"),))
+    plan = tiny.plan(data, system, limit=20, attacks=(planning.choose("universal"),))
     with pytest.raises(RunError, match="not those this run was planned for"):  # not that it has too few images
         runner.run(plan, system, tiny.data(25), database)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from ciad_engine.attacks import base
-from ciad_engine.evaluation import plan as plans
-from ciad_engine.evaluation import records, runner, tables
+from ciad_engine.evaluation import planning, records, runner, tables
 from ciad_engine.evaluation.statistics import wilson
 from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, render_text
 from ciad_engine.runs import Database
@@ -33,19 +32,19 @@ def cells(table: Table, attack: str) -> dict[str, Cell]:
 
 def filled(database: Database, finished: bool = True, **changes: object) -> str:
     """Six images of class 0: five right beforehand, four of them fooled by FGSM, none by C&W."""
-    plan = plans.Plan(
+    plan = planning.Plan(
         bundle="tiny",
         bundle_checksum="ab" * 32,
         data="bundled samples (generated images)",
         data_checksum="cd" * 32,
         official=False,
-        attacks=(plans.AttackChoice("fgsm", (("eps", 8.0),)), plans.AttackChoice("cw", ())),
+        attacks=(planning.AttackChoice("fgsm", (("eps", 8.0),)), planning.AttackChoice("cw", ())),
         limit=6,
         seed=4,
     )
     plan = dataclasses.replace(plan, **changes)
     key = plan.key()
-    database.start(key, plans.to_json(plan), {"torch": "2"}, "CPU")
+    database.start(key, planning.to_json(plan), {"torch": "2"}, "CPU")
     database.append(
         key,
         [
@@ -186,10 +185,10 @@ def test_several_attacks_are_also_judged_together(database: Database) -> None:
 
 
 def test_one_attack_or_one_at_several_strengths_is_not_pooled(database: Database) -> None:
-    fgsm = [plans.AttackChoice("fgsm", (("eps", eps),)) for eps in (2.0, 8.0)]
+    fgsm = [planning.AttackChoice("fgsm", (("eps", eps),)) for eps in (2.0, 8.0)]
     for chosen in (fgsm[:1], fgsm):
-        plan = plans.Plan("b", "b", "d", "d", True, tuple(chosen), 5, 1)
-        database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+        plan = planning.Plan("b", "b", "d", "d", True, tuple(chosen), 5, 1)
+        database.start(plan.key(), planning.to_json(plan), {}, "CPU")
         assert tuple(records.load(database, plan.key()).groups) == plan.labels
 
 
@@ -287,8 +286,8 @@ def test_a_running_run_has_tables_that_say_so(database: Database) -> None:
 
 
 def test_a_run_without_rows_has_tables(database: Database) -> None:
-    plan = plans.Plan("b", "b", "d", "d", True, (plans.AttackChoice("jsma", ()),), 5, 1)
-    database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+    plan = planning.Plan("b", "b", "d", "d", True, (planning.AttackChoice("jsma", ()),), 5, 1)
+    database.start(plan.key(), planning.to_json(plan), {}, "CPU")
     for table in tables.all_tables(database, plan.key(), tiny.system().card):
         assert "–" in render_text(table)
 
@@ -326,9 +325,9 @@ def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None
 
 def test_what_the_paper_leaves_open_is_said_where_its_figures_stand(database: Database) -> None:
     def said(*attacks: str, attacked: str) -> list[bool]:
-        choices = tuple(plans.AttackChoice(name, ()) for name in attacks)
-        plan = plans.Plan("b", "b", "d", "d", True, choices, 5, 1, attacked)
-        database.start(plan.key(), plans.to_json(plan), {}, "CPU")
+        choices = tuple(planning.AttackChoice(name, ()) for name in attacks)
+        plan = planning.Plan("b", "b", "d", "d", True, choices, 5, 1, attacked)
+        database.start(plan.key(), planning.to_json(plan), {}, "CPU")
         notes = "\n".join(tables.table2(database, plan.key()).notes)
         return [words in notes for words in ("all three attacks", "in f1's place: over", "in its Table 3")]
 
@@ -340,7 +339,7 @@ def test_what_the_paper_leaves_open_is_said_where_its_figures_stand(database: Da
 
 def test_a_computed_run_recounted(database: Database) -> None:
     system, data = tiny.system(), tiny.data(60)
-    plan = tiny.plan(data, system, 60, attacks=(plans.choose("fgsm", eps=12),))
+    plan = tiny.plan(data, system, 60, attacks=(planning.choose("fgsm", eps=12),))
     key = runner.run(plan, system, data, database)
     benign, attacked = database.rows(key, ""), database.rows(key, "fgsm")
     pairs = [(b, a) for b, a in zip(benign, attacked, strict=True) if a.success]

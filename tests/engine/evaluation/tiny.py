@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ciad_engine import bundles
 from ciad_engine.datasets import CLASS_NAMES, ImageSet
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import Row
 
 
@@ -78,9 +78,9 @@ def data(count: int = 40, source: str = "synthetic images", official: bool = Fal
     return ImageSet(images, labels, source, official)
 
 
-def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: object) -> plans.Plan:
-    kwargs.setdefault("attacks", (plans.choose("fgsm", eps=8),))
-    return plans.make(loaded.card, data_set, limit=limit, seed=11, **kwargs)
+def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: object) -> planning.Plan:
+    kwargs.setdefault("attacks", (planning.choose("fgsm", eps=8),))
+    return planning.make(loaded.card, data_set, limit=limit, seed=11, **kwargs)
 
 
 def row(position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, **kw) -> Row:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.layout import IMAGE, Figure, Panel, place
-from ciad_engine.images import decode
+from ciad_engine.imaging import decode
 
 SVG = "{http://www.w3.org/2000/svg}"
 

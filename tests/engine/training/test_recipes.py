@@ -14,7 +14,7 @@ from ciad_engine.detectors import controls
 from ciad_engine.detectors.base import threshold_at
 from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.evaluation import opinions
-from ciad_engine.images import to_unit
+from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training import loop, recipes
 from ciad_engine.training.averaging import average_into

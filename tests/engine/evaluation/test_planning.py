@@ -12,16 +12,16 @@ from ciad_engine import bundles, cli
 from ciad_engine.attacks import targets
 from ciad_engine.cli import evaluate
 from ciad_engine.errors import RunError, SettingError
-from ciad_engine.evaluation import plan as plans
+from ciad_engine.evaluation import planning
 from tests.engine.evaluation import tiny
 
-PLAN = plans.Plan(
+PLAN = planning.Plan(
     bundle="paper",
     bundle_checksum="a" * 64,
     data="CIFAR-10 test set",
     data_checksum="b" * 64,
     official=True,
-    attacks=(plans.AttackChoice("fgsm", (("eps", 8.0),)),),
+    attacks=(planning.AttackChoice("fgsm", (("eps", 8.0),)),),
     limit=100,
     seed=1,
 )
@@ -32,7 +32,7 @@ def test_key_depends_on_what_decides_the_rows() -> None:
         {"bundle_checksum": "c" * 64},
         {"data_checksum": "c" * 64},
         {"attacks": ()},
-        {"attacks": (plans.AttackChoice("fgsm", (("eps", 4.0),)),)},
+        {"attacks": (planning.AttackChoice("fgsm", (("eps", 4.0),)),)},
         {"limit": 101},
         {"seed": 2},
         {"attacked": "second_classifier"},
@@ -49,7 +49,7 @@ def test_key_ignores_names() -> None:
 
 def test_key_changes_with_the_engine_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     before = PLAN.key()
-    monkeypatch.setattr(plans, "SCHEMA", plans.SCHEMA + 1)
+    monkeypatch.setattr(planning, "SCHEMA", planning.SCHEMA + 1)
     assert PLAN.key() != before
 
 
@@ -58,8 +58,8 @@ def test_key_is_the_same_on_every_machine() -> None:
 
 
 def test_plain_data_and_back() -> None:
-    text = json.dumps(plans.to_json(PLAN))
-    again = plans.from_json(json.loads(text))
+    text = json.dumps(planning.to_json(PLAN))
+    again = planning.from_json(json.loads(text))
     assert again == PLAN
     assert again.key() == PLAN.key()
 
@@ -67,23 +67,23 @@ def test_plain_data_and_back() -> None:
 @pytest.mark.parametrize("content", [{}, {"attacks": 3}, {"attacks": [{}]}, {"attacks": [], "colour": "red"}])
 def test_what_is_no_plan_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(RunError, match="not the plan"):
-        plans.from_json(content)
+        planning.from_json(content)
 
 
 def test_choose_fills_in_defaults_and_evens_numbers() -> None:
-    assert plans.choose("fgsm") == plans.choose("fgsm", eps=8) == plans.choose("fgsm", eps=8.0)
-    assert plans.choose("fgsm", eps=4).parameters()["eps"] == 4.0
-    assert set(plans.choose("jsma").parameters()) >= {"theta", "gamma"}
+    assert planning.choose("fgsm") == planning.choose("fgsm", eps=8) == planning.choose("fgsm", eps=8.0)
+    assert planning.choose("fgsm", eps=4).parameters()["eps"] == 4.0
+    assert set(planning.choose("jsma").parameters()) >= {"theta", "gamma"}
     with pytest.raises(SettingError, match="eps"):
-        plans.choose("fgsm", eps=-1)
+        planning.choose("fgsm", eps=-1)
 
 
 def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -> None:
     weak, strong, aimed = (
-        plans.AttackChoice("fgsm", (("eps", eps), ("target", target)))
+        planning.AttackChoice("fgsm", (("eps", eps), ("target", target)))
         for eps, target in ((2.0, "untargeted"), (8.0, "untargeted"), (8.0, "next"))
     )
-    other = plans.AttackChoice("cw", (("confidence", 5.0),))
+    other = planning.AttackChoice("cw", (("confidence", 5.0),))
     several = dataclasses.replace(PLAN, attacks=(weak, other, strong))
     assert several.labels == ("fgsm eps = 2", "cw", "fgsm eps = 8")
     assert dataclasses.replace(PLAN, attacks=(strong,)).labels == ("fgsm",)
@@ -91,21 +91,21 @@ def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -
     assert most == tuple(
         f"fgsm eps = {eps}, target = {to}" for eps, to in ((2, "untargeted"), (8, "untargeted"), (8, "next"))
     )
-    assert [plans.attack_of(label) for label in (*most, "cw")] == ["fgsm"] * 3 + ["cw"]
-    assert plans.titled("fgsm eps = 2", {"fgsm": "Fast"}) == "Fast, eps = 2"
-    assert plans.titled("cw", {}) == "cw"
-    assert [plans.titled(label, {"fgsm": "Fast"}) for label in most[1:]] == [
+    assert [planning.attack_of(label) for label in (*most, "cw")] == ["fgsm"] * 3 + ["cw"]
+    assert planning.titled("fgsm eps = 2", {"fgsm": "Fast"}) == "Fast, eps = 2"
+    assert planning.titled("cw", {}) == "cw"
+    assert [planning.titled(label, {"fgsm": "Fast"}) for label in most[1:]] == [
         "Fast, eps = 8",
         "Fast, eps = 8, target = next",
     ]
-    assert plans.titled("jsma target = untargeted", {}) == "jsma"
+    assert planning.titled("jsma target = untargeted", {}) == "jsma"
 
 
 def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> None:
-    chosen = plans.preset("sweep")
-    assert set(plans.preset("paper")) <= set(chosen)
-    made = plans.make(tiny.system().card, tiny.data(), chosen, None, 0)
-    assert [plans.titled(label, {}) for label in made.labels] == [
+    chosen = planning.preset("sweep")
+    assert set(planning.preset("paper")) <= set(chosen)
+    made = planning.make(tiny.system().card, tiny.data(), chosen, None, 0)
+    assert [planning.titled(label, {}) for label in made.labels] == [
         *(f"fgsm, eps = {eps}" for eps in (2, 4, 8, 16)),
         "fgsm, eps = 8, target = random",
         "jsma",
@@ -116,51 +116,51 @@ def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> 
 
 
 def test_the_papers_preset() -> None:
-    chosen = {choice.name: choice.parameters() for choice in plans.preset("paper")}
+    chosen = {choice.name: choice.parameters() for choice in planning.preset("paper")}
     assert list(chosen) == ["fgsm", "jsma", "cw"]
     assert (chosen["fgsm"]["eps"], chosen["jsma"]["theta"], chosen["jsma"]["gamma"]) == (8.0, 1.0, 0.1)
     assert chosen["cw"]["confidence"] == 0.0
     with pytest.raises(SettingError, match="none of paper"):
-        plans.preset("papers")
+        planning.preset("papers")
 
 
 def test_settings_without_effect_make_no_other_plan() -> None:
-    assert plans.choose("fgsm", target_class=3, target_seed=4) == plans.choose("fgsm")
-    aimed = plans.choose("fgsm", target="given", target_class=3, target_seed=4)
+    assert planning.choose("fgsm", target_class=3, target_seed=4) == planning.choose("fgsm")
+    aimed = planning.choose("fgsm", target="given", target_class=3, target_seed=4)
     assert (aimed.parameters()["target_class"], aimed.parameters()["target_seed"]) == (3, 0)
-    drawn = plans.choose("fgsm", target="random", target_class=3, target_seed=4)
+    drawn = planning.choose("fgsm", target="random", target_class=3, target_seed=4)
     assert (drawn.parameters()["target_class"], drawn.parameters()["target_seed"]) == (0, 4)
 
 
 def test_the_text_leaves_out_settings_without_effect() -> None:
-    assert plans._ONLY_WITH == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
+    assert planning._ONLY_WITH == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
     aims = [{}, {"target": "next"}, {"target": "given", "target_class": 3}, {"target": "random", "target_seed": 4}]
-    assert [plans.choose("fgsm", **aim).text() for aim in aims] == [
+    assert [planning.choose("fgsm", **aim).text() for aim in aims] == [
         "fgsm (eps = 8, target = untargeted)",
         "fgsm (eps = 8, target = next)",
         "fgsm (eps = 8, target = given, target_class = 3)",
         "fgsm (eps = 8, target = random, target_seed = 4)",
     ]
-    alone = plans.AttackChoice("mine", (("target_class", 3),))  # where nothing else can be aimed, it counts
+    alone = planning.AttackChoice("mine", (("target_class", 3),))  # where nothing else can be aimed, it counts
     assert alone.text() == "mine (target_class = 3)"
 
 
 def test_titles_stay_apart() -> None:
     words = ("untargeted", "next", "random", "best")
-    several = [("fgsm", plans.choose("fgsm", eps=eps, target=word).parameters()) for eps in (2, 4) for word in words]
-    titles = [plans.titled(label, {}) for label in plans.labels(several)]
+    several = [("fgsm", planning.choose("fgsm", eps=eps, target=word).parameters()) for eps in (2, 4) for word in words]
+    titles = [planning.titled(label, {}) for label in planning.labels(several)]
     assert len(set(titles)) == len(several)
-    assert f"target = {targets.UNTARGETED}" == plans._UNTARGETED
+    assert f"target = {targets.UNTARGETED}" == planning._UNTARGETED
     assert titles[0] == "fgsm, eps = 2"
 
 
 def test_make_quotes_bundle_and_data() -> None:
     system, data = tiny.system(), tiny.data(official=True)
-    plan = plans.make(system.card, data, (plans.choose("fgsm"),), None, 5)
+    plan = planning.make(system.card, data, (planning.choose("fgsm"),), None, 5)
     assert (plan.bundle, plan.bundle_checksum) == ("tiny", system.card.checksum)
     assert (plan.data, plan.data_checksum, plan.official) == ("synthetic images", data.checksum, True)
     assert (plan.limit, plan.seed, plan.transferred) == (40, 5, False)
-    assert plans.make(system.card, data, PLAN.attacks, 3, 5, "second_classifier").transferred
+    assert planning.make(system.card, data, PLAN.attacks, 3, 5, "second_classifier").transferred
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,11 @@ def test_make_quotes_bundle_and_data() -> None:
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**32}, "seed"),
         ({"attacks": ()}, "at least one of fgsm"),
-        ({"attacks": (plans.AttackChoice("fgsm", ()),) * 2}, "fgsm is chosen twice; change one of the two"),
-        ({"attacks": tuple(plans.choose("fgsm", eps=eps) for eps in (8.0, 8.0000000000001))}, "than can be told apart"),
+        ({"attacks": (planning.AttackChoice("fgsm", ()),) * 2}, "fgsm is chosen twice; change one of the two"),
+        (
+            {"attacks": tuple(planning.choose("fgsm", eps=eps) for eps in (8.0, 8.0000000000001))},
+            "than can be told apart",
+        ),
         ({"attacked": "third_classifier"}, "no third classifier"),
         ({"data": tiny.data(0)}, "no image"),
     ],
@@ -181,35 +184,38 @@ def test_make_refuses_what_cannot_be_run(change: dict[str, object], message: str
     usual = {"card": tiny.system().card, "data": tiny.data(), "attacks": PLAN.attacks, "limit": None, "seed": 1}
     arguments = {**usual, **change}
     with pytest.raises(SettingError, match=message):
-        plans.make(**arguments)
+        planning.make(**arguments)
 
 
 def test_make_refuses_labels_the_bundle_does_not_know() -> None:
     card = dataclasses.replace(tiny.system().card, classes=("cat", "dog"))
     with pytest.raises(SettingError, match="among the 2 classes"):
-        plans.make(card, tiny.data(), PLAN.attacks, None, 1)
+        planning.make(card, tiny.data(), PLAN.attacks, None, 1)
 
 
 def test_plans_are_told_apart_by_what_differs() -> None:
-    def of(*chosen: plans.AttackChoice) -> plans.Plan:
+    def of(*chosen: planning.AttackChoice) -> planning.Plan:
         return dataclasses.replace(PLAN, attacks=chosen)
 
-    weak = plans.AttackChoice("fgsm", (("eps", 2.0), ("target", "untargeted")))
-    strong = plans.AttackChoice("fgsm", (("eps", 8.0), ("target", "untargeted")))
-    other = plans.AttackChoice("cw", (("confidence", 0.0),))
-    texts = [[one.text() for one in chosen] for chosen in plans.told_apart([of(weak), of(strong, other), of(weak)])]
+    weak = planning.AttackChoice("fgsm", (("eps", 2.0), ("target", "untargeted")))
+    strong = planning.AttackChoice("fgsm", (("eps", 8.0), ("target", "untargeted")))
+    other = planning.AttackChoice("cw", (("confidence", 0.0),))
+    texts = [[one.text() for one in chosen] for chosen in planning.told_apart([of(weak), of(strong, other), of(weak)])]
     assert texts == [["fgsm (eps = 2)"], ["fgsm (eps = 8)", "cw"], ["fgsm (eps = 2)"]]
-    assert plans.told_apart([of(strong)]) == [(plans.AttackChoice("fgsm", ()),)]
+    assert planning.told_apart([of(strong)]) == [(planning.AttackChoice("fgsm", ()),)]
 
 
 def test_the_command_of_a_plan_runs_that_plan() -> None:
     card, data = tiny.system().card, tiny.data()
-    own = (plans.choose("fgsm", eps=3, target_class=5), plans.choose("pgd", iterations=4, target="next"))
-    aimed = (plans.choose("cw", target="given", target_class=5), plans.choose("jsma", target="random", target_seed=8))
-    some = tuple(choice for choice in plans.preset("sweep") if choice.name == "fgsm")
-    for chosen in (plans.preset("paper"), plans.preset("sweep"), some, own, aimed):
-        plan = plans.make(card, data, chosen, 7, 3, bundles.SECOND_CLASSIFIER)
-        program, *words = shlex.split(plans.command(plan, "my own"))
+    own = (planning.choose("fgsm", eps=3, target_class=5), planning.choose("pgd", iterations=4, target="next"))
+    aimed = (
+        planning.choose("cw", target="given", target_class=5),
+        planning.choose("jsma", target="random", target_seed=8),
+    )
+    some = tuple(choice for choice in planning.preset("sweep") if choice.name == "fgsm")
+    for chosen in (planning.preset("paper"), planning.preset("sweep"), some, own, aimed):
+        plan = planning.make(card, data, chosen, 7, 3, bundles.SECOND_CLASSIFIER)
+        program, *words = shlex.split(planning.command(plan, "my own"))
         assert program == "ciad"
         said = cli._parser(words).parse_args(words)
         assert evaluate._choices(said) == plan.attacks
@@ -217,5 +223,5 @@ def test_the_command_of_a_plan_runs_that_plan() -> None:
 
 
 def test_a_plan_no_command_can_say_has_none() -> None:
-    twice = (plans.choose("fgsm", eps=3), plans.choose("fgsm", eps=5))
-    assert plans.command(plans.make(tiny.system().card, tiny.data(), twice, 7, 3), "tiny") == ""
+    twice = (planning.choose("fgsm", eps=3), planning.choose("fgsm", eps=5))
+    assert planning.command(planning.make(tiny.system().card, tiny.data(), twice, 7, 3), "tiny") == ""
