@@ -15,7 +15,6 @@ from ciad_engine.errors import BundleError, CiadError
 
 _PACKAGES = (
     "torch",
-    "torchvision",
     "numpy",
     "pillow",
     "safetensors",

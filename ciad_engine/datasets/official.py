@@ -17,7 +17,7 @@ from ciad_engine.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
 
-# MD5 sums as published at https://www.cs.toronto.edu/~kriz/cifar.html and checked by torchvision.
+# MD5 sums of the files in the published archive (`download.CIFAR10`); `tests/oracles` compares them with torchvision's.
 TRAIN_MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",

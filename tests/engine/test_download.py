@@ -2,10 +2,8 @@ import errno
 import hashlib
 import http.server
 import socket
-import sys
 import threading
 import time
-import types
 from pathlib import Path
 
 import pytest
@@ -212,14 +210,14 @@ def test_a_server_that_stops_in_the_middle(server, tmp_path):
     job = ListJob()
     start = time.perf_counter()
     assert fetch(server, tmp_path, job, timeout=0.3).read_bytes() == CONTENT
-    assert any("stopped answering" in note for note in job.notes)
+    assert any("did not answer in time" in note for note in job.notes)
     assert time.perf_counter() - start < 10
 
 
 def test_a_server_that_never_answers(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = Source(f"http://127.0.0.1:{deaf.getsockname()[1]}/a", "a", MD5)
-        with pytest.raises(DataError, match=r"failed 4 times in a row: The server (did not answer|stopped answering)"):
+        with pytest.raises(DataError, match=r"failed 4 times in a row: The server did not answer in time"):
             download.fetch(tmp_path, None, address, timeout=0.1, pause=0.01)
 
 
@@ -246,18 +244,12 @@ def test_refused_and_unknown_addresses(tmp_path, monkeypatch):
         download.fetch(tmp_path, None, Source("http://nowhere.invalid/a", "a", MD5), pause=0.01)
 
 
-@pytest.mark.parametrize("wrong", [Source("file:///etc/passwd", "a", MD5), Source("http://host/a", "../a", MD5)])
-def test_only_the_web_and_only_into_the_folder(wrong, tmp_path):
-    with pytest.raises(DataError, match="no web address"):
-        download.fetch(tmp_path, None, wrong)
-
-
 def test_a_server_that_never_stops(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "MAX_BYTES", 500_000)
-    with pytest.raises(DataError, match="announces 1,048,576 bytes"):
+    with pytest.raises(DataError, match="has 1,048,576 bytes or more, far more than CIFAR-10"):
         fetch(server, tmp_path)
     server.length = False
-    with pytest.raises(DataError, match="stopped after 500,000 bytes"):
+    with pytest.raises(DataError, match=r"has \d\d\d,\d\d\d bytes or more"):
         fetch(server, tmp_path)
 
 
@@ -287,27 +279,6 @@ def test_full_disk_and_unusable_folder(server, tmp_path, monkeypatch):
     )
     with pytest.raises(DataError, match=r"There is no space left in .*170 MB"):
         fetch(server, tmp_path)
-
-
-def test_the_official_source_comes_from_torchvision(monkeypatch, tmp_path):
-    before = {name for name in sys.modules if name.startswith("torchvision")}
-    official = download.official_source()
-    assert official.url.startswith("https://")
-    assert official.url.endswith("/cifar-10-python.tar.gz")
-    assert (official.filename, official.md5) == ("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a")
-    assert {name for name in sys.modules if name.startswith("torchvision")} == before  # read, not imported
-
-    places = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
-    monkeypatch.setattr(download.importlib.util, "find_spec", lambda name: places)
-    with pytest.raises(DataError, match=r"was not found in .*cifar\.py"):
-        download.official_source()
-    (tmp_path / "datasets").mkdir()
-    (tmp_path / "datasets" / "cifar.py").write_text("class CIFAR10:\n    url = make()\n    filename: str = 'a'\n")
-    with pytest.raises(DataError, match="lists it differently"):
-        download.official_source()
-    monkeypatch.setattr(download.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match="not installed"):
-        download.official_source()
 
 
 def test_default_folder_is_the_users_own(own_folders):

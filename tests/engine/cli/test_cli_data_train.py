@@ -71,7 +71,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[bytes]:
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     source = download.Source(f"http://127.0.0.1:{listening.server_port}/archive.tar.gz", "archive.tar.gz", digest)
-    monkeypatch.setattr(download, "official_source", lambda: source)
+    monkeypatch.setattr(download, "CIFAR10", source)
     yield content
     listening.shutdown()
     listening.server_close()
