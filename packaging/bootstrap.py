@@ -6,7 +6,8 @@
     python3 packaging/bootstrap.py install
 
 The first start makes the environment `.venv` in the checkout and installs into it exactly the packages
-of `packaging/lock.txt`, then the project itself (editable). Later starts only compare a stamp.
+of `packaging/lock.txt`, then the project itself (editable). `test` adds those of `packaging/lock-test.txt`.
+Later starts only compare a stamp.
 
 Standard library only. The syntax of this file stays valid on Python 3.8, and it imports its two neighbours,
 `system` and `environment`, late: so a Python that is too old gets a sentence instead of a SyntaxError.
@@ -38,14 +39,15 @@ def main(arguments: list[str]) -> int:
     import system
 
     try:
-        prepared = environment.ready()
+        tests = command == "test"
+        prepared = environment.ready(tests)
         uv = None if prepared else environment.usable_uv()
         system.provide_system_packages(command, need_venv=not prepared and uv is None)
         if not prepared:
-            environment.make_environment(uv)
+            environment.make_environment(uv, tests)
         if command == "run":
             return start_program(str(environment.script("ciad-gui")), rest)
-        if command == "test":
+        if tests:
             return run_checks(rest)
         print(f"CIAD is installed in {environment.VENV}.")
         return 0
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> int:
 
 
 def wrong_python() -> str:
-    """Why this Python or machine cannot run CIAD, and what can; empty if it can."""
+    """Return why this Python or machine cannot run CIAD, and what can; "" if it can."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
         better = [name for name in ("python3.12", "python3.13", "python3.11") if shutil.which(name)]

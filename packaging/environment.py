@@ -1,6 +1,7 @@
-"""The environment `.venv`: whether it is ready, making it, repairing it.
+"""Check, make and repair the environment `.venv`.
 
-It holds exactly the packages of `lock.txt`, checked against their SHA-256, and the project itself (editable).
+It holds exactly the packages of `lock.txt`, checked against their SHA-256, and the project itself (editable):
+the program. Those of `lock-test.txt` are added for the tests.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "packaging" / "lock.txt"
 LOCK_CPU = ROOT / "packaging" / "lock-cpu.txt"
+LOCK_TEST = ROOT / "packaging" / "lock-test.txt"
 STAMP = VENV / "ciad-stamp.txt"
 LOG = VENV / "ciad-install.log"
 INCOMPLETE = "incomplete"
@@ -32,13 +34,13 @@ FREE_SPACE, CUDA_SPACE = 3_000_000_000, 5_000_000_000
 # On Linux the registry's torch is built for CUDA and needs these, several GB. A CPU build does not.
 CUDA_PACKAGE = re.compile(r"\b(nvidia-|cuda-|triton\b)")
 
-# pip settings that say where packages come from or how to reach them. uv does not read them, so where
-# there are any, pip installs, also when uv is at hand.
+# pip settings for where packages come from or how to reach them. uv does not read them, so if there are any,
+# pip installs, also when uv is at hand.
 PIP_SETTINGS = (
     "index-url", "extra-index-url", "find-links", "no-index", "cert", "client-cert", "trusted-host", "proxy"
 )  # fmt: skip
 
-# What an installer's output says -> the sentence a person needs; the first that fits counts.
+# A pattern in an installer's output -> the sentence a person needs; the first that fits counts.
 FAILURES = (
     (
         r"No space left on device|not enough space on the disk|os error (28|112)\b|Disk quota exceeded",
@@ -83,34 +85,44 @@ def script(name: str) -> Path:
 
 
 def place(installer: str) -> str:
-    """What an environment cannot change without being made anew (scripts hold absolute paths)."""
+    """Return what an environment cannot change without being made anew (scripts hold absolute paths)."""
     return "Python {}.{}, {}, {}".format(*sys.version_info[:2], installer, ROOT)
 
 
-def digest() -> str:
-    """What the installed packages depend on; a change updates them in place."""
-    inputs = (LOCK, LOCK_CPU, ROOT / "pyproject.toml")
+def digest(*inputs: Path) -> str:
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()
 
 
-def stamp() -> tuple[str, str]:
-    """Place and digest written by the last installation; empty where there is none to be read."""
+def program_digest() -> str:
+    """Return a digest of everything the installed program depends on."""
+    return digest(LOCK, LOCK_CPU, ROOT / "pyproject.toml")
+
+
+def stamp() -> tuple[str, str, str]:
+    """Return the place, the program's digest and the test tools' that the last installation wrote; "" if missing."""
     try:
         lines = STAMP.read_text(encoding="utf-8").splitlines()
-        return lines[0], lines[1]
-    except (OSError, IndexError, UnicodeDecodeError):
-        return "", ""
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    made_by, program, tools = (*lines, "", "", "")[:3]
+    return made_by, program, tools
 
 
-def ready() -> bool:
-    """Whether the environment is complete, up to date and still has its Python and program."""
-    made_by, of = stamp()
-    unchanged = made_by in (place("uv"), place("pip")) and of == digest()
-    return unchanged and python_of_environment().exists() and script("ciad-gui").exists()
+def write_stamp(installer: str, program: str, tools: str) -> None:
+    VENV.mkdir(exist_ok=True)
+    STAMP.write_text(f"{place(installer)}\n{program}\n{tools}\n", encoding="utf-8")
+
+
+def ready(tests: bool = False) -> bool:
+    """Return whether the program (and the test tools) are complete, up to date and still have their Python."""
+    made_by, program, tools = stamp()
+    unchanged = made_by in (place("uv"), place("pip")) and program == program_digest()
+    present = python_of_environment().exists() and script("ciad-gui").exists()
+    return unchanged and present and (not tests or tools == digest(LOCK_TEST))
 
 
 def usable_uv() -> str | None:
-    """The path of uv, or None where it is not installed or would miss what pip is configured to use."""
+    """Return the path of uv, or None if it is not installed or would miss what pip is configured to use."""
     uv = shutil.which("uv")
     if uv and pip_is_configured():
         say("Using pip, because it is configured (PIP_... variables or `pip config list`) and uv does not read that.")
@@ -128,27 +140,36 @@ def pip_is_configured() -> bool:
     return bool(re.search(rf"\.({'|'.join(PIP_SETTINGS)})=", listed.stdout.decode(errors="replace")))
 
 
-def make_environment(uv: str | None) -> None:
-    """Make or repair `.venv`; leaves a stamp only when everything is in place."""
+def make_environment(uv: str | None, tests: bool) -> None:
+    """Make, update or repair `.venv`; test tools that it had, it keeps. The stamp comes when all is in place."""
     began = time.monotonic()
     installer = "uv" if uv else "pip"
     python = python_of_environment()
     try:
-        was_place, was_digest = stamp()
-        if was_place == place(installer) and was_digest != INCOMPLETE and python.exists():
-            say("Updating .venv: packaging/lock.txt or pyproject.toml changed.")
-            mark_incomplete(installer)
-        else:
+        made_by, program, tools = stamp()
+        usable = made_by == place(installer) and INCOMPLETE not in (program, tools) and python.exists()
+        whole = usable and ready()
+        tests = tests or bool(tools)
+        if not usable:
             clear_environment()
             check_space(FREE_SPACE, "8 GB where torch comes with CUDA")
             say(f"Setting up .venv with {installer} and Python {platform.python_version()}: some minutes, once.")
-            mark_incomplete(installer)
-            if uv:
-                step([uv, "venv", "--allow-existing", "--python", sys.executable, str(VENV)])
-            else:
-                step([sys.executable, "-m", "venv", str(VENV)])
-        install_packages(uv)
-        STAMP.write_text(f"{place(installer)}\n{digest()}\n", encoding="utf-8")
+        elif whole:
+            say("Adding the test tools of packaging/lock-test.txt to .venv.")
+        else:
+            say("Updating .venv: packaging/lock.txt or pyproject.toml changed.")
+        # If this is killed, what is marked incomplete is made anew; a whole program starts all the same.
+        write_stamp(installer, program if whole else INCOMPLETE, INCOMPLETE if tests else "")
+        LOG.write_text("", encoding="utf-8")
+        if not usable:
+            step([uv, "venv", "--allow-existing", "--python", sys.executable, str(VENV)] if uv else
+                 [sys.executable, "-m", "venv", str(VENV)])  # fmt: skip
+        install_packages(uv, not whole, tests)
+        write_stamp(installer, program_digest(), digest(LOCK_TEST) if tests else "")
+    except Stop:
+        if whole:  # pip and uv fetch everything before they change anything, so one that stops has changed nothing
+            write_stamp(installer, program, "")
+        raise
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise Stop(sentence_for("No space left on device", 1)) from error
@@ -173,19 +194,12 @@ def clear_environment() -> None:
     if VENV.is_symlink():
         VENV.unlink()
         return
-    # The stamp goes last: where this is interrupted, the rest is still known to be ours.
+    # The stamp goes last: if this is interrupted, the rest is still known to be ours.
     for path in sorted(VENV.iterdir(), key=lambda path: path == STAMP):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(str(path))
         else:
             path.unlink()
-
-
-def mark_incomplete(installer: str) -> None:
-    """From here until the stamp is written, a start that finds this makes the environment anew."""
-    VENV.mkdir(exist_ok=True)
-    STAMP.write_text(f"{place(installer)}\n{INCOMPLETE}\n", encoding="utf-8")
-    LOG.write_text("", encoding="utf-8")
 
 
 def check_space(needed: int, remark: str) -> None:
@@ -198,48 +212,59 @@ def check_space(needed: int, remark: str) -> None:
         )
 
 
-def install_packages(uv: str | None) -> None:
-    """Everything of the lock but CUDA's packages; those only if torch asks for them; then the project."""
+def install_packages(uv: str | None, program: bool, tests: bool) -> None:
+    """Install the parts wanted, and check that everything installed fits together."""
     python = str(python_of_environment())
     pip = [uv, "pip"] if uv else [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
     target = ["--python", python] if uv else []
-    exact = ["install", *target, "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r"]
+    exact = [*pip, "install", *target, "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r"]
+    if program:
+        install_program(pip, target, exact)
+    if tests:
+        step([*exact, str(LOCK_TEST)])
+    code, output = quiet([*pip, "check", *target])
+    if code:
+        raise Stop(f"packaging/lock.txt does not fit pyproject.toml; make it anew (packaging/lock.py):\n{output}")
 
+
+def install_program(pip: list[str], target: list[str], exact: list[str]) -> None:
+    """Install everything of the lock but CUDA's packages; those only if torch asks for them; then the project."""
     # The CPU build of torch is in no general registry, but a folder or an index that pip or uv was told
     # of may hold it. pip would take the registry's build of the same version all the same, because for
     # that one it knows the checksum beforehand; so the CPU build is asked for first, by its full version.
-    if sys.platform == "linux" and step([*pip, *exact, str(LOCK_CPU)], optional=True):
+    if sys.platform == "linux" and step([*exact, str(LOCK_CPU)], optional=True):
         say("Found the CPU build of torch: nothing of CUDA is needed.")
 
     # A lock is one list for all machines, and it cannot say "only with the CUDA build of torch". So the
     # installed torch is asked: `check` evaluates the requirements in the metadata of every package. It
     # misses CUDA's packages if and only if this torch was built for CUDA and this system is Linux.
     common, cuda = split_lock()
-    step([*pip, *exact, str(common)])
+    step([*exact, str(common)])
     code, output = quiet([*pip, "check", *target])
     if code and CUDA_PACKAGE.search(output):
         say("This torch is built for CUDA: installing NVIDIA's packages too (several GB).")
-        check_space(CUDA_SPACE, "for NVIDIA's packages; README.md tells how to do without them")
-        step([*pip, *exact, str(cuda)])
+        check_space(CUDA_SPACE, "for NVIDIA's packages; README.md explains how to do without them")
+        step([*exact, str(cuda)])
     step([*pip, "install", *target, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
-    code, output = quiet([*pip, "check", *target])
-    if code:
-        raise Stop(f"packaging/lock.txt does not fit pyproject.toml; make it anew (packaging/lock.py):\n{output}")
+
+
+def entries(lock: str) -> list[str]:
+    """Return the entries of a lock: each a line "name==version ; marker \\" and its indented lines of hashes."""
+    return re.findall(r"^[A-Za-z0-9].*(?:\n[ \t].*)*", lock, re.MULTILINE)
 
 
 def split_lock() -> tuple[Path, Path]:
     """Write the lock's two parts, without and with CUDA's packages, into the environment's folder."""
-    # An entry is a line "name==version ; marker \" and its indented lines of hashes.
-    entries = re.findall(r"^[A-Za-z0-9].*(?:\n[ \t].*)*", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     parts = VENV / "ciad-lock.txt", VENV / "ciad-lock-cuda.txt"
     for path, wanted in zip(parts, (False, True), strict=True):
-        chosen = [entry for entry in entries if bool(CUDA_PACKAGE.match(entry)) == wanted]
+        chosen = [entry for entry in entries(LOCK.read_text(encoding="utf-8"))
+                  if bool(CUDA_PACKAGE.match(entry)) == wanted]  # fmt: skip
         path.write_text("\n".join(chosen) + "\n", encoding="utf-8")
     return parts
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's variables without those that would lead an installer out of `.venv`."""
+    """Return this process's variables without those that would lead an installer out of `.venv`."""
     led_astray = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_HASHES")
     return {**{k: v for k, v in os.environ.items() if k not in led_astray}, "PIP_USER": "0"}
 
@@ -287,7 +312,7 @@ def write_log(lines: list[str]) -> None:
 
 
 def sentence_for(output: str, code: int) -> str:
-    """The sentence a person needs for a failed installer."""
+    """Return the sentence a person needs for a failed installer."""
     for pattern, sentence in FAILURES:
         if re.search(pattern, output):
             return sentence.format(root=ROOT, log=LOG)

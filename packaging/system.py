@@ -1,4 +1,4 @@
-"""What the program needs from the operating system: Qt's libraries, and on Debian Python's venv module."""
+"""Find or install what the program needs from the operating system: Qt's libraries and, on Debian, Python's venv."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def say(text: str) -> None:
 
 
 def provide_system_packages(command: str, need_venv: bool) -> None:
-    """Name the system packages that are missing, or install them where nobody could be asked (root in CI)."""
+    """List the system packages that are missing, or install them if nobody can be asked (root in CI)."""
     if not sys.platform.startswith("linux"):
         return
     missing = missing_libraries()
@@ -79,10 +79,10 @@ def apt_install(packages: list[str]) -> None:
 
 
 def missing_libraries() -> dict[str, str]:
-    """Libraries Qt would not find here, with their packages."""
+    """Return the libraries that Qt would not find here, with their packages."""
     try:
         import ctypes
-    except ImportError:  # a Python built without it: Qt itself will say what it misses
+    except ImportError:  # a Python built without it: Qt itself will report what it misses
         return {}
     wanted = dict(LIBRARIES)
     if os.environ.get("DISPLAY"):
@@ -97,7 +97,7 @@ def missing_libraries() -> dict[str, str]:
 
 
 def has_ensurepip() -> bool:
-    """Debian's Python lacks it (and so a working `venv`) until its python3-venv package is installed."""
+    """Return whether `venv` works: Debian's Python lacks ensurepip until its python3-venv package is installed."""
     from importlib.util import find_spec
 
     return find_spec("ensurepip") is not None

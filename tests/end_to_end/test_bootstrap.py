@@ -41,7 +41,7 @@ def script(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNa
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A project of two tiny packages, `torch` and one of CUDA's, with the real set-up script."""
+    """A project of tiny packages, `torch`, one of CUDA's and a test tool, with the real set-up script."""
     root = tmp_path / "a checkout"  # with a space, as people have them
     (root / "packaging").mkdir(parents=True)
     (root / "links").mkdir()
@@ -52,6 +52,8 @@ def checkout(tmp_path: Path) -> Path:
     lock = small_wheels.entry("nvidia-small", "2.0", nvidia) + small_wheels.entry("torch", "1.0", torch)
     (root / "packaging" / "lock.txt").write_text("# a comment\n" + lock)
     (root / "packaging" / "lock-cpu.txt").write_text("")
+    tool = small_wheels.make_wheel(root / "links", "tool", "4.0", ["torch"])
+    (root / "packaging" / "lock-test.txt").write_text(small_wheels.entry("tool", "4.0", tool))
     (root / "pyproject.toml").write_text(small_wheels.PROJECT)
     (root / "backend.py").write_text(small_wheels.BACKEND)
     (root / "program.py").write_text(small_wheels.PROGRAM)
@@ -72,7 +74,8 @@ def environment(root: Path, **changes: str) -> dict[str, str]:
     """No pip or uv configuration of this machine, and no registry: packages come from the folder `links`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "UV_", "PYTHON")) and k != "DISPLAY"}
     links = (root / "links").as_uri()
-    return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": links, **changes}
+    found = {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": links, **changes}
+    return {name: value for name, value in found.items() if value}  # an empty one would be a configuration, too
 
 
 def installed(root: Path) -> set[str]:
@@ -90,7 +93,7 @@ def test_cpu_build_is_taken_where_found_the_second_start_is_quick_and_a_changed_
         (checkout / "packaging" / "lock-cpu.txt").write_text(small_wheels.entry("torch", "1.0+cpu", checksum))
     first = start(checkout, "run", "--demo", "x y")
     assert first.returncode == 7, first.stdout  # the program's own exit code
-    assert not any(name.startswith("nvidia") for name in installed(checkout))
+    assert not any(name.startswith(("nvidia", "tool")) for name in installed(checkout))
     expected = "1.0+cpu" if sys.platform == "linux" else "1.0"
     assert first.stdout.splitlines()[-1] == f"program {expected} ['--demo', 'x y']"
 
@@ -144,6 +147,56 @@ def test_cuda_packages_come_with_a_torch_that_needs_them_and_a_killed_installati
     assert misfit.returncode == 1
     assert "does not fit pyproject.toml" in misfit.stdout
     assert not script.environment.ready()  # not taken for finished
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_only_the_tests_bring_their_tools_and_the_program_does_not_mind_them(checkout: Path, installer, script) -> None:
+    if installer == "uv" and shutil.which("uv") is None:
+        pytest.skip("uv is not installed here")
+    links = str(checkout / "links")
+    uv = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": "", "UV_NO_INDEX": "1", "UV_FIND_LINKS": links, "UV_OFFLINE": "1"}
+    how = uv if installer == "uv" else {}
+    program = {"ciad-1.0.dist-info", "torch-1.0.dist-info"}
+    fresh = start(checkout, "install", **how)
+    assert fresh.returncode == 0, fresh.stdout
+    assert f"Setting up .venv with {installer}" in fresh.stdout
+    assert program <= installed(checkout)
+    assert "tool-4.0.dist-info" not in installed(checkout)
+
+    lock = checkout / "packaging" / "lock-test.txt"
+    good = lock.read_text()
+    lock.write_text(re.sub(r"sha256:\w{4}", "sha256:0000", good))
+    for _ in range(2):  # the second try does not make the environment anew either: a program that works stays
+        refused = start(checkout, "test", **how)
+        assert refused.returncode == 1
+        assert "its SHA-256 differs" in refused.stdout.splitlines()[-1]
+        assert "anew" not in refused.stdout
+    assert start(checkout, "run", **how).stdout.splitlines() == ["program 1.0 []"]
+
+    lock.write_text(good)
+    (checkout / "building").unlink()
+    tested = start(checkout, "test", **how)  # the checks themselves fail: this project has none
+    assert "Adding the test tools" in tested.stdout
+    assert "== ruff check" in tested.stdout
+    assert {"tool-4.0.dist-info", *program} <= installed(checkout)
+    assert not (checkout / "building").exists()  # the program was not installed again
+    before = {path: path.stat().st_mtime_ns for path in (checkout / ".venv").rglob("*.dist-info")}
+    assert start(checkout, "run", **how).stdout.splitlines() == ["program 1.0 []"]
+    assert "Adding" not in start(checkout, "test", **how).stdout
+    assert {path: path.stat().st_mtime_ns for path in (checkout / ".venv").rglob("*.dist-info")} == before
+
+    script.environment.write_stamp(installer, script.environment.program_digest(), script.environment.INCOMPLETE)
+    assert start(checkout, "run", **how).stdout.splitlines() == ["program 1.0 []"]  # the program is whole
+    assert "making it anew" in start(checkout, "test", **how).stdout
+    assert script.environment.ready(tests=True)
+
+    extra = small_wheels.make_wheel(checkout / "links", "extra", "3.0")
+    lock.write_text(good + small_wheels.entry("extra", "3.0", extra))
+    assert start(checkout, "run", **how).stdout.splitlines() == ["program 1.0 []"]
+    with (checkout / "packaging" / "lock.txt").open("a") as file:
+        file.write("# changed")
+    assert "Updating" in start(checkout, "run", **how).stdout
+    assert "extra-3.0.dist-info" in installed(checkout)  # tools that are there go on fitting the program
 
 
 def test_wrong_checksum_and_no_network_are_one_sentence(checkout: Path) -> None:
@@ -372,25 +425,37 @@ def test_every_check_runs_and_one_failure_fails_all(script, monkeypatch, capsys)
 # The lock
 
 
-def test_the_lock_fits_the_project_and_names_no_registry() -> None:
-    text = (ROOT / "packaging" / "lock.txt").read_text(encoding="utf-8")
+def pinned(script: SimpleNamespace, name: str) -> dict[str, list[str]]:
+    """Return the versions of each package in a lock, all of them with checksums."""
+    text = (ROOT / "packaging" / name).read_text(encoding="utf-8")
     assert "://" not in text
-    entries = re.findall(r"^[A-Za-z0-9].*(?:\n[ \t].*)*", text, re.MULTILINE)
-    pinned: dict[str, list[str]] = {}
-    for one in entries:
-        name, version = re.match(r"([\w.-]+)==([\w.+]+)", one).groups()
-        pinned.setdefault(name, []).append(version)
+    versions: dict[str, list[str]] = {}
+    for one in script.environment.entries(text):
+        package, version = re.match(r"([\w.-]+)==([\w.+]+)", one).groups()
+        versions.setdefault(package, []).append(version)
         assert one.count("--hash=sha256:") >= 1
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for wanted in map(Requirement, project["dependencies"] + project["optional-dependencies"]["test"]):
-        versions = pinned[wanted.name.lower()]
-        assert all(version in wanted.specifier for version in versions), wanted
-    cpu = (ROOT / "packaging" / "lock-cpu.txt").read_text(encoding="utf-8")
-    assert f"torch=={pinned['torch'][0]}+cpu \\\n    --hash=sha256:" in cpu
+    return versions
+
+
+def test_the_locks_fit_the_project_and_name_no_registry(script) -> None:
+    program, tests = pinned(script, "lock.txt"), pinned(script, "lock-test.txt")
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project, build = content["project"], content["build-system"]["requires"]
+
+    def check(requirements: list[str], versions: dict[str, list[str]]) -> None:
+        for wanted in map(Requirement, requirements):
+            assert all(version in wanted.specifier for version in versions[wanted.name.lower()]), wanted
+
+    check(project["dependencies"] + build, program)  # the project is built in the environment itself
+    check(project["optional-dependencies"]["test"], {**program, **tests})
+    assert not set(program) & set(tests)  # so a program is whole while test tools are being installed
+    tools = {Requirement(text).name for text in project["optional-dependencies"]["test"]}
+    assert tools & set(program) == {Requirement(text).name for text in build}
+    assert pinned(script, "lock-cpu.txt") == {"torch": [f"{program['torch'][0]}+cpu"]}
 
 
 def test_the_lock_is_split_by_what_only_cuda_needs(script) -> None:
-    names = re.findall(r"^([a-z0-9-]+)==", (ROOT / "packaging" / "lock.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    names = pinned(script, "lock.txt")
     cuda = {name for name in names if script.environment.CUDA_PACKAGE.match(name)}
     assert {"triton", "cuda-toolkit", "nvidia-cudnn-cu13"} <= cuda
-    assert not cuda & {"torch", "torchvision", "numpy", "pyside6-essentials"}
+    assert not cuda & {"torch", "numpy", "pyside6-essentials"}
