@@ -15,7 +15,7 @@ from ciad_app.inspect.collection import RECORDS, YOURS
 from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import imaging, inspection
-from ciad_engine.attacks.base import NO_ADVERSARIAL
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
 from tests.app.inspect.steps import TIMEOUT, attack, settle
 
