@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import networks, resources
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.files import write_whole
 
@@ -60,6 +61,11 @@ class Card:
     content: dict[str, Any]
     checksum: str
 
+    @property
+    def domain(self) -> Domain:
+        """Classes and image size."""
+        return Domain(self.classes, CIFAR10.size)
+
     def has(self, role: str) -> bool:
         return role in self.content["networks"]
 
@@ -71,6 +77,11 @@ class System:
     card: Card
     networks: Mapping[str, nn.Module]
     device: torch.device
+
+    @property
+    def domain(self) -> Domain:
+        """Classes and image size."""
+        return self.card.domain
 
     def network(self, role: str) -> nn.Module:
         """The network of a role.

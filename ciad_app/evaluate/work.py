@@ -60,15 +60,18 @@ def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database)
 
     def work(session: Session, job: Job) -> runs.Run:
         chosen = [planning.choose(name, **settings) for name, settings in request.attacks]
-        plan = planning.make(session.system.card, data, chosen, request.limit, request.seed, request.attacked)
-        return _run(plan, data, database, session, job)
+        fitting = data.matched(session.system.domain)
+        plan = planning.make(session.system.card, fitting, chosen, request.limit, request.seed, request.attacked)
+        return _run(plan, fitting, database, session, job)
 
     return work
 
 
 def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Work:
     """Continue a run with its data; as `evaluate`."""
-    return lambda session, job: _run(planning.from_json(run.plan), data, database, session, job)
+    return lambda session, job: _run(
+        planning.from_json(run.plan), data.matched(session.system.domain), database, session, job
+    )
 
 
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:

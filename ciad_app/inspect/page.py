@@ -153,10 +153,11 @@ class InspectPage(QWidget):
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
         from ciad_engine import imaging
+        from ciad_engine.domain import CIFAR10
 
         self._tell_if_waiting(
             self._engine.submit(
-                lambda _session, _job: work.Opened((of_picture(imaging.read_bytes(raw, name)),), (), ()),
+                lambda _session, _job: work.Opened((of_picture(imaging.read_bytes(raw, name, CIFAR10.size)),), (), ()),
                 self._opened,
                 failed=self.message.emit,
                 text="Opening an image",

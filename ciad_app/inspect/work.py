@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
 from ciad_engine import datasets, distances, imaging, inspection
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import CiadError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
@@ -50,7 +51,7 @@ def open_paths(paths: Sequence[Path], job: Job) -> Opened:
             if inside:
                 pictures += inside
             elif os.path.isdir(path) or path.name.lower().endswith(datasets.ARCHIVES):  # noqa: PTH112 - as below
-                collections.append(of_set(datasets.choose(str(path), job)))
+                collections.append(of_set(datasets.choose(str(path), job).matched(CIFAR10)))
             else:
                 pictures.append(path)
         except CiadError as error:
@@ -60,7 +61,7 @@ def open_paths(paths: Sequence[Path], job: Job) -> Opened:
     for i, path in enumerate(pictures):
         job.progress(i, len(pictures), "Opening images")
         try:
-            entries.append(of_picture(imaging.read(path), keep_original=i < MOST_ORIGINALS))
+            entries.append(of_picture(imaging.read(path, CIFAR10.size), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
     return Opened(tuple(entries), tuple(collections), tuple(problems))

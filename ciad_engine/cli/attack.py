@@ -46,13 +46,13 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine.attacks.base import run_batched
     from ciad_engine.attacks.model import fingerprint
 
-    attack = options.create_attack(arguments, arguments.attack)
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    attack = options.create_attack(arguments, arguments.attack, card.classes)
     assert attack is not None  # --attack is required
     if arguments.perturbation is not None:
         attack = _with_perturbation(attack, arguments, job)
-    card = bundles.read_card(bundles.find(arguments.bundle))
     label = options.label_number(arguments.label, card.classes)
-    pictures, failed = read_all(arguments.images, job)
+    pictures, failed = read_all(arguments.images, card.domain.size, job)
     if not pictures:
         return 1
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
@@ -115,12 +115,12 @@ def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: conso
     return found
 
 
-def read_all(paths: Sequence[str], job: console.ConsoleJob) -> tuple[list[Picture], int]:
-    """The pictures that can be read, and how many could not; each of those is named on stderr."""
+def read_all(paths: Sequence[str], size: int, job: console.ConsoleJob) -> tuple[list[Picture], int]:
+    """The pictures that can be read, at that size, and how many could not; each of those is named on stderr."""
     pictures, failed = [], 0
     for path in options.expand(paths):
         try:
-            pictures.append(imaging.read(path))
+            pictures.append(imaging.read(path, size))
         except ImageError as error:
             job.line(f"ciad: {error}")
             failed += 1

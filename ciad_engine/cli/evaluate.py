@@ -57,12 +57,12 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
-    chosen = _choices(arguments)
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    chosen = _choices(arguments, card.classes)
     from ciad_engine import compute
     from ciad_engine.evaluation import runner
 
-    card = bundles.read_card(bundles.find(arguments.bundle))
-    data = datasets.choose(arguments.data, job)
+    data = datasets.choose(arguments.data, job).matched(card.domain)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
     plan = planning.make(card, data, chosen, limit, arguments.seed, attacked)
@@ -93,11 +93,11 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _choices(arguments: argparse.Namespace) -> tuple[AttackChoice, ...]:
+def _choices(arguments: argparse.Namespace, classes: Sequence[str] = ()) -> tuple[AttackChoice, ...]:
     """The attacks with the preset's settings, and what the command line says over them."""
     preset = planning.preset(arguments.preset)
     names: Sequence[str] = arguments.attacks or tuple(dict.fromkeys(choice.name for choice in preset))
-    said = options.attack_settings(arguments, names)
+    said = options.attack_settings(arguments, names, classes)
     chosen = []
     try:
         for name in names:

@@ -24,7 +24,10 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         help="gets figure1, 3, 4, 5 and 6 as PNG and SVG; older ones go, also where one has nothing to show now",
     )
     parser.add_argument(
-        "--data", default=datasets.SAMPLES, metavar="PATH", help="CIFAR-10 in any form, or 'samples' (the default)"
+        "--data",
+        default=datasets.SAMPLES,
+        metavar="PATH",
+        help="a data set of the bundle's classes, or 'samples' (the default)",
     )
     parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
     options.add_bundle(parser)

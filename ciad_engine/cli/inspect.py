@@ -50,10 +50,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
     from ciad_engine import bundles, compute, inspection
 
-    chosen = options.create_attack(arguments, arguments.attack)
     card = bundles.read_card(bundles.find(arguments.bundle))
+    chosen = options.create_attack(arguments, arguments.attack, card.classes)
     label = options.label_number(arguments.label, card.classes)
-    pictures, failed = attack_command.read_all(arguments.images, job)
+    pictures, failed = attack_command.read_all(arguments.images, card.domain.size, job)
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
     records: list[dict[str, Any]] = []
     if arguments.out is not None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks
-from ciad_engine.datasets import CLASS_NAMES
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
@@ -41,7 +40,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture file of any size; becomes 32x32")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="picture file of any size; becomes one of the bundle's"
+    )
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:
@@ -62,19 +63,24 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def label_number(name: str | None, classes: Sequence[str]) -> int | None:
-    """The class called `name` (or numbered so).
+    """The class that `--label` names. Raises WrongUse as `class_number`."""
+    return None if name is None else class_number("--label", name, classes)
+
+
+def class_number(flag: str, name: str, classes: Sequence[str]) -> int:
+    """The class called `name` (or numbered so), which is the value of `flag`.
 
     Raises:
         WrongUse: there is none.
     """
-    if name is None:
-        return None
+    if name in classes:
+        return classes.index(name)
     folded = [known.casefold() for known in classes]
     if name.casefold() in folded:
         return folded.index(name.casefold())
     if name.isascii() and name.isdigit() and int(name) < len(classes):
         return int(name)
-    raise WrongUse(f"--label: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
+    raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
 
 
 def check_folder(flag: str, folder: Path | None) -> None:
@@ -142,8 +148,12 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+def attack_settings(
+    arguments: argparse.Namespace, names: Sequence[str], classes: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
     """What the command line sets of the attacks `names`, by attack; ranges are not checked yet.
+
+    `classes` are the bundle's: a target class may be given by its name.
 
     Raises:
         WrongUse: no such attack, a setting that none or several of them have, or no value of its kind.
@@ -162,7 +172,7 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
         owners = [name for name in chosen if setting in known[name]]
         if len(owners) != 1:
             raise WrongUse(_not_one(setting, owners, known, tuple(chosen)))
-        chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text)
+        chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text, classes)
     for assignment in arguments.assignments:
         name, setting, text = _split(assignment)
         if name not in chosen:
@@ -171,20 +181,20 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
         if setting not in known[name]:
             has = ", ".join(known[name]) or "none"
             raise WrongUse(f"--set {assignment}: {name} has no setting '{setting}'; it has {has}.")
-        chosen[name][setting] = _value(known[name][setting], name, text)
+        chosen[name][setting] = _value(known[name][setting], name, text, classes)
     for settings in chosen.values():
         if "target_class" in settings:
             settings.setdefault("target", "given")  # what else could be meant
     return chosen
 
 
-def create_attack(arguments: argparse.Namespace, name: str | None) -> Attack | None:
+def create_attack(arguments: argparse.Namespace, name: str | None, classes: Sequence[str] = ()) -> Attack | None:
     """The attack `name` with the settings of the command line; None for None, which admits no settings.
 
     Raises:
         WrongUse: as `attack_settings`, or a value is out of its range.
     """
-    settings = attack_settings(arguments, [] if name is None else [name])
+    settings = attack_settings(arguments, [] if name is None else [name], classes)
     try:
         return None if name is None else attacks.create(name, **settings[name])
     except SettingError as error:
@@ -209,7 +219,7 @@ def _not_one(
     return f"{flag} is a setting of {_and(elsewhere)}, not of {_and(chosen) if chosen else 'a plain inspection'}."
 
 
-def _value(parameter: Parameter, attack: str, text: str) -> float | int | str | bool:
+def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
     """The text as the parameter's kind; its range is checked where the attack is made."""
     if parameter.kind == "choice":
         return text
@@ -227,8 +237,8 @@ def _value(parameter: Parameter, attack: str, text: str) -> float | int | str | 
         if text.casefold() not in truth:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return truth[text.casefold()]
-    if parameter.name == "target_class" and text.casefold() in CLASS_NAMES:
-        return CLASS_NAMES.index(text.casefold())
+    if parameter.name == "target_class" and classes:
+        return class_number("--target-class", text, classes)
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:

@@ -295,11 +295,8 @@ def make(
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
-    if not 0 <= data.labels.min() <= data.labels.max() < len(card.classes):
-        raise SettingError(
-            f"data: {data.source} has labels that are not among the {len(card.classes)} classes"
-            f" of bundle '{card.name}'."
-        )
+    if data.domain != card.domain:
+        raise SettingError(f"data: {data.source} was not matched to the classes and image size of '{card.name}'.")
     return Plan(
         bundle=card.name,
         bundle_checksum=card.checksum,

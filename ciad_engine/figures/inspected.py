@@ -37,7 +37,7 @@ def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] 
 
 
 def mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
-    """Importance, which is 1 - mask, as a grey picture (3, 32, 32)."""
+    """Importance, which is 1 - mask, as a grey picture (3, size, size)."""
     grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
     return np.stack([grey] * 3)
 

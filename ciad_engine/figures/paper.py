@@ -25,6 +25,7 @@ from ciad_engine.inspection import percent
 from ciad_engine.jobs import Job
 
 COLUMNS = 6  # images of Figure 5
+_CLASSES = 10  # that Figure 1 shows beside each other
 LOOKED_AT = 256  # images that are looked at together, in the order of the seed
 _MOST = 4096  # images that are looked at, at most
 
@@ -53,11 +54,13 @@ def paper_figures(
         chosen: the attacks of Figures 3, 5 and 6, in this order.
 
     Raises:
-        DataError: among the images looked at are none that a figure could show; after all figures that can be.
+        DataError: the data do not fit the bundle; or among the images looked at are none that a figure could show,
+            which is raised after all figures that can be.
         CiadError: an attack cannot be run.
         Cancelled: through `job`.
     """
     job = job or Job()
+    data = data.matched(system.domain)
     detector = system.detector()
     seen = _look(detector, data, seed, job.part(0, 0.2))
     picked = _one_of_each_class(seen)
@@ -136,14 +139,17 @@ def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
 
 def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[int]) -> Figure:
     names, v = system.card.classes, seen.verdict
+    rows: list[tuple[Panel | None, ...]] = []
+    for start in range(0, len(places), _CLASSES):
+        here = places[start : start + _CLASSES]
+        left = (None,) * (min(len(places), _CLASSES) - len(here))
+        rows.append((*(Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)) for k in here), *left))
+        rows.append((*(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in here), *left))
     return Figure(
         name="figure1",
         title="Figure 1: an image of each class and its mask",
-        rows=(
-            tuple(Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)) for k in places),
-            tuple(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in places),
-        ),
-        sides=("image", "mask (white: important)"),
+        rows=tuple(rows),
+        sides=("image", "mask (white: important)") * (len(rows) // 2),
         notes=(
             "Of each class the first image, in the order of the seed, whose class f1 and f2 name, or else f1 alone.",
             _about(system, data),

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from ciad_engine import _version, bundles, compute, networks
-from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
+from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.detectors import controls
 from ciad_engine.detectors.base import threshold_at
 from ciad_engine.detectors.contrast import GRADED
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
 from ciad_engine.training import stages
@@ -233,6 +234,8 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
     if data.train is None or data.test is None:
         missing = "training" if data.train is None else "test"
         raise DataError(f"{data.name} has no {missing} part; training a system needs both.")
+    if data.domain != CIFAR10:
+        raise DataError(f"{data.name} has other classes or another image size than CIFAR-10, which the recipe is for.")
     if len(data.train) < 2 * validation:
         raise DataError(
             f"{data.name} has {len(data.train)} training images; the recipe needs at least {2 * validation}."
@@ -294,7 +297,7 @@ def _finish(
         "title": "The paper's system: AlexNet, LAN, LeNet on masks; VGG-like for transfer, MLP as control",
         "licence": "MIT",
         "created": datetime.date.today().isoformat(),
-        "classes": list(CLASS_NAMES),
+        "classes": list(CIFAR10.classes),
         "networks": entries,
         "data": {
             "name": data.name,
@@ -312,7 +315,7 @@ def _finish(
         "hardware": compute.describe_device(device),
         "limits": limits(data),
     }
-    card = bundles.Card(recipe.name, folder, CLASS_NAMES, content, checksum="")  # not written before it is whole
+    card = bundles.Card(recipe.name, folder, CIFAR10.classes, content, checksum="")  # not written before it is whole
     system = bundles.System(card, bundles.load_networks(card, device), device)
     content |= thresholds(system, validation, job.part(0.99, 0.995))
     content["measured"] = {test.source: measure(system, test, job.part(0.995, 1.0))}

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources
+from ciad_engine.domain import CIFAR10
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Schedule
 
@@ -50,7 +51,7 @@ def test_the_samples_are_whole_and_named_as_what_they_are() -> None:
     assert np.bincount(found.labels, minlength=10).min() >= 40
     assert "generated" in found.source
     assert not found.official
-    assert sorted(name for part in card["made"] for name in part["classes"]) == sorted(datasets.CLASS_NAMES)
+    assert sorted(name for part in card["made"] for name in part["classes"]) == sorted(CIFAR10.classes)
     for part in card["made"]:
         distances = part["choice"]["chosen draws to training images"]
         assert distances["min"] > part["choice"]["near-copy limit (2 % quantile of 1,000 test images' distances)"]

@@ -16,7 +16,8 @@ from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import imaging, inspection
 from ciad_engine.attacks.base import NO_ADVERSARIAL
-from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
+from ciad_engine.datasets.base import ImageSet
+from ciad_engine.domain import CIFAR10
 from tests.app.inspect.steps import TIMEOUT, attack, settle
 
 
@@ -151,7 +152,7 @@ def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
     attack(page, qtbot)
     path = tmp_path / "adversarial.png"
     assert page.save_image(path)
-    assert np.array_equal(imaging.read(path).pixels, page.found.attack.images[0])
+    assert np.array_equal(imaging.read(path, 32).pixels, page.found.attack.images[0])
     path.write_bytes(b"mine")
     assert not page.save_image(path)
     assert path.read_bytes() == b"mine"
@@ -249,7 +250,7 @@ def test_files_are_added_and_bad_ones_are_told_in_one_message(page, qtbot, tmp_p
 
 
 def test_a_folder_of_pictures_and_a_data_set_open(page, qtbot, tmp_path):
-    for place in ("loose", *(f"set/test/{name}" for name in CLASS_NAMES)):
+    for place in ("loose", *(f"set/test/{name}" for name in CIFAR10.classes)):
         (tmp_path / place).mkdir(parents=True)
         for i in range(2):
             Image.fromarray(np.full((32, 32, 3), 40 * i, np.uint8)).save(tmp_path / place / f"{i}.png")
@@ -380,7 +381,7 @@ def test_a_given_class_is_chosen_by_name_where_it_counts(page, known, qtbot):
     form.set_values({"target": "given"})
     assert form.editor("target_class").isEnabled()
     form.editor("target_class").setCurrentText("ship")
-    assert page.panel.request()[1]["target_class"] == CLASS_NAMES.index("ship")
+    assert page.panel.request()[1]["target_class"] == CIFAR10.classes.index("ship")
     page.panel.reset.click()
     assert not form.editor("target_class").isEnabled()
 

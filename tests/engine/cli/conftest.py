@@ -12,7 +12,7 @@ from PIL import Image
 
 from ciad_engine import bundles, networks
 from ciad_engine.cli import main
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.domain import CIFAR10
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "name": "tiny",
             "title": "untrained networks",
-            "classes": list(CLASS_NAMES),
+            "classes": list(CIFAR10.classes),
             "networks": entries,
             "data": {"name": "none", "official": False},
             "thresholds": {"graded": {"value": 1.0, "source": "invented for a test"}},
@@ -65,7 +65,7 @@ def folders(tmp_path: Path) -> Path:
     root = tmp_path / "folders"
     generator = np.random.default_rng(6)
     for part in ("train", "test"):
-        for name in CLASS_NAMES:
+        for name in CIFAR10.classes:
             (root / part / name).mkdir(parents=True)
             for number in range(3):
                 pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)

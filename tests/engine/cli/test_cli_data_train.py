@@ -14,9 +14,11 @@ import pytest
 
 from ciad_engine import bundles, datasets, download, resources
 from ciad_engine.cli import train
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Metric, Schedule
+from tests.engine.helpers_data import write_class_folders
 
 Ciad = Callable[..., tuple[int, str, str]]
 
@@ -31,8 +33,19 @@ def test_check_says_what_a_data_set_is(ciad: Ciad, folders: Path) -> None:
         assert part is not None
         assert f"{name}: {len(part)} images, checksum {part.checksum}" in text
     counts = re.findall(r"^  (\w+) +(\d+)$", text, re.MULTILINE)
-    assert [name for name, _ in counts] == list(datasets.CLASS_NAMES) * 2
+    assert [name for name, _ in counts] == list(CIFAR10.classes) * 2
     assert sorted(count for _, count in counts) == ["2"] + ["3"] * 19
+    assert "10 classes, images of 32x32 pixels" in text
+
+
+def test_check_lists_the_classes_of_any_data_set(ciad: Ciad, tmp_path: Path) -> None:
+    signs = write_class_folders(tmp_path, 3, Domain(("give way", "stop"), 48))
+    code, text, err = ciad("data", "check", signs)
+    assert code == 0, err
+    assert ": images; not CIFAR-10." in text.replace(f"{tmp_path.name}/", "")
+    assert "2 classes, images of 48x48 pixels" in text
+    assert re.findall(r"^  (give way|stop) +(\d)$", text, re.MULTILINE) == [("give way", "3"), ("stop", "3")] * 2
+    assert "official" not in text + err
 
 
 def test_check_of_the_samples_says_that_they_are_not_cifar(

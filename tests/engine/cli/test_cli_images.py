@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ciad_engine import bundles, imaging
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.domain import CIFAR10
 
 Ciad = Callable[..., tuple[int, str, str]]
 
@@ -21,7 +21,7 @@ def label_of(bundle: Path, picture: Path) -> str:
     import torch
 
     system = bundles.load(bundle, torch.device("cpu"))
-    return CLASS_NAMES[int(system.detector().inspect(imaging.read(picture).pixels[None]).y1[0])]
+    return CIFAR10.classes[int(system.detector().inspect(imaging.read(picture, 32).pixels[None]).y1[0])]
 
 
 def test_attack_saves_what_it_reports(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_attack_on_a_wrong_label_changes_nothing(
     ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     said = label_of(bundle, pictures[0])
-    wrong = next(name for name in CLASS_NAMES if name != said)
+    wrong = next(name for name in CIFAR10.classes if name != said)
     words = ("--attack", "fgsm", "--label", wrong, "--bundle", bundle, "--out", tmp_path / "out")
     code, text, _ = ciad("attack", pictures[0], *words)
     assert code == 0
@@ -109,11 +109,13 @@ def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[
         names |= {f"{path.stem}-{kind}.png" for path in fooled}
     assert {path.name for path in out.iterdir()} == names
     for path in pictures:
-        mask = detector.inspect(imaging.read(path).pixels[None]).masks[0]
+        mask = detector.inspect(imaging.read(path, 32).pixels[None]).masks[0]
         seen = np.asarray(Image.open(out / f"{path.stem}-looks.png").convert("L"))
         assert seen.shape == (256, 256)
         assert np.array_equal(seen[::8, ::8], np.rint(255 * (1 - mask)).astype(np.uint8))
-    changed = imaging.read(out / f"{fooled[0].stem}-fgsm.png").pixels.astype(int) - imaging.read(fooled[0]).pixels
+    changed = (
+        imaging.read(out / f"{fooled[0].stem}-fgsm.png", 32).pixels.astype(int) - imaging.read(fooled[0], 32).pixels
+    )
     shown = np.asarray(Image.open(out / f"{fooled[0].stem}-fgsm-difference.png").convert("RGB"))[::8, ::8]
     assert np.array_equal(shown, np.clip(128 + 16 * changed, 0, 255).transpose(1, 2, 0))
 
@@ -164,7 +166,7 @@ def test_an_older_result_is_not_taken_for_this_attacks(
 def test_a_target_class_by_name_needs_no_second_flag(
     ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
-    goal = next(name for name in CLASS_NAMES if name != label_of(bundle, pictures[0]))
+    goal = next(name for name in CIFAR10.classes if name != label_of(bundle, pictures[0]))
     words = ("--attack", "cw", "--target-class", goal, "--initial-c", 10, "--search-steps", 2, "--iterations", 100)
     code, text, err = ciad("attack", pictures[0], *words, "--bundle", bundle, "--out", tmp_path / "out")
     assert code == 0, err

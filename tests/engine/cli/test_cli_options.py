@@ -14,6 +14,7 @@ from ciad_engine import attacks
 from ciad_engine.attacks.parameters import check, parameter
 from ciad_engine.cli import options
 from ciad_engine.cli.options import WrongUse
+from ciad_engine.domain import CIFAR10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +66,23 @@ def test_settings_arrive_with_their_kinds() -> None:
 def test_a_target_class_says_that_it_is_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attacks, "_REGISTRY", {"fgsm": "ciad_engine.attacks.fgsm:FGSM"})
     for words in (["--target-class", "cat"], ["--set", "fgsm.target_class=cat"], ["--target-class", "3"]):
-        made = options.create_attack(parse(*words), "fgsm")
+        made = options.create_attack(parse(*words), "fgsm", CIFAR10.classes)
         assert made is not None
         assert (made.target, made.target_class) == ("given", 3)
-    made = options.create_attack(parse("--target-class", "cat", "--target", "next"), "fgsm")
+    made = options.create_attack(parse("--target-class", "cat", "--target", "next"), "fgsm", CIFAR10.classes)
     assert made is not None
     assert made.target == "next"
+
+
+def test_a_target_class_is_one_of_the_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "_REGISTRY", {"fgsm": "ciad_engine.attacks.fgsm:FGSM"})
+    signs = ("10", "2", "Stop")  # a name goes before a number
+    for text, number in (("10", 0), ("2", 1), ("stop", 2), ("0", 0)):
+        made = options.create_attack(parse("--target-class", text), "fgsm", signs)
+        assert made is not None
+        assert made.target_class == number
+    with pytest.raises(WrongUse, match="--target-class: 'cat' is none of 10, 2, Stop"):
+        options.create_attack(parse("--target-class", "cat"), "fgsm", signs)
 
 
 def test_nothing_said_means_defaults() -> None:

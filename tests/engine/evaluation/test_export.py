@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ciad_engine import __version__
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, planning, runner, tables
 from ciad_engine.evaluation.records import attack_title
@@ -99,7 +99,7 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
         assert line["label_after"] == ("" if row.label_after is None else str(row.label_after))
         assert line["name"] == row.name
         assert line["paper_rule"] == ("benign" if row.y1 == row.y2 else "adversarial")
-        assert line["y2_class"] == CLASS_NAMES[row.y2]
+        assert line["y2_class"] == CIFAR10.classes[row.y2]
         for opinion in row.opinions:
             told = opinion.name.replace("-", "_")
             assert (int(line[f"{told}_y"]), float(line[f"{told}_score"])) == (opinion.y, opinion.score)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ciad_engine import bundles
-from ciad_engine.datasets import CLASS_NAMES, ImageSet
+from ciad_engine.datasets import ImageSet
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Row
 
@@ -61,7 +62,7 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
     card = bundles.Card(
         "tiny",
         Path("tiny"),
-        CLASS_NAMES,
+        CIFAR10.classes,
         {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}, "thresholds": thresholds},
         "ab" * 32,
     )

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from ciad_engine import bundles
-from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
+from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.detectors import controls
 from ciad_engine.detectors.base import threshold_at
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.evaluation import opinions
 from ciad_engine.imaging import to_unit
@@ -58,7 +59,7 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(tmp_path, data):
     card = train_bundle(TINY, data, tmp_path / "bundle", device="cpu")
     system = bundles.load(tmp_path / "bundle", torch.device("cpu"))
     assert system.card == card
-    assert card.classes == CLASS_NAMES
+    assert card.classes == CIFAR10.classes
     assert card.content["data"]["training images"] == 60
     assert any("synthetic, not on the official files" in limit for limit in card.content["limits"])
     assert any(limit.startswith("Adaptive attacks") for limit in card.content["limits"])
