@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from ciad_engine import attacks, datasets
-from ciad_engine.attacks import parameters
+from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import Card
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
@@ -32,23 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps a second
-
-
-@dataclasses.dataclass(frozen=True)
-class AttackInfo:
-    """What a form needs to know of an attack, without torch.
-
-    Attributes:
-        name: registry name; `title` and `source` as in `ciad_engine.attacks.base.Attack`.
-        help: the first paragraph of the attack's documentation.
-        parameters: its schema, in the order of the form.
-    """
-
-    name: str
-    title: str
-    source: str
-    help: str
-    parameters: tuple[parameters.Parameter, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +49,7 @@ class EngineInfo:
     device: str
     card: Card
     classes: tuple[str, ...]
-    attacks: tuple[AttackInfo, ...]
+    attacks: tuple[type[Attack], ...]
     has_samples: bool
 
 
@@ -381,7 +364,7 @@ class Engine(QObject):
                 device=compute.describe_device(chosen),
                 card=system.card,
                 classes=system.card.classes,
-                attacks=describe_attacks(),
+                attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
                 has_samples=datasets.samples_path().is_file(),
             )
             session.replace(system)
@@ -418,15 +401,6 @@ class Engine(QObject):
             self._post(lambda: self._finish(task, lambda: self._tell_failure(task, failure.summary)))
         else:
             self._post(lambda: self._finish(task, lambda: task._on_done(result)))
-
-
-def describe_attacks() -> tuple[AttackInfo, ...]:
-    """All attacks with their parameter schemas. Imports torch, so it is for the engine thread."""
-    found = []
-    for name, cls in attacks.usable().items():
-        first_paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
-        found.append(AttackInfo(name, cls.title, cls.source, first_paragraph, parameters.schema(cls)))
-    return tuple(found)
 
 
 def _failure(what: str, error: Exception) -> Failure:

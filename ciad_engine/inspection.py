@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles, datasets
+from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ciad_engine.attacks.base import Attack, AttackResult
-    from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
 
 Image = npt.NDArray[np.uint8]
@@ -35,7 +36,6 @@ MISSED = "MISSED"
 _MID_GREY = 128
 # Attacks that were fitted, by the classifier they are for; forgotten with it.
 _fitted: weakref.WeakKeyDictionary[nn.Module, dict[Attack, FittedAttack]] = weakref.WeakKeyDictionary()
-_NOTHING_FOUND = "no adversarial image found"  # attacks.base.NO_ADVERSARIAL, which would import torch; a test compares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +126,6 @@ def prepared(system: bundles.System, attack: Attack, job: Job | None = None) -> 
         SettingError: they teach the attack nothing.
         Cancelled: through `job`.
     """
-    from ciad_engine.attacks.fitted import FittedAttack
-
     if not isinstance(attack, FittedAttack) or not attack.needs_fitting:
         return attack
     job = job or Job()
@@ -175,7 +173,7 @@ def sentence(inspection: Inspection) -> str:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
     if i.attack is not None and i.adversarial is None:
         reason = str(i.attack.reason[0])
-        why = " within its limits" if reason == _NOTHING_FOUND else f": {reason}"
+        why = " within its limits" if reason == NO_ADVERSARIAL else f": {reason}"
         words.insert(0, f"The attack found no adversarial image{why}.")
     return " ".join(words)
 

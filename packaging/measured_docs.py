@@ -16,7 +16,7 @@ from typing import Any
 from ciad_engine import bundles
 from ciad_engine.bundles import Card
 from ciad_engine.evaluation import opinions, planning
-from ciad_engine.evaluation.records import TITLES, attack_title
+from ciad_engine.evaluation.records import attack_title
 from ciad_engine.evaluation.statistics import wilson
 from ciad_engine.evaluation.table import Cell, Table, from_json
 
@@ -274,7 +274,7 @@ def _preset() -> str:
     def text(values: Mapping[str, object]) -> str:
         return ", ".join(named.get(k, f"{{:g}} {k.replace('_', ' ')}").format(v) for k, v in values.items())
 
-    return "; ".join(f"{TITLES[name]} {text(values)}" for name, values in planning.PRESETS["paper"])
+    return "; ".join(f"{attack_title(name)} {text(values)}" for name, values in planning.PRESETS["paper"])
 
 
 def _networks(card: Card) -> str:

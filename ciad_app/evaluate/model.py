@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,7 +182,6 @@ class RowsModel(QAbstractTableModel):
         self._filter = Filter.ALL
         self._column, self._order = -1, Qt.SortOrder.AscendingOrder  # -1: as they came
         self._classes: tuple[str, ...] = ()
-        self._titles: dict[str, str] = {}
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -193,9 +192,9 @@ class RowsModel(QAbstractTableModel):
         """The row shown at a line of the view."""
         return self._rows[self._shown[line]]
 
-    def set_names(self, classes: Sequence[str], titles: Mapping[str, str]) -> None:
-        """Class names in label order, and the attacks' titles by registry name."""
-        self._classes, self._titles = tuple(classes), dict(titles)
+    def set_names(self, classes: Sequence[str]) -> None:
+        """Show these class names, in label order."""
+        self._classes = tuple(classes)
         if self._shown:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
 
@@ -203,7 +202,7 @@ class RowsModel(QAbstractTableModel):
         return self._classes[label] if 0 <= label < len(self._classes) else str(label)
 
     def attack_title(self, label: str) -> str:
-        return "benign" if label == BENIGN else planning.titled(label, self._titles)
+        return "benign" if label == BENIGN else planning.titled(label)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Hold these rows and no others."""

@@ -21,7 +21,7 @@ from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.evaluate.tasks import Tasks
 from ciad_app.settings import Settings
 from ciad_app.worker import Engine, EngineInfo, Task
-from ciad_engine import bundles, datasets
+from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import BENIGN, Database, Row, Run
@@ -229,7 +229,7 @@ class EvaluatePage(QWidget):
     def _ready(self, info: EngineInfo) -> None:
         self._problem = "" if self._database else self._problem
         self.panel.set_engine(info)
-        self.model.set_names(info.classes, {attack.name: attack.title for attack in info.attacks})
+        self.model.set_names(info.classes)
         self._begin_with_samples()
         self._list_runs()
         self._rates_timer.start()
@@ -333,7 +333,7 @@ class EvaluatePage(QWidget):
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
-                f" ({plan.data}, {', '.join(self.panel.attacks.title(label) for label in plan.labels)}; {moment(run)})."
+                f" ({plan.data}, {', '.join(planning.titled(label) for label in plan.labels)}; {moment(run)})."
             )
 
     def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:
@@ -404,9 +404,7 @@ class EvaluatePage(QWidget):
         self._background.run(self._database.runs, self._listed, self._failed)
 
     def _listed(self, runs: list[Run]) -> None:
-        info = self._engine.info
-        titles = {attack.name: attack.title for attack in info.attacks} if info else {}
-        self.results.list_runs(runs, titles, self._run.key if self._run else None)
+        self.results.list_runs(runs, self._run.key if self._run else None)
 
     def _look_up_rates(self) -> None:
         info, database = self._engine.info, self._database
@@ -417,7 +415,7 @@ class EvaluatePage(QWidget):
         def done(rates: dict[str, costs.Rate]) -> None:
             self._rates = rates
             labels = planning.labels(request.attacks)
-            titles = {label: self.panel.attacks.title(planning.attack_of(label)) for label in labels}
+            titles = {label: attacks.title(planning.attack_of(label)) for label in labels}
             if self._task is None:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from ciad_app.inspect.results import Results
 from ciad_app.widgets.attack_form import attack_form
 from ciad_app.widgets.parameter_form import ParameterForm
-from ciad_app.worker import AttackInfo
+from ciad_engine.attacks.base import Attack
 
 RULES = (
     ("paper", "Paper's rule: f1 and f2 disagree", "Adversarial where the classifier and the mask name two classes."),
@@ -128,7 +128,7 @@ class AttackPanel(QWidget):
         """The chosen rule, as the engine names it."""
         return str(self.rule.currentData())
 
-    def set_attacks(self, attacks: Sequence[AttackInfo], classes: Sequence[str]) -> None:
+    def set_attacks(self, attacks: Sequence[type[Attack]], classes: Sequence[str]) -> None:
         """Make the forms of all attacks; called again it keeps the choice."""
         kept = self.attack.currentData()
         self.attack.blockSignals(True)
@@ -138,7 +138,7 @@ class AttackPanel(QWidget):
             form.deleteLater()
         for row, info in enumerate(attacks):
             self.attack.addItem(info.title, info.name)
-            self.attack.setItemData(row, info.help, Qt.ItemDataRole.ToolTipRole)
+            self.attack.setItemData(row, info.summary(), Qt.ItemDataRole.ToolTipRole)
             self.attack.setItemData(row, info.source, Qt.ItemDataRole.UserRole + 1)
             self.forms.addWidget(attack_form(info, classes))
         self.attack.setCurrentIndex(max(self.attack.findData(kept), 0))

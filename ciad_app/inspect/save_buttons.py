@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from ciad_app.inspect import saving
 from ciad_app.worker import Engine
+from ciad_engine import attacks
 from ciad_engine.errors import CiadError
 from ciad_engine.figures.inspected import of_inspection
 from ciad_engine.inspection import Inspection
@@ -98,8 +99,7 @@ class SaveButtons(QWidget):
         attacked = list(self._attacked)
         made = {each.attack.images[0].tobytes() for _, each in attacked if each.attack is not None}
         if found.attack is not None and found.attack.images[0].tobytes() not in made:
-            titles = {attack.name: attack.title for attack in info.attacks}  # it was made on page Evaluate
-            attacked.append((titles.get(found.attack.attack, found.attack.attack), found))
+            attacked.append((attacks.title(found.attack.attack), found))  # it was made on page Evaluate
         figure = of_inspection(found, attacked)
 
         def write(chosen: Path, replace: bool) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
-from ciad_engine.attacks import targets as aims
-from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.base import Found
+from ciad_engine.attacks.catalogue import CarliniWagnerL2
 from ciad_engine.attacks.model import Model, Queue, margin, reached
-from ciad_engine.attacks.parameters import parameter
+from ciad_engine.attacks.words import FOOLED, NO_ADVERSARIAL
 from ciad_engine.jobs import Job
 
 # x = (STRETCH tanh(w) + 1) / 2. At 1 a black or white value would sit at w = +-infinity and never
@@ -28,57 +25,22 @@ MEAN_DECAY, SQUARE_DECAY, TINY = 0.9, 0.999, 1e-8
 LEAST_GAIN, PATIENCE, LEAST_PATIENCE = 1e-4, 1 / 20, 10
 
 
-@dataclasses.dataclass(frozen=True)
-class CarliniWagnerL2(aims.TargetedAttack):
-    """Carlini & Wagner 2017 (arXiv 1608.04644), section V with f_6, box by tanh, section VI-A.
-
-    Minimises ||x' - x||^2 + c max(Z_label - max of the other Z + confidence, 0) with Adam over w
-    (with a target: max of the other Z - Z_target), and searches the smallest c that succeeds:
-    tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
-
-    The search, the end of a descent and Adam's state are each image's own, so batch mates do not
-    matter, and an image whose descent has ended begins the next at once; where it was the last, an image
-    that waits takes its place.
-    Not in the paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the
-    authors' code a tenth).
-    One step is one forward and one backward pass.
-    """
-
-    name: ClassVar[str] = "cw"
-    title: ClassVar[str] = "Carlini & Wagner L2"
-    source: ClassVar[str] = "Carlini & Wagner 2017 (arXiv 1608.04644), sections V and VI-A"
-    norm: ClassVar[str] = "l2"
-    refills: ClassVar[bool] = True
-
-    confidence: float = parameter(
-        0.0, "Confidence", "By how much the wrong class's logit must exceed all others (kappa).", low=0, high=1000
+def find(
+    attack: CarliniWagnerL2, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job
+) -> Found:
+    # The order in which convolutions hand back gradients: mixing two costs more than the network on a CPU.
+    search = _Search(attack, model, images.contiguous(memory_format=model.memory_format), labels, targets)
+    descents = len(images) * attack.search_steps
+    while len(search.rows):
+        job.progress(search.ended, descents, f"{attack.title}: {search.left} images left")
+        search.step()
+        search.turn()
+    job.progress(descents, descents, attack.title)
+    return Found(
+        images=search.best,
+        steps=model.forwards.clone(),  # one each
+        reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
     )
-    iterations: int = parameter(
-        1000, "Iterations", "Most iterations for one value of c.", low=1, high=100_000, unit="steps"
-    )
-    search_steps: int = parameter(9, "Search steps", "How many values of c are tried.", low=1, high=30)
-    learning_rate: float = parameter(0.01, "Learning rate", "Adam's step, in tanh space.", low=1e-6, high=10)
-    initial_c: float = parameter(
-        1e-3, "First c", "Weight of the classification against the distance, first tried.", low=1e-9, high=1e9
-    )
-    target: str = aims.target()
-    target_class: int = aims.target_class()
-    target_seed: int = aims.target_seed()
-
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        # The order in which convolutions hand back gradients: mixing two costs more than the network on a CPU.
-        search = _Search(self, model, images.contiguous(memory_format=model.memory_format), labels, targets)
-        descents = len(images) * self.search_steps
-        while len(search.rows):
-            job.progress(search.ended, descents, f"{self.title}: {search.left} images left")
-            search.step()
-            search.turn()
-        job.progress(descents, descents, self.title)
-        return Found(
-            images=search.best,
-            steps=model.forwards.clone(),  # one each
-            reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
-        )
 
 
 class _Search:

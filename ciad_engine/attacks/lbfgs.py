@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import ClassVar
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ciad_engine.attacks import targets as aims
-from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.carlini_wagner import narrow
+from ciad_engine.attacks.catalogue import LBFGS
 from ciad_engine.attacks.fgsm import evidence_against
 from ciad_engine.attacks.model import Model, reached
-from ciad_engine.attacks.parameters import parameter
+from ciad_engine.attacks.words import FOOLED, NO_ADVERSARIAL
 from ciad_engine.jobs import Job
 
 PAIRS = 10  # of steps and changes of the gradient that are remembered
@@ -23,48 +20,19 @@ HALVINGS = 12  # of a step that does not
 LEAST_GAIN = 1e-5  # a minimisation ends when a step lowers the objective by a smaller part
 
 
-@dataclasses.dataclass(frozen=True)
-class LBFGS(aims.TargetedAttack):
-    """Szegedy et al. 2014 (arXiv 1312.6199), section 4.1: minimise ||r||^2 + c loss(x + r), 0 <= x + r <= 1.
-
-    There the length is not squared and the other term has the weight; this is Carlini & Wagner's form of it.
-
-    The loss is the target's cross-entropy, -log p; without a target, which is not in the paper, that
-    of any other class, -log(1 - p) with the label's p. The smallest c that succeeds is searched as by
-    Carlini & Wagner: tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
-
-    Each image has its own Hessian, line search and c, so batch mates do not matter. The minimiser is
-    L-BFGS on the values that are free, its steps projected into the box (Byrd et al. 1995 find the same
-    minima). One step is one trial point: one forward and one backward pass.
-    """
-
-    name: ClassVar[str] = "lbfgs"
-    title: ClassVar[str] = "L-BFGS"
-    source: ClassVar[str] = "Szegedy et al. 2014 (arXiv 1312.6199), section 4.1"
-    norm: ClassVar[str] = "l2"
-
-    iterations: int = parameter(50, "Iterations", "Most steps for one value of c.", low=1, high=10_000, unit="steps")
-    search_steps: int = parameter(9, "Search steps", "How many values of c are tried.", low=1, high=30)
-    initial_c: float = parameter(
-        1e-2, "First c", "Weight of the classification against the distance, first tried.", low=1e-9, high=1e9
+def find(attack: LBFGS, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+    search = _Search(attack, model, images, labels, targets)
+    c = torch.full((len(images),), attack.initial_c, device=images.device)
+    lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
+    for number in range(attack.search_steps):
+        hit = search.minimise(c, job.part(number / attack.search_steps, (number + 1) / attack.search_steps))
+        c, lower, upper = narrow(c, hit, lower, upper)
+    job.progress(1, 1, attack.title)
+    return Found(
+        images=search.best,
+        steps=model.forwards.clone(),  # one each
+        reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
     )
-    target: str = aims.target()
-    target_class: int = aims.target_class()
-    target_seed: int = aims.target_seed()
-
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        search = _Search(self, model, images, labels, targets)
-        c = torch.full((len(images),), self.initial_c, device=images.device)
-        lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
-        for number in range(self.search_steps):
-            hit = search.minimise(c, job.part(number / self.search_steps, (number + 1) / self.search_steps))
-            c, lower, upper = narrow(c, hit, lower, upper)
-        job.progress(1, 1, self.title)
-        return Found(
-            images=search.best,
-            steps=model.forwards.clone(),  # one each
-            reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
-        )
 
 
 class _Search:

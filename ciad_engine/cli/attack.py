@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ciad_engine import attacks, imaging
+from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
 
@@ -43,20 +44,24 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         options.check_folder("--perturbation", arguments.perturbation.parent)
     from ciad_engine import bundles, compute, inspection
     from ciad_engine.attacks import universal
-    from ciad_engine.attacks.base import run_batched
     from ciad_engine.attacks.model import fingerprint
+    from ciad_engine.attacks.running import run_batched
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     attack = options.create_attack(arguments, arguments.attack, card.classes)
     assert attack is not None  # --attack is required
     if arguments.perturbation is not None:
+<<<<<<< HEAD
         attack = _with_perturbation(attack, arguments, job)
+=======
+        attack = _with_perturbation(attack, arguments, card.classes, job)
+>>>>>>> attacks
     label = options.label_number(arguments.label, card.classes)
     pictures, failed = read_all(arguments.images, card.domain.size, job)
     if not pictures:
         return 1
     system = bundles.load(card.folder, compute.choose_device(arguments.device))
-    if isinstance(attack, universal.Universal) and attack.perturbation is not None:
+    if isinstance(attack, Universal) and attack.perturbation is not None:
         meant = attack.perturbation.network
         if meant and meant != fingerprint(system.network(bundles.CLASSIFIER)):
             job.note(
@@ -71,7 +76,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     attack.check_labels(labels)  # before it is fitted
     attack = inspection.prepared(system, attack, job)
     if arguments.perturbation is not None and not arguments.perturbation.exists():
-        assert isinstance(attack, universal.Universal)
+        assert isinstance(attack, Universal)
         universal.save(attack, arguments.perturbation)
         job.note(f"Wrote {arguments.perturbation}.")
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
@@ -90,7 +95,9 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     return 1 if failed else 0
 
 
-def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: console.ConsoleJob) -> Attack:
+def _with_perturbation(
+    attack: Attack, arguments: argparse.Namespace, classes: Sequence[str], job: console.ConsoleJob
+) -> Attack:
     """The attack with the perturbation of `--perturbation`, or as it is where there is no such file yet.
 
     Raises:
@@ -100,12 +107,12 @@ def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: conso
     from ciad_engine.attacks import universal
 
     path: Path = arguments.perturbation
-    if not isinstance(attack, universal.Universal):
-        raise options.WrongUse(f"--perturbation goes with --attack {universal.Universal.name}, not {attack.name}.")
+    if not isinstance(attack, Universal):
+        raise options.WrongUse(f"--perturbation goes with --attack {Universal.name}, not {attack.name}.")
     if not path.exists():
         return attack
     found = universal.load(path)
-    for name, value in options.attack_settings(arguments, [attack.name])[attack.name].items():
+    for name, value in options.attack_settings(arguments, [attack.name], classes)[attack.name].items():
         if getattr(found, name) != value:
             raise options.WrongUse(
                 f"{path} was computed with {name} = {getattr(found, name)}, not {value}; name another file, "

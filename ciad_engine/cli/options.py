@@ -1,7 +1,4 @@
-"""Flags that several commands share; those of the attacks are generated from their schema.
-
-Importing this module imports no torch; `add_attack_settings` does, because it reads the attacks.
-"""
+"""Flags that several commands share; those of the attacks are generated from their schema. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks
+<<<<<<< HEAD
+=======
+from ciad_engine.attacks.parameters import Parameter, schema
+from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
+>>>>>>> attacks
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack
-    from ciad_engine.attacks.parameters import Parameter
 
 _PREFIX = "setting_"  # of the attributes that hold attack settings
 
@@ -63,18 +64,29 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def label_number(name: str | None, classes: Sequence[str]) -> int | None:
+<<<<<<< HEAD
     """The class that `--label` names. Raises WrongUse as `class_number`."""
     return None if name is None else class_number("--label", name, classes)
 
 
 def class_number(flag: str, name: str, classes: Sequence[str]) -> int:
     """The class called `name` (or numbered so), which is the value of `flag`.
+=======
+    """Return the number of the class that `--label` names, by name or number; None for None.
+>>>>>>> attacks
 
     Raises:
-        WrongUse: there is none.
+        WrongUse: there is no such class.
     """
+<<<<<<< HEAD
     if name in classes:
         return classes.index(name)
+=======
+    return None if name is None else _class_number("--label", name, classes)
+
+
+def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
+>>>>>>> attacks
     folded = [known.casefold() for known in classes]
     if name.casefold() in folded:
         return folded.index(name.casefold())
@@ -117,8 +129,6 @@ def seed(text: str) -> int:
 
 def add_attack_settings(parser: argparse.ArgumentParser) -> None:
     """One flag per parameter name of all attacks, and `--set ATTACK.NAME=VALUE`."""
-    from ciad_engine.attacks.parameters import schema
-
     group = parser.add_argument_group("settings of the attacks")
     owners: dict[str, list[tuple[str, Parameter]]] = {}
     for attack, cls in attacks.usable().items():
@@ -149,17 +159,23 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def attack_settings(
+<<<<<<< HEAD
     arguments: argparse.Namespace, names: Sequence[str], classes: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """What the command line sets of the attacks `names`, by attack; ranges are not checked yet.
+=======
+    arguments: argparse.Namespace, names: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what the command line sets of the attacks `names`, by attack; ranges are not checked yet.
+
+    `classes` are those of the bundle: a class to aim at is given by name or number.
+>>>>>>> attacks
 
     `classes` are the bundle's: a target class may be given by its name.
 
     Raises:
-        WrongUse: no such attack, a setting that none or several of them have, or no value of its kind.
+        WrongUse: no such attack or class, a setting that none or several of them have, or no value of its kind.
     """
-    from ciad_engine.attacks.parameters import schema
-
     for name in names:
         try:
             attacks.get(name)
@@ -183,13 +199,18 @@ def attack_settings(
             raise WrongUse(f"--set {assignment}: {name} has no setting '{setting}'; it has {has}.")
         chosen[name][setting] = _value(known[name][setting], name, text, classes)
     for settings in chosen.values():
-        if "target_class" in settings:
-            settings.setdefault("target", "given")  # what else could be meant
+        if TARGET_CLASS in settings:
+            settings.setdefault(TARGET, GIVEN)  # what else could be meant
     return chosen
 
 
+<<<<<<< HEAD
 def create_attack(arguments: argparse.Namespace, name: str | None, classes: Sequence[str] = ()) -> Attack | None:
     """The attack `name` with the settings of the command line; None for None, which admits no settings.
+=======
+def create_attack(arguments: argparse.Namespace, name: str | None, classes: Sequence[str]) -> Attack | None:
+    """Make the attack `name` with the settings of the command line; None for None, which admits no settings.
+>>>>>>> attacks
 
     Raises:
         WrongUse: as `attack_settings`, or a value is out of its range.
@@ -220,7 +241,11 @@ def _not_one(
 
 
 def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
+<<<<<<< HEAD
     """The text as the parameter's kind; its range is checked where the attack is made."""
+=======
+    """Return the text as the parameter's kind; its range is checked when the attack is made."""
+>>>>>>> attacks
     if parameter.kind == "choice":
         return text
     if parameter.kind == "bool":
@@ -237,8 +262,13 @@ def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str])
         if text.casefold() not in truth:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return truth[text.casefold()]
+<<<<<<< HEAD
     if parameter.name == "target_class" and classes:
         return class_number("--target-class", text, classes)
+=======
+    if parameter.name == TARGET_CLASS:
+        return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
+>>>>>>> attacks
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:

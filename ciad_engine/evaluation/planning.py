@@ -1,7 +1,6 @@
 """What an evaluation is to compute: a small frozen plan whose hash names the run.
 
-Thresholds are not part of it: the rows hold scores, the tables apply thresholds to them. Importing this
-module imports no torch; `choose`, `preset` and `make` do where they look up an attack's parameters.
+Thresholds are not part of it: the rows hold scores, the tables apply thresholds to them. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -10,11 +9,13 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks as registry
 from ciad_engine import bundles
+from ciad_engine.attacks import parameters
+from ciad_engine.attacks.words import ONLY_WITH, TARGET, UNTARGETED
 from ciad_engine.errors import RunError, SettingError
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
-# Setting -> the value of `target` with which alone it has an effect. These are words of attacks.targets, which would
-# import torch; a test compares them.
-_ONLY_WITH = {"target_class": "given", "target_seed": "random"}
-_UNTARGETED = "target = untargeted"
 
 # The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -169,14 +166,13 @@ def attack_of(label: str) -> str:
     return label.partition(" ")[0]
 
 
-def titled(label: str, titles: Mapping[str, str]) -> str:
-    """The label with the attack's name as `titles` (registry name -> title) has it: "FGSM, eps = 4".
+def titled(label: str, title: Callable[[str], str] = registry.title) -> str:
+    """Return the label with the attack's `title` (of its registry name) in place of the name: "FGSM, eps = 4".
 
     "target = untargeted" is left out: a run's titles differ all the same, since the others of that attack name theirs.
     """
     name, _, own = label.partition(" ")
-    said = [setting for setting in own.split(", ") if setting not in ("", _UNTARGETED)]
-    return ", ".join((titles.get(name, name), *said))
+    return ", ".join((title(name), *(s for s in own.split(", ") if s not in ("", f"{TARGET} = {UNTARGETED}"))))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
@@ -201,8 +197,6 @@ def choose(name: str, **settings: Any) -> AttackChoice:
     Raises:
         SettingError: no such attack or setting, or a value out of its range.
     """
-    from ciad_engine.attacks import parameters
-
     attack = registry.create(name, **settings)
     known = {p.name: p for p in parameters.schema(type(attack))}
     values = parameters.values(attack)
@@ -215,8 +209,8 @@ def choose(name: str, **settings: Any) -> AttackChoice:
 
 def _without_effect(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of those among an attack's settings that have none, because its target is another."""
-    target = settings.get("target")
-    return tuple(name for name, word in _ONLY_WITH.items() if name in settings and target not in (None, word))
+    target = settings.get(TARGET)
+    return tuple(name for name, word in ONLY_WITH.items() if name in settings and target not in (None, word))
 
 
 def preset(name: str) -> tuple[AttackChoice, ...]:

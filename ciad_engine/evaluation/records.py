@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ciad_engine import attacks
+from ciad_engine.attacks.words import NORMS
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images
 from ciad_engine.runs import BENIGN, Database, Row, Run
@@ -17,18 +19,6 @@ TOGETHER = (
     "All together: an image is there once for each attack it fell to; the intervals are those of different images, by a"
     " bootstrap that draws images, each with all of these."
 )
-TITLES = {  # with the distance that is kept small, as the paper writes three of them
-    "fgsm": "FGSM (L∞)",
-    "bim": "BIM (L∞)",
-    "pgd": "PGD (L∞)",
-    "jsma": "JSMA (L0)",
-    "cw": "C&W (L2)",
-    "lbfgs": "L-BFGS (L2)",
-    "deepfool": "DeepFool (L2)",
-    "ddn": "DDN (L2)",
-    "universal": "Universal (L∞)",
-    POOLED: "All together",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +81,13 @@ def load(database: Database, key: str) -> Records:
 
 
 def attack_title(label: str) -> str:
-    return planning.titled(label, TITLES)
+    """Return the label with title and norm in place of the attack's name, as the paper writes them: "FGSM (L∞)"."""
+    return "All together" if label == POOLED else planning.titled(label, _with_norm)
+
+
+def _with_norm(name: str) -> str:
+    norm = attacks.norm(name)
+    return f"{attacks.title(name)} ({NORMS[norm]})" if norm else name
 
 
 def setting(plan: planning.Plan) -> str:

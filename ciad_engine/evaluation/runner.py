@@ -223,7 +223,7 @@ class _Stage:
 
     @property
     def title(self) -> str:
-        return planning.titled(self.name, {self.attack.name: self.attack.title}) if self.attack else "Benign images"
+        return planning.titled(self.name) if self.attack else "Benign images"
 
     def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""

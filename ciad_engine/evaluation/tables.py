@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ciad_engine import bundles
+from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.control_table import control_table
 from ciad_engine.evaluation.opinions import both_scores
@@ -49,10 +50,6 @@ _TWO_READINGS = (
     "The paper compares f1's class with the mask's (section 3.2). That it does so in its Table 3, too, it does not say:"
     " the attacked network may take f1's place there."
 )
-
-# LOST_TO_ROUNDING and OWN_CLASS of attacks.base, which would import torch; a test compares them.
-LOST = "lost when rounded to 8 bits"
-OWN_CLASS = "the target is its own class"
 
 
 def table1(database: Database, run: str) -> Table:
@@ -255,7 +252,7 @@ def _threshold_note(plan: planning.Plan, card: bundles.Card | None, thresholds: 
 def _attack_table(records: Records) -> Table:
     everything = [row for rows in records.attacked.values() for row in rows]
     failures = sorted({row.reason for row in everything if _tried(row) and not row.success})
-    reasons = [LOST, *(reason for reason in failures if reason != LOST)]
+    reasons = [LOST_TO_ROUNDING, *(reason for reason in failures if reason != LOST_TO_ROUNDING)]
     # Such images have no wrong class to be pushed to: no failure of the attack, and only where it is targeted.
     skipped = [OWN_CLASS] if any(row.reason == OWN_CLASS for row in everything) else []
     distances = ("l2", "linf", "l0_values", "l0_pixels", "ssim")

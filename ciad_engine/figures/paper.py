@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles
-from ciad_engine.attacks.base import Attack, AttackResult, run_batched
+from ciad_engine.attacks.base import Attack, AttackResult
+from ciad_engine.attacks.running import run_batched
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.base import Verdict
 from ciad_engine.detectors.contrast import ContrastDetector

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ciad_engine import attacks, bundles, datasets, inspection
-from ciad_engine.attacks.base import NO_ADVERSARIAL, AttackResult
+from ciad_engine.attacks.base import AttackResult
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.detectors.base import Threshold, Verdict
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.jobs import Cancelled, Job

@@ -91,7 +91,7 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
     What is said in words ("one in five"), and of an earlier bundle, is not.
     """
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    fgsm, jsma, cw = (measured["TITLES"][name] for name in ("fgsm", "jsma", "cw"))
+    fgsm, jsma, cw = (measured["attack_title"](name) for name in ("fgsm", "jsma", "cw"))
     kept, found, passed = measured["KEPT"], measured["FOUND"], measured["PASSED"]
     (score, mlp, confidence), graded = measured["AREAS"], measured["GRADED"][0]
     aimed = ", target = random"

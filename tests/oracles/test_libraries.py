@@ -12,13 +12,9 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets
-from ciad_engine.attacks.base import FOOLED
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
-from ciad_engine.attacks.deepfool import DeepFool
-from ciad_engine.attacks.fgsm import FGSM
-from ciad_engine.attacks.jsma import JSMA
+from ciad_engine.attacks.catalogue import BIM, FGSM, JSMA, CarliniWagnerL2, DeepFool
 from ciad_engine.attacks.model import Model
-from ciad_engine.attacks.projected_gradient import BIM
+from ciad_engine.attacks.words import FOOLED
 from ciad_engine.imaging import to_lattice, to_unit
 from ciad_engine.jobs import Job
 

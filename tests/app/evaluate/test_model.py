@@ -27,7 +27,7 @@ def positions(model: m.RowsModel) -> list[int]:
 def model(qapp) -> m.RowsModel:
     made = m.RowsModel()
     made.tester = QAbstractItemModelTester(made, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    made.set_names(("cat", "dog"), {"fgsm": "FGSM"})
+    made.set_names(("cat", "dog"))
     return made
 
 

@@ -206,7 +206,7 @@ def test_the_title_of_the_result_names_an_attack_with_an_ampersand(qtbot):
     results = Results()
     qtbot.addWidget(results)
     results.show_figures(None, "Carlini & Wagner L2")
-    assert results.title() == "Result of Carlini && Wagner L2"
+    assert results.title() == "Result of C&&W"
 
 
 def test_percentages_are_those_of_the_sentences():

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine.attacks.base import NO_ADVERSARIAL
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
+from ciad_engine.attacks.catalogue import CarliniWagnerL2
 from ciad_engine.attacks.lattice import ROUNDS
 from ciad_engine.attacks.model import Model
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.errors import SettingError
 from ciad_engine.imaging import to_lattice, to_unit
 from ciad_engine.jobs import Job

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine.attacks.ddn import DDN
-from ciad_engine.attacks.deepfool import DeepFool
+from ciad_engine.attacks.catalogue import DDN, DeepFool
 from ciad_engine.attacks.model import Model
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job

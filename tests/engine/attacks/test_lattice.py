@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from ciad_engine.attacks.base import FOOLED, LOST_TO_ROUNDING, NO_ADVERSARIAL, Attack, Found
+from ciad_engine.attacks.base import Attack, Found
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model
+from ciad_engine.attacks.words import FOOLED, LOST_TO_ROUNDING, NO_ADVERSARIAL
 from ciad_engine.imaging import to_lattice, to_unit
 
 from .toys import Curved, Linear, answers, random_images

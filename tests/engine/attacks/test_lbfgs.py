@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
-from ciad_engine.attacks.lbfgs import LBFGS, _Memory, _Search
+from ciad_engine.attacks.catalogue import LBFGS, CarliniWagnerL2
+from ciad_engine.attacks.lbfgs import _Memory, _Search
 from ciad_engine.attacks.model import Model
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ciad_engine import attacks, bundles, datasets, imaging
+from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.model import classify
-from ciad_engine.attacks.universal import Universal
 
 QUICK = {
     "pgd": {"iterations": 5},

@@ -10,9 +10,10 @@ from torch import nn
 
 from ciad_engine import bundles, datasets
 from ciad_engine.attacks import universal
-from ciad_engine.attacks.base import ALREADY_WRONG, NO_ADVERSARIAL, run_batched
+from ciad_engine.attacks.catalogue import Perturbation, Universal
 from ciad_engine.attacks.model import fingerprint
-from ciad_engine.attacks.universal import Universal
+from ciad_engine.attacks.running import run_batched
+from ciad_engine.attacks.words import ALREADY_WRONG, NO_ADVERSARIAL
 from ciad_engine.errors import CiadError, SettingError
 from ciad_engine.jobs import Cancelled, Job
 
@@ -78,7 +79,7 @@ def test_it_is_better_than_chance_on_images_it_never_saw():
     network = system.network(bundles.CLASSIFIER)
     attack = Universal(eps=20, passes=10).fitted(network, samples.images[100:300])
     signs = np.random.default_rng(0).choice([-20, 20], attack.perturbation.levels.shape).astype(np.int16)
-    chance = dataclasses.replace(attack, perturbation=universal.Perturbation(signs, 1, 0.0))
+    chance = dataclasses.replace(attack, perturbation=Perturbation(signs, 1, 0.0))
     learned, random = (a.run(network, samples.images[:100], samples.labels[:100]) for a in (attack, chance))
     assert learned.success.sum() >= random.success.sum() + 25
     assert learned.linf.max() <= 20

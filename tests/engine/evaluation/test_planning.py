@@ -9,7 +9,6 @@ import shlex
 import pytest
 
 from ciad_engine import bundles, cli
-from ciad_engine.attacks import targets
 from ciad_engine.cli import evaluate
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import planning
@@ -92,20 +91,21 @@ def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -
         f"fgsm eps = {eps}, target = {to}" for eps, to in ((2, "untargeted"), (8, "untargeted"), (8, "next"))
     )
     assert [planning.attack_of(label) for label in (*most, "cw")] == ["fgsm"] * 3 + ["cw"]
-    assert planning.titled("fgsm eps = 2", {"fgsm": "Fast"}) == "Fast, eps = 2"
-    assert planning.titled("cw", {}) == "cw"
-    assert [planning.titled(label, {"fgsm": "Fast"}) for label in most[1:]] == [
-        "Fast, eps = 8",
-        "Fast, eps = 8, target = next",
+    assert planning.titled("fgsm eps = 2", lambda name: f"<{name}>") == "<fgsm>, eps = 2"
+    assert [planning.titled(label) for label in (*most[1:], "cw", "jsma target = untargeted", "gone a = 1")] == [
+        "FGSM, eps = 8",
+        "FGSM, eps = 8, target = next",
+        "C&W",
+        "JSMA",
+        "gone, a = 1",
     ]
-    assert planning.titled("jsma target = untargeted", {}) == "jsma"
 
 
 def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> None:
     chosen = planning.preset("sweep")
     assert set(planning.preset("paper")) <= set(chosen)
     made = planning.make(tiny.system().card, tiny.data(), chosen, None, 0)
-    assert [planning.titled(label, {}) for label in made.labels] == [
+    assert [planning.titled(label, str) for label in made.labels] == [
         *(f"fgsm, eps = {eps}" for eps in (2, 4, 8, 16)),
         "fgsm, eps = 8, target = random",
         "jsma",
@@ -133,7 +133,6 @@ def test_settings_without_effect_make_no_other_plan() -> None:
 
 
 def test_the_text_leaves_out_settings_without_effect() -> None:
-    assert planning._ONLY_WITH == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
     aims = [{}, {"target": "next"}, {"target": "given", "target_class": 3}, {"target": "random", "target_seed": 4}]
     assert [planning.choose("fgsm", **aim).text() for aim in aims] == [
         "fgsm (eps = 8, target = untargeted)",
@@ -148,9 +147,8 @@ def test_the_text_leaves_out_settings_without_effect() -> None:
 def test_titles_stay_apart() -> None:
     words = ("untargeted", "next", "random", "best")
     several = [("fgsm", planning.choose("fgsm", eps=eps, target=word).parameters()) for eps in (2, 4) for word in words]
-    titles = [planning.titled(label, {}) for label in planning.labels(several)]
+    titles = [planning.titled(label, str) for label in planning.labels(several)]
     assert len(set(titles)) == len(several)
-    assert f"target = {targets.UNTARGETED}" == planning._UNTARGETED
     assert titles[0] == "fgsm, eps = 2"
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ciad_engine import attacks, bundles, compute
-from ciad_engine.attacks.universal import Universal
+from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.detectors.contrast import GRADED, PAPER
 from ciad_engine.detectors.controls import MLP, second_opinions
 from ciad_engine.errors import RunError, SettingError
