@@ -47,6 +47,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     parser.add_argument(
         "--transferred", action="store_true", help="attack the bundle's second classifier, inspect with the first"
     )
+    options.add_evade(parser)
     options.add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the tables as JSON")
     parser.add_argument("--csv", type=Path, metavar="DIR", help="also write rows, tables and charts to DIR")
@@ -58,6 +59,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
 <<<<<<< HEAD
+<<<<<<< HEAD
     card = bundles.read_card(bundles.find(arguments.bundle))
     chosen = _choices(arguments, card.classes)
     from ciad_engine import compute
@@ -66,6 +68,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     data = datasets.choose(arguments.data, job).matched(card.domain)
 =======
     from ciad_engine import compute
+=======
+    chosen = _choices(arguments)
+    from ciad_engine import compute, systems
+>>>>>>> core
     from ciad_engine.evaluation import runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
@@ -74,10 +80,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
 >>>>>>> attacks
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
-    plan = planning.make(card, data, chosen, limit, arguments.seed, attacked)
+    plan = planning.make(card, data, chosen, limit, arguments.seed, attacked, arguments.evade)
     with runs_command.open_database(arguments.database) as database:
         _announce(plan, database, job)
-        system = bundles.load(card.folder, compute.choose_device(arguments.device))
+        system = systems.load(card.folder, compute.choose_device(arguments.device))
         job.continuing = "Finished batches are kept; the same command goes on from there."
         key = runner.run(plan, system, data, database, job)
         job.finished()

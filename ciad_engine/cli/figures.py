@@ -36,13 +36,13 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
-    from ciad_engine import compute
+    from ciad_engine import compute, systems
     from ciad_engine.figures import paper, png, svg
     from ciad_engine.figures.layout import place
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     data = datasets.choose(arguments.data, job)
-    system = bundles.load(card.folder, compute.choose_device(arguments.device))
+    system = systems.load(card.folder, compute.choose_device(arguments.device))
     chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in planning.preset("paper"))
     written: list[str] = []
     try:

@@ -22,8 +22,8 @@ def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] 
     """
     versions = [("original", found.image, found.benign)]
     for title, each in attacked:
-        if each.attack is not None and each.adversarial is not None and each.attack.success[0]:
-            versions.append((title, each.attack.images[0], each.adversarial))
+        if each.attacked_image is not None and each.adversarial is not None:
+            versions.append((title, each.attacked_image, each.adversarial))
     return Figure(
         name="inspection",
         title=f"{found.name}: image and mask" if found.name else "Image and mask",

@@ -8,11 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from ciad_engine import bundles
 from ciad_engine.datasets import ImageSet
 from ciad_engine.domain import CIFAR10
+=======
+from ciad_engine import bundles, systems
+from ciad_engine.datasets import ImageSet
+from ciad_engine.detectors.threshold import Threshold
+from ciad_engine.domain import CIFAR10, Domain
+>>>>>>> core
 from ciad_engine.evaluation import planning
-from ciad_engine.runs import Row
+from ciad_engine.runs import Row, Score
 
 
 class Classifier(nn.Module):
@@ -44,7 +51,7 @@ class MaskClassifier(nn.Module):
         return (nn.functional.avg_pool2d(masks, 8) - 0.5).flatten(1) @ self.weight.T
 
 
-def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System:
+def system(second: bool = True, threshold: float | None = 1.5, domain: Domain = CIFAR10) -> systems.System:
     networks: dict[str, nn.Module] = {
         bundles.CLASSIFIER: Classifier(1),
         bundles.MASK_GENERATOR: MaskGenerator(),
@@ -57,6 +64,7 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
             networks[bundles.SECOND_CLASSIFIER].weight += 0.5 * Classifier(2).weight
     thresholds = {}
     if threshold is not None:
+<<<<<<< HEAD
         thresholds["graded"] = {"value": threshold, "source": "chosen for tests"}
         thresholds["graded, 1 %"] = {"value": threshold + 1, "source": "chosen, too"}
     card = bundles.Card(
@@ -65,8 +73,20 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
         CIFAR10.classes,
         {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}, "thresholds": thresholds},
         "ab" * 32,
+=======
+        thresholds = {0.05: Threshold(threshold, "chosen for tests"), 0.01: Threshold(threshold + 1, "chosen, too")}
+    masks = {"generator": bundles.MASK_GENERATOR, "classifier": bundles.MASK_CLASSIFIER}
+    entries = (
+        bundles.DetectorEntry("mask", "mask", masks, thresholds),
+        bundles.DetectorEntry("mlp", "direct", {"classifier": bundles.CONTROL}, thresholds),
+        bundles.DetectorEntry("shuffled-mask", "shuffled-mask", masks, thresholds),
+        bundles.DetectorEntry("constant-mask", "constant-mask", masks, {}),
+        bundles.DetectorEntry("confidence", "confidence", {}, thresholds),
+>>>>>>> core
     )
-    return bundles.System(card, {role: n.eval() for role, n in networks.items()}, torch.device("cpu"))
+    content = {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}}
+    card = bundles.Card("tiny", Path("tiny"), domain, entries, content, "ab" * 32)
+    return systems.assemble(card, {role: n.eval() for role, n in networks.items()}, torch.device("cpu"))
 
 
 def data(count: int = 40, source: str = "synthetic images", official: bool = False) -> ImageSet:
@@ -84,7 +104,10 @@ def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: 
     return planning.make(loaded.card, data_set, limit=limit, seed=11, **kwargs)
 
 
-def row(position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, **kw) -> Row:
+def row(
+    position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, scores=(), **kw
+) -> Row:
+    """A row with the mask detector's class and score; `scores` are those of other detectors, by name."""
     return Row(
         attack=attack,
         position=position,
@@ -92,10 +115,7 @@ def row(position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 
         name=f"image {position}",
         label=label,
         y1=y1,
-        y2=y2,
         p1_y1=0.75,
-        p2_y2=0.5,
-        p2_y1=0.25,
-        score_graded=score,
+        scores={"mask": Score(y2, 0.5, score), **dict(scores)},
         **kw,
     )
