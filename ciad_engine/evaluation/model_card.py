@@ -131,7 +131,7 @@ _SCHEDULE = {
     "shift": "pixels an image is shifted at most",
     "erase": "side of the square erased",
     "label_smoothing": "label smoothing",
-}  # `training.loop.Schedule`, which would import torch; a test compares them
+}  # `training.recipes.Schedule`; a test compares them
 
 
 def _training(found: Mapping[str, Any]) -> dict[str, object]:

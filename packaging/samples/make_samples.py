@@ -35,7 +35,7 @@ from ciad_engine import bundles, compute, datasets
 from ciad_engine.datasets.samples import WRITTEN_KEYS
 from ciad_engine.domain import CIFAR10
 from ciad_engine.imaging import to_unit
-from ciad_engine.training import recipes
+from ciad_engine.training import finishing
 
 STEPS, GUIDANCE, DRAW_SEED, BATCH = 16, 2.0, 1, 125
 PER_CLASS, ON_SHEET = 40, 240
@@ -215,7 +215,7 @@ def measure(archive: Path) -> None:
     card["measured"] = {
         "bundle": BUNDLE,
         "bundle checksum": system.card.checksum,
-        written.source: recipes.measure(system, written),
+        written.source: finishing.measure(system, written),
         **system.card.content["measured"],
     }
     datasets.write_samples(archive, written.images, written.labels, card)

@@ -90,7 +90,7 @@ def test_the_window_answers_while_a_network_is_trained(window, watch, callers, t
         from ciad_engine import networks
         from ciad_engine.training import loop
 
-        class Small(loop.Stage):
+        class Small(loop.Objective):
             name = "small"
             network = networks.create("alexnet")
             schedule = loop.Schedule(steps=100_000, batch=16)

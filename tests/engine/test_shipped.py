@@ -11,9 +11,14 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources
+<<<<<<< HEAD
 from ciad_engine.domain import CIFAR10
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Schedule
+=======
+from ciad_engine.training import finishing, recipes
+from ciad_engine.training.recipes import Schedule
+>>>>>>> recipes
 
 MEGABYTE = 10**6
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,11 +36,16 @@ def test_the_bundle_is_small(card) -> None:
 
 
 def test_the_bundle_was_trained_by_the_recipe(card) -> None:
-    assert set(card.content["training"]) == set(recipes._STRETCH)
-    assert card.content["training"][recipes.AGAIN]["validation of the mean of both ends"]
-    for role, record in card.content["training"].items():
-        assert Schedule(**record["schedule"]) == getattr(recipes.PAPER, role), role
-    assert card.content["recipe"]["beta"] == recipes.PAPER.beta
+    training = card.content["training"]
+    assert {name: Schedule(**record["schedule"]) for name, record in training.items()} == {
+        stage.name: stage.schedule for stage in recipes.PAPER.stages
+    }
+    for stage in recipes.PAPER.stages:
+        entry = card.content["networks"][stage.role]
+        assert (entry["network"], entry["arguments"]) == (stage.network, stage.arguments)
+        assert ("validation of the mean of both ends" in training[stage.name]) == stage.continues
+        assert training[stage.name]["seconds"] / 60 == pytest.approx(stage.minutes, abs=1)
+    assert card.content["recipe"].items() >= recipes.PAPER.options.items()
 
 
 def test_the_networks_are_as_good_as_they_have_to_be(card) -> None:
@@ -64,7 +74,7 @@ def test_the_samples_card_measures_this_bundle(card) -> None:
     assert measured["bundle checksum"] == card.checksum
     for source, figures in card.content["measured"].items():
         assert measured[source] == figures
-    again = recipes.measure(bundles.load("paper", torch.device("cpu")), found)
+    again = finishing.measure(bundles.load("paper", torch.device("cpu")), found)
     assert again == pytest.approx(measured[found.source], abs=1.5 / len(found))
 
 

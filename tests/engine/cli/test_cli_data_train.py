@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -16,9 +17,15 @@ from ciad_engine import bundles, datasets, download, resources
 from ciad_engine.cli import train
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
+<<<<<<< HEAD
 from ciad_engine.training import recipes
 from ciad_engine.training.loop import Metric, Schedule
 from tests.engine.helpers_data import write_class_folders
+=======
+from ciad_engine.training import recipes, stages
+from ciad_engine.training.loop import Metric
+from ciad_engine.training.recipes import Schedule
+>>>>>>> recipes
 
 Ciad = Callable[..., tuple[int, str, str]]
 
@@ -110,9 +117,9 @@ def test_fetch_goes_to_the_data_folder_by_itself(
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe called "short": six steps a network."""
     schedule = Schedule(steps=3, batch=8)
-    recipe = recipes.Recipe("short", 10, 5.0, *[schedule] * 6)
+    short = tuple(dataclasses.replace(stage, schedule=schedule) for stage in recipes.PAPER.stages)
+    recipe = dataclasses.replace(recipes.PAPER, name="short", validation=10, stages=short)
     monkeypatch.setattr(recipes, "_RECIPES", {"short": recipe})
-    monkeypatch.setattr(recipes, "NAMES", ("short",))
 
 
 def test_train_writes_a_bundle_that_inspects(
@@ -138,14 +145,14 @@ def test_train_writes_a_bundle_that_inspects(
 def test_a_cancelled_training_says_how_to_go_on(
     ciad: Ciad, short: None, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = recipes.train_bundle
+    whole = stages.train_bundle
     out = tmp_path / "trained"
 
     def interrupted(recipe, data, folder, job: Job, **rest):  # type: ignore[no-untyped-def]
         job.on_result = lambda metric: job.cancel()  # type: ignore[attr-defined]
         return whole(recipe, data, folder, job, **rest)
 
-    monkeypatch.setattr(recipes, "train_bundle", interrupted)
+    monkeypatch.setattr(stages, "train_bundle", interrupted)
     words = ("train", "--recipe", "short", "--data", folders, "--out", out, "--device", "cpu")
     code, text, err = ciad(*words)
     assert (code, text) == (130, "")
@@ -153,7 +160,7 @@ def test_a_cancelled_training_says_how_to_go_on(
         f"ciad: cancelled. Checkpoints are in {out / 'training'}; the same command with --resume goes on."
     )
     assert not (out / bundles.CARD).exists()
-    monkeypatch.setattr(recipes, "train_bundle", whole)
+    monkeypatch.setattr(stages, "train_bundle", whole)
     assert ciad(*words, "--resume")[0] == 0
     assert bundles.read_card(out).name == "short"
 

@@ -12,7 +12,7 @@ from ciad_engine import bundles
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import model_card, planning, tables, thresholds
 from ciad_engine.runs import Database
-from ciad_engine.training.loop import Schedule
+from ciad_engine.training.recipes import Schedule
 from tests.engine.evaluation import test_tables
 
 
