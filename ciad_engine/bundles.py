@@ -16,10 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import networks, resources
-<<<<<<< HEAD
-=======
 from ciad_engine.detectors.threshold import RATES, Threshold
->>>>>>> core
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.files import write_whole
@@ -84,11 +81,6 @@ class Card:
     def classes(self) -> tuple[str, ...]:
         return self.domain.classes
 
-    @property
-    def domain(self) -> Domain:
-        """Classes and image size."""
-        return Domain(self.classes, CIFAR10.size)
-
     def has(self, role: str) -> bool:
         return role in self.content["networks"]
 
@@ -100,22 +92,8 @@ class Card:
         """Return the detector `name`, or None if the bundle has none."""
         return next((entry for entry in self.detectors if entry.name == name), None)
 
-<<<<<<< HEAD
-    card: Card
-    networks: Mapping[str, nn.Module]
-    device: torch.device
-
-    @property
-    def domain(self) -> Domain:
-        """Classes and image size."""
-        return self.card.domain
-
-    def network(self, role: str) -> nn.Module:
-        """The network of a role.
-=======
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was measured with the bundle, the earliest run first; `evaluation.model_card` reads it.
->>>>>>> core
 
         Raises:
             BundleError: a file cannot be read or is not JSON.
@@ -177,7 +155,12 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD
     content = _read_json(path)
-    found = content.get("format")
+    return card_of(folder, content)
+
+
+def card_of(folder: Path, content: dict[str, Any]) -> Card:
+    """Return the card that says `content`; raises BundleError as `read_card` does."""
+    path, found = folder / CARD, content.get("format", FORMAT)
     if found not in (1, FORMAT):
         raise BundleError(f"{path} has format {found!r}; this version of CIAD reads formats 1 and {FORMAT}.")
     roles = content.get("networks")

@@ -14,14 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
-from ciad_engine import bundles, datasets
-from ciad_engine.attacks.fitted import FittedAttack
-from ciad_engine.attacks.words import NO_ADVERSARIAL
-=======
 from ciad_engine import bundles, datasets, detectors, distances
 from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
->>>>>>> core
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -29,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ciad_engine.attacks.base import Attack, AttackResult
+    from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
     from ciad_engine.systems import System
 
@@ -76,7 +71,10 @@ class Inspection:
         """How far the attacked image is from the original, by the names in `ciad_engine.distances`; None without one."""
         if self.attacked_image is None:
             return None
-        return {key: value[0].item() for key, value in distances.measure(self.image[None], self.attacked_image[None]).items()}
+        return {
+            key: value[0].item()
+            for key, value in distances.measure(self.image[None], self.attacked_image[None]).items()
+        }
 
     def by(self, detector: str, rule: str = "") -> Inspection:
         """Return the same record, decided by another detector. Raises SettingError as `Verdict.by` does."""
@@ -134,7 +132,9 @@ def inspect(
         return found
     attack = prepared(system, attack, job)
     # Not `run`, which refuses an image of the target class: here that is a result like any other.
-    result = attack.run_checked(system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job, evade=evasions)
+    result = attack.run_checked(
+        system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job, evade=evasions
+    )
     found = dataclasses.replace(found, attack=result)
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
 
@@ -155,12 +155,16 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
         SettingError: the attack cannot learn from them.
         Cancelled: through `job`.
     """
+    from ciad_engine.attacks.fitted import FittedAttack
+
     if not isinstance(attack, FittedAttack) or not attack.needs_fitting:
         return attack
     job = job or Job()
     known = _fitted.setdefault(system.network(bundles.CLASSIFIER), {})
     if attack not in known:
-        known[attack] = attack.fitted(system.network(bundles.CLASSIFIER), datasets.samples().matched(system.domain).images, job)
+        known[attack] = attack.fitted(
+            system.network(bundles.CLASSIFIER), datasets.samples().matched(system.domain).images, job
+        )
         job.note(f"{attack.title}: {known[attack].about_fitting()}.")
     return known[attack]
 
@@ -213,17 +217,9 @@ def explain(inspection: Inspection) -> Explanation:
         words.append(_restoration(i, i.adversarial))
     elif i.label is not None and int(i.benign.y1[0]) != i.label:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
-<<<<<<< HEAD
-    if i.attack is not None and i.adversarial is None:
-        reason = str(i.attack.reason[0])
-        why = " within its limits" if reason == NO_ADVERSARIAL else f": {reason}"
-        words.insert(0, f"The attack found no adversarial image{why}.")
-    return " ".join(words)
-=======
     others = tuple(_other(verdict, name, i.classes) for name in verdict.findings if name != verdict.detector)
     text = " ".join(word[:1].upper() + word[1:] for word in words if word)
     return Explanation(headline(verdict, truth), text, others, _evidence(i, verdict))
->>>>>>> core
 
 
 def sentence(inspection: Inspection) -> str:
@@ -246,7 +242,9 @@ def _failure(i: Inspection) -> str:
     reason = str(i.attack.reason[0])
     if i.adversarial is not None:
         return f"The attack fooled the classifier, but it did not evade the detector ({reason or FLAGGED})."
-    return f"The attack found no adversarial image{' within its limits' if reason == NO_ADVERSARIAL else f': {reason}'}."
+    return (
+        f"The attack found no adversarial image{' within its limits' if reason == NO_ADVERSARIAL else f': {reason}'}."
+    )
 
 
 def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
@@ -363,7 +361,8 @@ def _verdict_dict(verdict: Verdict, classes: tuple[str, ...]) -> dict[str, Any]:
                 **({} if finding.labels is None else named(int(finding.labels[0]), finding.probabilities[0])),
                 "score": float(finding.scores[0]),
                 "flagged": {
-                    rule: bool(verdict.scored(name, rule)[0] > threshold.value) for rule, threshold in finding.rules.items()
+                    rule: bool(verdict.scored(name, rule)[0] > threshold.value)
+                    for rule, threshold in finding.rules.items()
                 },
             }
             for name, finding in verdict.findings.items()

@@ -15,13 +15,8 @@ from typing import Any
 
 from ciad_engine import bundles, detectors
 from ciad_engine.bundles import Card
-<<<<<<< HEAD
-from ciad_engine.evaluation import opinions, planning
-from ciad_engine.evaluation.records import attack_title
-=======
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.model_card import tables_in
->>>>>>> core
 from ciad_engine.evaluation.statistics import wilson
 from ciad_engine.evaluation.table import Cell, Table
 
@@ -277,11 +272,7 @@ def _preset() -> str:
     def text(values: Mapping[str, object]) -> str:
         return ", ".join(named.get(k, f"{{:g}} {k.replace('_', ' ')}").format(v) for k, v in values.items())
 
-<<<<<<< HEAD
-    return "; ".join(f"{attack_title(name)} {text(values)}" for name, values in planning.PRESETS["paper"])
-=======
     return "; ".join(f"{planning.title(name)} {text(values)}" for name, values in planning.PRESETS["paper"])
->>>>>>> core
 
 
 def _networks(card: Card) -> str:

@@ -62,6 +62,15 @@ class AttackResult:
     seconds: float
     attack: str
     settings: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fooled(self):
+        return self.success
+
+    @property
+    def evaded(self):
+        return np.ones_like(self.success)
 
 
 @dataclasses.dataclass
@@ -99,6 +108,8 @@ class Attack(abc.ABC):
     title: ClassVar[str]
     source: ClassVar[str]
     norm: ClassVar[str]
+    version: ClassVar[int] = 1
+    evades: ClassVar[bool] = False
     refills: ClassVar[bool] = False
     starts_at_images: ClassVar[bool] = False
 
@@ -168,6 +179,7 @@ class Attack(abc.ABC):
         labels: npt.NDArray[np.int64],
         job: Job,
         width: int | None = None,
+        evade=(),
     ) -> AttackResult:
         """`run` on a piece of a batch whose images and labels were checked as a whole before.
 

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
     if arguments.perturbation is not None:
         options.check_folder("--perturbation", arguments.perturbation.parent)
-    from ciad_engine import bundles, compute, inspection
+    from ciad_engine import bundles, compute, inspection, systems
     from ciad_engine.attacks import universal
     from ciad_engine.attacks.model import fingerprint
     from ciad_engine.attacks.running import run_batched
@@ -51,16 +51,12 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     attack = options.create_attack(arguments, arguments.attack, card.classes)
     assert attack is not None  # --attack is required
     if arguments.perturbation is not None:
-<<<<<<< HEAD
-        attack = _with_perturbation(attack, arguments, job)
-=======
         attack = _with_perturbation(attack, arguments, card.classes, job)
->>>>>>> attacks
     label = options.label_number(arguments.label, card.classes)
     pictures, failed = read_all(arguments.images, card.domain.size, job)
     if not pictures:
         return 1
-    system = bundles.load(card.folder, compute.choose_device(arguments.device))
+    system = systems.load(card.folder, compute.choose_device(arguments.device))
     if isinstance(attack, Universal) and attack.perturbation is not None:
         meant = attack.perturbation.network
         if meant and meant != fingerprint(system.network(bundles.CLASSIFIER)):
@@ -70,7 +66,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
             )
     batch = np.stack([picture.pixels for picture in pictures])
     if label is None:
-        labels = system.detector().inspect(batch, job=job).y1
+        labels = system.inspect(batch, job=job).y1
     else:
         labels = np.full(len(batch), label, dtype=np.int64)
     attack.check_labels(labels)  # before it is fitted

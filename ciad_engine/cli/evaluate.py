@@ -58,26 +58,12 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
-<<<<<<< HEAD
-<<<<<<< HEAD
-    card = bundles.read_card(bundles.find(arguments.bundle))
-    chosen = _choices(arguments, card.classes)
-    from ciad_engine import compute
-    from ciad_engine.evaluation import runner
-
-    data = datasets.choose(arguments.data, job).matched(card.domain)
-=======
-    from ciad_engine import compute
-=======
-    chosen = _choices(arguments)
     from ciad_engine import compute, systems
->>>>>>> core
     from ciad_engine.evaluation import runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     chosen = _choices(arguments, card.classes)
-    data = datasets.choose(arguments.data, job)
->>>>>>> attacks
+    data = datasets.choose(arguments.data, job).matched(card.domain)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
     plan = planning.make(card, data, chosen, limit, arguments.seed, attacked, arguments.evade)
@@ -108,11 +94,7 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-<<<<<<< HEAD
-def _choices(arguments: argparse.Namespace, classes: Sequence[str] = ()) -> tuple[AttackChoice, ...]:
-=======
 def _choices(arguments: argparse.Namespace, classes: Sequence[str]) -> tuple[AttackChoice, ...]:
->>>>>>> attacks
     """The attacks with the preset's settings, and what the command line says over them."""
     preset = planning.preset(arguments.preset)
     names: Sequence[str] = arguments.attacks or tuple(dict.fromkeys(choice.name for choice in preset))

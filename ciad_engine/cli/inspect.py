@@ -48,13 +48,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     card = bundles.read_card(bundles.find(arguments.bundle))
     chosen = options.create_attack(arguments, arguments.attack, card.classes)
     label = options.label_number(arguments.label, card.classes)
-<<<<<<< HEAD
     pictures, failed = attack_command.read_all(arguments.images, card.domain.size, job)
-    system = bundles.load(card.folder, compute.choose_device(arguments.device))
-=======
-    pictures, failed = attack_command.read_all(arguments.images, job)
     system = systems.load(card.folder, compute.choose_device(arguments.device))
->>>>>>> core
     records: list[dict[str, Any]] = []
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)

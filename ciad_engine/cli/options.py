@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks
-<<<<<<< HEAD
-=======
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
->>>>>>> attacks
+from ciad_engine.detectors import DISAGREEMENT, RULES
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
@@ -37,6 +35,30 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:1 (default: CUDA where there is one)"
+    )
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detector", metavar="NAME", default="", help="what decides, of the bundle's detectors (default: its first)"
+    )
+    parser.add_argument(
+        "--rule",
+        type=lambda word: DISAGREEMENT if word == "paper" else word,
+        choices=RULES,
+        default="",
+        help="adversarial if detector and f1 disagree (disagreement), or if its score is above a threshold (graded);"
+        " default: the detector's usual one",
+    )
+
+
+def add_evade(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evade",
+        action="append",
+        default=[],
+        metavar="DETECTOR[:RULE]",
+        help="the attacker knows this detector and has to evade it, too; may be repeated",
     )
 
 
@@ -64,29 +86,15 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def label_number(name: str | None, classes: Sequence[str]) -> int | None:
-<<<<<<< HEAD
-    """The class that `--label` names. Raises WrongUse as `class_number`."""
-    return None if name is None else class_number("--label", name, classes)
-
-
-def class_number(flag: str, name: str, classes: Sequence[str]) -> int:
-    """The class called `name` (or numbered so), which is the value of `flag`.
-=======
     """Return the number of the class that `--label` names, by name or number; None for None.
->>>>>>> attacks
 
     Raises:
         WrongUse: there is no such class.
     """
-<<<<<<< HEAD
-    if name in classes:
-        return classes.index(name)
-=======
     return None if name is None else _class_number("--label", name, classes)
 
 
 def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
->>>>>>> attacks
     folded = [known.casefold() for known in classes]
     if name.casefold() in folded:
         return folded.index(name.casefold())
@@ -159,17 +167,11 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def attack_settings(
-<<<<<<< HEAD
-    arguments: argparse.Namespace, names: Sequence[str], classes: Sequence[str] = ()
-) -> dict[str, dict[str, Any]]:
-    """What the command line sets of the attacks `names`, by attack; ranges are not checked yet.
-=======
     arguments: argparse.Namespace, names: Sequence[str], classes: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return what the command line sets of the attacks `names`, by attack; ranges are not checked yet.
 
     `classes` are those of the bundle: a class to aim at is given by name or number.
->>>>>>> attacks
 
     `classes` are the bundle's: a target class may be given by its name.
 
@@ -204,13 +206,8 @@ def attack_settings(
     return chosen
 
 
-<<<<<<< HEAD
-def create_attack(arguments: argparse.Namespace, name: str | None, classes: Sequence[str] = ()) -> Attack | None:
-    """The attack `name` with the settings of the command line; None for None, which admits no settings.
-=======
 def create_attack(arguments: argparse.Namespace, name: str | None, classes: Sequence[str]) -> Attack | None:
     """Make the attack `name` with the settings of the command line; None for None, which admits no settings.
->>>>>>> attacks
 
     Raises:
         WrongUse: as `attack_settings`, or a value is out of its range.
@@ -241,11 +238,7 @@ def _not_one(
 
 
 def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
-<<<<<<< HEAD
-    """The text as the parameter's kind; its range is checked where the attack is made."""
-=======
     """Return the text as the parameter's kind; its range is checked when the attack is made."""
->>>>>>> attacks
     if parameter.kind == "choice":
         return text
     if parameter.kind == "bool":
@@ -262,13 +255,8 @@ def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str])
         if text.casefold() not in truth:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return truth[text.casefold()]
-<<<<<<< HEAD
-    if parameter.name == "target_class" and classes:
-        return class_number("--target-class", text, classes)
-=======
     if parameter.name == TARGET_CLASS:
         return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
->>>>>>> attacks
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:

@@ -135,4 +135,3 @@ def read(content: Sequence[Mapping[str, Any]], plan: planning.Plan) -> tuple[Tab
             )
         )
     return tuple(made)
-

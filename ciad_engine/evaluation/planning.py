@@ -9,19 +9,15 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks as registry
-<<<<<<< HEAD
-from ciad_engine import bundles
-from ciad_engine.attacks import parameters
-from ciad_engine.attacks.words import ONLY_WITH, TARGET, UNTARGETED
-=======
 from ciad_engine import bundles, detectors
+from ciad_engine.attacks import parameters
+from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, UNTARGETED
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
 from ciad_engine.domain import CIFAR10
->>>>>>> core
 from ciad_engine.errors import RunError, SettingError
 
 if TYPE_CHECKING:
@@ -193,9 +189,6 @@ def can_go_on(run: Run) -> bool:
         return False
 
 
-_NORMS = {"linf": "L∞", "l2": "L2", "l0": "L0"}
-
-
 def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     """A label for each attack (registry name, settings) among these, by which they can be told apart.
 
@@ -223,24 +216,15 @@ def attack_of(label: str) -> str:
     return label.partition(" ")[0]
 
 
-<<<<<<< HEAD
-def titled(label: str, title: Callable[[str], str] = registry.title) -> str:
-    """Return the label with the attack's `title` (of its registry name) in place of the name: "FGSM, eps = 4".
-=======
 def title(label: str) -> str:
     """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
->>>>>>> core
 
     "target = untargeted" is left out: a run's titles differ all the same, because the others of that attack name theirs.
     """
     name, _, own = label.partition(" ")
-<<<<<<< HEAD
-    return ", ".join((title(name), *(s for s in own.split(", ") if s not in ("", f"{TARGET} = {UNTARGETED}"))))
-=======
-    norm = _NORMS.get(registry.norm(name), "")
-    settings = [setting for setting in own.split(", ") if setting not in ("", _UNTARGETED)]
-    return ", ".join((f"{registry.title(name)}{norm and f' ({norm})'}", *settings))
->>>>>>> core
+    norm = registry.norm(name)
+    settings = [setting for setting in own.split(", ") if setting not in ("", f"{TARGET} = {UNTARGETED}")]
+    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *settings))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
@@ -366,16 +350,13 @@ def make(
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
-<<<<<<< HEAD
-    if data.domain != card.domain:
-        raise SettingError(f"data: {data.source} was not matched to the classes and image size of '{card.name}'.")
-=======
     if evade and attacked != bundles.CLASSIFIER:
-        raise SettingError("evade: an attacker who knows the detectors attacks f1 itself; leave out the transferred setting.")
+        raise SettingError(
+            "evade: an attacker who knows the detectors attacks f1 itself; leave out the transferred setting."
+        )
     for choice in attacks if evade else ():
         if not registry.get(choice.name).evades:
             raise SettingError(f"evade: {registry.title(choice.name)} cannot evade a detector; leave it out.")
->>>>>>> core
     return Plan(
         bundle=card.name,
         bundle_checksum=card.checksum,

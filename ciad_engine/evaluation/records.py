@@ -8,21 +8,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-<<<<<<< HEAD
-from ciad_engine import attacks
-from ciad_engine.attacks.words import NORMS
-=======
 from ciad_engine import detectors
->>>>>>> core
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 POOLED = "*"  # in the place of an attack's label: all attacks together
-_TOGETHER = (
-    "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over images."
-)
+_TOGETHER = "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over images."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,21 +122,7 @@ def load(database: Database, key: str) -> Records:
     by_attack: dict[str, list[Row]] = {BENIGN: [], **{label: [] for label in plan.labels}}
     for row in database.rows(run.key):
         by_attack[row.attack].append(row)
-<<<<<<< HEAD
-    return Records(run, plan, by_attack.pop(BENIGN), by_attack)
-
-
-def attack_title(label: str) -> str:
-    """Return the label with title and norm in place of the attack's name, as the paper writes them: "FGSM (L∞)"."""
-    return "All together" if label == POOLED else planning.titled(label, _with_norm)
-
-
-def _with_norm(name: str) -> str:
-    norm = attacks.norm(name)
-    return f"{attacks.title(name)} ({NORMS[norm]})" if norm else name
-=======
     return Records(run, plan, by_attack.pop(BENIGN), by_attack, database.notes(run.key))
->>>>>>> core
 
 
 def setting(plan: planning.Plan) -> str:

@@ -18,6 +18,7 @@ from ciad_engine import attacks as registry
 from ciad_engine.attacks import checks
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.attacks.goal import Evasion
+from ciad_engine.attacks.model import device_of
 from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
@@ -242,16 +243,12 @@ class _Stage:
 
     @property
     def title(self) -> str:
-<<<<<<< HEAD
-        return planning.titled(self.name) if self.attack else "Benign images"
-=======
         return planning.title(self.name) if self.attack else "Benign images"
 
     def check(self) -> tuple[str, ...]:
         """Return what makes the attack's results doubtful, seen on the first images."""
         index = self.order[:CHECKED]
         return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
->>>>>>> core
 
     def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""

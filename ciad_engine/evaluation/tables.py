@@ -13,14 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-<<<<<<< HEAD
-from ciad_engine import bundles
-from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
-=======
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.detectors.threshold import RATES
->>>>>>> core
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.records import (
     POOLED,
@@ -71,7 +66,9 @@ TABLE2 = (
     Column("true_negative_rate", "True negative rate, images f1 classifies correctly", "True negative rate"),
     Column("true_negative_rate_all", "True negative rate, all benign images", "True negative rate, all benign"),
     Column(
-        "true_negative_rate_paired", "True negative rate, the same images before the attack", "True negative rate, paired"
+        "true_negative_rate_paired",
+        "True negative rate, the same images before the attack",
+        "True negative rate, paired",
     ),
     Column("paper_true_negative_rate", "True negative rate, paper"),
     Column("recovery_rate", "Recovery rate"),
@@ -107,7 +104,11 @@ TABLE2 = (
 TABLE4 = (
     _ADVERSARIAL,
     Column("true_positive_rate", "True positive rate"),
-    Column("true_negative_rate_paired", "True negative rate, the same images before the attack", "True negative rate, paired"),
+    Column(
+        "true_negative_rate_paired",
+        "True negative rate, the same images before the attack",
+        "True negative rate, paired",
+    ),
     Column("recovery_rate", "Recovery rate"),
     Column("paper_rate", "All three rates, paper"),
 )
@@ -131,34 +132,6 @@ _TWO_READINGS = (
     " puts the attacked network in f1's place."
 )
 
-<<<<<<< HEAD
-
-def table1(database: Database, run: str) -> Table:
-    """Mask retention: share of adversarials whose mask keeps the class it had before the attack."""
-    return _table1(load(database, run))
-
-
-def table2(database: Database, run: str, card: bundles.Card | None = None) -> Table:
-    """Detection: both rules on the adversarials and the same benign images; Table 3 where transferred.
-
-    There also the paper's rule with the attacked network in f1's place, on all images that fool it.
-
-    `card` gives the graded rule's threshold; without it, or with another bundle's, those columns are empty.
-    """
-    return _table2(load(database, run), card)
-
-
-def table4(database: Database, run: str) -> Table:
-    """Detection and recovery among images whose benign mask was classified correctly."""
-    return _table4(load(database, run))
-
-
-def attack_table(database: Database, run: str) -> Table:
-    """Per attack: success, failures by reason, distances of the successful images, cost."""
-    return _attack_table(load(database, run))
-
-=======
->>>>>>> core
 
 def all_tables(database: Database, run: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
     """Return Tables 1, 2 (3 if transferred) and 4 and the attacks' table of a run, finished or not.
@@ -211,7 +184,11 @@ _MEANING_OF_COMPARED = (
 
 
 def _filled(
-    name: str, title: str, columns: Sequence[Column], rows: Sequence[tuple[Subject, dict[str, Cell]]], notes: Sequence[str]
+    name: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Subject, dict[str, Cell]]],
+    notes: Sequence[str],
 ) -> Table:
     """Return a table with those of `columns` that any row has, in their order."""
     used = [column for column in columns if any(column.key in cells for _, cells in rows)]
@@ -368,11 +345,7 @@ def _attack_table(records: Records) -> Table:
     everything = [row for rows in records.attacked.values() for row in rows]
     failures = sorted({row.reason for row in everything if _tried(row) and not row.success})
     reasons = [LOST_TO_ROUNDING, *(reason for reason in failures if reason != LOST_TO_ROUNDING)]
-<<<<<<< HEAD
-    # Such images have no wrong class to be pushed to: no failure of the attack, and only where it is targeted.
-=======
     # Such images have no wrong class to be pushed to: not a failure of the attack, and only in targeted attacks.
->>>>>>> core
     skipped = [OWN_CLASS] if any(row.reason == OWN_CLASS for row in everything) else []
     columns = (
         *_BEFORE,

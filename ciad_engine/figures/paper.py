@@ -60,13 +60,8 @@ def paper_figures(
         Cancelled: through `job`.
     """
     job = job or Job()
-<<<<<<< HEAD
     data = data.matched(system.domain)
-    detector = system.detector()
-    seen = _look(detector, data, seed, job.part(0, 0.2))
-=======
     seen = _look(system, data, seed, job.part(0, 0.2))
->>>>>>> core
     picked = _one_of_each_class(seen)
     if len(picked) == 0:
         raise DataError(f"The classifier names no image of {data.source} right, so there is nothing to show.")

@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from ciad_engine import _version, bundles, compute
+from ciad_engine import _version, bundles, compute, systems
 from ciad_engine.datasets import DataSet, ImageSet
-from ciad_engine.detectors import controls
-from ciad_engine.detectors.base import threshold_at
-from ciad_engine.detectors.contrast import GRADED
+from ciad_engine.detectors import DISAGREEMENT, GRADED, MASK
+from ciad_engine.detectors.threshold import RATES, threshold_at
+from ciad_engine.domain import Domain
 from ciad_engine.jobs import Job
+from ciad_engine.systems import System
 from ciad_engine.training.objectives import Images, accuracy
 from ciad_engine.training.recipes import Recipe
+
+NEGATIVES = "benign validation images that f1 classifies correctly"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Trained:
     """A training whose stages are done.
 
     Attributes:
-        classes: in label order.
+        domain: of the data set.
         networks: by role; `architectures` has the registry name and the arguments of each.
         record: what `loop.train` returned, by stage.
         origin: what decides all networks besides schedules and seed.
@@ -39,7 +41,7 @@ class Trained:
     data: DataSet
     validation: ImageSet
     test: ImageSet
-    classes: tuple[str, ...]
+    domain: Domain
     networks: Mapping[str, nn.Module]
     architectures: Mapping[str, tuple[str, dict[str, Any]]]
     record: Mapping[str, Any]
@@ -66,7 +68,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "title": recipe.title,
         "licence": "MIT",
         "created": datetime.date.today().isoformat(),
-        "classes": list(trained.classes),
+        "domain": {"classes": list(trained.domain.classes), "size": trained.domain.size},
         "networks": entries,
         "data": {
             "name": data.name,
@@ -84,57 +86,63 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "hardware": compute.describe_device(device),
         "limits": limits(trained),
     }
-    card = bundles.Card(recipe.name, folder, trained.classes, content, checksum="")  # not written before it is whole
-    system = bundles.System(card, bundles.load_networks(card, device), device)
-    content |= thresholds(system, validation, job.part(0.0, 0.5))
+    listed = [bundles.DetectorEntry(d.name, d.kind, d.networks, {}) for d in recipe.detectors]
+    content["detectors"] = bundles.detectors_json(listed)
+    card = bundles.card_of(folder, content)  # not written before it is whole
+    system = systems.assemble(card, bundles.load_networks(card, device), device)
+    content["detectors"] = bundles.detectors_json(thresholds(system, validation, job.part(0.0, 0.5)))
+    system = systems.assemble(bundles.card_of(folder, content), system.networks, device)
     content["measured"] = {test.source: measure(system, test, job.part(0.5, 1.0))}
     return bundles.save_card(folder, content)
 
 
 def limits(trained: Trained) -> list[str]:
     """Return what a card says the system is not good for."""
-    data, size = trained.data, trained.test.images.shape[-1]
+    data, size = trained.data, trained.domain.size
     other = f"Trained and measured on {data.name}, not on the official files, on which nothing was measured."
     return [
-        f"For {size}x{size} colour images of these classes: {', '.join(trained.classes)}.",
+        f"For {size}x{size} colour images of these classes: {', '.join(trained.domain.classes)}.",
         *([] if data.official else [other]),
         *trained.recipe.limits,
     ]
 
 
-def thresholds(system: bundles.System, validation: ImageSet, job: Job | None = None) -> dict[str, Any]:
-    """Return a card's thresholds: of the graded rule, and of each control in its place, all from validation images."""
-    detector = system.detector()
-    detector.rule = GRADED
-    verdict = detector.inspect(validation.images, None, job)
-    control = system.network(bundles.CONTROL) if system.card.has(bundles.CONTROL) else None
-    found = controls.scores(verdict, validation.images, system.network(bundles.MASK_CLASSIFIER), control)
+def thresholds(system: System, validation: ImageSet, job: Job | None = None) -> list[bundles.DetectorEntry]:
+    """Return the card's detectors with their thresholds, from the validation images that f1 classifies correctly.
 
-    def of(scores: npt.NDArray[np.float64]) -> dict[str, Any]:
-        return {name: dataclasses.asdict(threshold_at(scores, rate)) for rate, name in bundles.THRESHOLDS.items()}
-
-    return {
-        "thresholds": of(verdict.score),
-        bundles.CONTROL_THRESHOLDS: {name: of(scores) for name, scores in found.items()},
-    }
-
-
-def measure(system: bundles.System, part: ImageSet, job: Job | None = None) -> dict[str, Any]:
-    """Return accuracies and benign rates of a system on one labelled set, each a share of n images.
-
-    Keys: "n"; accuracy of each classifier; "f2 on masks"; "benign rate, paper's rule" (f1 and f2
-    agree), the same among images f1 gets right, and "benign rate, graded".
+    A detector with no more scores than classes (a constant mask) fits no rate and gets none.
     """
-    verdict = system.detector(GRADED).inspect(part.images, part.labels, job)
-    agree, right = verdict.y1 == verdict.y2, verdict.y1 == part.labels
-    figures = {
-        "n": len(part),
-        "f1": float(right.mean()),
-        "f2 on masks": float((verdict.y2 == part.labels).mean()),
-        "benign rate, paper's rule": float(agree.mean()),
-        "benign rate, paper's rule, f1 right": float(agree[right].mean()) if right.any() else None,
-        "benign rate, graded": float((~verdict.adversarial).mean()),
-    }
+    verdict = system.inspect(validation.images, validation.labels, job)
+    correct = verdict.y1 == validation.labels
+    found = []
+    for entry in system.card.detectors:
+        scores = verdict.findings[entry.name].scores[correct]
+        fits = len(np.unique(scores)) > len(system.domain.classes)
+        of = {rate: threshold_at(scores, rate, NEGATIVES) for rate in RATES} if fits else {}
+        found.append(dataclasses.replace(entry, thresholds=of))
+    return found
+
+
+def measure(system: System, part: ImageSet, job: Job | None = None) -> dict[str, Any]:
+    """Return accuracies and benign rates of a system on one labelled set, each a rate of n images.
+
+    Keys: "n"; the accuracy of each classifier; "f2 on masks"; "benign rate, paper's rule" (f1 and f2 agree), the same
+    among images that f1 classifies correctly, and "benign rate, graded" among these and among all. Those of f2 are
+    missing without the detector "mask".
+    """
+    verdict = system.inspect(part.images, part.labels, job)
+    correct = verdict.y1 == part.labels
+    figures: dict[str, Any] = {"n": len(part), "f1": float(correct.mean())}
+    if MASK in verdict.findings:
+        mask = verdict.by(MASK, DISAGREEMENT)
+        agree, passed = ~mask.adversarial, ~verdict.by(MASK, GRADED).adversarial
+        figures |= {
+            "f2 on masks": float((mask.y2 == part.labels).mean()),
+            "benign rate, paper's rule": float(agree.mean()),
+            "benign rate, paper's rule, f1 right": float(agree[correct].mean()) if correct.any() else None,
+            "benign rate, graded": float(passed.mean()),
+            "benign rate, graded, f1 right": float(passed[correct].mean()) if correct.any() else None,
+        }
     for role in (bundles.SECOND_CLASSIFIER, bundles.CONTROL):
         if system.card.has(role):
             figures[role.replace("_", " ")] = accuracy(system.network(role), Images.of(part, system.device))

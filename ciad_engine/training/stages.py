@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ciad_engine import bundles, compute, imaging, networks
-from ciad_engine.datasets import CLASS_NAMES, DataSet, ImageSet
+from ciad_engine import bundles, compute, networks
+from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
 from ciad_engine.training.averaging import average_into
@@ -60,7 +59,7 @@ def train_bundle(
     if not resume and (work.exists() or (folder / bundles.CARD).exists()):
         raise SettingError(f"out: {folder} already holds a training or a bundle; add --resume or choose another.")
     fit_set, validation_set, test_set = split(data, recipe.validation, seed)
-    domain = _domain(fit_set)
+    domain = fit_set.domain
     recipe.check_size(domain.size)
     origin = {"recipe": recipe.name, **recipe.options, "data": data.train.checksum if data.train else ""}
     finished = _finished(folder, recipe, origin, seed)
@@ -93,9 +92,7 @@ def train_bundle(
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
     job.progress(99, 100, "Measuring the bundle")
-    whole = Trained(
-        recipe, data, validation_set, test_set, domain.classes, trained, architectures, record, origin, seed
-    )
+    whole = Trained(recipe, data, validation_set, test_set, domain, trained, architectures, record, origin, seed)
     return finish(whole, folder, where, job.part(FINISHING, 1.0))
 
 
@@ -114,11 +111,6 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
         )
     order = np.random.default_rng(seed).permutation(len(data.train))
     return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
-
-
-def _domain(part: ImageSet) -> Any:
-    """Return the classes and the image size of a data set."""
-    return types.SimpleNamespace(classes=CLASS_NAMES, size=imaging.SIZE)
 
 
 def _finished(folder: Path, recipe: Recipe, origin: Mapping[str, Any], seed: int) -> bundles.Card | None:

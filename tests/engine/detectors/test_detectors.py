@@ -193,7 +193,9 @@ def test_f1s_confidence_has_no_class_to_disagree(verdict):
     assert found.rule == "graded"
     assert found.recovers is None
     np.testing.assert_array_equal(found.y2, found.y1)
-    with pytest.raises(SettingError, match="'f1's confidence' cannot decide by the rule 'disagreement': it has no class"):
+    with pytest.raises(
+        SettingError, match="'f1's confidence' cannot decide by the rule 'disagreement': it has no class"
+    ):
         verdict.by("confidence", "disagreement")
 
 
@@ -202,7 +204,9 @@ def test_what_cannot_decide_is_refused_with_the_reason(verdict):
         verdict.by("magic")
     with pytest.raises(SettingError, match="'best' is none of disagreement, graded"):
         verdict.by("mask", "best")
-    with pytest.raises(SettingError, match="constant mask' cannot decide by the rule 'graded': the bundle's card has no"):
+    with pytest.raises(
+        SettingError, match="constant mask' cannot decide by the rule 'graded': the bundle's card has no"
+    ):
         verdict.by("constant-mask", "graded")
 
 

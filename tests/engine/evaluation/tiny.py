@@ -8,16 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from ciad_engine import bundles
-from ciad_engine.datasets import ImageSet
-from ciad_engine.domain import CIFAR10
-=======
 from ciad_engine import bundles, systems
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10, Domain
->>>>>>> core
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Row, Score
 
@@ -64,16 +58,6 @@ def system(second: bool = True, threshold: float | None = 1.5, domain: Domain = 
             networks[bundles.SECOND_CLASSIFIER].weight += 0.5 * Classifier(2).weight
     thresholds = {}
     if threshold is not None:
-<<<<<<< HEAD
-        thresholds["graded"] = {"value": threshold, "source": "chosen for tests"}
-        thresholds["graded, 1 %"] = {"value": threshold + 1, "source": "chosen, too"}
-    card = bundles.Card(
-        "tiny",
-        Path("tiny"),
-        CIFAR10.classes,
-        {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}, "thresholds": thresholds},
-        "ab" * 32,
-=======
         thresholds = {0.05: Threshold(threshold, "chosen for tests"), 0.01: Threshold(threshold + 1, "chosen, too")}
     masks = {"generator": bundles.MASK_GENERATOR, "classifier": bundles.MASK_CLASSIFIER}
     entries = (
@@ -82,7 +66,6 @@ def system(second: bool = True, threshold: float | None = 1.5, domain: Domain = 
         bundles.DetectorEntry("shuffled-mask", "shuffled-mask", masks, thresholds),
         bundles.DetectorEntry("constant-mask", "constant-mask", masks, {}),
         bundles.DetectorEntry("confidence", "confidence", {}, thresholds),
->>>>>>> core
     )
     content = {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}}
     card = bundles.Card("tiny", Path("tiny"), domain, entries, content, "ab" * 32)

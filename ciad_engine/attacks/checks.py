@@ -1,0 +1,5 @@
+"""SHIM"""
+
+
+def check(network, images, labels, evade=()):
+    return ()
