@@ -345,7 +345,7 @@ def test_opening_waits_for_a_program_that_writes_to_a_file_not_in_wal_mode_yet(t
 
 
 def test_importing_needs_no_torch() -> None:
-    names = "runs, inspection, evaluation.plan, evaluation.tables, evaluation.export, evaluation.statistics"
+    names = "runs, inspection, evaluation.planning, evaluation.tables, evaluation.export, evaluation.statistics"
     imports = "".join(f"import ciad_engine.{name}\n" for name in names.split(", "))
     code = imports + "import sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

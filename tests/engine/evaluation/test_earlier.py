@@ -12,9 +12,9 @@ from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack
 from ciad_engine.evaluation import earlier, planning, runner
 from ciad_engine.jobs import Cancelled
-from ciad_engine.runs import Database
+from ciad_engine.runs import Database, Row
 from tests.engine.evaluation import tiny
-from tests.engine.evaluation.test_runner import Listening, timeless
+from tests.engine.evaluation.test_runner import Listening, assert_alike, timeless
 
 ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
 
@@ -70,7 +70,7 @@ def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path
         expected = alone.rows(runner.run(plan, other, data, alone, batch_size=8))
     job = Listening()
     found = database.rows(runner.run(plan, other, data, database, job, batch_size=8))
-    assert timeless(found) == timeless(expected)
+    assert_alike(found, expected)
     assert "FGSM: 12 images of run" in job.notes[0]
 
 
@@ -86,8 +86,11 @@ def test_a_run_that_was_stopped_takes_over_what_it_lacks(database: Database, tmp
     assert "FGSM: 12 images of run" in job.notes[0]  # the first eight of the twenty were there
     with Database(tmp_path / "alone.sqlite") as alone:
         expected = alone.rows(runner.run(plan, other, data, alone))
-    by_place = {(row.attack, row.position): row for row in timeless(expected)}
-    assert {(row.attack, row.position): row for row in timeless(found)} == by_place
+    assert_alike(sorted(found, key=place), sorted(expected, key=place))
+
+
+def place(row: Row) -> tuple[str, int]:
+    return row.attack, row.position
 
 
 @pytest.mark.parametrize(
