@@ -1,8 +1,7 @@
-"""The tables of a run, live: one line a measure, one column an attack, as in the terminal."""
+"""The tables of a run, live: one line per measure, one column per attack, as in the terminal."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt
@@ -22,16 +21,11 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.copying import to_clipboard
-from ciad_engine.evaluation.table import Cell, Table, render_text
+from ciad_engine.evaluation.table import Table, render_html, render_text
 
 _TWO_COLUMNS = 1450  # pixels from which two tables stand side by side
 _EMPTY = "Tables appear here as soon as the first images are done."
 _MARGIN = 8  # pixels beside a cell's text
-
-
-def cell_text(cell: Cell) -> str:
-    """Value, 95 % interval, and of how many: "0.863 [0.840, 0.883], n 1,000"."""
-    return cell.text() if cell.n is None or cell.low is None else f"{cell.text()}, n {cell.n:,}"
 
 
 class TableCard(QWidget):
@@ -72,13 +66,14 @@ class TableCard(QWidget):
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
         self.grid.setAccessibleName(table.title)
-        self.grid.setRowCount(len(table.columns) - 1)
-        self.grid.setColumnCount(1 + len(table.rows))
-        self.grid.setHorizontalHeaderLabels(["", *(row[0].text() for row in table.rows)])
-        for line, measure in enumerate(table.columns[1:]):
-            self._put(line, 0, measure, measure)
-            for column, row in enumerate(table.rows, 1):
-                self._put(line, column, cell_text(row[line + 1]), f"{row[0].text()}: {measure}")
+        attacks, measures = table.turned()
+        self.grid.setRowCount(len(measures))
+        self.grid.setColumnCount(1 + len(attacks))
+        self.grid.setHorizontalHeaderLabels(["", *attacks])
+        for line, (measure, heading, cells) in enumerate(measures):
+            self._put(line, 0, heading, measure.title)
+            for column, (attack, cell) in enumerate(zip(attacks, cells, strict=True), 1):
+                self._put(line, column, cell.text_with_count(), f"{attack}: {measure.title}")
         self._fit()
 
     def _put(self, line: int, column: int, text: str, tip: str) -> None:
@@ -185,7 +180,7 @@ class TablesView(QScrollArea):
     def copy(self) -> None:
         """Put all tables into the clipboard: as text, and as HTML for word processors and spreadsheets."""
         text = "\n\n".join(render_text(table) for table in self.tables)
-        to_clipboard(text, "".join(as_html(table) for table in self.tables))
+        to_clipboard(text, "".join(render_html(table) for table in self.tables))
 
     def _place(self) -> None:
         for widget in (self.empty, self.common, *self.cards):
@@ -195,15 +190,15 @@ class TablesView(QScrollArea):
         if not self.cards:
             self._grid.addWidget(self.empty, 0, 0)
             return
-        *left, last = self.cards
+        # In a wide window the longest, which compares the detectors, stands beside all others.
+        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide and self.cards[1:] else None
+        left = [card for card in self.cards if card is not longest]
         for line, card in enumerate(left):
             self._grid.addWidget(card, line, 0)
+        if longest is not None:
+            self._grid.addWidget(longest, 0, 1, len(left), 1)
+        for card in self.cards:
             card.show()
-        if self._wide and left:
-            self._grid.addWidget(last, 0, 1, len(left), 1)
-        else:
-            self._grid.addWidget(last, len(left), 0)
-        last.show()
         self._grid.addWidget(self.common, len(left) + 1, 0, 1, 2 if self._wide else 1)
         for column in (0, 1):
             self._grid.setColumnStretch(column, 1 if column == 0 or self._wide else 0)
@@ -217,19 +212,3 @@ class TablesView(QScrollArea):
         if wide != self._wide:
             self._wide = wide
             self._place()
-
-
-def as_html(table: Table) -> str:
-    """The table as HTML, one line a measure."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    head = line(["", *(row[0].text() for row in table.rows)], "th")
-    body = "".join(
-        line([measure, *(cell_text(row[k]) for row in table.rows)], "td")
-        for k, measure in enumerate(table.columns)
-        if k > 0
-    )
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
-    return f"<h3>{html.escape(table.title)}</h3><table border='1'>{head}{body}</table>{notes}"

@@ -12,12 +12,11 @@ from ciad_engine.evaluation.records import POOLED, Records, about_run, both_scor
 from ciad_engine.evaluation.statistics import Scores, histogram, roc
 from ciad_engine.evaluation.table import Cell, Subject, area
 from ciad_engine.evaluation.thresholds import of_detectors
-from ciad_engine.figures.chart import COLOURS, DASHES, Chart, Plot, Series, steps
+from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, Chart, Plot, Series, line_style, steps
 
 CHARTS = ("roc", "scores")  # names of the charts
 BINS = 40
 _SHOWN = 0.995  # of the scores; the few beyond would squeeze the others together
-BENIGN, ADVERSARIAL, POOLED_COLOUR = "#5a6b7b", "#D55E00", "#555555"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no truth value
@@ -49,6 +48,11 @@ class Curve:
         """The attack's title."""
         return self.subject.title
 
+    @property
+    def pooled(self) -> bool:
+        """Whether it is of all attacks together."""
+        return self.label == POOLED
+
 
 def curves(records: Records) -> tuple[Curve, ...]:
     """Return the curve of each attack that has adversarial images, by each detector, in the order they are shown."""
@@ -67,14 +71,6 @@ def edges(of: Sequence[Curve]) -> Scores:
     """Return the edges of the bins for the scores of these curves, float64 (BINS + 1,); the last bin holds the rest."""
     scores = np.concatenate([side for curve in of for side in (curve.positive, curve.negative)])
     return np.linspace(0.0, max(float(np.quantile(scores, _SHOWN)), 1e-3), BINS + 1)
-
-
-def line_style(curve: Curve, place: int) -> tuple[str, tuple[float, ...]]:
-    """Return colour and dashes of the curve at this place among those in one plot."""
-    if curve.label == POOLED:
-        return POOLED_COLOUR, ()
-    again = place // len(COLOURS)  # a colour seen before comes with other dashes
-    return COLOURS[place % len(COLOURS)], DASHES[(place + again) % len(DASHES)]
 
 
 def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None = None) -> tuple[Chart, ...]:
@@ -114,7 +110,7 @@ def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None =
 def _roc_plot(detector: str, found: Sequence[Curve]) -> Plot:
     diagonal = Series("guessing", np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#999999", (2, 4))
     lines = [
-        Series(f"{curve.title}: {curve.auroc.text()}", curve.false, curve.true, *line_style(curve, k))
+        Series(f"{curve.title}: {curve.auroc.text()}", curve.false, curve.true, *line_style(k, curve.pooled))
         for k, curve in enumerate(found)
     ]
     return Plot(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
@@ -45,6 +46,10 @@ class Cell:
         interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
         decimals = 3 if abs(self.value) < 100 else 1
         return f"{self.value:,.{decimals}f}{interval}"
+
+    def text_with_count(self) -> str:
+        """Return the same, and of how many images a rate or area is: "0.863 [0.840, 0.883], n 1,000"."""
+        return self.text() if self.n is None or self.low is None else f"{self.text()}, n {self.n:,}"
 
 
 NO_RATE = Cell(None, 0, rate=True)
@@ -198,6 +203,20 @@ def render_text(table: Table, width: int | None = None) -> str:
     parts = ["\n".join(aligned(line, block) for line in (lines[0], rule, *lines[1:])) for block in blocks]
     notes = (textwrap.fill(note, min(width or 100, 100), subsequent_indent="  ") for note in table.notes)
     return "\n".join((table.title, "", "\n\n".join(parts), "", *notes))
+
+
+def render_html(table: Table) -> str:
+    """Return the table as HTML, for word processors and spreadsheets: one line per measure."""
+
+    def line(words: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(word)}</{tag}>" for word in words) + "</tr>"
+
+    attacks, measures = table.turned()
+    body = "".join(
+        line([heading, *(cell.text_with_count() for cell in cells)], "td") for _, heading, cells in measures
+    )
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    return f"<h3>{html.escape(table.title)}</h3><table border='1'>{line(['', *attacks], 'th')}{body}</table>{notes}"
 
 
 def rates(

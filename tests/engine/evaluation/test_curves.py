@@ -75,8 +75,7 @@ def test_charts_say_that_a_run_is_not_finished(database: Database) -> None:
 
 
 def test_many_lines_are_told_apart_with_and_without_colours() -> None:
-    one = curves.Curve(MASK, "a", "A", *[np.zeros(1)] * 4, None)
-    styles = [curves.line_style(one, place) for place in range(20)]
+    styles = [curves.line_style(place) for place in range(20)]
     assert len(set(styles)) == 20
     assert len({dashes for _, dashes in styles[:8]}) == 8
 
