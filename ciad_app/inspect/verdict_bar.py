@@ -23,7 +23,7 @@ from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED, Exp
 NOTHING = ""
 # Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
 ALARM, CALM = QColor("#d55e00"), QColor("#0072b2")
-_SENTENCE, _EVIDENCE, _OTHERS = 1.5, 1.0, 0.85  # their letters, of the window's
+_SENTENCE, _EVIDENCE, _OTHERS = 1.5, 1.0, 0.95  # their letters, of the window's
 _SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6)  # a long text gets smaller letters rather than lines nobody sees
 
 

@@ -15,14 +15,9 @@ from ciad_app.inspect.collection import RECORDS, YOURS
 from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import imaging, inspection
-<<<<<<< HEAD
-from ciad_engine.attacks.base import NO_ADVERSARIAL
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.datasets.base import ImageSet
 from ciad_engine.domain import CIFAR10
-=======
-from ciad_engine.attacks.words import NO_ADVERSARIAL
-from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
->>>>>>> attacks
 from tests.app.inspect.steps import TIMEOUT, attack, settle
 
 
