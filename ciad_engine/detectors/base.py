@@ -196,7 +196,8 @@ class Verdict:
         finding = self.findings[detector]
         if rule == detectors.GRADED or finding.labels is None:
             return finding.scores
-        return (finding.labels != self.y1).astype(np.float64)
+        differs: npt.NDArray[np.float64] = np.asarray(finding.labels != self.y1, np.float64)
+        return differs
 
     @property
     def y2(self) -> npt.NDArray[np.int64]:

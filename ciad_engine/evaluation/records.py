@@ -59,14 +59,14 @@ class Records:
 
     @functools.cached_property
     def detectors(self) -> tuple[str, ...]:
-        """The detectors that scored every row, in the order in which they are shown."""
+        """The detectors that scored every row, in the order in which they are shown; the paper's before there is a row."""
         everything = [*self.benign, *(row for rows in self.attacked.values() for row in rows)]
-        names = set.intersection(*(set(row.scores) for row in everything)) if everything else set()
+        names = set.intersection(*(set(row.scores) for row in everything)) if everything else {detectors.MASK}
         return tuple(detectors.in_order(names))
 
     def classifies(self, detector: str) -> bool:
         """Return whether the detector has a class of its own."""
-        return bool(self.benign) and self.benign[0].scores[detector].label is not None
+        return not self.benign or self.benign[0].scores[detector].label is not None
 
     def subject(self, attack: str, detector: str = "") -> Subject:
         """Return what a table's row about this attack, and this detector, is called."""

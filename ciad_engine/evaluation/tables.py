@@ -257,7 +257,7 @@ def _detection(records: Records, attack: str, detector: str, card: bundles.Card 
     cells = {"adversarial_images": Cell(len(pairs)), "auroc": area(positive, negative, finished, images)}
     thresholds = of_detectors(card, records.plan).get(detector, {})
     of_correct, of_all = scores_of(benign_correct, detector), scores_of(records.benign, detector)
-    for fpr in RATES if MASK in records.detectors or thresholds else ():
+    for fpr in RATES if detector == MASK or thresholds else ():
         known, key = thresholds.get(fpr), f"graded_{100 * fpr:g}"
         found, paired = rates_at(known, positive, negative, images, finished)
         cells[f"{key}_true_positive_rate"], cells[f"{key}_true_negative_rate_paired"] = found, paired
