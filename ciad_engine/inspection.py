@@ -51,7 +51,7 @@ class Inspection:
         reference: the class that the attack worked against: `label`, else the classifier's own class.
         benign: verdict on `image` (one row); its labels are None if no label is known.
         attack: what the attack did (one row), or None if none was run here.
-        attacked_image: uint8 (3, H, W), the image after an attack that fooled the classifier, run here or stored; or None.
+        attacked_image: uint8 (3, H, W), the image after an attack that fooled the classifier; or None.
         adversarial: verdict on `attacked_image` (one row), with `reference` as its label; or None.
         classes: class names in label order.
     """
@@ -68,7 +68,7 @@ class Inspection:
 
     @property
     def distances(self) -> dict[str, float] | None:
-        """How far the attacked image is from the original, by the names in `ciad_engine.distances`; None without one."""
+        """How far the attacked image is from the original, by names as in `ciad_engine.distances`; None without one."""
         if self.attacked_image is None:
             return None
         return {

@@ -1,4 +1,4 @@
-"""What reviewers ask before they believe that an attack failed, in the spirit of AutoAttack's checks (arXiv 2003.01690).
+"""What reviewers ask before they believe that an attack failed, as AutoAttack's checks do (arXiv 2003.01690).
 
 Softmax outputs are not among the notes: they are an error, which every attack raises.
 """

@@ -15,7 +15,10 @@ from ciad_engine.evaluation.table import Subject
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 POOLED = "*"  # in the place of an attack's label: all attacks together
-_TOGETHER = "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over images."
+_TOGETHER = (
+    "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over"
+    " images."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Records:
         return [Pair(benign[row.position], row) for row in self.attacked[attack] if row.fooled]
 
     def pairs(self, attack: str) -> list[Pair]:
-        """Return the adversarial images that count: f1 classified them correctly before the attack, and not after it."""
+        """Return the adversarial images that count: f1 is correct before the attack, and not after it."""
         return [p for p in self.fooled(attack) if correct(p.benign) and not correct(p.adversarial)]
 
     @functools.cached_property
