@@ -282,7 +282,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
     """Load the networks that a card lists, from the files beside it; half precision is computed in float32.
 
     Raises:
-        BundleError: a file is missing or damaged (its SHA-256 is not the card's), or its weights do not fit the network.
+        BundleError: a file is missing or damaged (its SHA-256 is not the card's), or its weights do not fit.
     """
     import safetensors
     import safetensors.torch

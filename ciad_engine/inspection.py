@@ -51,7 +51,7 @@ class Inspection:
         reference: the class that the attack worked against: `label`, else the classifier's own class.
         benign: verdict on `image` (one row); its labels are None if no label is known.
         attack: what the attack did (one row), or None if none was run here.
-        attacked_image: uint8 (3, H, W), the image after an attack that fooled the classifier, run here or stored; or None.
+        attacked_image: uint8 (3, H, W), the image after an attack that fooled the classifier; or None.
         adversarial: verdict on `attacked_image` (one row), with `reference` as its label; or None.
         classes: class names in label order.
     """
@@ -68,7 +68,7 @@ class Inspection:
 
     @property
     def distances(self) -> dict[str, float] | None:
-        """How far the attacked image is from the original, by the names in `ciad_engine.distances`; None without one."""
+        """How far the attacked image is from the original, by names as in `ciad_engine.distances`; None without one."""
         if self.attacked_image is None:
             return None
         return {
@@ -121,7 +121,9 @@ def inspect(
         raise SettingError(f"image {name}: expected uint8 of shape {shape}, got {image.dtype} {image.shape}.")
     if label is not None and not 0 <= label < len(classes):
         raise SettingError(f"label = {label} of image {name} is not a class number from 0 to {len(classes) - 1}.")
-    evasions = tuple(system.evasion(*one.split(":", 1)) for one in evade)
+    evasions = system.evasions(evade)
+    from ciad_engine.attacks.checks import check
+
     job = job or Job()
     job.checkpoint()
     benign = system.inspect(image[None], None if label is None else np.array([label]))
@@ -132,9 +134,9 @@ def inspect(
         return found
     attack = prepared(system, attack, job)
     # Not `run`, which refuses an image of the target class: here that is a result like any other.
-    result = attack.run_checked(
-        system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job, evade=evasions
-    )
+    network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
+    result = attack.run_checked(network, image[None], labels, job, evade=evasions)
+    result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
     found = dataclasses.replace(found, attack=result)
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
 

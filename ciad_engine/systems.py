@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,10 @@ class System:
         rule = rule or next(iter(detector.rules), detectors.GRADED)
         threshold_of(detector.title, detector.rules, rule)
         return Evasion(name, functools.partial(detector.excess, rule=rule))
+
+    def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
+        """Return the detectors that "NAME" or "NAME:RULE" stand for. Raises SettingError as `evasion` does."""
+        return tuple(self.evasion(*text.split(":", 1)) for text in texts)
 
     def inspect(
         self,

@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine.attacks import parameters
+from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ciad_engine.attacks.goal import Evasion, Goal
     from ciad_engine.attacks.model import Model
 
 
@@ -28,8 +30,13 @@ class AttackResult:
     """What an attack did to N images; all arrays have N rows and belong to the returned images.
 
     Attributes:
-        images: uint8 (N, 3, H, W). A failed image is the original.
-        success: bool (N,). The classifier's label of `images` is wrong (untargeted) or the target.
+        images: uint8 (N, 3, H, W). The candidate if it fooled the classifier, though a detector may flag it; else the
+            original.
+        candidates: uint8 (N, 3, H, W). The best that the attack found, even if it failed.
+        fooled: bool (N,). The classifier's label of the candidate is wrong (untargeted) or the target. Never true of
+            an image that was not attacked.
+        evaded: bool (N,). No detector that was to be evaded flags the candidate; True if there was none. Of an image
+            that was not attacked False.
         reason: str (N,). Empty if it succeeded, else one of the reasons in `words`.
         label_before, label_after: int64 (N,). The classifier's labels of the input and of `images`.
         confidence_after: float32 (N,). Softmax probability of `label_after`.
@@ -43,10 +50,13 @@ class AttackResult:
         steps: int64 (N,). Iterations of the attack on each image.
         seconds: wall time of the whole call.
         attack: registry name; `settings`: its parameters.
+        notes: what makes the result doubtful (`checks.py`), a sentence each; `run_checked` leaves that to its caller.
     """
 
     images: npt.NDArray[np.uint8]
-    success: npt.NDArray[np.bool_]
+    candidates: npt.NDArray[np.uint8]
+    fooled: npt.NDArray[np.bool_]
+    evaded: npt.NDArray[np.bool_]
     reason: npt.NDArray[np.str_]
     label_before: npt.NDArray[np.int64]
     label_after: npt.NDArray[np.int64]
@@ -65,12 +75,9 @@ class AttackResult:
     notes: tuple[str, ...] = ()
 
     @property
-    def fooled(self):
-        return self.success
-
-    @property
-    def evaded(self):
-        return np.ones_like(self.success)
+    def success(self) -> npt.NDArray[np.bool_]:
+        """bool (N,): the whole goal is reached."""
+        return self.fooled & self.evaded
 
 
 @dataclasses.dataclass
@@ -80,8 +87,9 @@ class Found:
     Attributes:
         images: float (N, 3, H, W) in [0, 1], best candidate per image; off the lattice it is repaired (`lattice.py`).
         steps: int64 (N,), iterations.
-        reason: one per image, why it fails in case its rounded candidate does not fool: FOOLED
-            where the candidate itself is known to fool, so that rounding must have lost it.
+        reason: one per image, why it fails in case its rounded candidate does not fool: FOOLED if the candidate
+            itself is known to reach the goal, so that rounding must have lost it; FLAGGED if it is known to fool the
+            classifier alone.
         logits: float (N, classes), the network's of exactly these `images`, if the attack has them anyway: an
             image that comes back as just these floats is not classified again.
     """
@@ -101,7 +109,8 @@ class Attack(abc.ABC):
     numbers of steps sets `refills`: its `find` takes any number of images and keeps at most `model.width` of them
     under way, each that is finished making room for one that waits (`model.Queue`); a subclass whose own `find` puts
     all it is given into the network at once sets it back. One whose first gradient is that at the images
-    themselves sets `starts_at_images` (not both) and takes it by `model.first_logits`.
+    themselves sets `starts_at_images` (not both) and takes it by `model.first_logits`. One that follows the loss or the
+    margin of its goal sets `evades`: it can evade detectors. A change of the algorithm raises `version`.
     """
 
     name: ClassVar[str]
@@ -122,11 +131,10 @@ class Attack(abc.ABC):
         return " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
 
     @abc.abstractmethod
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        """The attack's own algorithm on float images (N, 3, H, W) in [0, 1], on the model's device.
+    def find(self, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+        """Run the attack's own algorithm on float images (N, 3, H, W) in [0, 1], on the model's device.
 
-        `labels` and `targets` are int64 (N,). With `targets` the goal is to be classified as the
-        target, without it to be classified as anything but the label.
+        The `goal` of these images says how near they are: `goal.at(logits, images)` has `reached`, `loss` and `margin`.
         """
 
     def choose_targets(self, logits: Tensor, labels: Tensor, images: Tensor) -> Sequence[Tensor | None]:
@@ -143,12 +151,22 @@ class Attack(abc.ABC):
             SettingError: names the setting.
         """
 
+    def check_evade(self, detectors: Sequence[str]) -> None:
+        """Refuse to evade these detectors (by name) if the attack cannot evade any.
+
+        Raises:
+            SettingError: says so.
+        """
+        if detectors and not self.evades:
+            raise SettingError(f"{self.title} cannot evade a detector ({', '.join(detectors)}); choose another attack.")
+
     def run(
         self,
         network: nn.Module,
         images: npt.NDArray[np.uint8],
         labels: npt.NDArray[np.int64],
         job: Job | None = None,
+        evade: tuple[Evasion, ...] = (),
     ) -> AttackResult:
         """Attack a batch of 8-bit images; `run_batched` takes more than fit into memory at once.
 
@@ -159,18 +177,20 @@ class Attack(abc.ABC):
             labels: int64 (N,), the true classes. Images the network gets wrong beforehand come
                 back unchanged with the reason ALREADY_WRONG.
             job: progress and cancellation.
+            evade: the detectors that must stay quiet.
 
         Returns:
             The result; each image's part of it does not depend on its batch mates.
 
         Raises:
-            SettingError: empty batch, wrong shape or type, label or target outside the classes.
-            CiadError: the network returns NaN, probabilities or has no gradient.
+            SettingError: empty batch, wrong shape or type, label or target outside the classes; or there is a detector
+                to evade, and the attack cannot.
+            CiadError: the network returns NaN, probabilities or has no gradient; or a detector to evade has none.
             Cancelled: through `job`.
         """
         from ciad_engine.attacks import running
 
-        return running.run(self, network, images, labels, job or Job())
+        return running.run(self, network, images, labels, job or Job(), evade)
 
     def run_checked(
         self,
@@ -179,7 +199,7 @@ class Attack(abc.ABC):
         labels: npt.NDArray[np.int64],
         job: Job,
         width: int | None = None,
-        evade=(),
+        evade: tuple[Evasion, ...] = (),
     ) -> AttackResult:
         """`run` on a piece of a batch whose images and labels were checked as a whole before.
 
@@ -187,4 +207,4 @@ class Attack(abc.ABC):
         """
         from ciad_engine.attacks import running
 
-        return running.run_checked(self, network, images, labels, job, width)
+        return running.run_checked(self, network, images, labels, job, width, evade)

@@ -23,6 +23,7 @@ from ciad_engine.jobs import Job
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ciad_engine.attacks.goal import Goal
     from ciad_engine.attacks.model import Model
 
 
@@ -31,10 +32,10 @@ class _Own(TargetedAttack):
 
     algorithm: ClassVar[str]
 
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+    def find(self, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
         module, _, function = self.algorithm.partition(":")
         algorithm = getattr(importlib.import_module(f"ciad_engine.attacks.{module}"), function)
-        found: Found = algorithm(self, model, images, labels, targets, job)
+        found: Found = algorithm(self, model, images, goal, job)
         return found
 
 
@@ -82,6 +83,7 @@ class FGSM(_Box):
     title: ClassVar[str] = "FGSM"
     source: ClassVar[str] = "Goodfellow et al. 2015 (arXiv 1412.6572), section 4"
     algorithm: ClassVar[str] = "fgsm:find"
+    evades: ClassVar[bool] = True
     starts_at_images: ClassVar[bool] = True
 
     eps: float = parameter(
@@ -103,6 +105,7 @@ class BIM(_Steps):
     title: ClassVar[str] = "BIM"
     source: ClassVar[str] = "Kurakin et al. 2017 (arXiv 1607.02533), section 2.2"
     algorithm: ClassVar[str] = "projected_gradient:bim"
+    evades: ClassVar[bool] = True
     starts_at_images: ClassVar[bool] = True
 
     iterations: int = parameter(10, "Iterations", "How many steps.", low=1, high=10_000, unit="steps")
@@ -120,6 +123,7 @@ class PGD(_Steps):
     title: ClassVar[str] = "PGD"
     source: ClassVar[str] = "Madry et al. 2018 (arXiv 1706.06083), section 2.1"
     algorithm: ClassVar[str] = "projected_gradient:pgd"
+    evades: ClassVar[bool] = True
 
     iterations: int = parameter(20, "Iterations", "How many steps of one run.", low=1, high=10_000, unit="steps")
     restarts: int = parameter(1, "Runs", "How many random starts.", low=1, high=1000)
@@ -180,6 +184,7 @@ class CarliniWagnerL2(_Own):
     source: ClassVar[str] = "Carlini & Wagner 2017 (arXiv 1608.04644), sections V and VI-A"
     norm: ClassVar[str] = "l2"
     algorithm: ClassVar[str] = "carlini_wagner:find"
+    evades: ClassVar[bool] = True
     refills: ClassVar[bool] = True
 
     confidence: float = parameter(
@@ -215,6 +220,7 @@ class LBFGS(_Own):
     source: ClassVar[str] = "Szegedy et al. 2014 (arXiv 1312.6199), section 4.1"
     norm: ClassVar[str] = "l2"
     algorithm: ClassVar[str] = "lbfgs:find"
+    evades: ClassVar[bool] = True
 
     iterations: int = parameter(50, "Iterations", "Most steps for one value of c.", low=1, high=10_000, unit="steps")
     search_steps: int = parameter(9, "Search steps", "How many values of c are tried.", low=1, high=30)
@@ -266,6 +272,7 @@ class DDN(_Own):
     source: ClassVar[str] = "Rony et al. 2019 (arXiv 1811.09600), algorithm 1"
     norm: ClassVar[str] = "l2"
     algorithm: ClassVar[str] = "ddn:find"
+    evades: ClassVar[bool] = True
 
     iterations: int = parameter(100, "Iterations", "How many steps.", low=2, high=100_000, unit="steps")
     gamma: float = parameter(

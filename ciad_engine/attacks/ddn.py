@@ -9,19 +9,17 @@ from torch import Tensor
 
 from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import DDN
-from ciad_engine.attacks.fgsm import evidence_against
-from ciad_engine.attacks.model import Model, reached
-from ciad_engine.attacks.words import FOOLED, NO_ADVERSARIAL
+from ciad_engine.attacks.goal import Best, Goal
+from ciad_engine.attacks.model import Model
 from ciad_engine.jobs import Job
 
 LAST_STEP = 0.01  # the step at the end, as a part of the first
 
 
-def find(attack: DDN, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+def find(attack: DDN, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
     count = len(images)
     rows = torch.arange(count, device=images.device)
-    found = images.clone()
-    nearest = torch.full((count,), torch.inf, device=images.device)
+    best = Best(images)
     # No image is farther than the farthest corner of the range.
     farthest = torch.maximum(images, 1 - images).flatten(1).norm(dim=1)
     length = torch.full((count,), attack.first_norm, device=images.device)
@@ -30,18 +28,15 @@ def find(attack: DDN, model: Model, images: Tensor, labels: Tensor, targets: Ten
         job.progress(i, attack.iterations, f"{attack.title}: steps")
         here = (images + change).requires_grad_()
         logits = model.logits(here, rows)
-        fooled = reached(logits, labels, targets)
-        distance = change.flatten(1).norm(dim=1)
-        better = fooled & (distance < nearest)
-        found[better], nearest[better] = here.detach()[better], distance[better]
+        outcome = goal.at(logits, here)
+        best.keep(rows, here.detach(), change.flatten(1).norm(dim=1), outcome)
         if i == attack.iterations - 1:
-            break  # the last point was looked at; nobody would look at another
-        loss = evidence_against(logits, labels) if targets is None else -evidence_against(logits, targets)
-        slope = model.gradient(loss, here, rows)
+            break  # no other point would be tested
+        slope = model.gradient(outcome.loss(), here, rows)
         part = i / attack.iterations
         step = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * part)) / 2
         change = change + step * slope / _length(slope)
-        length = torch.minimum(torch.where(fooled, 1 - attack.gamma, 1 + attack.gamma) * length, farthest)
+        length = torch.minimum(torch.where(outcome.reached, 1 - attack.gamma, 1 + attack.gamma) * length, farthest)
         change = change * (length[:, None, None, None] / _length(change))
         point = (images + change).clamp_(0, 1)
         if attack.quantize:
@@ -49,9 +44,9 @@ def find(attack: DDN, model: Model, images: Tensor, labels: Tensor, targets: Ten
         change = point - images
     job.progress(1, 1, attack.title)
     return Found(
-        images=found,
+        images=best.images,
         steps=torch.full((count,), attack.iterations, dtype=torch.int64),
-        reason=[FOOLED if ok else NO_ADVERSARIAL for ok in nearest.isfinite().tolist()],
+        reason=best.reasons(),
     )
 
 

@@ -7,24 +7,22 @@ from torch import Tensor
 
 from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import DeepFool
-from ciad_engine.attacks.model import Model, Queue, margin, one_hot, reached
+from ciad_engine.attacks.goal import Goal
+from ciad_engine.attacks.model import Model, Queue
 from ciad_engine.attacks.words import FOOLED, NO_ADVERSARIAL
 from ciad_engine.jobs import Job
 
 
-def find(attack: DeepFool, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+def find(attack: DeepFool, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
     count = len(images)
     found, way = images.clone(), torch.zeros_like(images)
     steps = torch.zeros(count, dtype=torch.int64, device=images.device)
     reason = [NO_ADVERSARIAL] * count
-    others: Tensor | None = None
+    rivals: Tensor | None = None
     queue = Queue(model)
 
     def point(rows: Tensor) -> Tensor:
         return (images[rows] + (1 + attack.overshoot) * way[rows]).clamp_(0, 1)
-
-    def fooled(logits: Tensor, rows: Tensor) -> Tensor:
-        return reached(logits, labels[rows], None if targets is None else targets[rows])
 
     rows = queue.take(model.width)  # the images under way
     while len(rows):
@@ -34,7 +32,7 @@ def find(attack: DeepFool, model: Model, images: Tensor, labels: Tensor, targets
             # Most are fooled by now: that is found out before a gradient for each class is computed.
             found[stepped] = point(stepped)
             with torch.no_grad():
-                done = fooled(model.logits(found[stepped], stepped), stepped)
+                done = goal.of(stepped).fooled(model.logits(found[stepped], stepped))
             for row in stepped[done].tolist():
                 reason[row] = FOOLED
             rows = torch.cat([stepped[~done & (steps[stepped] < attack.iterations)], rows[steps[rows] == 0]])
@@ -43,16 +41,12 @@ def find(attack: DeepFool, model: Model, images: Tensor, labels: Tensor, targets
                 break
         here = point(rows).requires_grad_()
         logits = model.logits(here, rows)
-        if targets is not None:
-            leads = -margin(logits, targets[rows])[:, None]
-        else:
-            if others is None:
-                others = labels.new_empty(count, min(attack.candidates, logits.shape[1]) - 1)
-            new = steps[rows] == 0
-            ranked = logits.detach().masked_fill(one_hot(logits, labels[rows]), -torch.inf)
-            others[rows[new]] = ranked[new].argsort(1, descending=True)[:, : others.shape[1]]
-            leads = logits.gather(1, labels[rows, None]) - logits.gather(1, others[rows])
-        move = _nearest(model, here, leads, rows)
+        new = rows[steps[rows] == 0]
+        likeliest = goal.of(new).rivals(logits[steps[rows] == 0], min(attack.candidates, logits.shape[1]) - 1)
+        if rivals is None:
+            rivals = likeliest.new_empty(count, likeliest.shape[1])
+        rivals[new] = likeliest
+        move = _nearest(model, here, goal.of(rows).leads(logits, rivals[rows]), rows)
         moves = move.flatten(1).any(1)  # where the network is flat there is no way to go
         rows = rows[moves]
         way[rows] += move[moves]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import JSMA
-from ciad_engine.attacks.model import Model, Queue, one_hot, reached
+from ciad_engine.attacks.goal import Goal
+from ciad_engine.attacks.model import Model, Queue
 from ciad_engine.attacks.saliency import best_pairs
 from ciad_engine.attacks.words import FOOLED, NO_ADVERSARIAL, NO_PAIR
 from ciad_engine.jobs import Job
@@ -16,7 +17,7 @@ from ciad_engine.jobs import Job
 HALF_LEVEL = 0.5 / 255
 
 
-def find(attack: JSMA, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+def find(attack: JSMA, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
     count = len(images)
     limit = int(images[0].numel() * attack.gamma / 2)
     changed = images.clone()
@@ -24,7 +25,7 @@ def find(attack: JSMA, model: Model, images: Tensor, labels: Tensor, targets: Te
     steps = torch.zeros(count, dtype=torch.int64, device=images.device)
     reason = [NO_ADVERSARIAL] * count
     answers: Tensor | None = None
-    toward = torch.empty_like(labels) if targets is None else targets
+    toward = torch.empty_like(goal.labels)
     queue = Queue(model)
     rows = queue.take(model.width)  # the images under way
     while len(rows):
@@ -34,11 +35,9 @@ def find(attack: JSMA, model: Model, images: Tensor, labels: Tensor, targets: Te
         if answers is None:
             answers = logits.new_empty(count, logits.shape[1])
         answers[rows] = logits.detach()
-        if targets is None:
-            new = steps[rows] == 0
-            others = logits.detach().masked_fill(one_hot(logits, labels[rows]), -torch.inf)
-            toward[rows[new]] = others[new].argmax(1)
-        finished = reached(logits, labels[rows], None if targets is None else targets[rows])
+        here_goal, new = goal.of(rows), steps[rows] == 0
+        toward[rows[new]] = here_goal.toward(logits)[new]
+        finished = here_goal.fooled(logits)
         for row in rows[finished].tolist():
             reason[row] = FOOLED
         left = ~finished & (steps[rows] < limit)

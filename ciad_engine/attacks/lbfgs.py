@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.carlini_wagner import narrow
 from ciad_engine.attacks.catalogue import LBFGS
-from ciad_engine.attacks.fgsm import evidence_against
-from ciad_engine.attacks.model import Model, reached
-from ciad_engine.attacks.words import FOOLED, NO_ADVERSARIAL
+from ciad_engine.attacks.goal import Best, Goal
+from ciad_engine.attacks.model import Model
 from ciad_engine.jobs import Job
 
 PAIRS = 10  # of steps and changes of the gradient that are remembered
@@ -20,8 +18,8 @@ HALVINGS = 12  # of a step that does not
 LEAST_GAIN = 1e-5  # a minimisation ends when a step lowers the objective by a smaller part
 
 
-def find(attack: LBFGS, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-    search = _Search(attack, model, images, labels, targets)
+def find(attack: LBFGS, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    search = _Search(attack, model, images, goal)
     c = torch.full((len(images),), attack.initial_c, device=images.device)
     lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
     for number in range(attack.search_steps):
@@ -29,27 +27,20 @@ def find(attack: LBFGS, model: Model, images: Tensor, labels: Tensor, targets: T
         c, lower, upper = narrow(c, hit, lower, upper)
     job.progress(1, 1, attack.title)
     return Found(
-        images=search.best,
+        images=search.best.images,
         steps=model.forwards.clone(),  # one each
-        reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
+        reason=search.best.reasons(),
     )
 
 
 class _Search:
-    """The images under attack, and the nearest adversarial image found for each.
+    """The images under attack, and the best candidate found for each; its distance is the squared L2 distance."""
 
-    Attributes:
-        best: float (N, 3, H, W); the original while there is none.
-        distance: float (N,), its squared L2 distance; infinite while there is none.
-    """
-
-    def __init__(self, attack: LBFGS, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
-        self.attack, self.model, self.images, self.labels, self.targets = attack, model, images, labels, targets
-        self.best = images.clone()
-        self.distance = images.new_full((len(images),), torch.inf)
+    def __init__(self, attack: LBFGS, model: Model, images: Tensor, goal: Goal) -> None:
+        self.attack, self.model, self.images, self.goal, self.best = attack, model, images, goal, Best(images)
 
     def minimise(self, c: Tensor, job: Job) -> Tensor:
-        """One minimisation per image from the image itself; bool (N,): an adversarial image was met."""
+        """One minimisation per image from the image itself; bool (N,): the goal was reached."""
         hit = torch.zeros_like(c, dtype=torch.bool)
         rows = torch.arange(len(c), device=c.device)  # the images still being minimised
         x = self.images.flatten(1)
@@ -96,21 +87,16 @@ class _Search:
         return new_x, new_value, new_slope
 
     def _evaluate(self, x: Tensor, rows: Tensor, c: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective (n,) and its gradient (n, values) at flat images; keeps what fools and is nearest."""
-        labels = self.labels[rows]
-        targets = None if self.targets is None else self.targets[rows]
+        """Return the objective (n,) and its gradient (n, values) at flat images; what is best is kept."""
         here = x.view(-1, *self.images.shape[1:]).clone().requires_grad_()
         logits = self.model.logits(here, rows)
-        # softplus of the log of p / (1 - p) is -log(1 - p), and exact where p rounds to 1.
-        loss = F.softplus(-evidence_against(logits, labels) if targets is None else evidence_against(logits, targets))
+        outcome = self.goal.of(rows).at(logits, here)
+        loss = outcome.penalty()
         slope = self.model.gradient(c[rows] * loss, here, rows).flatten(1)
         change = x - self.images[rows].flatten(1)
         distance = change.square().sum(1)
-        fooled = reached(logits, labels, targets)
-        hit[rows] |= fooled
-        better = fooled & (distance < self.distance[rows])
-        self.best[rows[better]] = here.detach()[better]
-        self.distance[rows[better]] = distance[better]
+        hit[rows] |= outcome.reached
+        self.best.keep(rows, here.detach(), distance, outcome)
         return distance + (c[rows] * loss.detach()).to(distance), slope.to(x) + 2 * change
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ciad_engine import imaging
 from ciad_engine.errors import CiadError
 
+NO_GRADIENT = "The network gives no gradient with respect to its input, which this attack needs."
+
 
 @dataclasses.dataclass(frozen=True)
 class Look:
@@ -86,7 +88,7 @@ class Model:
             retain = keep_graph or (kept is not None and kept.keep)
             (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=retain, allow_unused=True)
         if gradient is None:
-            raise CiadError("The network gives no gradient with respect to its input, which this attack needs.")
+            raise CiadError(NO_GRADIENT)
         if kept is not None:
             gradient = gradient[kept.rows]
         if not torch.isfinite(gradient.sum()):
@@ -202,9 +204,3 @@ def margin(logits: Tensor, classes: Tensor) -> Tensor:
     """Z_class - max over the other classes of Z, (N,): positive where `classes` is the answer."""
     others = logits.masked_fill(one_hot(logits, classes), -torch.inf).max(1).values
     return logits.gather(1, classes[:, None])[:, 0] - others
-
-
-def reached(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """bool (N,): classified as the target, or without targets as anything but the label."""
-    answer = logits.detach().argmax(1)
-    return answer != labels if targets is None else answer == targets

@@ -15,24 +15,33 @@ from torch import Tensor, nn
 from ciad_engine import distances, imaging
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.base import Attack, AttackResult, Found
+from ciad_engine.attacks.checks import check
+from ciad_engine.attacks.goal import Evasion, Goal
 from ciad_engine.attacks.lattice import on_lattice, repair
-from ciad_engine.attacks.model import Model, classify, device_of, look, reached
-from ciad_engine.attacks.words import ALREADY_WRONG, FOOLED, LOST_TO_ROUNDING, OWN_CLASS
+from ciad_engine.attacks.model import Model, classify, device_of, look
+from ciad_engine.attacks.words import ALREADY_WRONG, FLAGGED, FOOLED, LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
 # Batches that an attack that refills is given at once: more leave fewer unfilled ends, and hold more images.
 CHUNK = 8
+CHECKED = 8  # images that `checks` is given
 
 
 def run(
-    attack: Attack, network: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], job: Job
+    attack: Attack,
+    network: nn.Module,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    job: Job,
+    evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
     """See `Attack.run`."""
     check_batch(images, labels)
     attack.check_labels(labels)
-    return run_checked(attack, network, images, labels, job)
+    result = run_checked(attack, network, images, labels, job, None, evade)
+    return dataclasses.replace(result, notes=check(network, images[:CHECKED], labels[:CHECKED], evade))
 
 
 def run_checked(
@@ -42,8 +51,10 @@ def run_checked(
     labels: npt.NDArray[np.int64],
     job: Job,
     width: int | None = None,
+    evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
     """See `Attack.run_checked`."""
+    attack.check_evade([detector.name for detector in evade])
     job.checkpoint()
     started = time.perf_counter()
     # A caller's `no_grad` or `inference_mode` must not reach in here.
@@ -52,50 +63,47 @@ def run_checked(
         originals = torch.tensor(np.ascontiguousarray(images), device=device)
         wanted = torch.tensor(labels.astype(np.int64), device=device)
         width = width or len(images)
-        seen = look(network, originals) if attack.starts_at_images and width >= len(images) else None
+        seen = look(network, originals) if attack.starts_at_images and width >= len(images) and not evade else None
         before = _classified(network, originals, width) if seen is None else seen.logits.detach()
         if int(wanted.max()) >= before.shape[1]:
             raise SettingError(f"labels: {int(wanted.max())} is none of the classes 0 to {before.shape[1] - 1}.")
-        goals = attack.choose_targets(before, wanted, originals)
+        turns = attack.choose_targets(before, wanted, originals)
         right = before.argmax(1) == wanted
-        found, logits = originals.clone(), before.clone()
-        success = torch.zeros_like(right)
-        nearest = torch.full(right.shape, torch.inf, dtype=torch.float64, device=device)
+        best = _Candidates(originals, before, evaded=not evade)
         cost = torch.zeros(3, len(images), dtype=torch.int64, device=device)
         cost[0] += 1  # `before`
         why = np.where(right.cpu().numpy(), OWN_CLASS, ALREADY_WRONG).astype(object)
-        for number, targets in enumerate(goals):
+        for number, targets in enumerate(turns):
+            goal = Goal(wanted, targets, evade)
             # What is wrong already is nobody's success, and costs nothing more.
-            rows = (right if targets is None else right & (targets != wanted)).nonzero()[:, 0]
+            rows = (right & goal.possible).nonzero()[:, 0]
             if len(rows) == 0:
                 continue
-            share = job.part(number / len(goals), (number + 1) / len(goals)) if len(goals) > 1 else job
-            kept = None
-            if seen is not None:
-                kept = dataclasses.replace(seen, rows=rows, keep=number < len(goals) - 1)
-            model, labels_here = Model(network, len(rows), width, kept), wanted[rows]
-            aims = None if targets is None else targets[rows]
-            part = attack.find(model, imaging.to_unit(originals[rows]), labels_here, aims, share)
-            lattice = _to_lattice(attack, model, part, originals[rows], labels_here, aims)
+            goal = goal.of(rows)
+            share = job.part(number / len(turns), (number + 1) / len(turns)) if len(turns) > 1 else job
+            kept = None if seen is None else dataclasses.replace(seen, rows=rows, keep=number < len(turns) - 1)
+            model = Model(network, len(rows), width, kept)
+            part = attack.find(model, imaging.to_unit(originals[rows]), goal, share)
+            lattice = _to_lattice(attack, model, part, originals[rows], goal)
             after = _answers(network, model, lattice, part)
-            distance = _distance(attack.norm, originals[rows], lattice)
-            better = reached(after, labels_here, aims) & (distance < nearest[rows])
-            taken = rows[better]
-            found[taken], logits[taken], nearest[taken] = lattice[better], after[better], distance[better]
-            success[taken] = True
+            best.offer(rows, lattice, after, goal, _distance(attack.norm, originals[rows], lattice), width)
             cost[:, rows] += torch.stack([model.forwards, model.backwards, part.steps.to(device)])
             for row, reason in zip(rows.tolist(), part.reason, strict=True):
                 if number == 0 or why[row] != FOOLED:  # of several targets: one that was reached, if any
                     why[row] = reason
+        after_all = torch.where(best.fooled[:, None, None, None], best.images, originals)
+        logits = torch.where(best.fooled[:, None], best.logits, before)
     answer = logits.argmax(1)
     probability = logits.float().softmax(1).gather(1, answer[:, None])[:, 0]
     forwards, backwards, steps = cost.cpu().numpy()
-    final, succeeded = found.cpu().numpy(), success.cpu().numpy()
-    why[why == FOOLED] = LOST_TO_ROUNDING
-    why[succeeded] = FOOLED
+    final, fooled, evaded = after_all.cpu().numpy(), best.fooled.cpu().numpy(), best.evaded.cpu().numpy()
+    why[(why == FOOLED) | (why == FLAGGED)] = LOST_TO_ROUNDING
+    why[fooled] = np.where(evaded[fooled], FOOLED, FLAGGED)
     return AttackResult(
         images=final,
-        success=succeeded,
+        candidates=best.images.cpu().numpy(),
+        fooled=fooled,
+        evaded=evaded,
         reason=why.astype(np.str_),
         label_before=before.argmax(1).cpu().numpy(),
         label_after=answer.cpu().numpy(),
@@ -106,6 +114,7 @@ def run_checked(
         seconds=time.perf_counter() - started,
         attack=attack.name,
         settings=parameters.values(attack),
+        notes=(),
         **distances.measure(images, final),
     )
 
@@ -117,6 +126,7 @@ def run_batched(
     labels: npt.NDArray[np.int64],
     job: Job | None = None,
     batch_size: int = 128,
+    evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
     """`Attack.run` on any number of images, `batch_size` in the network at a time; halved where memory runs out.
 
@@ -131,22 +141,63 @@ def run_batched(
 
     def work(part: slice, size: int) -> AttackResult:
         share = job.part(part.start / count, part.stop / count)
-        return run_checked(attack, network, images[part], labels[part], share, size)
+        return run_checked(attack, network, images[part], labels[part], share, size, evade)
 
     batches = CHUNK if attack.refills else 1
-    return concatenate(list(in_chunks(work, count, batch_size, batches, job, attack.title)))
+    whole = concatenate(list(in_chunks(work, count, batch_size, batches, job, attack.title)))
+    return dataclasses.replace(whole, notes=check(network, images[:CHECKED], labels[:CHECKED], evade))
 
 
-def _to_lattice(
-    attack: Attack, model: Model, found: Found, originals: Tensor, labels: Tensor, targets: Tensor | None
-) -> Tensor:
-    """What was found as 8-bit images; those that fooled as floats are repaired where rounding undid it."""
-    images = imaging.to_lattice(found.images)
-    fooled = torch.tensor([reason == FOOLED for reason in found.reason], device=images.device)
-    undone = (fooled & ~on_lattice(found.images)).nonzero()[:, 0]
-    for rows in torch.split(undone, model.width) if len(undone) else ():
-        aims = None if targets is None else targets[rows]
-        images[rows] = repair(model, rows, originals[rows], found.images[rows], labels[rows], aims, attack.norm)
+class _Candidates:
+    """The best 8-bit candidate of each of N images so far, and what is true of it.
+
+    Attributes:
+        images: uint8 (N, 3, H, W); the originals at first.
+        logits: (N, classes), the network's.
+        fooled, evaded: bool (N,).
+    """
+
+    def __init__(self, originals: Tensor, logits: Tensor, evaded: bool) -> None:
+        self.images, self.logits = originals.clone(), logits.clone()
+        self.fooled = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        self.evaded = torch.full_like(self.fooled, evaded)
+        self._level = torch.full_like(self.fooled, -1, dtype=torch.int64)  # 2 reached the goal, 1 fooled, 0 neither
+        self._missing = torch.full(self.fooled.shape, torch.inf, dtype=torch.float64, device=logits.device)
+
+    def offer(self, rows: Tensor, lattice: Tensor, logits: Tensor, goal: Goal, distance: Tensor, width: int) -> None:
+        """Take those of the candidates for the images `rows` that are better than what is known.
+
+        That is the nearest that reaches the goal, else the least flagged that fools, else what is nearest to fooling.
+        """
+        with torch.no_grad():
+            pairs = zip(torch.split(lattice, width), torch.split(logits.argmax(1), width), strict=True)
+            excess = torch.cat([goal.excess(imaging.to_unit(part), classes) for part, classes in pairs], 1)
+        fooled, evaded = goal.fooled(logits), (excess <= 0).all(0)
+        missing = goal.lead(logits).double().clamp(min=0) + excess.double().clamp(min=0).sum(0)
+        missing = torch.where(fooled & evaded, distance, missing)
+        level = fooled.long() + (fooled & evaded)
+        better = (level > self._level[rows]) | ((level == self._level[rows]) & (missing < self._missing[rows]))
+        taken = rows[better]
+        self.images[taken], self.logits[taken] = lattice[better], logits[better]
+        self.fooled[taken], self.evaded[taken] = fooled[better], evaded[better]
+        self._level[taken], self._missing[taken] = level[better], missing[better]
+
+
+def _to_lattice(attack: Attack, model: Model, found: Found, originals: Tensor, goal: Goal) -> Tensor:
+    """What was found as 8-bit images; what rounding undid is repaired, with detectors to evade in two stages.
+
+    What reached the goal shall reach it again, and if that cannot be had, what fooled the classifier shall do that.
+    """
+    images, start = imaging.to_lattice(found.images), found.images
+    stages: list[tuple[Goal, tuple[str, ...]]] = [(goal, (FOOLED,))]
+    if goal.evade:
+        stages.append((dataclasses.replace(goal, evade=()), (FOOLED, FLAGGED)))
+    for wanted, reasons in stages:
+        known = torch.tensor([reason in reasons for reason in found.reason], device=images.device)
+        undone = (known & ~on_lattice(found.images)).nonzero()[:, 0]
+        for rows in torch.split(undone, model.width) if len(undone) else ():
+            images[rows] = repair(model, rows, originals[rows], start[rows], wanted.of(rows), attack.norm)
+        start = imaging.to_unit(images)
     return images
 
 

@@ -17,8 +17,8 @@ from ciad_engine import imaging
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import Perturbation, Universal
-from ciad_engine.attacks.fgsm import evidence_against
-from ciad_engine.attacks.model import Model, classify, device_of, fingerprint, reached
+from ciad_engine.attacks.goal import Goal
+from ciad_engine.attacks.model import Model, classify, device_of, fingerprint
 from ciad_engine.attacks.running import check_batch
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.compute import borrowed, in_chunks
@@ -56,27 +56,18 @@ def _computed(
     originals = torch.tensor(np.ascontiguousarray(images), device=device_of(network))
     logits = _answers(network, originals, job, size)
     labels = logits.argmax(1)
-    (goals,) = attack.choose_targets(logits, labels, originals)
-    if goals is not None:
-        wanted = goals != labels
-        originals, labels, goals = originals[wanted], labels[wanted], goals[wanted]
-        if len(labels) < attack.fewest:
-            raise SettingError(
-                f"{attack.name}: all but {len(labels)} of the {len(images)} images it could learn from are of "
-                f"the target class already, and it needs {attack.fewest}: choose another target."
-            )
-    return _learn(attack, network, originals, labels, goals, job, size)
+    (targets,) = attack.choose_targets(logits, labels, originals)
+    goal = Goal(labels, targets)
+    rows = goal.possible.nonzero()[:, 0]
+    if len(rows) < attack.fewest:
+        raise SettingError(
+            f"{attack.name}: all but {len(rows)} of the {len(images)} images it could learn from are of "
+            f"the target class already, and it needs {attack.fewest}: choose another target."
+        )
+    return _learn(attack, network, originals[rows], goal.of(rows), job, size)
 
 
-def _learn(
-    attack: Universal,
-    network: nn.Module,
-    originals: Tensor,
-    labels: Tensor,
-    targets: Tensor | None,
-    job: Job,
-    size: int,
-) -> Perturbation:
+def _learn(attack: Universal, network: nn.Module, originals: Tensor, goal: Goal, job: Job, size: int) -> Perturbation:
     count, radius = len(originals), math.floor(attack.eps) / 255
     model, batches = Model(network, count), -(-count // BATCH)
     generator = torch.Generator().manual_seed(attack.seed)
@@ -91,23 +82,19 @@ def _learn(
             for part in torch.split(rows, size):
                 v = here.clone().requires_grad_()
                 logits = model.logits((imaging.to_unit(originals[part]) + v).clamp(0, 1), part)
-                if targets is None:
-                    gain = _weighted(evidence_against(logits, labels[part]).clamp(max=LARGEST))
-                else:
-                    gain = -_weighted(evidence_against(logits, targets[part]))
-                slope += model.gradient(gain, v, part)
+                slope += model.gradient(goal.of(part).cross_entropy(logits, LARGEST, LEAST_WEIGHT), v, part)
             average = INERTIA * average + slope / slope.abs().mean().clamp(min=torch.finfo(slope.dtype).tiny)
             here = (here + (1 - done) * attack.step / 255 * average.sign()).clamp(-radius, radius)
         whole = (here * 255).round()
         answers = _answers(network, (originals + whole).clamp(0, 255).to(torch.uint8), job, size)
-        fooled = int(reached(answers, labels, targets).sum())
+        fooled = int(goal.fooled(answers).sum())
         if fooled > most:
             best, most = whole, fooled
     job.progress(1, 1, f"{attack.title}: computing the perturbation")
     return Perturbation(best.cpu().numpy().astype(np.int16), count, most / count, fingerprint(network))
 
 
-def find(attack: Universal, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
+def find(attack: Universal, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
     levels = attack.found.levels
     if levels.shape != images.shape[1:]:
         raise SettingError(
@@ -121,15 +108,6 @@ def find(attack: Universal, model: Model, images: Tensor, labels: Tensor, target
         logits = model.logits(lattice, rows)
     job.progress(1, 1, attack.title)
     return Found(lattice, torch.zeros(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images), logits)
-
-
-def _weighted(evidence: Tensor) -> Tensor:
-    """Evidence against a class, log((1 - p) / p), weighted by 1 - p: the gradient is that of its cross-entropy -log p.
-
-    But where p is so near 1 that the cross-entropy has no gradient left, LEAST_WEIGHT keeps one.
-    """
-    weight = torch.sigmoid(evidence.detach())
-    return evidence * weight.clamp(min=LEAST_WEIGHT)
 
 
 def to_bytes(attack: Universal) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ciad_engine import attacks, imaging
 from ciad_engine.attacks.catalogue import Universal
+from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
 
@@ -33,6 +34,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "computed from the bundled samples is written there",
     )
     options.add_label(parser)
+    options.add_evade(parser)
     options.add_bundle(parser)
     options.add_attack_settings(parser)
     parser.set_defaults(run=run)
@@ -64,28 +66,29 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
                 f"{arguments.perturbation} was computed for another classifier than that of the bundle '{card.name}': "
                 "it may fool fewer images."
             )
+    evade = system.evasions(arguments.evade)
     batch = np.stack([picture.pixels for picture in pictures])
-    if label is None:
-        labels = system.inspect(batch, job=job).y1
-    else:
-        labels = np.full(len(batch), label, dtype=np.int64)
+    labels = system.inspect(batch, job=job).y1 if label is None else np.full(len(batch), label, dtype=np.int64)
+    attack.check_evade([detector.name for detector in evade])
     attack.check_labels(labels)  # before it is fitted
     attack = inspection.prepared(system, attack, job)
     if arguments.perturbation is not None and not arguments.perturbation.exists():
         assert isinstance(attack, Universal)
         universal.save(attack, arguments.perturbation)
         job.note(f"Wrote {arguments.perturbation}.")
-    result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
+    result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job, evade=evade)
     job.finished()
+    for note in result.notes:
+        job.note(note)
     arguments.out.mkdir(parents=True, exist_ok=True)
     paths = targets(pictures, attack.name, arguments.out)
     for row, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
         if picture.note:
             job.note(f"{picture.name}: {picture.note}")
-        if result.success[row]:
+        if result.fooled[row]:
             imaging.save_png(path, result.images[row])
-        print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.success[row] else ''}")
-        if not result.success[row] and path.exists():
+        print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.fooled[row] else ''}")
+        if not result.fooled[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
     print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
     return 1 if failed else 0
@@ -119,7 +122,7 @@ def _with_perturbation(
 
 
 def read_all(paths: Sequence[str], size: int, job: console.ConsoleJob) -> tuple[list[Picture], int]:
-    """The pictures that can be read, at that size, and how many could not; each of those is named on stderr."""
+    """Return the pictures that can be read, at that size, and how many could not; each of those is named on stderr."""
     pictures, failed = [], 0
     for path in options.expand(paths):
         try:
@@ -147,10 +150,10 @@ def targets(pictures: Sequence[Picture], attack: str, folder: Path) -> list[Path
 def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
     """What happened to one image, in a few words."""
     before = classes[int(result.label_before[row])]
-    if not result.success[row]:
+    if not result.fooled[row]:
         return f"{before}, unchanged: {result.reason[row]}"
     return (
         f"{before} became {classes[int(result.label_after[row])]} ({100 * result.confidence_after[row]:.0f} %), "
         f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255, "
-        f"SSIM {result.ssim[row]:.3f}"
+        f"SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
     )

@@ -31,7 +31,7 @@ class Inputs:
 
 
 class Detector(abc.ABC):
-    """A second opinion on an image: a distribution over the classes, and a score that grows with the evidence of an attack.
+    """A second opinion on an image: a distribution over the classes, and a score, higher for adversarial images.
 
     Args:
         name: by which the bundle's card lists it.
@@ -141,7 +141,7 @@ class Verdict:
 
     Attributes:
         y1, p1: int64 (N,) and float64 (N, classes), f1's class and softmax probabilities.
-        masks: float32 (N, H, W), attention masks in the LAN's convention (1: unimportant); None without a mask detector.
+        masks: float32 (N, H, W), attention masks as a LAN draws them (1: unimportant); None without a mask detector.
         findings: by detector, in the order in which they are shown.
         labels: int64 (N,), the true classes, or None.
         detector, rule: what decides.
@@ -196,7 +196,8 @@ class Verdict:
         finding = self.findings[detector]
         if rule == detectors.GRADED or finding.labels is None:
             return finding.scores
-        return (finding.labels != self.y1).astype(np.float64)
+        differs: npt.NDArray[np.float64] = np.asarray(finding.labels != self.y1, np.float64)
+        return differs
 
     @property
     def y2(self) -> npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ class DirectDetector(Detector):
 
 
 class Confidence(Detector):
-    """f1's own confidence: its score is -log of the probability that f1 gives its class. It has no networks of its own."""
+    """f1's own confidence: its score is -log of the probability that f1 gives its class. It has no own networks."""
 
     classifies: ClassVar[bool] = False
 

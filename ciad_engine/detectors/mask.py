@@ -26,7 +26,9 @@ class MaskDetector(Detector):
     def for_attack(self, images: Tensor) -> Tensor:
         generator = self.networks[GENERATOR]
         before_sigmoid = getattr(generator, "mask_logits", None)
-        masks = generator(images) if before_sigmoid is None else _Sigmoid.apply(before_sigmoid(images).float())
+        if before_sigmoid is None:
+            return self.log_probabilities(Inputs(images))
+        masks = _Sigmoid.apply(before_sigmoid(images).float())  # type: ignore[no-untyped-call]
         return _log_softmax(self.networks[CLASSIFIER], masks)
 
 
@@ -45,7 +47,8 @@ class _Sigmoid(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (out,) = ctx.saved_tensors
-        return gradient * (out * (1 - out)).clamp(min=LEAST_SLOPE)
+        slope: Tensor = gradient * (out * (1 - out)).clamp(min=LEAST_SLOPE)
+        return slope

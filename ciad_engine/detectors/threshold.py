@@ -33,7 +33,7 @@ def threshold_at(
     """Return the smallest score that at most this share of benign images exceeds.
 
     Args:
-        scores: float64 (N,), of validation images: neither training nor test images, or the rate is not the one promised.
+        scores: float64 (N,), of validation images; with training or test images the rate is not the one promised.
         false_positive_rate: in (0, 1).
         of: which images these are, for the threshold's source.
     """

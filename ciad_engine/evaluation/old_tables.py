@@ -64,7 +64,7 @@ _KEYS = {
         "Of these fool f1, too": "transfer_rate",
         **{
             f"{old}, {f}": f"{new}_{f}"
-            for old, new in {"L2": "l2", "L∞ (/255)": "linf", "L0 values": "l0_values", "L0 pixels": "l0_pixels", "SSIM": "ssim"}.items()
+            for new, old in tables.DISTANCES.items()
             for f in ("mean", "median")
         },
         "Forward passes": "forwards_mean",

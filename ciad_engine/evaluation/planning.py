@@ -219,7 +219,7 @@ def attack_of(label: str) -> str:
 def title(label: str) -> str:
     """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
 
-    "target = untargeted" is left out: a run's titles differ all the same, because the others of that attack name theirs.
+    "target = untargeted" is left out: titles differ all the same, because the others of that attack name their targets.
     """
     name, _, own = label.partition(" ")
     norm = registry.norm(name)

@@ -15,7 +15,10 @@ from ciad_engine.evaluation.table import Subject
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 POOLED = "*"  # in the place of an attack's label: all attacks together
-_TOGETHER = "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over images."
+_TOGETHER = (
+    "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over"
+    " images."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Records:
         return [Pair(benign[row.position], row) for row in self.attacked[attack] if row.fooled]
 
     def pairs(self, attack: str) -> list[Pair]:
-        """Return the adversarial images that count: f1 classified them correctly before the attack, and not after it."""
+        """Return the adversarial images that count: f1 is correct before the attack, and not after it."""
         return [p for p in self.fooled(attack) if correct(p.benign) and not correct(p.adversarial)]
 
     @functools.cached_property
@@ -59,14 +62,14 @@ class Records:
 
     @functools.cached_property
     def detectors(self) -> tuple[str, ...]:
-        """The detectors that scored every row, in the order in which they are shown."""
+        """The detectors that scored every row, in the order in which they are shown; the paper's before there is a row."""
         everything = [*self.benign, *(row for rows in self.attacked.values() for row in rows)]
-        names = set.intersection(*(set(row.scores) for row in everything)) if everything else set()
+        names = set.intersection(*(set(row.scores) for row in everything)) if everything else {detectors.MASK}
         return tuple(detectors.in_order(names))
 
     def classifies(self, detector: str) -> bool:
         """Return whether the detector has a class of its own."""
-        return bool(self.benign) and self.benign[0].scores[detector].label is not None
+        return not self.benign or self.benign[0].scores[detector].label is not None
 
     def subject(self, attack: str, detector: str = "") -> Subject:
         """Return what a table's row about this attack, and this detector, is called."""

@@ -120,8 +120,8 @@ _COMPARED = (
 )  # fmt: skip
 
 _ONE_FOR_ALL = (
-    "The paper gives one true negative rate for all three attacks and does not say for which images: if for all, compare"
-    " 'all benign images'; if for those that f1 classifies correctly, the true negative rate without a qualifier."
+    "The paper gives one true negative rate for all three attacks and does not say for which images: if for all,"
+    " compare 'all benign images'; if for those that f1 classifies correctly, the true negative rate without a qualifier."
 )
 _INSTEAD = (
     "Attacked network in f1's place: over all images that fool it, its class is compared with the detector's. So the"
@@ -257,7 +257,7 @@ def _detection(records: Records, attack: str, detector: str, card: bundles.Card 
     cells = {"adversarial_images": Cell(len(pairs)), "auroc": area(positive, negative, finished, images)}
     thresholds = of_detectors(card, records.plan).get(detector, {})
     of_correct, of_all = scores_of(benign_correct, detector), scores_of(records.benign, detector)
-    for fpr in RATES if MASK in records.detectors or thresholds else ():
+    for fpr in RATES if detector == MASK or thresholds else ():
         known, key = thresholds.get(fpr), f"graded_{100 * fpr:g}"
         found, paired = rates_at(known, positive, negative, images, finished)
         cells[f"{key}_true_positive_rate"], cells[f"{key}_true_negative_rate_paired"] = found, paired
@@ -329,12 +329,12 @@ def _table4(records: Records) -> Table:
     return _filled("table4", title, TABLE4, rows, (truth, *about_run(records)))
 
 
-_DISTANCES = {"l2": "L2", "linf": "L∞ (/255)", "l0_values": "L0 values", "l0_pixels": "L0 pixels", "ssim": "SSIM"}
+DISTANCES = {"l2": "L2", "linf": "L∞ (/255)", "l0_values": "L0 values", "l0_pixels": "L0 pixels", "ssim": "SSIM"}
 _COSTS = {"forwards": "Forward passes", "backwards": "Backward passes", "steps": "Steps"}
 _BEFORE = (Column("images", "Images"), Column("already_misclassified", "Already misclassified"))
 _SUCCESS = (Column("success_rate", "Success rate"), Column("transfer_rate", "Of these fool f1, too"))
 _MEASURED = (
-    *(Column(f"{key}_{f}", f"{title}, {f}") for key, title in _DISTANCES.items() for f in ("mean", "median")),
+    *(Column(f"{key}_{f}", f"{title}, {f}") for key, title in DISTANCES.items() for f in ("mean", "median")),
     *(Column(f"{key}_mean", title) for key, title in _COSTS.items()),
     Column("milliseconds_per_image", "Milliseconds per image"),
 )
@@ -368,7 +368,7 @@ def _attack_table(records: Records) -> Table:
         }
         if records.plan.transferred:
             cells["transfer_rate"] = _transferred(records, attack)
-        for key in _DISTANCES:
+        for key in DISTANCES:
             moved = [float(value) for row in fooled if (value := getattr(row, key)) is not None]
             cells[f"{key}_mean"], cells[f"{key}_median"] = over(np.mean, moved), over(np.median, moved)
         for key in _COSTS:
@@ -391,7 +391,7 @@ def reason_key(start: str, reason: str) -> str:
 
 
 def _transferred(records: Records, attack: str) -> Cell:
-    """Return the rate at which images fool f1, too, of those that fool the attacked network and f1 classified correctly."""
+    """Return the rate of images that fool f1, too, of those that fool the attacked network and f1 had right."""
     before = [pair for pair in records.fooled(attack) if correct(pair.benign)]
     return rate(len(records.pairs(attack)), len(before))
 

@@ -16,6 +16,7 @@ from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack, AttackResult
 from ciad_engine.attacks.running import run_batched
 from ciad_engine.datasets import ImageSet
+from ciad_engine.detectors import MASK
 from ciad_engine.detectors.base import Verdict
 from ciad_engine.errors import DataError
 from ciad_engine.figures.inspected import mask, said
@@ -56,6 +57,7 @@ def paper_figures(
     Raises:
         DataError: the data do not fit the bundle; or among the images looked at are none that a figure could show,
             which is raised after all figures that can be.
+        SettingError: the bundle has no detector "mask".
         CiadError: an attack cannot be run.
         Cancelled: through `job`.
     """
@@ -87,7 +89,7 @@ def paper_figures(
             f" that were tried {len(fooled)} can be fooled by all of {', '.join(attack.title for attack in chosen)}."
         )
         raise DataError(" ".join((*lacking, "Try another seed.")))
-    adversarial = [system.inspect(result.images) for result in results]
+    adversarial = [system.inspect(result.images).by(MASK) for result in results]
     for name, place in zip(("figure3", "figure6"), fooled[:2].tolist(), strict=True):
         yield _one_image(system, data, seen, int(picked[place]), place, chosen, results, adversarial, name)
     yield _attacked(system, data, seen, picked, fooled[:COLUMNS], chosen, results)
@@ -108,7 +110,7 @@ def _look(system: System, data: ImageSet, seed: int, job: Job) -> Looked:
             break
     order = order[: start + LOOKED_AT]
     images, labels = data.images[order], data.labels[order].astype(np.int64)
-    return Looked(images, labels, system.inspect(images))
+    return Looked(images, labels, system.inspect(images).by(MASK))
 
 
 def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
@@ -164,7 +166,7 @@ def _wrong_masks(system: System, data: ImageSet, seen: Looked) -> Figure | None:
         heads=("image", "mask"),
         sides=tuple(f"({letter})" for letter in "ab"[: len(rows)]),
         notes=(
-            f"f1 is right and f2 is wrong on {100 * share:.0f} % of the {int(seen.right().sum()):,} images looked at"
+            f"f1 is right and f2 is wrong on {100 * share:.0f}% of the {int(seen.right().sum()):,} images looked at"
             " that f1 names right; these are the ones f2 is surest of.",
             _about(system, data),
         ),

@@ -280,13 +280,13 @@ def test_labels_that_stay_keep_the_checksum():
 
 
 def test_what_does_not_fit_is_refused_with_what_is_missing():
-    with pytest.raises(DataError, match="some pictures does not fit.* does not know: bee, cow. Choose other data"):
+    with pytest.raises(DataError, match=r"some pictures does not fit.* does not know: bee, cow. Choose other data"):
         small(("ant", "bee", "cow")).matched(Domain(("ant", "cat"), 32))
-    with pytest.raises(DataError, match="its images are 48x48, not 32x32. Choose"):
+    with pytest.raises(DataError, match=r"its images are 48x48, not 32x32. Choose"):
         small(("ant", "bee"), 48).matched(Domain(("ant", "bee"), 32))
-    with pytest.raises(DataError, match="48x48, not 32x32; .*does not know: bee"):
+    with pytest.raises(DataError, match=r"48x48, not 32x32; .*does not know: bee"):
         small(("ant", "bee"), 48).matched(Domain(("ant", "cat"), 32))
-    with pytest.raises(DataError, match="does not know: 00, 01, .*, 19 and 23 more"):
+    with pytest.raises(DataError, match=r"does not know: 00, 01, .*, 19 and 23 more"):
         small(SIGNS.classes).matched(CIFAR10)
 
 

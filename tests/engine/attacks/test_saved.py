@@ -30,7 +30,7 @@ def test_a_saved_image_fools_as_the_one_in_memory(name, tmp_path):
     read = []
     for k, image in enumerate(result.images):
         imaging.save_png(tmp_path / f"{k}.png", image)
-        read.append(imaging.read(tmp_path / f"{k}.png", 32).pixels)
+        read.append(imaging.read(tmp_path / f"{k}.png").pixels)
     np.testing.assert_array_equal(np.stack(read), result.images)
     said = classify(network, torch.from_numpy(np.stack(read))).argmax(1).numpy()
     np.testing.assert_array_equal(said, result.label_after)

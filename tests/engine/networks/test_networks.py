@@ -32,7 +32,7 @@ def test_sizes_are_the_published_ones(name):
 @pytest.mark.parametrize(("name", "channels"), [("alexnet", 3), ("vgg-like", 3), ("lenet", 1), ("mlp", 3)])
 def test_classifiers_return_one_logit_a_class_at_any_size(name, channels, size):
     if name == "vgg-like" and size < 32:
-        with pytest.raises(SettingError, match=f"vgg-like.*size = {size}, but it takes images of 32x32"):
+        with pytest.raises(SettingError, match=rf"vgg-like.*size = {size}, but it takes images of 32x32"):
             networks.create(name, size=size)
         return
     network = networks.create(name, classes=7, size=size).eval()
@@ -40,7 +40,7 @@ def test_classifiers_return_one_logit_a_class_at_any_size(name, channels, size):
 
 
 def test_a_mask_that_leaves_nothing_after_pooling_is_refused():
-    with pytest.raises(SettingError, match="lenet.*size = 15, but it takes masks of 16x16"):
+    with pytest.raises(SettingError, match=r"lenet.*size = 15, but it takes masks of 16x16"):
         networks.create("lenet", size=15)
 
 
