@@ -42,7 +42,7 @@ def test_ready_tells_what_the_window_needs(engine):
     assert fgsm.summary()
     assert [(d.name, d.title, d.rules) for d in info.detectors] == [
         ("mask", "f2 on the mask", ("disagreement", "graded")),
-        ("shuffled-mask", "f2 on the shuffled mask", ("disagreement",)),
+        ("shuffled-mask", "f2 on the shuffled mask", ("disagreement", "graded")),
         ("constant-mask", "f2 on a constant mask", ("disagreement",)),
         ("confidence", "f1's confidence", ("graded",)),
     ]

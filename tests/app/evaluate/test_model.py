@@ -105,7 +105,7 @@ def test_decisions_are_told_in_words_and_signs(model):
     ]  # fmt: skip
     bold = [model.index(line, m.COL_DECISION).data(Qt.ItemDataRole.FontRole) is not None for line in range(5)]
     assert bold == [False, True, False, True, False]
-    assert model.index(2, m.COL_Y1).data() == "dog 50 %"
+    assert model.index(2, m.COL_Y1).data() == "dog 50%"
     assert model.index(2, m.COL_ATTACK).data() == "FGSM"
     assert model.index(4, m.COL_RESULT).data() == "– no adversarial image found"
 
