@@ -188,7 +188,7 @@ class RowsModel(QAbstractTableModel):
         self._known: set[tuple[str, int]] = set()
         self._filter = Filter.ALL
         self._column, self._order = -1, Qt.SortOrder.AscendingOrder  # -1: as they came
-        self._classes: tuple[str, ...] = ()
+        self.classes: tuple[str, ...] = ()  # in label order
         self._thresholds: Mapping[str, Thresholds] = {}
         self.detectors: tuple[str, ...] = ()  # those that scored the rows, in the order they are shown
         self.detector = detectors.MASK  # the one whose columns are shown
@@ -204,7 +204,7 @@ class RowsModel(QAbstractTableModel):
 
     def set_names(self, classes: Sequence[str]) -> None:
         """Show these class names, in label order."""
-        self._classes = tuple(classes)
+        self.classes = tuple(classes)
         self._all_changed()
 
     def set_thresholds(self, thresholds: Mapping[str, Thresholds]) -> None:
@@ -239,7 +239,7 @@ class RowsModel(QAbstractTableModel):
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
 
     def class_name(self, label: int) -> str:
-        return self._classes[label] if 0 <= label < len(self._classes) else str(label)
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def attack_title(self, label: str) -> str:
         return "benign" if label == BENIGN else planning.title(label)

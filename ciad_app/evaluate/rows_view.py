@@ -39,11 +39,8 @@ from ciad_engine import detectors
 # What columns are made wide enough for: rows that come later must not need more.
 _WIDEST = {
     COL_POSITION: "10,000",
-    COL_LABEL: "automobile",
     COL_ATTACK: "Universal, eps = 10",
     COL_RESULT: "– no adversarial image found",
-    COL_Y1: "automobile >99%",
-    COL_Y2: "f2 on the shuffled mask",  # a heading is longer than what stands below it
     COL_DECISION: "▲ adversarial – false alarm mm",  # shown in bold
     COL_RECOVERS: "✓ yes mm",
     COL_SCORE: "10.00 mm",
@@ -55,7 +52,7 @@ _WIDEST = {
 }
 _PADDING = 12  # pixels beside a cell's text
 _SAMPLED_ROWS = 200  # the width for image names comes from these
-_MAX_NAME = 260  # pixels
+_MAX_NAME, _MAX_CLASS = 260, 160  # pixels
 
 
 class _Table(QTableView):
@@ -106,6 +103,7 @@ class RowsView(QWidget):
         self.table.setAlternatingRowColors(True)
         self.table.setShowGrid(False)
         self.table.setWordWrap(False)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # what tells names apart is often their end
         self.table.setTabKeyNavigation(False)
         self.table.verticalHeader().setVisible(False)
         self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 8)
@@ -163,6 +161,10 @@ class RowsView(QWidget):
         metrics = self.table.fontMetrics()
         for column, text in _WIDEST.items():
             self.table.setColumnWidth(column, metrics.horizontalAdvance(text) + _PADDING)
+        longest = max((metrics.horizontalAdvance(name) for name in self._model.classes), default=0)
+        probability = metrics.horizontalAdvance(" >99%")
+        for column, more in ((COL_LABEL, 0), (COL_Y1, probability), (COL_Y2, probability)):
+            self.table.setColumnWidth(column, min(longest, _MAX_CLASS) + more + _PADDING)
         names = [row.name for row in self._model.rows[:_SAMPLED_ROWS]]
         widest = max((metrics.horizontalAdvance(name) for name in names), default=0)
         self.table.setColumnWidth(COL_IMAGE, min(widest, _MAX_NAME) + _PADDING)

@@ -27,6 +27,7 @@ from ciad_app.widgets.no_wheel import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation.planning import Plan
 
 _DEFAULT_LIMIT = 100
@@ -54,7 +55,7 @@ class DataChoice(QGroupBox):
         self.cifar = QRadioButton("CIFAR-10")
         self.cifar.setToolTip("The test images of CIFAR-10, or of any folder or archive of the same form")
         self.folder = QPushButton("Folder…")
-        self.folder.setToolTip("A folder cifar-10-batches-py, or one with class folders of 32x32 pictures")
+        self.folder.setToolTip("A folder cifar-10-batches-py, or one with class folders of pictures")
         self.file = QPushButton("File…")
         self.file.setToolTip("cifar-10-python.tar.gz, or a tar or zip of class folders")
         self.download = QPushButton("Download")
@@ -106,11 +107,19 @@ class DataChoice(QGroupBox):
         """Say what is going on."""
         self.state.setText(text)
 
+    def set_official(self, official: bool) -> None:
+        """Offer CIFAR-10 by name, or if the bundle is for other images, a folder or an archive of them."""
+        self.cifar.setText("CIFAR-10" if official else "Folder or archive")
+        self.download.setVisible(official)
+
     def _again(self) -> None:
         if self.path is not None:
             self.choose(self.path)
         else:
-            self.state.setText("Choose a folder or a file with CIFAR-10, or download it.")
+            self.state.setText(
+                "Choose a folder or a file"
+                + (" with CIFAR-10, or download it." if self.download.isVisibleTo(self) else ".")
+            )
             self.chosen.emit("")
 
     def _ask_folder(self) -> None:
@@ -244,6 +253,7 @@ class SetupPanel(QWidget):
         """Fill in what depends on the loaded bundle."""
         self.attacks.set_attacks(info.attacks, info.domain.classes)
         self.data.samples.setEnabled(info.has_samples)
+        self.data.set_official(info.domain == CIFAR10)
         before = self.attacked.currentData()
         while self.attacked.count() > 1:
             self.attacked.removeItem(1)

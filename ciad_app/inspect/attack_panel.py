@@ -71,6 +71,7 @@ class AttackPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._rules: dict[str, tuple[str, ...]] = {}  # by detector
+        self._wished = ""  # the rule that was chosen last, also while a detector is chosen that has none such
         self._evading: dict[str, str] = {}  # titles, by name, of the attacks that can evade a detector
         self.attack = QComboBox()
         self.attack.setAccessibleName("Attack")
@@ -118,6 +119,7 @@ class AttackPanel(QWidget):
         self.history.setAccessibleName("Attacks done on this image")
         self.history.setToolTip("The attacks done on this image. Click one to see it again.")
         self.history.setMinimumHeight(54)
+        self.history.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the tool tip has it whole
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -167,15 +169,15 @@ class AttackPanel(QWidget):
         self._offer_rules()
 
     def _offer_rules(self) -> None:
-        """Offer the detector's rules, silently; the one chosen before stays, else it is the usual one."""
-        kept, rules = self.rule.currentData(), self._rules.get(self.deciding[0], ())
+        """Offer the detector's rules, silently; the one chosen last counts if there is such, else the usual one."""
+        rules = self._rules.get(self.deciding[0], ())
         self.rule.blockSignals(True)
         self.rule.clear()
         for row, name in enumerate(rules):
             title, help = _RULES[name]
             self.rule.addItem(title, name)
             self.rule.setItemData(row, help, Qt.ItemDataRole.ToolTipRole)
-        self.rule.setCurrentIndex(max(self.rule.findData(kept), 0))
+        self.rule.setCurrentIndex(max(self.rule.findData(self._wished), 0))
         self.rule.blockSignals(False)
         self.rule.setToolTip(self.rule.currentData(Qt.ItemDataRole.ToolTipRole) or "")
 
@@ -229,6 +231,7 @@ class AttackPanel(QWidget):
             self.chosen.emit(index.row())
 
     def _rule_chosen(self) -> None:
+        self._wished = self.deciding[1]
         self.rule.setToolTip(self.rule.currentData(Qt.ItemDataRole.ToolTipRole) or "")
         self.detector_changed.emit()
 
@@ -263,5 +266,7 @@ class AttackPanel(QWidget):
         self.history.blockSignals(True)
         self.history.clear()
         self.history.addItems(list(lines))
+        for row, line in enumerate(lines):
+            self.history.item(row).setToolTip(line)
         self.history.setCurrentRow(current)
         self.history.blockSignals(False)

@@ -59,11 +59,12 @@ def figures(found: Inspection) -> dict[str, str]:
 
 
 class Results(QGroupBox):
-    """Rows that are empty until an attack has filled them."""
+    """Rows that are empty until an attack has filled them; one more if there are notes."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Result", parent)
         self.values: dict[str, QLabel] = {}
+        self._labels: dict[str, QLabel] = {}
         grid = QGridLayout(self)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
@@ -78,6 +79,8 @@ class Results(QGroupBox):
             grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(value, row, 1)
             self.values[key] = value
+            self._labels[key] = label
+        self._show_notes(False)
         self._fit_heights()
 
     def _fit_heights(self) -> None:
@@ -96,3 +99,9 @@ class Results(QGroupBox):
         self.setTitle(f"Result of {title}".replace("&", "&&") if title else "Result")
         for key, label in self.values.items():
             label.setText(words.get(key) or EMPTY)
+        self._show_notes(bool(words.get("notes")))
+
+    def _show_notes(self, shown: bool) -> None:
+        """The row of the notes is there only if there are any, which is rare."""
+        for label in (self._labels["notes"], self.values["notes"]):
+            label.setVisible(shown)

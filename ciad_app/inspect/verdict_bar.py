@@ -24,7 +24,7 @@ NOTHING = ""
 # Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
 ALARM, CALM = QColor("#d55e00"), QColor("#0072b2")
 _SENTENCE, _EVIDENCE, _OTHERS = 1.5, 1.0, 0.95  # their letters, of the window's
-_SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6)  # a long text gets smaller letters rather than lines nobody sees
+_SHRINK = (1.0, 0.9, 0.8, 0.7, 0.66, 0.6)  # a long text gets smaller letters rather than lines nobody sees
 
 
 class Sign(QWidget):
@@ -110,7 +110,6 @@ class VerdictBar(QFrame):
         self.others.setAccessibleName("The other detectors")
         self.others.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.others.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.others.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than the one that decides
         self.sentence.setAccessibleName("Verdict in words")
         self.evidence.setAccessibleName("Evidence of the verdict")
         for label in (self.word, self.sentence, self.evidence, self.others):

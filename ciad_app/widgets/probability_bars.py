@@ -169,7 +169,7 @@ class ProbabilityBars(QWidget):
         for line, i in enumerate(self._rows, 1):
             painter.setFont(bold if i in leading else plain)
             painter.setPen(text)
-            name = QFontMetricsF(painter.font()).elidedText(self._classes[i], Qt.TextElideMode.ElideRight, names - 4)
+            name = QFontMetricsF(painter.font()).elidedText(self._classes[i], Qt.TextElideMode.ElideMiddle, names - 4)
             painter.drawText(QRectF(0, row * line, names - 4, row), _MIDDLE_RIGHT, name)
 
     def _paint_bar(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from ciad_app.evaluate.model import COL_L2
+from ciad_app.evaluate.model import COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
 from ciad_engine.evaluation import planning, runner
@@ -243,6 +244,70 @@ def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
     held.set()
     finish(page, qtbot)
+
+
+def test_an_image_that_fooled_f1_but_was_flagged_can_be_opened(page, tiny_data, monkeypatch, qtbot):
+    database = evaluate(page, tiny_data, qtbot, limit=4)
+    row = next(row for row in page.model.rows if row.fooled)
+    flagged = dataclasses.replace(row, evaded=False, reason="flagged by a detector")
+    with qtbot.waitSignal(page.row_opened) as caught:
+        page._open_row(flagged)
+    assert np.array_equal(caught.args[0].adversarial, database.image(page._run.key, row.attack, row.position))
+
+
+def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
+    panel = page.panel
+    prepare(page, tiny_data, qtbot, attacks=("fgsm", "deepfool"), limit=3)
+    assert [panel.evade.itemText(k) for k in range(3)] == ["No detector", "f2 on the mask", "f2 on the shuffled mask"]
+    panel.evade.setCurrentIndex(1)
+    assert panel.request().evade == ("mask:disagreement",)
+    assert panel.start.toolTip().startswith("DeepFool cannot evade a detector")
+    panel.attacks.choose([("fgsm", {"eps": 32.0})])
+    page.start()
+    finish(page, qtbot)
+    plan = planning.from_json(page._run.plan)
+    assert [(one.name, one.rule) for one in plan.evade] == [("mask", "disagreement")]
+    assert {row.evaded for row in page.model.rows if row.attack} <= {True, False}
+    qtbot.waitUntil(lambda: "evading f2 on the mask" in page.results.runs.currentText(), timeout=TIMEOUT)
+    panel.evade.setCurrentIndex(0)
+    panel.set_plan(plan)
+    assert panel.request().evade == ("mask:disagreement",)
+    graded = dataclasses.replace(plan, evade=(dataclasses.replace(plan.evade[0], rule="graded"), *plan.evade))
+    panel.set_plan(graded)  # of the command line
+    assert panel.request().evade == ("mask:graded", "mask:disagreement")
+    panel.attacked.addItem("Transferred", "second_classifier")
+    panel.attacked.setCurrentIndex(1)
+    assert panel.request().evade == ()
+    assert not panel.evade.isEnabled()
+    assert "direct setting" in panel.evade.toolTip()
+
+
+def test_the_rows_show_the_detector_that_is_chosen_beside_the_filter(page, tiny_data, qtbot):
+    evaluate(page, tiny_data, qtbot, limit=4)
+    choice = page.results.rows.detector
+    assert [choice.itemText(k) for k in range(choice.count())] == [
+        "f2 on the mask", "f2 on the shuffled mask", "f2 on a constant mask", "f1's confidence",
+    ]  # fmt: skip
+    assert choice.currentData() == page.model.detector == "mask"
+    before = page.model.index(0, COL_DECISION).data()
+    choice.setCurrentIndex(choice.findData("confidence"))
+    assert page.model.detector == "confidence"
+    row = page.model.row_at(0)
+    flagged = row.scores["confidence"].value > 3.0  # the threshold on the card
+    assert before
+    assert page.model.index(0, COL_DECISION).data().startswith("▲" if flagged else "○")
+    page.results.rows.filter.setCurrentIndex(1)
+    assert choice.currentData() == "confidence"
+
+
+def test_a_run_of_the_same_networks_under_an_earlier_checksum_is_offered(page, interrupted, monkeypatch, qtbot):
+    info = page._engine.info
+    run = interrupted(info.card)
+    newer = dataclasses.replace(info.card, checksum="f" * 64, earlier=(info.card.checksum,))
+    monkeypatch.setattr(page._engine, "info", dataclasses.replace(info, card=newer))
+    page.offer_to_continue()
+    qtbot.waitUntil(page.results.bar.isVisible)
+    assert page._run.key == run.key
 
 
 def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbot):
