@@ -268,7 +268,7 @@ def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bo
     if flagged:
         return f"{prefix}the classifier says {first}, {voice} says {second}."
     if y1 == y2:
-        return f"{prefix}the classifier says {first}, and {voice} agrees ({second})."
+        return f"{prefix}the classifier says {first}, and {voice} agrees ({support})."
     return f"{prefix}the classifier says {first} and {voice} says {second}, but still gives {classes[y1]} {support}."
 
 
