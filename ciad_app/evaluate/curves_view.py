@@ -75,7 +75,7 @@ class CurvesView(QWidget):
         columns = QHBoxLayout()
         rows.addLayout(columns, 1)
         rows.addWidget(self.names)
-        for word, choice, plot in (("De&tector", self.detector, self.roc), ("&Attack", self.attack, self.scores)):
+        for word, choice, plot in (("Dete&ctor", self.detector, self.roc), ("&Attack", self.attack, self.scores)):
             label = QLabel(word)
             label.setBuddy(choice)
             head = QHBoxLayout()
