@@ -199,11 +199,11 @@ def headline(verdict: Verdict, truly_adversarial: bool | None) -> str:
 def is_adversarial(inspection: Inspection) -> bool | None:
     """Return whether the explained image is truly adversarial; None if nobody knows.
 
-    An attacked image is, an image with a known label is taken for benign, and one that somebody just opened may be
-    either.
+    An attacked image is if it fools the classifier, an image with a known label is taken for benign, and one that
+    somebody just opened may be either.
     """
     if inspection.adversarial is not None:
-        return True
+        return True if _fools(inspection) else None
     return None if inspection.label is None else False
 
 
@@ -215,7 +215,9 @@ def explain(inspection: Inspection) -> Explanation:
     i = inspection
     verdict, truth = i.adversarial or i.benign, is_adversarial(i)
     words = [_failure(i), _reasoning(verdict, i.classes, truth)]
-    if i.adversarial is not None:
+    if i.adversarial is not None and not _fools(i):
+        words.insert(0, f"The attacked image does not fool the classifier, which still says {i.classes[i.reference]}.")
+    elif i.adversarial is not None:
         words.append(_restoration(i, i.adversarial))
     elif i.label is not None and int(i.benign.y1[0]) != i.label:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
@@ -235,6 +237,11 @@ def percent(probability: float) -> str:
     if probability < 0.01:
         return "<1%"
     return ">99%" if 0.99 < probability < 0.9995 else f"{100 * probability:.0f}%"
+
+
+def _fools(i: Inspection) -> bool:
+    """Return whether there is an attacked image that fools the classifier; a stored one may be made for another."""
+    return i.adversarial is not None and int(i.adversarial.y1[0]) != i.reference
 
 
 def _failure(i: Inspection) -> str:

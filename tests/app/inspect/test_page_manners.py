@@ -87,7 +87,9 @@ def test_a_stored_pair_that_does_not_fool_f1_is_shown_and_says_so(page, known, q
     assert page.found.adversarial.y1[0] == label
     assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
     assert page.panel.results.values["outcome"].text() == f"✘ f1 still says {page.found.classes[label]}"
-    assert "The attack found no" not in page.verdict.sentence.text()
+    assert page.verdict.sentence.text().startswith("The attacked image does not fool the classifier")
+    assert page.verdict.word.text() in ("ADVERSARIAL", "BENIGN")  # neither missed nor a false alarm
+    assert page.grid.headings[1].sign.kind == page.verdict.word.text()
 
 
 def test_after_a_cancelled_attack_the_history_answers_again(page, known, qtbot):
