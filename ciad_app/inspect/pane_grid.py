@@ -213,7 +213,8 @@ class PaneGrid(QWidget):
             self.await_attack(f"The attack failed:\n{reason}" if found.attack is not None else ATTACK)
             return
         self.adversarial.set_image(changed.transpose(1, 2, 0))
-        self.headings[1].say(inspection.headline(after, inspection.is_adversarial(found)), f"f1 says {found.classes[after.y1[0]]}")
+        word = inspection.headline(after, inspection.is_adversarial(found))
+        self.headings[1].say(word, f"f1 says {found.classes[after.y1[0]]}")
         self._show_difference()
         changed_mask = importance(after)
         for pane in (self.adversarial_mask, self.mask_change) if changed_mask is None else ():

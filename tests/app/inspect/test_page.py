@@ -145,7 +145,14 @@ def test_the_history_shows_an_attack_by_the_detector_that_is_chosen_now(page, kn
     assert page.found.adversarial.detector == "confidence"
 
 
-def test_the_attacker_may_know_the_detector(page, known, qtbot):
+def test_the_attacker_may_know_the_detector(page, known, monkeypatch, qtbot):
+    known_to_it, real = [], inspection.inspect
+
+    def inspect(*arguments, **settings):
+        known_to_it.append(settings.get("evade"))
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(inspection, "inspect", inspect)
     page.show_set(known)
     settle(page, qtbot)
     page.panel.choose("deepfool", {})
@@ -159,7 +166,8 @@ def test_the_attacker_may_know_the_detector(page, known, qtbot):
     assert page.panel.evade == ("confidence:graded",)
     page.attack_now()
     qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
-    (line,) = (page.panel.history.item(0).text(),)
+    assert known_to_it[-1] == ("confidence:graded",)
+    line = page.panel.history.item(0).text()
     assert "PGD 64, evading f1's confidence" in line
     result = page.found.attack
     assert line.startswith("✔") is bool(result.success[0])
