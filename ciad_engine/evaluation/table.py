@@ -212,9 +212,7 @@ def render_html(table: Table) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(word)}</{tag}>" for word in words) + "</tr>"
 
     attacks, measures = table.turned()
-    body = "".join(
-        line([heading, *(cell.text_with_count() for cell in cells)], "td") for _, heading, cells in measures
-    )
+    body = "".join(line([heading, *(cell.text_with_count() for cell in cells)], "td") for _, heading, cells in measures)
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
     return f"<h3>{html.escape(table.title)}</h3><table border='1'>{line(['', *attacks], 'th')}{body}</table>{notes}"
 
