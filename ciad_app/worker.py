@@ -21,17 +21,27 @@ from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 from ciad_engine import attacks, datasets
 from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import Card
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
     import torch
 
-    from ciad_engine.bundles import System
+    from ciad_engine.systems import System
 
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps a second
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorInfo:
+    """A detector of the loaded bundle: name, title, and the rules by which it can decide, the usual one first."""
+
+    name: str
+    title: str
+    rules: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +51,21 @@ class EngineInfo:
     Attributes:
         device: for people, e.g. "CPU, 4 threads".
         card: the card of the loaded bundle.
-        classes: class names in label order.
         attacks: all attacks in the order they are shown.
-        has_samples: whether the bundled sample images are installed.
+        detectors: those of the bundle that can decide, in the order they are shown.
+        has_samples: whether the bundled sample images are installed and are of the bundle's domain.
     """
 
     device: str
     card: Card
-    classes: tuple[str, ...]
     attacks: tuple[type[Attack], ...]
+    detectors: tuple[DetectorInfo, ...]
     has_samples: bool
+
+    @property
+    def domain(self) -> Domain:
+        """Classes and image size of the bundle."""
+        return self.card.domain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +93,11 @@ class Session:
         if self._system is None:
             raise BundleError(self._reason)
         return self._system
+
+    @property
+    def domain(self) -> Domain:
+        """Classes and image size of the loaded bundle; CIFAR-10's without one, so that pictures can still be seen."""
+        return CIFAR10 if self._system is None else self._system.domain
 
     @property
     def device(self) -> torch.device:
@@ -356,16 +376,20 @@ class Engine(QObject):
     def _load(self, session: Session, bundle: str, device: str) -> None:
         try:
             # Here and not above: torch takes seconds, and the first window must not wait for it.
-            from ciad_engine import bundles, compute
+            from ciad_engine import compute, systems
 
             chosen = compute.choose_device(device)
-            system = bundles.load(bundle, chosen)
+            system = systems.load(bundle, chosen)
             info = EngineInfo(
                 device=compute.describe_device(chosen),
                 card=system.card,
-                classes=system.card.classes,
                 attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
-                has_samples=datasets.samples_path().is_file(),
+                detectors=tuple(
+                    DetectorInfo(name, detector.title, tuple(detector.rules))
+                    for name, detector in system.detectors.items()
+                    if detector.rules
+                ),
+                has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
             )
             session.replace(system)
             self._post(lambda: self._announce(info))
@@ -401,6 +425,11 @@ class Engine(QObject):
             self._post(lambda: self._finish(task, lambda: self._tell_failure(task, failure.summary)))
         else:
             self._post(lambda: self._finish(task, lambda: task._on_done(result)))
+
+
+def _holds(domain: Domain, other: Domain) -> bool:
+    """Whether images of the other domain can be labelled in this one, see `ImageSet.matched`."""
+    return domain.size == other.size and set(other.classes) <= set(domain.classes)
 
 
 def _failure(what: str, error: Exception) -> Failure:

@@ -25,7 +25,7 @@ from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
-from ciad_engine import attacks
+from ciad_engine import attacks, detectors
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Run
@@ -51,6 +51,8 @@ def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
     which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text() for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
+    evaded = ", ".join(detectors.title(str(one["name"])) for one in run.plan.get("evade", ()))
+    setting += f", evading {evaded}" if evaded else ""
     data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
     return f"{moment(run)} · {data} · {limit:,} images · {which or 'no attack'}{setting} · {run.state}"
 
@@ -147,7 +149,7 @@ class ResultsView(QWidget):
         """Say prominently that a run's data are not the official ones; None or official: nothing."""
         self.banner.setVisible(plan is not None and not plan.official)
         if plan is not None:
-            self.banner.setText(f"⚠ These figures are of {plan.data}: not to be compared one to one with the paper's.")
+            self.banner.setText(f"⚠ Computed on {plan.data}. Do not compare these figures directly with the paper's.")
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bar; a total of 0 hides it."""

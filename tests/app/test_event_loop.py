@@ -126,7 +126,7 @@ def test_cancel_stops_a_full_batch_of_cw_within_a_second(window, record_property
         from ciad_engine import attacks
 
         f1 = session.system.network("classifier")
-        labels = session.system.detector("paper").inspect(images).y1
+        labels = session.system.inspect(images).y1
         attack = attacks.create("cw", iterations=100_000, search_steps=30, confidence=900.0)
         return attack.run(f1, images, labels, job)
 
