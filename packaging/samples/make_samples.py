@@ -31,7 +31,7 @@ from PIL import Image, ImageDraw
 from referees import Referee, load_referee, train_referee
 from torch import Tensor, nn
 
-from ciad_engine import bundles, compute, datasets
+from ciad_engine import bundles, compute, datasets, systems
 from ciad_engine.datasets.samples import WRITTEN_KEYS
 from ciad_engine.domain import CIFAR10
 from ciad_engine.imaging import to_unit
@@ -113,7 +113,7 @@ def choose(data: Path, work: Path) -> None:
     cifar = datasets.load(data)
     assert cifar.train is not None
     assert cifar.test is not None
-    shipped = bundles.load(BUNDLE, torch.device("cpu"))
+    shipped = systems.load(BUNDLE, torch.device("cpu"))
     judges = [load_referee(JUDGE, work), shipped.network(bundles.SECOND_CLASSIFIER)]
     train_images = torch.from_numpy(cifar.train.images)
     # What is "near" is read off real data: how close unseen test images lie to training images.
@@ -209,7 +209,7 @@ def pack(work: Path, archive: Path) -> None:
 
 def measure(archive: Path) -> None:
     """Write into the card how the shipped system does on the samples, beside the test set."""
-    system = bundles.load(BUNDLE, torch.device("cpu"))
+    system = systems.load(BUNDLE, torch.device("cpu"))
     written, whole = datasets.read_samples(archive)
     card = {key: value for key, value in whole.items() if key not in WRITTEN_KEYS}
     card["measured"] = {

@@ -152,7 +152,7 @@ def prepared(data: str, count: int, device_name: str) -> tuple[Any, Any, Any]:
     from ciad_engine import bundles, compute, datasets, imaging
 
     device = compute.choose_device(device_name)
-    network = bundles.load("paper", device).network(bundles.CLASSIFIER)
+    network = systems.load("paper", device).network(bundles.CLASSIFIER)
     found = datasets.choose(data)
     everything = torch.from_numpy(found.images[: 4 * count]).to(device)
     labels = torch.from_numpy(found.labels[: 4 * count].astype(np.int64)).to(device)

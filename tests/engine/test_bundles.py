@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ciad_engine import bundles, networks
+from ciad_engine import bundles, networks, systems
 from ciad_engine.errors import BundleError
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def write(folder, half=True, **changes):
 
 def test_saved_networks_come_back_equal_to_half_precision(tmp_path):
     card, made = write(tmp_path)
-    system = bundles.load(tmp_path, CPU)
+    system = systems.load(tmp_path, CPU)
     assert system.card == card
     x = torch.rand(3, 3, 32, 32)
     for role in ("classifier", "mask_generator"):
@@ -32,13 +32,13 @@ def test_saved_networks_come_back_equal_to_half_precision(tmp_path):
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, made[role](x), rtol=0.02, atol=0.02)
         assert not any(p.requires_grad for p in system.network(role).parameters())
-    again = bundles.load(tmp_path, CPU)
+    again = systems.load(tmp_path, CPU)
     assert torch.equal(again.network("classifier")(x), system.network("classifier")(x))
 
 
 def test_full_precision_is_exact(tmp_path):
     _, made = write(tmp_path, half=False)
-    loaded = bundles.load(tmp_path, CPU).network("classifier").state_dict()
+    loaded = systems.load(tmp_path, CPU).network("classifier").state_dict()
     for name, weight in made["classifier"].state_dict().items():
         assert torch.equal(loaded[name], weight), name
 
@@ -46,16 +46,16 @@ def test_full_precision_is_exact(tmp_path):
 def test_a_missing_role_is_named(tmp_path):
     write(tmp_path)
     with pytest.raises(BundleError, match="second classifier"):
-        bundles.load(tmp_path, CPU).network(bundles.SECOND_CLASSIFIER)
+        systems.load(tmp_path, CPU).network(bundles.SECOND_CLASSIFIER)
 
 
 def test_a_graded_detector_needs_its_threshold(tmp_path):
     write(tmp_path, thresholds={"graded": {"value": 2.5, "source": "measured"}})
-    detector = bundles.load(tmp_path, CPU).detector("graded")
+    detector = systems.load(tmp_path, CPU).detector("graded")
     assert detector.threshold.value == 2.5
     write(tmp_path)
     with pytest.raises(BundleError, match="threshold"):
-        bundles.load(tmp_path, CPU).detector("graded")
+        systems.load(tmp_path, CPU).detector("graded")
 
 
 def test_one_changed_byte_is_noticed(tmp_path):
@@ -65,14 +65,14 @@ def test_one_changed_byte_is_noticed(tmp_path):
     raw[-1] ^= 1
     path.write_bytes(raw)
     with pytest.raises(BundleError, match=r"mask_generator.safetensors is damaged"):
-        bundles.load(tmp_path, CPU)
+        systems.load(tmp_path, CPU)
 
 
 def test_a_missing_file_is_named(tmp_path):
     write(tmp_path)
     (tmp_path / "classifier.safetensors").unlink()
     with pytest.raises(BundleError, match=r"classifier.safetensors"):
-        bundles.load(tmp_path, CPU)
+        systems.load(tmp_path, CPU)
 
 
 def test_a_card_cannot_reach_outside_its_folder(tmp_path):
@@ -82,7 +82,7 @@ def test_a_card_cannot_reach_outside_its_folder(tmp_path):
     card.content["networks"]["classifier"]["file"] = "../outside.safetensors"
     (inside / "card.json").write_text(json.dumps(card.content))
     with pytest.raises(BundleError, match="Cannot read"):
-        bundles.load(inside, CPU)
+        systems.load(inside, CPU)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -90,7 +90,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     card.content["networks"]["classifier"]["network"] = "vgg-like"
     (tmp_path / "card.json").write_text(json.dumps(card.content))
     with pytest.raises(BundleError, match="vgg-like"):
-        bundles.load(tmp_path, CPU)
+        systems.load(tmp_path, CPU)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_card_with_an_unusable_network_is_explained(tmp_path, spoil):
     spoil(card.content)
     (tmp_path / "card.json").write_text(json.dumps(card.content))
     with pytest.raises(BundleError, match="card"):
-        bundles.load(tmp_path, CPU)
+        systems.load(tmp_path, CPU)
 
 
 def test_a_card_nested_without_end_hides_no_other_bundle(tmp_path, monkeypatch):
@@ -142,7 +142,7 @@ def test_a_card_nested_without_end_hides_no_other_bundle(tmp_path, monkeypatch):
 def test_an_unusable_threshold_is_explained(tmp_path, threshold):
     write(tmp_path, thresholds={"graded": threshold})
     with pytest.raises(BundleError, match="threshold"):
-        bundles.load(tmp_path, CPU).detector("graded")
+        systems.load(tmp_path, CPU).detector("graded")
 
 
 def test_a_folder_here_does_not_step_in_for_a_known_name(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import bundles, datasets, resources
+from ciad_engine import bundles, datasets, resources, systems
 <<<<<<< HEAD
 from ciad_engine.domain import CIFAR10
 from ciad_engine.training import recipes
@@ -74,7 +74,7 @@ def test_the_samples_card_measures_this_bundle(card) -> None:
     assert measured["bundle checksum"] == card.checksum
     for source, figures in card.content["measured"].items():
         assert measured[source] == figures
-    again = finishing.measure(bundles.load("paper", torch.device("cpu")), found)
+    again = finishing.measure(systems.load("paper", torch.device("cpu")), found)
     assert again == pytest.approx(measured[found.source], abs=1.5 / len(found))
 
 

@@ -29,7 +29,7 @@ class Invert(Attack):
     norm: ClassVar[str] = "linf"
     amount: float = parameter(1.0, "Amount", "How much.", low=0, high=1)
 
-    def find(self, model, images, labels, targets, job):
+    def find(self, model, images, goal, job):
         changed = torch.lerp(images, 1 - images, self.amount)
         return Found(changed, torch.ones(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
 
@@ -90,7 +90,7 @@ def test_an_evaluation_with_it(package, tmp_path):
         assert len(rows) == 8
         assert any(row.success for row in rows)
         (table,) = [table for table in tables.all_tables(database, key) if table.name == "attacks"]
-    assert "Inversion (L∞)" in [row[0].value for row in table.rows]
+    assert "Inversion (L∞)" in [subject.title for subject in table.subjects]
     assert planning.titled("invert amount = 0.5") == "Inversion, amount = 0.5"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ciad_engine import bundles, datasets
+from ciad_engine import bundles, datasets, systems
 from ciad_engine.attacks import universal
 from ciad_engine.attacks.catalogue import Perturbation, Universal
 from ciad_engine.attacks.model import fingerprint
@@ -75,7 +75,7 @@ def test_what_is_reported_is_true_of_the_returned_images():
 
 
 def test_it_is_better_than_chance_on_images_it_never_saw():
-    system, samples = bundles.load("paper", torch.device("cpu")), datasets.samples()
+    system, samples = systems.load("paper", torch.device("cpu")), datasets.samples()
     network = system.network(bundles.CLASSIFIER)
     attack = Universal(eps=20, passes=10).fitted(network, samples.images[100:300])
     signs = np.random.default_rng(0).choice([-20, 20], attack.perturbation.levels.shape).astype(np.int16)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ciad_engine import bundles, imaging
+from ciad_engine import imaging, systems
 from ciad_engine.domain import CIFAR10
 
 Ciad = Callable[..., tuple[int, str, str]]
@@ -20,7 +20,7 @@ def label_of(bundle: Path, picture: Path) -> str:
     """What the bundle's classifier says of a picture."""
     import torch
 
-    system = bundles.load(bundle, torch.device("cpu"))
+    system = systems.load(bundle, torch.device("cpu"))
     return CIFAR10.classes[int(system.detector().inspect(imaging.read(picture, 32).pixels[None]).y1[0])]
 
 
@@ -101,7 +101,7 @@ def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[
     words = ("--attack", "fgsm", "--eps", 128, "--bundle", bundle, "--out", out)
     code, text, err = ciad("inspect", *pictures, *words)
     assert code == 0, err
-    detector = bundles.load(bundle, torch.device("cpu")).detector()
+    detector = systems.load(bundle, torch.device("cpu")).detector()
     fooled = [p for p, line in zip(pictures, text.splitlines(), strict=True) if "found no adversarial" not in line]
     assert fooled
     names = {f"{path.stem}-looks.png" for path in pictures}

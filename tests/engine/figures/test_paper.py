@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import attacks, bundles, datasets
+from ciad_engine import attacks, datasets, systems
 from ciad_engine.errors import DataError
 from ciad_engine.figures import paper
 from ciad_engine.figures.inspected import mask, of_inspection
@@ -19,7 +19,7 @@ QUICK = (attacks.create("fgsm"), attacks.create("jsma"), attacks.create("cw", it
 
 @pytest.fixture(scope="module")
 def system():
-    return bundles.load("paper", torch.device("cpu"))
+    return systems.load("paper", torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

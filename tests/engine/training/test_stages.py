@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ciad_engine import bundles
+from ciad_engine import systems
 from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Cancelled
@@ -48,7 +48,7 @@ def test_the_second_cycle_goes_on_from_the_first_and_meets_it_half_way(whole):
         safetensors.torch.load_file(training / f"{name}.checkpoint.safetensors")
         for name in ("second_classifier", "second_classifier_again")
     ]
-    shipped = bundles.load(whole.folder, CPU).network("second_classifier").state_dict()
+    shipped = systems.load(whole.folder, CPU).network("second_classifier").state_dict()
     for key, value in shipped.items():
         first, second = (end[f"network.{key}"] for end in ends)
         if key.endswith("weight") and value.ndim > 1:
@@ -126,7 +126,7 @@ def test_no_card_is_written_before_the_bundle_is_measured(tmp_path, data):
         train_bundle(TINY, data, tmp_path, StopDuring("Inspecting"), device="cpu")
     assert not (tmp_path / "card.json").exists()
     train_bundle(TINY, data, tmp_path, resume=True, device="cpu")
-    assert bundles.load(tmp_path, torch.device("cpu")).detector("graded").threshold.value > 0
+    assert systems.load(tmp_path, torch.device("cpu")).detector("mask").thresholds[0.05].value > 0
 
 
 def test_another_generator_and_what_follows_from_it_are_entries(tmp_path, data):
@@ -137,7 +137,7 @@ def test_another_generator_and_what_follows_from_it_are_entries(tmp_path, data):
     again = dataclasses.replace(classifier, continues=True, schedule=FOUR)
     recipe = dataclasses.replace(TINY, stages=(*TINY.stages, generator, classifier, again))
     card = train_bundle(recipe, data, tmp_path, device="cpu")
-    networks = bundles.load(tmp_path, CPU).networks
+    networks = systems.load(tmp_path, CPU).networks
     assert list(card.content["networks"])[-2:] == ["other_generator", "other_classifier"]
     assert card.content["origin"]["beta"] == [5.0, 0.1]
     fit, _, _ = stages.split(data, 20, 0)
@@ -179,7 +179,7 @@ def paper(tmp_path_factory):
 
 
 def test_all_networks_train_in_bfloat16(paper):
-    for network in bundles.load(paper, CPU).networks.values():
+    for network in systems.load(paper, CPU).networks.values():
         assert all(bool(torch.isfinite(p).all()) and p.dtype == torch.float32 for p in network.parameters())
 
 
