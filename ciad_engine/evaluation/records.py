@@ -62,7 +62,7 @@ class Records:
 
     @functools.cached_property
     def detectors(self) -> tuple[str, ...]:
-        """The detectors that scored every row, in the order in which they are shown; the paper's before there is a row."""
+        """The detectors that scored every row, in the order of the tables; the paper's before there is a row."""
         everything = [*self.benign, *(row for rows in self.attacked.values() for row in rows)]
         names = set.intersection(*(set(row.scores) for row in everything)) if everything else {detectors.MASK}
         return tuple(detectors.in_order(names))

@@ -121,7 +121,8 @@ _COMPARED = (
 
 _ONE_FOR_ALL = (
     "The paper gives one true negative rate for all three attacks and does not say for which images: if for all,"
-    " compare 'all benign images'; if for those that f1 classifies correctly, the true negative rate without a qualifier."
+    " compare 'all benign images'; if for those that f1 classifies correctly, the true negative rate without"
+    " a qualifier."
 )
 _INSTEAD = (
     "Attacked network in f1's place: over all images that fool it, its class is compared with the detector's. So the"

@@ -127,22 +127,24 @@ def measure(system: System, part: ImageSet, job: Job | None = None) -> dict[str,
     """Return accuracies and benign rates of a system on one labelled set, each a rate of n images.
 
     Keys: "n"; the accuracy of each classifier; "f2 on masks"; "benign rate, paper's rule" (f1 and f2 agree), the same
-    among images that f1 classifies correctly, and "benign rate, graded" among these and among all. Those of f2 are
-    missing without the detector "mask".
+    among images that f1 classifies correctly, and "benign rate, graded" among all and among these. Those of f2 are
+    missing without the detector "mask", those of the graded rule without its threshold.
     """
     verdict = system.inspect(part.images, part.labels, job)
     correct = verdict.y1 == part.labels
     figures: dict[str, Any] = {"n": len(part), "f1": float(correct.mean())}
     if MASK in verdict.findings:
         mask = verdict.by(MASK, DISAGREEMENT)
-        agree, passed = ~mask.adversarial, ~verdict.by(MASK, GRADED).adversarial
+        agree = ~mask.adversarial
         figures |= {
             "f2 on masks": float((mask.y2 == part.labels).mean()),
             "benign rate, paper's rule": float(agree.mean()),
             "benign rate, paper's rule, f1 right": float(agree[correct].mean()) if correct.any() else None,
-            "benign rate, graded": float(passed.mean()),
-            "benign rate, graded, f1 right": float(passed[correct].mean()) if correct.any() else None,
         }
+        if GRADED in verdict.findings[MASK].rules:
+            passed = ~verdict.by(MASK, GRADED).adversarial
+            figures["benign rate, graded"] = float(passed.mean())
+            figures["benign rate, graded, f1 right"] = float(passed[correct].mean()) if correct.any() else None
     for role in (bundles.SECOND_CLASSIFIER, bundles.CONTROL):
         if system.card.has(role):
             figures[role.replace("_", " ")] = accuracy(system.network(role), Images.of(part, system.device))

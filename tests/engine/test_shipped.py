@@ -11,14 +11,9 @@ import pytest
 import torch
 
 from ciad_engine import bundles, datasets, resources, systems
-<<<<<<< HEAD
 from ciad_engine.domain import CIFAR10
-from ciad_engine.training import recipes
-from ciad_engine.training.loop import Schedule
-=======
 from ciad_engine.training import finishing, recipes
 from ciad_engine.training.recipes import Schedule
->>>>>>> recipes
 
 MEGABYTE = 10**6
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,15 +17,10 @@ from ciad_engine import bundles, datasets, download, resources
 from ciad_engine.cli import train
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
-<<<<<<< HEAD
-from ciad_engine.training import recipes
-from ciad_engine.training.loop import Metric, Schedule
-from tests.engine.helpers_data import write_class_folders
-=======
 from ciad_engine.training import recipes, stages
 from ciad_engine.training.loop import Metric
 from ciad_engine.training.recipes import Schedule
->>>>>>> recipes
+from tests.engine.helpers_data import write_class_folders
 
 Ciad = Callable[..., tuple[int, str, str]]
 

@@ -13,7 +13,6 @@ from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.attacks.parameters import check, parameter
 from ciad_engine.cli import options
 from ciad_engine.cli.options import WrongUse
-from ciad_engine.domain import CIFAR10
 
 CLASSES = ("beech", "oak")  # of the bundle
 
@@ -61,42 +60,21 @@ def test_settings_arrive_with_their_kinds() -> None:
 
 
 def test_a_target_class_says_that_it_is_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-<<<<<<< HEAD
-    monkeypatch.setattr(attacks, "_REGISTRY", {"fgsm": "ciad_engine.attacks.fgsm:FGSM"})
-    for words in (["--target-class", "cat"], ["--set", "fgsm.target_class=cat"], ["--target-class", "3"]):
-        made = options.create_attack(parse(*words), "fgsm", CIFAR10.classes)
-        assert made is not None
-        assert (made.target, made.target_class) == ("given", 3)
-    made = options.create_attack(parse("--target-class", "cat", "--target", "next"), "fgsm", CIFAR10.classes)
-=======
     monkeypatch.setattr(attacks, "_OWN", {"fgsm": FGSM})
     for words in (["--target-class", "Oak"], ["--set", "fgsm.target_class=oak"], ["--target-class", "1"]):
         made = options.create_attack(parse(*words), "fgsm", CLASSES)
         assert made is not None
         assert (made.target, made.target_class) == ("given", 1)
     made = options.create_attack(parse("--target-class", "oak", "--target", "next"), "fgsm", CLASSES)
->>>>>>> attacks
     assert made is not None
     assert made.target == "next"
 
 
-<<<<<<< HEAD
-def test_a_target_class_is_one_of_the_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks, "_REGISTRY", {"fgsm": "ciad_engine.attacks.fgsm:FGSM"})
-    signs = ("10", "2", "Stop")  # a name goes before a number
-    for text, number in (("10", 0), ("2", 1), ("stop", 2), ("0", 0)):
-        made = options.create_attack(parse("--target-class", text), "fgsm", signs)
-        assert made is not None
-        assert made.target_class == number
-    with pytest.raises(WrongUse, match="--target-class: 'cat' is none of 10, 2, Stop"):
-        options.create_attack(parse("--target-class", "cat"), "fgsm", signs)
-=======
 @pytest.mark.parametrize("name", ["cat", "2", "-1", ""])
 def test_a_target_class_is_one_of_the_bundles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attacks, "_OWN", {"fgsm": FGSM})
     with pytest.raises(WrongUse, match=rf"^fgsm: target_class: '{name}' is none of beech, oak \(or 0 to 1\)\.$"):
         options.create_attack(parse(f"--target-class={name}"), "fgsm", CLASSES)
->>>>>>> attacks
 
 
 def test_nothing_said_means_defaults() -> None:
