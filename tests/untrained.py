@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from ciad_engine import bundles, networks
 from ciad_engine.detectors.threshold import Threshold
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 
 ROLES: Mapping[str, tuple[str, dict[str, Any]]] = {
     bundles.CLASSIFIER: ("alexnet", {}),
@@ -58,3 +60,8 @@ def write(
         **changes,
     }
     return bundles.save_card(folder, content), made
+
+
+def noise(count: int, domain: Domain = CIFAR10) -> npt.NDArray[np.uint8]:
+    """Seeded random images, uint8 (count, 3, H, W)."""
+    return np.random.default_rng(3).integers(0, 256, (count, *domain.shape), dtype=np.uint8)

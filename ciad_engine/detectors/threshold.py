@@ -30,7 +30,7 @@ DIFFERENT_CLASSES = Threshold(0.5, "the paper's rule: adversarial if the classes
 def threshold_at(
     scores: npt.NDArray[np.float64], false_positive_rate: float, of: str = "benign validation images"
 ) -> Threshold:
-    """Return the smallest score that at most this share of benign images exceeds.
+    """Return a score that at most this share of benign images exceeds: a quantile, rounded up to an observed score.
 
     Args:
         scores: float64 (N,), of validation images; with training or test images the rate is not the one promised.

@@ -385,9 +385,12 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     if entry is None:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    rule = rule or (detectors.GRADED if entry.kind == "confidence" else detectors.DISAGREEMENT)
+    has_class = entry.kind != "confidence"
+    rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
     if rule not in detectors.RULES:
         raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
+    if rule == detectors.DISAGREEMENT and not has_class:
+        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
     threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
     if threshold is None:
         raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")

@@ -15,7 +15,7 @@ from ciad_engine.evaluation import earlier, planning, runner
 from ciad_engine.jobs import Cancelled
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
-from tests.engine.evaluation.test_runner import Listening, timeless
+from tests.engine.evaluation.test_runner import Listening, assert_alike, timeless
 
 EVADED = planning.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
 ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
@@ -73,8 +73,8 @@ def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path
         expected = alone.rows(runner.run(plan, other, data, alone, batch_size=8))
     job = Listening()
     found = database.rows(runner.run(plan, other, data, database, job, batch_size=8))
-    assert timeless(found) == timeless(expected)
-    assert "FGSM: 12 images of run" in job.notes[0]
+    assert_alike(found, expected)
+    assert "FGSM (L∞): 12 images of run" in job.notes[0]
 
 
 def test_a_run_that_was_stopped_reuses_what_it_lacks(database: Database, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_run_that_was_stopped_reuses_what_it_lacks(database: Database, tmp_pat
     runner.run(run, system, data, database)
     job = Listening()
     found = database.rows(runner.run(plan, other, data, database, job))
-    assert "FGSM: 12 images of run" in job.notes[0]  # the first eight of the twenty were there
+    assert "FGSM (L∞): 12 images of run" in job.notes[0]  # the first eight of the twenty were there
     with Database(tmp_path / "alone.sqlite") as alone:
         expected = alone.rows(runner.run(plan, other, data, alone))
     by_place = {(row.attack, row.position): row for row in timeless(expected)}

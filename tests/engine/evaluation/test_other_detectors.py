@@ -97,7 +97,7 @@ def test_a_detector_that_did_not_score_every_row_is_left_out(tmp_path: Path) -> 
     with Database(tmp_path / "runs.sqlite") as database:
         found = filled(database)
         table = table_2(dataclasses.replace(found, benign=[*found.benign, row(9)]))
-    assert [subject.detector for subject in table.subjects] == ["mask"]
+    assert [subject.detector for subject in table.subjects] == ["mask", "confidence"]
 
 
 def with_thresholds(card_folder: Path, checksum: str, **thresholds: dict[float, float]) -> bundles.Card:

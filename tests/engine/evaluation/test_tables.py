@@ -367,7 +367,7 @@ def test_a_computed_run_recounted(database: Database) -> None:
 
 
 def test_text_is_aligned_and_has_intervals(database: Database) -> None:
-    text = render_text(made(database, filled(database))["table2"])
+    text = render_text(tables.for_screen(tables.all_tables(database, filled(database)))[1])
     lines = text.splitlines()
     assert lines[0].startswith("Table 2")
     head = next(line for line in lines if "FGSM" in line and "C&W" in line)

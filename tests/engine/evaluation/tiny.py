@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def data(count: int = 40, source: str = "synthetic images", official: bool = Fal
     return ImageSet(images, labels, source, official)
 
 
-def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: object) -> planning.Plan:
+def plan(data_set: ImageSet, loaded: systems.System, limit: int = 30, **kwargs: object) -> planning.Plan:
     kwargs.setdefault("attacks", (planning.choose("fgsm", eps=8),))
     return planning.make(loaded.card, data_set, limit=limit, seed=11, **kwargs)
 
@@ -90,7 +91,7 @@ def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: 
 def row(
     position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, scores=(), **kw
 ) -> Row:
-    """A row with the mask detector's class and score; `scores` are those of other detectors, by name."""
+    """A row with the mask detector's class and score and f1's confidence; `scores` are of other detectors, by name."""
     return Row(
         attack=attack,
         position=position,
@@ -99,6 +100,6 @@ def row(
         label=label,
         y1=y1,
         p1_y1=0.75,
-        scores={"mask": Score(y2, 0.5, score), **dict(scores)},
+        scores={"mask": Score(y2, 0.5, score), "confidence": Score(None, None, -math.log(0.75)), **dict(scores)},
         **kw,
     )
