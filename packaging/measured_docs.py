@@ -41,7 +41,8 @@ window Help > Model card) has every table whole.
   before any attack ("all benign images"), or of those that f1 classifies correctly. The paper does not say of which
   images its true negatives are, so its figure stands beside each of ours.
 - *Recovery rate*: attacked images that f2 classifies as the true class. *Mask retention rate*: attacked images whose
-  mask keeps the class by f2, right or wrong, that it had before the attack. *Class kept*: the same with the MLP's class.
+  mask keeps the class by f2, right or wrong, that it had before the attack. *Class kept*: the same with the MLP's
+  class.
 - *Graded rule at 5%*: an image is flagged if -log of the probability that f2 gives f1's class is above what 5% of the
   benign validation images exceed. Those are 5,000 of the training set, on which recipes were chosen, too.
 - *AUROC*: how well a score separates adversarial images from the same images before the attack, over all thresholds: 1

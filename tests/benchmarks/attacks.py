@@ -149,7 +149,7 @@ def prepared(data: str, count: int, device_name: str) -> tuple[Any, Any, Any]:
     """The shipped classifier and the first `count` images it classifies correctly, as floats, with their labels."""
     import torch
 
-    from ciad_engine import bundles, compute, datasets, imaging
+    from ciad_engine import bundles, compute, datasets, imaging, systems
 
     device = compute.choose_device(device_name)
     network = systems.load("paper", device).network(bundles.CLASSIFIER)

@@ -61,8 +61,8 @@ def test_only_the_detectors_are_computed_anew(
     assert [row.scores["mlp"] for row in ours] == [row.scores["mlp"] for row in theirs]  # of the same image
     assert [row.seconds for row in ours] == [row.seconds for row in theirs]
     assert [row.scores["mask"] for row in ours] != [row.scores["mask"] for row in theirs]
-    assert job.notes == [f"FGSM: 30 images of run {first[:12]}, which attacked the same network."]
-    assert job.steps[-2:] == [(30, 30, "Reusing images of FGSM"), (60, 60, "Finished")]
+    assert job.notes == [f"FGSM (L∞): 30 images of run {first[:12]}, which attacked the same network."]
+    assert job.steps[-2:] == [(30, 30, "Reusing images of FGSM (L∞)"), (60, 60, "Finished")]
 
 
 def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import shlex
 import pytest
 
 from ciad_engine import bundles, cli
-from ciad_engine.cli import evaluate
 from ciad_engine.attacks.catalogue import FGSM
+from ciad_engine.cli import evaluate
 from ciad_engine.domain import Domain
 from ciad_engine.errors import DataError, RunError, SettingError
 from ciad_engine.evaluation import planning

@@ -124,8 +124,8 @@ def test_rows_hold_what_attack_and_detectors_found(database: Database) -> None:
             assert row.evaded is None
             assert row.seconds > 0
             if attack:
-                for name in ("success", "fooled", "reason", "label_before", "label_after", "l0_values", "l0_pixels", "linf",
-                             "l2", "ssim", "forwards", "backwards", "steps"):  # fmt: skip
+                for name in ("success", "fooled", "reason", "label_before", "label_after", "l0_values", "l0_pixels",
+                             "linf", "l2", "ssim", "forwards", "backwards", "steps"):  # fmt: skip
                     assert getattr(row, name) == getattr(result, name)[k], name
                 assert (row.image is not None) == row.fooled
             assert np.array_equal(database.image(key, attack, k), shown[k])
