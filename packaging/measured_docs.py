@@ -44,7 +44,8 @@ window Help > Model card) has every table whole.
   mask keeps the class by f2, right or wrong, that it had before the attack. *Class kept*: the same with the MLP's
   class.
 - *Graded rule at 5%*: an image is flagged if -log of the probability that f2 gives f1's class is above what 5% of the
-  benign validation images exceed. Those are 5,000 of the training set, on which recipes were chosen, too.
+  benign validation images exceed that f1 classifies correctly. Those are 4,225 of the 5,000 images of the training set
+  that were held out, on which recipes were chosen, too.
 - *AUROC*: how well a score separates adversarial images from the same images before the attack, over all thresholds: 1
   at best, 0.5 for guessing. The score of f2 on the mask is the graded rule's; that of the MLP (a fully connected
   classifier of the image itself) the same, with the MLP in the place of g and f2; that of f1's confidence is -log of
