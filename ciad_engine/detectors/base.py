@@ -40,10 +40,12 @@ class Detector(abc.ABC):
         thresholds: of its score, by false positive rate on benign validation images.
         options: further settings on the card.
 
-    Class attribute: `classifies`, whether it has a class of its own. Without one there is no disagreement with f1.
+    Class attributes: `classifies`, whether it has a class of its own (without one there is no disagreement with f1);
+    `grades`, whether its score depends on the image and not on f1's class alone (else no threshold fits a rate).
     """
 
     classifies: ClassVar[bool] = True
+    grades: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -110,15 +109,15 @@ def limits(trained: Trained) -> list[str]:
 def thresholds(system: System, validation: ImageSet, job: Job | None = None) -> list[bundles.DetectorEntry]:
     """Return the card's detectors with their thresholds, from the validation images that f1 classifies correctly.
 
-    A detector with no more scores than classes (a constant mask) fits no rate and gets none.
+    A detector that does not grade gets none.
     """
     verdict = system.inspect(validation.images, validation.labels, job)
     correct = verdict.y1 == validation.labels
     found = []
     for entry in system.card.detectors:
         scores = verdict.findings[entry.name].scores[correct]
-        fits = len(np.unique(scores)) > len(system.domain.classes)
-        of = {rate: threshold_at(scores, rate, NEGATIVES) for rate in RATES} if fits else {}
+        graded = system.detectors[entry.name].grades and correct.any()
+        of = {rate: threshold_at(scores, rate, NEGATIVES) for rate in RATES} if graded else {}
         found.append(dataclasses.replace(entry, thresholds=of))
     return found
 

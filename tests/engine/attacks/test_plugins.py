@@ -91,7 +91,7 @@ def test_an_evaluation_with_it(package, tmp_path):
         assert any(row.success for row in rows)
         (table,) = [table for table in tables.all_tables(database, key) if table.name == "attacks"]
     assert "Inversion (L∞)" in [subject.title for subject in table.subjects]
-    assert planning.titled("invert amount = 0.5") == "Inversion, amount = 0.5"
+    assert planning.title("invert amount = 0.5") == "Inversion (L∞), amount = 0.5"
 
 
 def test_its_settings_are_flags(package):

@@ -45,7 +45,7 @@ def test_every_threshold_is_of_validation_images_that_f1_classifies_correctly(wh
     correct = verdict.y1 == validation.labels
     for entry in card.detectors:
         scores = verdict.findings[entry.name].scores[correct]
-        if len(np.unique(scores)) <= 10:
+        if entry.name == "constant-mask":  # its score is the same for all images of a class
             assert not entry.thresholds
             continue
         assert set(entry.thresholds) == set(RATES)
