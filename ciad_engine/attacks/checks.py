@@ -12,9 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ciad_engine import compute
 from ciad_engine.attacks.goal import Evasion, Goal
-from ciad_engine.attacks.model import classify, device_of, look
-from ciad_engine.compute import borrowed, in_batches
+from ciad_engine.attacks.model import classify, look
 
 BATCH = 16
 NOISE = 1e-3  # relative change between two calls that rounding may cause
@@ -30,15 +30,15 @@ def check(
         CiadError: the network returns probabilities, NaN, or something else than logits.
     """
     subjects = ["The network", *(f"The detector '{detector.name}'" for detector in evade)]
-    with borrowed(network), torch.inference_mode(False), torch.enable_grad():
-        device = device_of(network)
+    with compute.borrowed(network), torch.inference_mode(False), torch.enable_grad():
+        device = compute.device_of(network)
 
         def work(part: slice) -> tuple[int, list[tuple[Tensor, bool]]]:
             lattice = torch.tensor(np.ascontiguousarray(images[part]), device=device)
             goal = Goal(torch.tensor(labels[part].astype(np.int64), device=device), None, tuple(evade))
             return _measured(network, lattice, goal)
 
-        parts = list(in_batches(work, len(images), BATCH))
+        parts = list(compute.in_batches(work, len(images), BATCH))
     count, notes = parts[0][0], []
     if count < FEWEST:
         notes.append(

@@ -9,7 +9,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import imaging
+from ciad_engine import compute, imaging
 from ciad_engine.errors import CiadError
 
 NO_GRADIENT = "The network gives no gradient with respect to its input, which this attack needs."
@@ -46,7 +46,7 @@ class Model:
         self._network, self._look, self._looked = network, look, False
         self.memory_format = memory_format_of(network)
         self.width = width or count
-        self.device = device_of(network)
+        self.device = compute.device_of(network)
         self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
         self.backwards = torch.zeros(count, dtype=torch.int64, device=self.device)
 
@@ -118,12 +118,6 @@ class Queue:
     def fill(self, rows: Tensor) -> Tensor:
         """`rows`, the images still under way, and behind them as many of those that wait as there is room for."""
         return torch.cat([rows, self.take(self._width - len(rows))])
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where the network's parameters and buffers are; the CPU if it has none."""
-    first = next(itertools.chain(network.parameters(), network.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import distances, imaging
+from ciad_engine import compute, distances, imaging
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.base import Attack, AttackResult, Found
 from ciad_engine.attacks.checks import check
 from ciad_engine.attacks.goal import Evasion, Goal
 from ciad_engine.attacks.lattice import on_lattice, repair
-from ciad_engine.attacks.model import Model, classify, device_of, look
+from ciad_engine.attacks.model import Model, classify, look
 from ciad_engine.attacks.words import ALREADY_WRONG, FLAGGED, FOOLED, LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.errors import SettingError
@@ -59,7 +59,7 @@ def run_checked(
     started = time.perf_counter()
     # A caller's `no_grad` or `inference_mode` must not reach in here.
     with borrowed(network), torch.inference_mode(False), torch.enable_grad():
-        device = device_of(network)
+        device = compute.device_of(network)
         originals = torch.tensor(np.ascontiguousarray(images), device=device)
         wanted = torch.tensor(labels.astype(np.int64), device=device)
         width = width or len(images)

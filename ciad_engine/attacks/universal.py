@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import imaging
+from ciad_engine import compute, imaging
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import Perturbation, Universal
 from ciad_engine.attacks.goal import Goal
-from ciad_engine.attacks.model import Model, classify, device_of, fingerprint
+from ciad_engine.attacks.model import Model, classify, fingerprint
 from ciad_engine.attacks.running import check_batch
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.compute import borrowed, in_chunks
@@ -53,7 +53,7 @@ def _computed(
     attack: Universal, network: nn.Module, images: npt.NDArray[np.uint8], job: Job, size: int
 ) -> Perturbation:
     """The perturbation for a frozen network, which takes at most `size` images at once."""
-    originals = torch.tensor(np.ascontiguousarray(images), device=device_of(network))
+    originals = torch.tensor(np.ascontiguousarray(images), device=compute.device_of(network))
     logits = _answers(network, originals, job, size)
     labels = logits.argmax(1)
     (targets,) = attack.choose_targets(logits, labels, originals)

@@ -18,7 +18,6 @@ from ciad_engine import attacks as registry
 from ciad_engine.attacks import checks
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.attacks.goal import Evasion
-from ciad_engine.attacks.model import device_of
 from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
@@ -268,7 +267,7 @@ class _Stage:
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
         batches = 1
-        if self.attack is not None and self.attack.refills and device_of(self.attacked).type == "cuda":
+        if self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda":
             batches = GPU_CHUNK
         for rows, seconds in compute.in_chunks(work, len(positions), size, batches, job):
             yield rows, seconds + fitting
