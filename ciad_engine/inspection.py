@@ -289,13 +289,13 @@ _VOICES = {
 
 
 def _other(verdict: Verdict, name: str, classes: tuple[str, ...]) -> str:
-    """Return one line about a detector that does not decide: its class, and whether it flags the image."""
+    """Return one line about a detector that does not decide: its class, or without one whether it flags the image."""
     finding = verdict.findings[name]
-    rule = next(iter(finding.rules), detectors.GRADED)
-    score = float(verdict.scored(name, rule)[0])
     if finding.labels is None:
-        above = rule in finding.rules and score > finding.rules[rule].value
-        return f"{finding.title}: {'too low, flagged' if above else 'not flagged'} (score {score:.2f})"
+        score, threshold = float(finding.scores[0]), finding.rules.get(detectors.GRADED)
+        above = threshold is not None and score > threshold.value
+        words = "no threshold" if threshold is None else "too low, flagged" if above else "not flagged"
+        return f"{finding.title}: {words} (score {score:.2f})"
     label = int(finding.labels[0])
     agrees = "agrees" if label == int(verdict.y1[0]) else "disagrees"
     return f"{finding.title}: {classes[label]} ({percent(float(finding.probabilities[0, label]))}), {agrees}"

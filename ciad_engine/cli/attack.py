@@ -14,6 +14,7 @@ from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
+from ciad_engine.inspection import percent
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
@@ -90,7 +91,11 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.fooled[row] else ''}")
         if not result.fooled[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
-    print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
+    counts = f"{int(result.fooled.sum())} of {len(pictures)} fooled the classifier"
+    if evade:
+        names = ", ".join(detector.name for detector in evade)
+        counts += f", {int(result.success.sum())} of them also evaded {names}"
+    print(f"{counts} ({result.seconds:.2f} s).")
     return 1 if failed else 0
 
 
@@ -153,7 +158,7 @@ def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
     if not result.fooled[row]:
         return f"{before}, unchanged: {result.reason[row]}"
     return (
-        f"{before} became {classes[int(result.label_after[row])]} ({100 * result.confidence_after[row]:.0f} %), "
+        f"{before} became {classes[int(result.label_after[row])]} ({percent(float(result.confidence_after[row]))}), "
         f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255, "
         f"SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
     )

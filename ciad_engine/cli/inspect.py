@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ciad_engine import attacks, imaging
 from ciad_engine.cli import attack as attack_command
 from ciad_engine.cli import console, options
-from ciad_engine.errors import CiadError
+from ciad_engine.errors import CiadError, SettingError
 
 if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
@@ -43,6 +43,8 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
+    if arguments.evade and arguments.attack is None:
+        raise options.WrongUse("--evade goes with --attack: it is the attack that evades.")
     from ciad_engine import bundles, compute, inspection, systems
 
     card = bundles.read_card(bundles.find(arguments.bundle))
@@ -68,6 +70,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
                 rule=arguments.rule,
                 evade=arguments.evade,
             )
+        except SettingError:  # no picture's fault: said once
+            raise
         except CiadError as error:
             job.line(f"ciad: {picture.name}: {error}")
             failed += 1

@@ -44,7 +44,7 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--rule",
-        type=lambda word: DISAGREEMENT if word == "paper" else word,
+        type=_rule,
         choices=RULES,
         default="",
         help="adversarial if detector and f1 disagree (disagreement), or if its score is above a threshold (graded);"
@@ -56,10 +56,22 @@ def add_evade(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evade",
         action="append",
+        type=_evaded,
         default=[],
         metavar="DETECTOR[:RULE]",
         help="the attacker knows this detector and has to evade it, too; may be repeated",
     )
+
+
+def _rule(word: str) -> str:
+    """argparse type: a detector's rule; "paper" is another name of the paper's."""
+    return DISAGREEMENT if word == "paper" else word
+
+
+def _evaded(text: str) -> str:
+    """argparse type: DETECTOR[:RULE]."""
+    name, colon, rule = text.partition(":")
+    return f"{name}{colon}{_rule(rule)}"
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
@@ -172,8 +184,6 @@ def attack_settings(
     """Return what the command line sets of the attacks `names`, by attack; ranges are not checked yet.
 
     `classes` are those of the bundle: a class to aim at is given by name or number.
-
-    `classes` are the bundle's: a target class may be given by its name.
 
     Raises:
         WrongUse: no such attack or class, a setting that none or several of them have, or no value of its kind.
