@@ -385,7 +385,7 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     if entry is None:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    has_class = entry.kind != "confidence"
+    has_class = detectors.get(entry.kind).classifies
     rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
     if rule not in detectors.RULES:
         raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")

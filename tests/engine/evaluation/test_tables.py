@@ -366,6 +366,14 @@ def test_a_computed_run_recounted(database: Database) -> None:
     assert cells(costs, "fgsm", "")["success_rate"].n == sum(b.y1 == b.label for b in benign)
 
 
+def test_titles_say_which_detectors_the_attacker_knows(database: Database) -> None:
+    system, data = tiny.system(), tiny.data(8)
+    choices = (planning.choose("fgsm"),)
+    plan = planning.make(system.card, data, choices, 8, 0, evade=("mask", "mlp:graded"))
+    found = tables.all_tables(database, runner.run(plan, system, data, database), system.card)
+    assert all(table.title.endswith(" (the attacker knows mask:disagreement, mlp:graded)") for table in found)
+
+
 def test_text_is_aligned_and_has_intervals(database: Database) -> None:
     text = render_text(tables.for_screen(tables.all_tables(database, filled(database)))[1])
     lines = text.splitlines()
