@@ -158,21 +158,20 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
             figure(measured["PASSED_MLP"], fgsm, "paper"),
         ),
         (
-            "finds {} to {} of the untargeted attacks on f1",
+            "it flags {} to {} if the attack is untargeted",
             figure(graded, fgsm, "paper"),
             figure(graded, cw, "paper"),
         ),
         (
-            "{} to {} of the untargeted transferred ones",
-            figure(graded, cw, "paper", True),
-            figure(graded, jsma, "paper", True),
+            "{} to {} of those that transfer from untargeted FGSM and JSMA",
+            *sorted(figure(graded, title, "paper", True) for title in (fgsm, jsma)),
         ),
         (
             "C&W with kappa 5 {}, with kappa 10 {}, f2 on the mask {} and {}",
             *(figure(measure, f"{cw}, confidence = {k}") for measure in (confidence, score) for k in (5, 10)),
         ),
         (
-            "{} to {} of those that aim at a random class",
+            "{} to {} if the target is a random class",
             figure(graded, f"{fgsm}, eps = 8{aimed}"),
             figure(graded, f"{cw}, confidence = 0{aimed}"),
         ),
@@ -180,11 +179,16 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
         assert sentence.format(*figures) in text
     (right,) = card.content["measured"].values()
     alarms, by_f2, by_f1 = (
-        f"{100 * share:.0f} %" for share in (1 - right["benign rate, paper's rule"], right["f2 on masks"], right["f1"])
+        f"{100 * rate:.0f}%" for rate in (1 - right["benign rate, paper's rule"], right["f2 on masks"], right["f1"])
     )
-    assert f"the paper's rule calls {alarms} of untouched CIFAR-10 test images" in text
-    assert f"only {by_f2} of them right from their masks (f1: {by_f1})" in text
+    assert f"the paper's rule flags {alarms} of benign CIFAR-10 test images" in text
+    assert f"only {by_f2} of them correctly from their masks (f1: {by_f1})" in text
+    correct, everything = (1 - right[f"benign rate, graded{of}"] for of in (", f1 right", ""))
+    assert (
+        f"flags {100 * correct:.1f}% of the benign test images that f1 classifies correctly and"
+        f" {100 * everything:.1f}% of all" in text
+    )
     on_samples = datasets.read_samples(datasets.samples_path())[1]["measured"]["CIAD samples (generated)"]
-    assert f"f1 names {100 * on_samples['f1']:.0f} % of them" in text
+    assert f"f1 classifies {100 * on_samples['f1']:.0f}% of them correctly" in text
     alarms = 1 - on_samples["benign rate, paper's rule"]
-    assert f"the paper's rule calls {100 * alarms:.1f} % of them" in text
+    assert f"the paper's rule flags {100 * alarms:.1f}% of them" in text
