@@ -22,7 +22,7 @@ from ciad_app.worker import Engine, Failure
 from ciad_engine import inspection
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation.table import Table, render_text
-from ciad_engine.evaluation.tables import all_tables
+from ciad_engine.evaluation.tables import all_tables, for_screen
 from ciad_engine.inspection import Inspection
 from ciad_engine.runs import Database
 
@@ -129,7 +129,7 @@ class _Demo:
         """Find a sample whose attack tells something, show it, save picture and view."""
         page, info = self.window.inspect, self.engine.info
         if info is None or not info.has_samples:
-            raise DemoError("The bundled samples are missing: install CIAD again.")
+            raise DemoError("The bundled samples are missing, or the bundle is for other images.")
         self.window.show_page(INSPECT)
         page.panel.choose(ATTACK, {})
         shown = self._attack_one()
@@ -202,6 +202,6 @@ class _Demo:
         assert self.window.database_path is not None
         with Database(self.window.database_path) as database:
             (run,) = database.runs()
-            expected = all_tables(database, run.key, info.card)
+            expected = for_screen(all_tables(database, run.key, info.card))
         self.wait("showing the tables", lambda: page.results.tables.tables == expected)
         return expected

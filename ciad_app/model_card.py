@@ -8,9 +8,9 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPushButton, QTextBrowser, QVBoxLayout, QWidget
 
 from ciad_app.copying import to_clipboard
-from ciad_app.evaluate.tables_view import as_html
 from ciad_engine import bundles
 from ciad_engine.evaluation.model_card import Section, sections
+from ciad_engine.evaluation.table import render_html
 
 _SIZE = QSize(900, 700)
 
@@ -54,5 +54,5 @@ def _body(section: Section) -> str:
     return (
         (f"<table>{lines}</table>" if lines else "")
         + (f"<ul>{sentences}</ul>" if sentences else "")
-        + "".join(as_html(table) for table in section.tables)
+        + "".join(render_html(table) for table in section.tables)
     )

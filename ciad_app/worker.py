@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from ciad_engine import attacks, datasets
-from ciad_engine.attacks import parameters
+from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import Card
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
     import torch
 
-    from ciad_engine.bundles import System
+    from ciad_engine.systems import System
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +36,12 @@ PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps 
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackInfo:
-    """What a form needs to know of an attack, without torch.
-
-    Attributes:
-        name: registry name; `title` and `source` as in `ciad_engine.attacks.base.Attack`.
-        help: the first paragraph of the attack's documentation.
-        parameters: its schema, in the order of the form.
-    """
+class DetectorInfo:
+    """A detector of the loaded bundle: name, title, and the rules by which it can decide, the usual one first."""
 
     name: str
     title: str
-    source: str
-    help: str
-    parameters: tuple[parameters.Parameter, ...]
+    rules: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,16 +51,21 @@ class EngineInfo:
     Attributes:
         device: for people, e.g. "CPU, 4 threads".
         card: the card of the loaded bundle.
-        classes: class names in label order.
         attacks: all attacks in the order they are shown.
-        has_samples: whether the bundled sample images are installed.
+        detectors: those of the bundle that can decide, in the order they are shown.
+        has_samples: whether the bundled sample images are installed and are of the bundle's domain.
     """
 
     device: str
     card: Card
-    classes: tuple[str, ...]
-    attacks: tuple[AttackInfo, ...]
+    attacks: tuple[type[Attack], ...]
+    detectors: tuple[DetectorInfo, ...]
     has_samples: bool
+
+    @property
+    def domain(self) -> Domain:
+        """Classes and image size of the bundle."""
+        return self.card.domain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +93,11 @@ class Session:
         if self._system is None:
             raise BundleError(self._reason)
         return self._system
+
+    @property
+    def domain(self) -> Domain:
+        """Classes and image size of the loaded bundle; CIFAR-10's without one, so that pictures can still be seen."""
+        return CIFAR10 if self._system is None else self._system.domain
 
     @property
     def device(self) -> torch.device:
@@ -373,16 +376,20 @@ class Engine(QObject):
     def _load(self, session: Session, bundle: str, device: str) -> None:
         try:
             # Here and not above: torch takes seconds, and the first window must not wait for it.
-            from ciad_engine import bundles, compute
+            from ciad_engine import compute, systems
 
             chosen = compute.choose_device(device)
-            system = bundles.load(bundle, chosen)
+            system = systems.load(bundle, chosen)
             info = EngineInfo(
                 device=compute.describe_device(chosen),
                 card=system.card,
-                classes=system.card.classes,
-                attacks=describe_attacks(),
-                has_samples=datasets.samples_path().is_file(),
+                attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
+                detectors=tuple(
+                    DetectorInfo(name, detector.title, tuple(detector.rules))
+                    for name, detector in system.detectors.items()
+                    if detector.rules
+                ),
+                has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
             )
             session.replace(system)
             self._post(lambda: self._announce(info))
@@ -420,13 +427,9 @@ class Engine(QObject):
             self._post(lambda: self._finish(task, lambda: task._on_done(result)))
 
 
-def describe_attacks() -> tuple[AttackInfo, ...]:
-    """All attacks with their parameter schemas. Imports torch, so it is for the engine thread."""
-    found = []
-    for name, cls in attacks.usable().items():
-        first_paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
-        found.append(AttackInfo(name, cls.title, cls.source, first_paragraph, parameters.schema(cls)))
-    return tuple(found)
+def _holds(domain: Domain, other: Domain) -> bool:
+    """Whether images of the other domain can be labelled in this one, see `ImageSet.matched`."""
+    return domain.size == other.size and set(other.classes) <= set(domain.classes)
 
 
 def _failure(what: str, error: Exception) -> Failure:

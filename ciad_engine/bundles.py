@@ -1,7 +1,8 @@
-"""A trained system on disk: one folder with `card.json` and a `.safetensors` file per network.
+"""A trained system on disk: a folder with `card.json`, a `.safetensors` file per network, and its evaluations.
 
-Nothing is ever unpickled. The card names each network by registry name and arguments, and says on
-what, how and how well the system was trained; every file is checked against the card's SHA-256.
+Nothing is ever unpickled. The card lists each network by registry name and arguments, the detectors made of them
+with their thresholds, and on what, how and how well the system was trained. Every network file is checked against
+the card's SHA-256. What was measured with the bundle lies in `evaluations/`, one JSON file per run.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import networks, resources
+from ciad_engine.detectors.threshold import RATES, Threshold
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.files import write_whole
 
@@ -22,24 +25,34 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from ciad_engine.detectors.contrast import ContrastDetector
-
-FORMAT = 1
+FORMAT = 2
 CARD = "card.json"
+EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
 
-# The roles of a bundle's networks.
+# The roles of the networks that the program itself refers to; a bundle may have others.
 CLASSIFIER = "classifier"  # f1
 MASK_GENERATOR = "mask_generator"  # g
 MASK_CLASSIFIER = "mask_classifier"  # f2
-SECOND_CLASSIFIER = "second_classifier"  # the network of transferred attacks; may be absent
-CONTROL = "control"  # a plain network of images in place of g and f2, to compare them with; may be absent
-REQUIRED = (CLASSIFIER, MASK_GENERATOR, MASK_CLASSIFIER)
+SECOND_CLASSIFIER = "second_classifier"  # attacked in the transferred setting; may be absent
+CONTROL = "control"  # a plain classifier of images, the detector "mlp"; may be absent
 
-EVALUATIONS = "evaluations"  # where a card keeps what was measured with the bundle (`evaluation.model_card`)
-# The graded rule's thresholds on a card, by the share of benign validation images each calls adversarial. The first
-# is the one the rule uses; the other is for the tables.
-THRESHOLDS = {0.05: "graded", 0.01: "graded, 1 %"}
-CONTROL_THRESHOLDS = "thresholds of controls"  # on the card: the same for each control's scores, by its name
+
+@dataclasses.dataclass(frozen=True)
+class DetectorEntry:
+    """A detector as a card lists it.
+
+    Attributes:
+        name: its name in tables and on the command line; `kind`: in the registry of `ciad_engine.detectors`.
+        networks: the detector's name of a network -> its role in the bundle.
+        thresholds: by false positive rate on benign validation images.
+        options: further settings of its kind.
+    """
+
+    name: str
+    kind: str
+    networks: Mapping[str, str]
+    thresholds: Mapping[float, Threshold]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,66 +60,48 @@ class Card:
     """What is known of a bundle without loading a network.
 
     Attributes:
-        name: what people and plans call it.
+        name: the bundle's name in plans and on the command line.
         folder: where it lies.
-        classes: class names in label order.
+        domain: its classes, in label order, and the size of its images.
+        detectors: in the order in which they are shown.
         content: the whole of `card.json`.
-        checksum: SHA-256 of the card without its evaluations; it names the checksums of all network files.
+        checksum: the bundle's identity: a SHA-256 of its networks, its domain and its seed.
+        earlier: identities under which runs of the same networks may know it.
     """
 
     name: str
     folder: Path
-    classes: tuple[str, ...]
+    domain: Domain
+    detectors: tuple[DetectorEntry, ...]
     content: dict[str, Any]
     checksum: str
+    earlier: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.domain.classes
 
     def has(self, role: str) -> bool:
         return role in self.content["networks"]
 
+    def knows(self, checksum: str) -> bool:
+        """Return whether a run with this bundle checksum was made with the networks of this bundle."""
+        return checksum == self.checksum or checksum in self.earlier
 
-@dataclasses.dataclass(frozen=True)
-class System:
-    """A loaded bundle: its networks by role, in eval mode, on one device."""
+    def detector(self, name: str) -> DetectorEntry | None:
+        """Return the detector `name`, or None if the bundle has none."""
+        return next((entry for entry in self.detectors if entry.name == name), None)
 
-    card: Card
-    networks: Mapping[str, nn.Module]
-    device: torch.device
-
-    def network(self, role: str) -> nn.Module:
-        """The network of a role.
-
-        Raises:
-            BundleError: the bundle has none.
-        """
-        if role not in self.networks:
-            raise BundleError(f"Bundle '{self.card.name}' has no {role.replace('_', ' ')}: {self.card.folder}")
-        return self.networks[role]
-
-    def detector(self, rule: str = "paper") -> ContrastDetector:
-        """The contrast detector of this system with the threshold on its card.
+    def evaluations(self) -> list[dict[str, Any]]:
+        """Return what was measured with the bundle, the earliest run first; `evaluation.model_card` reads it.
 
         Raises:
-            BundleError: the card has no threshold for the rule.
+            BundleError: a file cannot be read or is not JSON.
         """
-        from ciad_engine.detectors.base import Threshold
-        from ciad_engine.detectors.contrast import FIXED_RULE, PAPER, ContrastDetector
-
-        if rule == PAPER:
-            threshold = FIXED_RULE
-        else:
-            saved = self.card.content.get("thresholds", {}).get(rule)
-            if saved is None:
-                raise BundleError(f"Bundle '{self.card.name}' has no threshold for the rule '{rule}': train it again.")
-            try:
-                threshold = Threshold(float(saved["value"]), str(saved["source"]))
-            except (KeyError, TypeError, ValueError) as error:
-                raise BundleError(
-                    f"The threshold of the rule '{rule}' on the card of bundle '{self.card.name}' is unusable: "
-                    "restore or retrain it."
-                ) from error
-        return ContrastDetector(
-            self.network(CLASSIFIER), self.network(MASK_GENERATOR), self.network(MASK_CLASSIFIER), rule, threshold
-        )
+        if EVALUATIONS in self.content:
+            return list(self.content[EVALUATIONS])
+        found = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
+        return sorted(found, key=lambda entry: str(entry.get("created", "")))
 
 
 def available() -> tuple[Card, ...]:
@@ -153,58 +148,142 @@ def find(name: str) -> Path:
 
 
 def read_card(folder: Path) -> Card:
-    """Read and check `card.json` of a bundle folder.
+    """Read and check `card.json` of a bundle folder, of this format or of format 1.
 
     Raises:
-        BundleError: missing, not JSON, another format version, or incomplete.
+        BundleError: missing, not JSON, another format, or incomplete.
     """
     path = folder / CARD
-    try:
-        raw = path.read_bytes()
-        content = json.loads(raw)
-    except OSError as error:
-        raise BundleError(f"Cannot read the bundle's card {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"The bundle's card {path} is not valid JSON ({error}); restore or retrain it.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise BundleError(f"{path} has format {found!r}; this version of CIAD reads format {FORMAT}.")
+    content = _read_json(path)
+    return card_of(folder, content)
+
+
+def card_of(folder: Path, content: dict[str, Any]) -> Card:
+    """Return the card that says `content`; raises BundleError as `read_card` does."""
+    path, found = folder / CARD, content.get("format", FORMAT)
+    if found not in (1, FORMAT):
+        raise BundleError(f"{path} has format {found!r}; this version of CIAD reads formats 1 and {FORMAT}.")
     roles = content.get("networks")
-    roles = roles if isinstance(roles, dict) else {}
-    missing = [role for role in REQUIRED if role not in roles]
-    if missing or not isinstance(content.get("name"), str) or not isinstance(content.get("classes"), list):
-        what = f"has no {missing[0]}" if missing else "has no name or no classes"
-        raise BundleError(f"The bundle's card {path} {what}; restore or retrain it.")
+    if not isinstance(roles, dict) or CLASSIFIER not in roles or not isinstance(content.get("name"), str):
+        raise BundleError(f"The bundle's card {path} has no {CLASSIFIER} or no name; restore or retrain it.")
     for role, entry in roles.items():
         wanted = {"network": str, "arguments": dict, "file": str, "sha256": str}
         if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in wanted.items()):
-            raise BundleError(f"The bundle's card {path} does not say all of its {role}; restore or retrain it.")
-    return Card(content["name"], folder, tuple(content["classes"]), content, _checksum(content))
+            raise BundleError(f"The bundle's card {path} is incomplete for its {role}; restore or retrain it.")
+    try:
+        domain = _domain(content)
+        listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
+    checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain)
+    earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
+    return Card(content["name"], folder, domain, listed, content, checksum, earlier)
 
 
-def _checksum(content: Mapping[str, Any]) -> str:
-    """Of what a card says without its evaluations, which name it; however the file is laid out."""
-    told = {key: value for key, value in content.items() if key != EVALUATIONS}
-    return hashlib.sha256(_as_file(told)).hexdigest()
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"Cannot read {path}, a part of a bundle: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}, a part of a bundle, is not valid JSON ({error}); restore it.") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}, a part of a bundle, is not a JSON object; restore it.")
+    return content
+
+
+def _domain(content: Mapping[str, Any]) -> Domain:
+    """Return the domain on a card; cards of format 1 are for images of 32x32."""
+    found = content.get("domain") or {"classes": content["classes"], "size": CIFAR10.size}
+    classes, size = found["classes"], found["size"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or type(size) is not int:
+        raise ValueError("its classes are not a list of names, or its size is not a whole number")
+    return Domain(tuple(classes), size)
+
+
+def _identity(content: Mapping[str, Any], domain: Domain) -> str:
+    decides = {
+        "networks": {role: [e["network"], e["arguments"], e["sha256"]] for role, e in content["networks"].items()},
+        "domain": [list(domain.classes), domain.size],
+        "seed": content.get("seed"),
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _detectors(content: Mapping[str, Any]) -> tuple[DetectorEntry, ...]:
+    found = tuple(
+        DetectorEntry(
+            str(entry["name"]),
+            str(entry["kind"]),
+            {str(own): str(role) for own, role in entry["networks"].items()},
+            {float(rate): _threshold(saved) for rate, saved in entry.get("thresholds", {}).items()},
+            dict(entry.get("options", {})),
+        )
+        for entry in content["detectors"]
+    )
+    missing = {role for entry in found for role in entry.networks.values()} - content["networks"].keys()
+    if missing:
+        raise ValueError(f"a detector needs the network '{min(missing)}', which the card does not list")
+    if len({entry.name for entry in found}) < len(found):
+        raise ValueError("it lists two detectors of the same name")
+    return found
+
+
+def detectors_json(entries: Sequence[DetectorEntry]) -> list[dict[str, Any]]:
+    """Return detectors as a card lists them."""
+    return [
+        {
+            "name": entry.name,
+            "kind": entry.kind,
+            "networks": dict(entry.networks),
+            "thresholds": {f"{rate:g}": dataclasses.asdict(t) for rate, t in entry.thresholds.items()},
+            **({"options": dict(entry.options)} if entry.options else {}),
+        }
+        for entry in entries
+    ]
+
+
+def _threshold(saved: Mapping[str, Any]) -> Threshold:
+    return Threshold(float(saved["value"]), str(saved["source"]))
+
+
+# Format 1 knew the paper's triple alone, with the thresholds of the graded rule and of each control under these keys.
+_KEYS_OF_FORMAT_1 = dict(zip(RATES, ("graded", "graded, 1 %"), strict=True))
+
+
+def _detectors_of_format_1(content: Mapping[str, Any]) -> tuple[DetectorEntry, ...]:
+    def thresholds(saved: Mapping[str, Any]) -> dict[float, Threshold]:
+        return {rate: _threshold(saved[key]) for rate, key in _KEYS_OF_FORMAT_1.items() if key in saved}
+
+    roles, controls = content["networks"], content.get("thresholds of controls", {})
+    masks = {"generator": MASK_GENERATOR, "classifier": MASK_CLASSIFIER}
+    missing = [role for role in masks.values() if role not in roles]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
+    found = [DetectorEntry("mask", "mask", masks, thresholds(content.get("thresholds", {})))]
+    if CONTROL in roles:
+        found.append(DetectorEntry("mlp", "direct", {"classifier": CONTROL}, thresholds(controls.get("mlp", {}))))
+    for kind in ("shuffled-mask", "constant-mask"):
+        found.append(DetectorEntry(kind, kind, masks, thresholds(controls.get(kind, {}))))
+    found.append(DetectorEntry("confidence", "confidence", {}, thresholds(controls.get("confidence", {}))))
+    return tuple(found)
+
+
+def _checksum_of_format_1(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a card of format 1 without its evaluations, by which its runs know it."""
+    return hashlib.sha256(_as_file({key: value for key, value in content.items() if key != EVALUATIONS})).hexdigest()
 
 
 def _as_file(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def load(name: str | Path, device: torch.device) -> System:
-    """Load a bundle by name or path; weights stored in half precision are computed in float32.
+def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
+    """Load the networks that a card lists, from the files beside it; half precision is computed in float32.
 
     Raises:
-        BundleError: missing or damaged (a file's SHA-256 differs from the card), or its weights do
-            not fit the network the card names.
+        BundleError: a file is missing or damaged (its SHA-256 is not the card's), or its weights do not fit.
     """
-    card = read_card(find(str(name)))
-    return System(card, load_networks(card, device), device)
-
-
-def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
-    """The networks a card names, from the files beside it. Raises BundleError as `load` does."""
     import safetensors
     import safetensors.torch
     import torch
@@ -248,6 +327,20 @@ def save_network(network: nn.Module, path: Path, half: bool = True) -> str:
 
 
 def save_card(folder: Path, content: Mapping[str, Any]) -> Card:
-    """Write `card.json` (format version added) and read it back."""
+    """Write `card.json` (format added) and read it back."""
     write_whole(folder / CARD, _as_file({"format": FORMAT, **content}))
     return read_card(folder)
+
+
+def save_evaluation(card: Card, entry: Mapping[str, Any]) -> Path:
+    """Write what a run measured beside the card, in the place of an earlier file of the run; the card does not change.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    path = card.folder / EVALUATIONS / f"{str(entry['run'])[:12]}.json"
+    try:
+        write_whole(path, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise BundleError(f"Cannot write {path}: {error.strerror}. Check the folder's permissions.") from error
+    return path

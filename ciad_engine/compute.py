@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -32,6 +33,12 @@ def choose_device(name: str = "auto") -> torch.device:
         if index.isdigit() and int(index) < torch.cuda.device_count():
             return torch.device(name)
     raise SettingError(f"device: '{name}' is none of 'auto', 'cpu', 'cuda', 'cuda:0' ... on this machine.")
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where the network's parameters and buffers are; the CPU if it has none."""
+    first = next(itertools.chain(network.parameters(), network.buffers()), None)
+    return torch.device("cpu") if first is None else first.device
 
 
 def describe_device(device: torch.device) -> str:

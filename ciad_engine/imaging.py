@@ -1,9 +1,9 @@
 """Decode and check any image; uint8 <-> float in one place.
 
-Everywhere between rooms an image is a uint8 array (3, 32, 32), channels red, green, blue; a batch
-is (N, 3, 32, 32). Floats in [0, 1] exist only inside attacks and networks.
+Everywhere between rooms an image is a uint8 array (3, size, size), channels red, green, blue; a batch
+is (N, 3, size, size). The size is that of a domain. Floats in [0, 1] exist only inside attacks and networks.
 
-How any picture becomes 32x32 RGB, in this order:
+How any picture becomes RGB of the bundle's size, in this order:
 
 1. The file is recognised by its content, not by its name. Of an animation or a file with several
    pages the first is taken. The EXIF orientation is applied, colour profiles are ignored.
@@ -12,10 +12,10 @@ How any picture becomes 32x32 RGB, in this order:
    the upper 8 bits. Whole numbers outside 0..65535 are stretched from their minimum to their
    maximum. Floats are taken as 0..1, else as 0..255, else stretched; NaN and infinity are refused.
 3. The centre square is cut out (of an odd rest, the smaller half is left and above).
-4. It is scaled to 32x32 with Pillow's Lanczos filter, which averages when it makes smaller and
+4. It is scaled to the bundle's size with Pillow's Lanczos filter, which averages when it makes smaller and
    interpolates when it makes larger.
 
-A 32x32 RGB picture in a lossless format therefore passes unchanged, bit for bit.
+An RGB picture that has this size already, in a lossless format, therefore passes unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from ciad_engine.files import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIZE = 32
 DISPLAY_SIZE = 1024  # longest side of `Picture.original`
 MAX_PIXELS = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB as RGB
 MAX_BYTES = 256 * 2**20  # of a file
@@ -80,11 +79,11 @@ class Picture:
     """A picture somebody opened, dropped or pasted.
 
     Attributes:
-        pixels: uint8 (3, 32, 32), what the networks see.
+        pixels: uint8 (3, size, size), what the networks see.
         original: uint8 (H, W, 3) RGB, upright, for display; scaled down to at most 1024 a side.
         name: its file name, or what the clipboard is called.
         note: what was done to it, e.g. "640x480 cropped to its centre square, scaled to 32x32";
-            empty if it already was 32x32 RGB.
+            empty if it already was RGB of the right size.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -93,8 +92,8 @@ class Picture:
     note: str
 
 
-def read(source: Path | str) -> Picture:
-    """Read a picture from a path or a `file:` URL by the rule on top of this module.
+def read(source: Path | str, size: int) -> Picture:
+    """Read a picture from a path or a `file:` URL by the rule on top of this module, as `size` x `size` pixels.
 
     Raises:
         ImageError: there is no such file, it may not be read, is a folder, a remote URL, empty,
@@ -115,16 +114,16 @@ def read(source: Path | str) -> Picture:
         raise ImageError(f"{path} may not be read: permission denied.") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _picture(raw, path.name, str(path))
+    return _picture(raw, path.name, str(path), size)
 
 
-def read_bytes(raw: bytes, name: str) -> Picture:
+def read_bytes(raw: bytes, name: str, size: int) -> Picture:
     """The same as `read` for an encoded picture in memory, such as one from the clipboard.
 
     Raises:
         ImageError: empty, damaged, no picture, too large or too long a strip.
     """
-    return _picture(raw, name, name)
+    return _picture(raw, name, name, size)
 
 
 def decode(raw: bytes, where: str) -> tuple[Image.Image, list[str]]:
@@ -177,7 +176,7 @@ def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def save_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
-    """Write uint8 (3, H, W) as a PNG; `read` gives a 32x32 one back unchanged.
+    """Write uint8 (3, H, W) as a PNG; `read` gives a square one back unchanged at its own size.
 
     The file appears whole or not at all. An existing one is replaced: whoever calls has asked.
 
@@ -214,7 +213,7 @@ def paths_from_urls(urls: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _picture(raw: bytes, name: str, where: str) -> Picture:
+def _picture(raw: bytes, name: str, where: str, size: int) -> Picture:
     image, notes = decode(raw, where)
     original = image
     if max(image.size) > DISPLAY_SIZE:
@@ -229,9 +228,9 @@ def _picture(raw: bytes, name: str, where: str) -> Picture:
         # Cropped before it is scaled: a filter given a box still reads the pixels around the box.
         image = image.crop((left, top, left + side, top + side))
         done.append("cropped to its centre square")
-    if image.size != (SIZE, SIZE):
-        image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-        done.append(f"scaled to {SIZE}x{SIZE}")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+        done.append(f"scaled to {size}x{size}")
     if done:
         notes.append(f"{width}x{height} {', '.join(done)}")
     pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))

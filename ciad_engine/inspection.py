@@ -1,19 +1,21 @@
-"""One image through attack and detector: the record the window, the command line and the demo share.
+"""One image through attack and detectors: the record that the window, the command line and the demo share.
 
-The sentence made of it is what the whole program is for; it is written for people who know neither
-networks nor statistics. Importing this module imports no torch.
+Its explanation is what the whole program is for; it is written for people who know neither networks nor statistics.
+Importing this module imports no torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import bundles, datasets
+from ciad_engine import bundles, datasets, detectors, distances
+from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
     from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
+    from ciad_engine.systems import System
 
 Image = npt.NDArray[np.uint8]
 
-# How a detector's answer relates to the truth, where the truth is known. Also the sentence's first word.
+# How a detector's decision relates to the truth, if the truth is known. Also the explanation's first word.
 ADVERSARIAL = "ADVERSARIAL"
 BENIGN = "BENIGN"
 FALSE_ALARM = "FALSE ALARM"
@@ -35,7 +38,6 @@ MISSED = "MISSED"
 _MID_GREY = 128
 # Attacks that were fitted, by the classifier they are for; forgotten with it.
 _fitted: weakref.WeakKeyDictionary[nn.Module, dict[Attack, FittedAttack]] = weakref.WeakKeyDictionary()
-_NOTHING_FOUND = "no adversarial image found"  # attacks.base.NO_ADVERSARIAL, which would import torch; a test compares
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +46,13 @@ class Inspection:
 
     Attributes:
         name: file name or the data set's name of the image.
-        image: uint8 (3, 32, 32), the benign image.
-        label: its true class where that is known.
-        reference: the class the attack worked against: `label`, else the classifier's own class.
-        benign: verdict on `image` (one row); its `recovers` is None where no label is known.
-        attack: what the attack did (one row), or None where none was run.
-        adversarial: verdict on `attack.images[0]` (one row), `recovers` being whether y2 is `reference`.
-            None where no attack was run or it failed (its image is then the benign one).
+        image: uint8 (3, H, W), the original image.
+        label: its true class if that is known.
+        reference: the class that the attack worked against: `label`, else the classifier's own class.
+        benign: verdict on `image` (one row); its labels are None if no label is known.
+        attack: what the attack did (one row), or None if none was run here.
+        attacked_image: uint8 (3, H, W), the image after an attack that fooled the classifier; or None.
+        adversarial: verdict on `attacked_image` (one row), with `reference` as its label; or None.
         classes: class names in label order.
     """
 
@@ -60,70 +62,99 @@ class Inspection:
     reference: int
     benign: Verdict
     attack: AttackResult | None
+    attacked_image: Image | None
     adversarial: Verdict | None
     classes: tuple[str, ...]
 
     @property
-    def attacked_image(self) -> Image | None:
-        """The adversarial image, uint8 (3, 32, 32), or None where there is none."""
-        return None if self.attack is None or self.adversarial is None else self.attack.images[0]
+    def distances(self) -> dict[str, float] | None:
+        """How far the attacked image is from the original, by names as in `ciad_engine.distances`; None without one."""
+        if self.attacked_image is None:
+            return None
+        return {
+            key: value[0].item()
+            for key, value in distances.measure(self.image[None], self.attacked_image[None]).items()
+        }
+
+    def by(self, detector: str, rule: str = "") -> Inspection:
+        """Return the same record, decided by another detector. Raises SettingError as `Verdict.by` does."""
+        after = None if self.adversarial is None else self.adversarial.by(detector, rule)
+        return dataclasses.replace(self, benign=self.benign.by(detector, rule), adversarial=after)
+
+    def without_attack(self) -> Inspection:
+        """Return the record of the original image alone."""
+        return dataclasses.replace(self, attack=None, attacked_image=None, adversarial=None)
 
 
 def inspect(
-    system: bundles.System,
+    system: System,
     image: Image,
     name: str = "",
     label: int | None = None,
     attack: Attack | None = None,
-    rule: str = "paper",
     job: Job | None = None,
+    *,
+    detector: str = "",
+    rule: str = "",
+    evade: Sequence[str] = (),
 ) -> Inspection:
-    """Pass the detector's verdict on an image and, with `attack`, on its adversarial version.
+    """Inspect an image and, with `attack`, its adversarial version.
 
     Args:
         system: a loaded bundle; its classifier is attacked.
-        image: uint8 (3, 32, 32).
+        image: uint8 (3, H, W), of the bundle's size.
         name: for people.
-        label: true class, where known; else the attack works against the classifier's own class.
+        label: true class if it is known; else the attack works against the classifier's own class.
         attack: what to run, or None.
-        rule: "paper" or "graded".
         job: progress and cancellation of the attack.
+        detector, rule: what decides; by default the bundle's first detector by its usual rule.
+        evade: detectors that the attacker knows, each "NAME" or "NAME:RULE".
 
     Raises:
-        SettingError: the image has another shape or type, the label is not a class, or the attack has to be
-            fitted and the bundled samples teach it nothing.
-        BundleError: the bundle has no threshold for the rule.
+        SettingError: the image has another shape or type, the label is not a class, there is no such detector or rule,
+            the attack cannot evade a detector, or it has to be fitted and cannot learn from the bundled samples.
         DataError: the attack has to be fitted on the bundled samples, and they are missing.
         Cancelled: through `job`.
     """
-    classes = system.card.classes
-    if image.shape != (3, 32, 32) or image.dtype != np.uint8:
-        raise SettingError(f"image {name}: expected uint8 of shape (3, 32, 32), got {image.dtype} {image.shape}.")
+    classes, shape = system.domain.classes, system.domain.shape
+    if image.shape != shape or image.dtype != np.uint8:
+        raise SettingError(f"image {name}: expected uint8 of shape {shape}, got {image.dtype} {image.shape}.")
     if label is not None and not 0 <= label < len(classes):
         raise SettingError(f"label = {label} of image {name} is not a class number from 0 to {len(classes) - 1}.")
+    evasions = system.evasions(evade)
+    from ciad_engine.attacks.checks import check
+
     job = job or Job()
     job.checkpoint()
-    detector = system.detector(rule)
-    benign = detector.inspect(image[None], None if label is None else np.array([label]))
+    benign = system.inspect(image[None], None if label is None else np.array([label]))
+    benign = benign.by(detector or benign.detector, rule)
     reference = int(benign.y1[0]) if label is None else label
-    result, adversarial = None, None
-    if attack is not None:
-        attack = prepared(system, attack, job)
-        # Not `run`, which refuses an image of the target class: here that is a result like any other.
-        result = attack.run_checked(system.network(bundles.CLASSIFIER), image[None], np.array([reference]), job)
-        if result.success[0]:
-            adversarial = detector.inspect(result.images, np.array([reference]))
-    return Inspection(name, image, label, reference, benign, result, adversarial, classes)
+    found = Inspection(name, image, label, reference, benign, None, None, None, classes)
+    if attack is None:
+        return found
+    attack = prepared(system, attack, job)
+    # Not `run`, which refuses an image of the target class: here that is a result like any other.
+    network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
+    result = attack.run_checked(network, image[None], labels, job, evade=evasions)
+    result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
+    found = dataclasses.replace(found, attack=result)
+    return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
 
 
-def prepared(system: bundles.System, attack: Attack, job: Job | None = None) -> Attack:
-    """The attack as it is run on the system's classifier: fitted on the bundled samples where it needs that.
+def with_attacked(system: System, found: Inspection, attacked: Image) -> Inspection:
+    """Return the record with an image after an attack, uint8 (3, H, W), and the verdict on it by the same detector."""
+    after = system.inspect(attacked[None], np.array([found.reference])).by(found.benign.detector, found.benign.rule)
+    return dataclasses.replace(found, attacked_image=attacked, adversarial=after)
 
-    That is done once for a loaded system and kept. So a sample is among the images it learned from.
+
+def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
+    """Return the attack as it is run on the system's classifier: fitted on the bundled samples if it needs that.
+
+    It is fitted once for a loaded system. So a sample is among the images it learned from.
 
     Raises:
-        DataError: the samples are missing or damaged.
-        SettingError: they teach the attack nothing.
+        DataError: the samples are missing or damaged, or have other classes or another size than the bundle.
+        SettingError: the attack cannot learn from them.
         Cancelled: through `job`.
     """
     from ciad_engine.attacks.fitted import FittedAttack
@@ -133,103 +164,177 @@ def prepared(system: bundles.System, attack: Attack, job: Job | None = None) -> 
     job = job or Job()
     known = _fitted.setdefault(system.network(bundles.CLASSIFIER), {})
     if attack not in known:
-        known[attack] = attack.fitted(system.network(bundles.CLASSIFIER), datasets.samples().images, job)
+        known[attack] = attack.fitted(
+            system.network(bundles.CLASSIFIER), datasets.samples().matched(system.domain).images, job
+        )
         job.note(f"{attack.title}: {known[attack].about_fitting()}.")
     return known[attack]
 
 
-def headline(verdict: Verdict, truly_adversarial: bool | None) -> str:
-    """One word or two for a one-row verdict: ADVERSARIAL, BENIGN, FALSE ALARM or MISSED.
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """The result in words.
 
-    `truly_adversarial` is None where nobody knows; then the detector's word is all there is.
+    Attributes:
+        headline: ADVERSARIAL, BENIGN, FALSE ALARM or MISSED.
+        text: one or a few sentences.
+        others: one line for each detector that does not decide.
+        evidence: score, threshold and recovery of the detector that decides.
     """
-    called = bool(verdict.adversarial[0])
-    if truly_adversarial is None or called == truly_adversarial:
-        return ADVERSARIAL if called else BENIGN
-    return FALSE_ALARM if called else MISSED
+
+    headline: str
+    text: str
+    others: tuple[str, ...]
+    evidence: str
+
+
+def headline(verdict: Verdict, truly_adversarial: bool | None) -> str:
+    """Return the headline of a one-row verdict; `truly_adversarial` is None if nobody knows."""
+    flagged = bool(verdict.adversarial[0])
+    if truly_adversarial is None or flagged == truly_adversarial:
+        return ADVERSARIAL if flagged else BENIGN
+    return FALSE_ALARM if flagged else MISSED
 
 
 def is_adversarial(inspection: Inspection) -> bool | None:
-    """Whether the image that `sentence` speaks of is adversarial in truth; None where nobody knows.
+    """Return whether the explained image is truly adversarial; None if nobody knows.
 
-    An attacked image is, an image with a known label is taken for benign, and one that somebody just opened
-    may be either.
+    An attacked image is if it fools the classifier, an image with a known label is taken for benign, and one that
+    somebody just opened may be either.
     """
     if inspection.adversarial is not None:
-        return True
+        return True if _fools(inspection) else None
     return None if inspection.label is None else False
 
 
-def sentence(inspection: Inspection) -> str:
-    """The whole result in words: the adversarial image's where there is one, else the benign one's.
+def explain(inspection: Inspection) -> Explanation:
+    """Explain the adversarial image if there is one, else the original.
 
-    E.g. "ADVERSARIAL: the classifier says frog (93 %), the mask says ship (61 %). Restored: ship." or
-    "BENIGN: classifier (cat, 88 %) and mask (cat, 47 %) agree."
+    E.g. "ADVERSARIAL", "The classifier says frog (93%), the mask says ship (61%). Restored: ship."
     """
     i = inspection
-    verdict = i.adversarial or i.benign
-    words = [f"{headline(verdict, is_adversarial(i))}: {_evidence(verdict, i.classes, is_adversarial(i))}"]
-    if i.adversarial is not None:
+    verdict, truth = i.adversarial or i.benign, is_adversarial(i)
+    words = [_failure(i), _reasoning(verdict, i.classes, truth)]
+    if i.adversarial is not None and not _fools(i):
+        words.insert(0, f"The attacked image does not fool the classifier, which still says {i.classes[i.reference]}.")
+    elif i.adversarial is not None:
         words.append(_restoration(i, i.adversarial))
     elif i.label is not None and int(i.benign.y1[0]) != i.label:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
-    if i.attack is not None and i.adversarial is None:
-        reason = str(i.attack.reason[0])
-        why = " within its limits" if reason == _NOTHING_FOUND else f": {reason}"
-        words.insert(0, f"The attack found no adversarial image{why}.")
-    return " ".join(words)
+    others = tuple(_other(verdict, name, i.classes) for name in verdict.findings if name != verdict.detector)
+    text = " ".join(word[:1].upper() + word[1:] for word in words if word)
+    return Explanation(headline(verdict, truth), text, others, _evidence(i, verdict))
 
 
-def benign_sentence(inspection: Inspection) -> str:
-    """The sentence of the benign image alone, as if no attack had been run."""
-    return sentence(dataclasses.replace(inspection, attack=None, adversarial=None))
+def sentence(inspection: Inspection) -> str:
+    """Return headline and text in one line."""
+    found = explain(inspection)
+    return f"{found.headline}: {found.text}"
 
 
 def percent(probability: float) -> str:
-    """A probability as a person reads it: "93 %", "<1 %"; "100 %" only where it is no less than 99.95 %."""
+    """Return a probability for people: "93%", "<1%"; "100%" only from 99.95% on."""
     if probability < 0.01:
-        return "<1 %"
-    return ">99 %" if 0.99 < probability < 0.9995 else f"{100 * probability:.0f} %"
+        return "<1%"
+    return ">99%" if 0.99 < probability < 0.9995 else f"{100 * probability:.0f}%"
 
 
-def _evidence(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
+def _fools(i: Inspection) -> bool:
+    """Return whether there is an attacked image that fools the classifier; a stored one may be made for another."""
+    return i.adversarial is not None and int(i.adversarial.y1[0]) != i.reference
+
+
+def _failure(i: Inspection) -> str:
+    """Say why the attack did not reach its goal; "" if it did, or if none was run."""
+    if i.attack is None or bool(i.attack.success[0]):
+        return ""
+    reason = str(i.attack.reason[0])
+    if i.adversarial is not None:
+        return f"The attack fooled the classifier, but it did not evade the detector ({reason or FLAGGED})."
+    return (
+        f"The attack found no adversarial image{' within its limits' if reason == NO_ADVERSARIAL else f': {reason}'}."
+    )
+
+
+def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
     y1, y2 = int(verdict.y1[0]), int(verdict.y2[0])
-    p1, p2, support = float(verdict.p1[0, y1]), float(verdict.p2[0, y2]), float(verdict.p2[0, y1])
-    first, second = f"{classes[y1]} ({percent(p1)})", f"{classes[y2]} ({percent(p2)})"
-    if bool(verdict.adversarial[0]):
-        prefix = "this benign image is called adversarial, because " if truly_adversarial is False else ""
-        if y1 != y2:
-            return f"{prefix}the classifier says {first}, the mask says {second}."
-        return f"{prefix}the classifier says {first}, and the mask supports that too weakly ({percent(support)})."
-    prefix = "this adversarial image is called benign, because " if truly_adversarial else ""
-    named = f"classifier ({classes[y1]}, {percent(p1)}) and mask ({classes[y2]}, {percent(p2)})"
+    first = f"{classes[y1]} ({percent(float(verdict.p1[0, y1]))})"
+    second = f"{classes[y2]} ({percent(float(verdict.p2[0, y2]))})"
+    support = percent(float(verdict.p2[0, y1]))
+    voice = _VOICES.get(verdict.detector, f"the detector '{verdict.detector}'")
+    flagged = bool(verdict.adversarial[0])
+    if flagged:
+        prefix = "this benign image is flagged, because " if truly_adversarial is False else ""
+    else:
+        prefix = "this adversarial image is not flagged, because " if truly_adversarial else ""
+    if verdict.chosen.labels is None:
+        enough = "too little" if flagged else "enough"
+        return f"{prefix}the classifier says {first}, and that is {enough} confidence for a benign image."
+    if flagged and y1 == y2:
+        return f"{prefix}the classifier says {first}, and {voice} supports that too weakly ({support})."
+    if flagged:
+        return f"{prefix}the classifier says {first}, {voice} says {second}."
     if y1 == y2:
-        return f"{prefix}{named} agree."
-    return f"{prefix}{named} differ, but the mask still gives {classes[y1]} {percent(support)}."
+        return f"{prefix}the classifier says {first}, and {voice} agrees ({support})."
+    return f"{prefix}the classifier says {first} and {voice} says {second}, but still gives {classes[y1]} {support}."
+
+
+_VOICES = {
+    "mask": "the mask",
+    "mlp": "the MLP",
+    "shuffled-mask": "the shuffled mask",
+    "constant-mask": "the constant mask",
+    "confidence": "f1's confidence",
+}
+
+
+def _other(verdict: Verdict, name: str, classes: tuple[str, ...]) -> str:
+    """Return one line about a detector that does not decide: its class, or without one whether it flags the image."""
+    finding = verdict.findings[name]
+    if finding.labels is None:
+        score, threshold = float(finding.scores[0]), finding.rules.get(detectors.GRADED)
+        above = threshold is not None and score > threshold.value
+        words = "no threshold" if threshold is None else "too low, flagged" if above else "not flagged"
+        return f"{finding.title}: {words} (score {score:.2f})"
+    label = int(finding.labels[0])
+    agrees = "agrees" if label == int(verdict.y1[0]) else "disagrees"
+    return f"{finding.title}: {classes[label]} ({percent(float(finding.probabilities[0, label]))}), {agrees}"
 
 
 def _restoration(i: Inspection, verdict: Verdict) -> str:
-    was = i.classes[i.reference]
+    if verdict.chosen.labels is None:
+        return ""
+    was, flagged = i.classes[i.reference], bool(verdict.adversarial[0])
     if int(verdict.y2[0]) == i.reference:
-        # Of an image nobody labelled only the classifier's first word is known.
-        return f"Restored: {was}." if verdict.adversarial[0] else f"Yet the mask still says {was}, as it should."
+        # For an image without a label only the classifier's first class is known.
+        return f"Restored: {was}." if flagged else f"Yet the detector still says {was}, as it should."
     known = "the true class is" if i.label is not None else "before the attack the classifier said"
-    return f"Not restored: {known} {was}." if verdict.adversarial[0] else f"{known.capitalize()} {was}."
+    return f"Not restored: {known} {was}." if flagged else f"{known.capitalize()} {was}."
 
 
-def difference(inspection: Inspection, gain: float) -> Image:
-    """What the attack moved, `gain` times magnified around mid grey: uint8 (3, 32, 32).
+def _evidence(i: Inspection, verdict: Verdict) -> str:
+    score, threshold = float(verdict.score[0]), verdict.threshold
+    above = "above" if score > threshold.value else "not above"
+    words = f"Score {score:.3g} is {above} the threshold {threshold.value:.3g} ({threshold.source})."
+    if verdict.recovers is None:
+        return words
+    known = "the true class" if i.label is not None else "the class before the attack"
+    recovers = "recovers" if verdict.recovers[0] else "does not recover"
+    return f"{words} {verdict.chosen.title} {recovers} {known} ({i.classes[i.reference]})."
 
-    Grey (128) is unchanged, brighter is more of a colour, darker less. All grey where there is no adversarial.
+
+def difference(image: Image, attacked: Image | None, gain: float) -> Image:
+    """Return the change between two images, uint8 (3, H, W) each, `gain` times magnified around mid grey.
+
+    Grey (128) is unchanged, brighter is more of a colour, darker less. All grey without an attacked image.
     """
-    changed = inspection.attacked_image
-    moved = np.zeros((3, 32, 32)) if changed is None else changed.astype(np.float64) - inspection.image
-    shown: Image = np.clip(np.rint(_MID_GREY + gain * moved), 0, 255).astype(np.uint8)
+    changed = image if attacked is None else attacked
+    shown: Image = np.clip(np.rint(_MID_GREY + gain * (changed.astype(np.float64) - image)), 0, 255).astype(np.uint8)
     return shown
 
 
 def as_dict(inspection: Inspection) -> dict[str, Any]:
-    """The record as plain data for `ciad inspect --json`; images and masks are left out."""
+    """Return the record as plain data for `ciad inspect --json`; images and masks are left out."""
     i = inspection
     return {
         "name": i.name,
@@ -238,13 +343,14 @@ def as_dict(inspection: Inspection) -> dict[str, Any]:
         "reference": {"index": i.reference, "class": i.classes[i.reference]},
         "benign": _verdict_dict(i.benign, i.classes),
         "attack": None if i.attack is None else _attack_dict(i.attack, i.classes),
+        "distances": i.distances,
         "adversarial": None if i.adversarial is None else _verdict_dict(i.adversarial, i.classes),
         "classes": list(i.classes),
     }
 
 
 def _verdict_dict(verdict: Verdict, classes: tuple[str, ...]) -> dict[str, Any]:
-    def network(label: int, probabilities: npt.NDArray[np.float32]) -> dict[str, Any]:
+    def named(label: int, probabilities: npt.NDArray[np.floating[Any]]) -> dict[str, Any]:
         return {
             "index": label,
             "class": classes[label],
@@ -254,22 +360,37 @@ def _verdict_dict(verdict: Verdict, classes: tuple[str, ...]) -> dict[str, Any]:
 
     return {
         "adversarial": bool(verdict.adversarial[0]),
+        "detector": verdict.detector,
         "rule": verdict.rule,
         "score": float(verdict.score[0]),
-        "threshold": {"value": verdict.threshold.value, "source": verdict.threshold.source},
-        "classifier": network(int(verdict.y1[0]), verdict.p1[0]),
-        "mask": network(int(verdict.y2[0]), verdict.p2[0]),
+        "threshold": dataclasses.asdict(verdict.threshold),
+        "classifier": named(int(verdict.y1[0]), verdict.p1[0]),
+        "detectors": {
+            name: {
+                **({} if finding.labels is None else named(int(finding.labels[0]), finding.probabilities[0])),
+                "score": float(finding.scores[0]),
+                "flagged": {
+                    rule: bool(verdict.scored(name, rule)[0] > threshold.value)
+                    for rule, threshold in finding.rules.items()
+                },
+            }
+            for name, finding in verdict.findings.items()
+        },
         "recovers": None if verdict.recovers is None else bool(verdict.recovers[0]),
     }
 
 
 def _attack_dict(result: AttackResult, classes: tuple[str, ...]) -> dict[str, Any]:
     after = int(result.label_after[0])
+    counts = {key: int(getattr(result, key)[0]) for key in ("forwards", "backwards", "steps")}
     return {
         "name": result.attack,
         "settings": dict(result.settings),
         "success": bool(result.success[0]),
+        "fooled": bool(result.fooled[0]),
+        "evaded": bool(result.evaded[0]),
         "reason": str(result.reason[0]),
+        "notes": list(result.notes),
         "label_after": {"index": after, "class": classes[after]},
         "confidence_after": float(result.confidence_after[0]),
         "l0_values": int(result.l0_values[0]),
@@ -277,8 +398,6 @@ def _attack_dict(result: AttackResult, classes: tuple[str, ...]) -> dict[str, An
         "l2": float(result.l2[0]),
         "linf": int(result.linf[0]),
         "ssim": float(result.ssim[0]),
-        "forwards": int(result.forwards[0]),
-        "backwards": int(result.backwards[0]),
-        "steps": int(result.steps[0]),
+        **counts,
         "seconds": result.seconds,
     }

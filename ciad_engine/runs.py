@@ -10,21 +10,21 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import math
 import sqlite3
 import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ciad_engine import runs_schema
 from ciad_engine.errors import RunError
 
-VERSION = 4  # PRAGMA user_version
-_APPLICATION = 0x43494144  # "CIAD": tells our files from other programs' SQLite databases
 _BUSY_SECONDS = 10.0
 
 BENIGN = ""  # the `attack` of the rows about the benign images themselves
@@ -32,43 +32,19 @@ BENIGN = ""  # the `attack` of the rows about the benign images themselves
 UNFINISHED = "unfinished"
 FINISHED = "finished"
 
-_SCHEMA = """
-CREATE TABLE runs (
-    key TEXT PRIMARY KEY, created TEXT NOT NULL, plan TEXT NOT NULL, versions TEXT NOT NULL, device TEXT NOT NULL,
-    state TEXT NOT NULL, seconds REAL NOT NULL
-);
-CREATE TABLE rows (
-    run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE,
-    attack TEXT NOT NULL, position INTEGER NOT NULL, image_index INTEGER NOT NULL, name TEXT NOT NULL,
-    label INTEGER NOT NULL, y1 INTEGER NOT NULL, y2 INTEGER NOT NULL, p1_y1 REAL NOT NULL, p2_y2 REAL NOT NULL,
-    p2_y1 REAL NOT NULL, score_graded REAL NOT NULL, seconds REAL NOT NULL,
-    success INTEGER NOT NULL, reason TEXT NOT NULL, label_before INTEGER, label_after INTEGER, confidence_after REAL,
-    l0_values INTEGER NOT NULL, l0_pixels INTEGER NOT NULL, l2 REAL NOT NULL, linf INTEGER NOT NULL, ssim REAL,
-    forwards INTEGER NOT NULL, backwards INTEGER NOT NULL, steps INTEGER NOT NULL, image BLOB,
-    opinions TEXT NOT NULL DEFAULT '[]',
-    PRIMARY KEY (run, attack, position)
-);
-CREATE TABLE fittings (
-    run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL, content BLOB NOT NULL,
-    PRIMARY KEY (run, attack)
-);
-"""
-# What brings a database of an older version to the next one. An older CIAD then refuses it.
-_MIGRATIONS = {
-    1: "ALTER TABLE rows ADD COLUMN ssim REAL",
-    2: "CREATE TABLE fittings (run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL,"
-    " content BLOB NOT NULL, PRIMARY KEY (run, attack))",
-    3: "ALTER TABLE rows ADD COLUMN opinions TEXT NOT NULL DEFAULT '[]'",
-}
 
+class Score(NamedTuple):
+    """What one detector computed for a row's image.
 
-@dataclasses.dataclass(frozen=True)
-class Opinion:
-    """What a control says of a row's image (`detectors.controls`): its class `y`, and its `score` of f1's class."""
+    Attributes:
+        label: its class; None for a detector without one.
+        probability: its probability of that class; None if the detector has none or it was not stored.
+        value: graded score, higher for an image that is more likely adversarial.
+    """
 
-    name: str
-    y: int
-    score: float
+    label: int | None
+    probability: float | None
+    value: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,21 +54,20 @@ class Row:
     Attributes:
         attack: the attack's label in its plan (`Plan.labels`), "" for the benign image.
         position: place in the run's order, from 0; the same for a benign image and its adversarials.
-        image_index: place in the data set; `name`: what the data set calls it.
+        image_index: place in the data set; `name`: its name there.
         label: true class.
-        y1, y2: class by the classifier f1 and by the mask classifier f2, of this row's image.
-        p1_y1, p2_y2, p2_y1: f1's probability of y1, f2's of y2, f2's of f1's class y1.
-        score_graded: -log p2_y1, the graded detector's score; the paper's rule is y1 != y2.
-        seconds: wall time of this row's batch, attack, detector and controls together, divided by its images; where
-            the image was taken over from another run, that run's.
-        success: the attack fooled the network it was run on (the stored 8-bit image does).
-        reason: why it did not ("" where it did, and for benign rows).
+        y1, p1_y1: f1's class of this row's image, and its probability of that class.
+        seconds: wall time of this row's batch, attack and detectors together, divided by its images; if the image
+            was reused from another run, that run's.
+        fooled: the attack reached its aim on the network it was run on (the stored 8-bit image does).
+        evaded: no detector that was to be evaded flags the image; None if none was to be evaded.
+        reason: why the attack failed ("" if it succeeded, and for benign rows).
         label_before, label_after, confidence_after: by the attacked network; None for benign rows.
         l0_values, l0_pixels, l2, linf, forwards, backwards, steps: see `AttackResult`; 0 for benign rows.
         ssim: see `AttackResult`; 1 for benign rows, None for rows that were computed before it was measured.
-        image: the 3*32*32 bytes of the uint8 image (3, 32, 32). None for a failed attack, whose image is the
-            benign one, and where rows were read without images.
-        opinions: of the controls; none in rows that were computed before there were any.
+        image: the bytes of the uint8 image (3, size, size), see `pixels`. None if the attack did not fool, because
+            the image is then the benign one, and if rows were read without images.
+        scores: by detector name.
     """
 
     attack: str
@@ -101,13 +76,10 @@ class Row:
     name: str
     label: int
     y1: int
-    y2: int
     p1_y1: float
-    p2_y2: float
-    p2_y1: float
-    score_graded: float
     seconds: float = 0.0
-    success: bool = False
+    fooled: bool = False
+    evaded: bool | None = None
     reason: str = ""
     label_before: int | None = None
     label_after: int | None = None
@@ -121,7 +93,12 @@ class Row:
     backwards: int = 0
     steps: int = 0
     image: bytes | None = dataclasses.field(default=None, repr=False)
-    opinions: tuple[Opinion, ...] = ()
+    scores: Mapping[str, Score] = dataclasses.field(default_factory=dict)
+
+    @property
+    def success(self) -> bool:
+        """Return whether the attack reached its whole goal: f1 is fooled, and no detector to be evaded flags it."""
+        return self.fooled and self.evaded is not False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,17 +133,18 @@ class Run:
 
 
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_FOOLED, _EVADED, _IMAGE, _SCORES = map(_COLUMNS.index, ("fooled", "evaded", "image", "scores"))
 _RUN_COLUMNS = ", ".join(field.name for field in dataclasses.fields(Run))
 
 
 class Database:
     """The runs in one SQLite file. Safe from several threads and several processes at once.
 
-    A file of an older version is brought up to date when it is opened; the version of CIAD that wrote it cannot
-    open it any more.
+    A file of an older version is migrated when it is opened; the version of CIAD that wrote it cannot open it any
+    more, but it can open the copy `<name>.format-<version>.bak` that is kept beside it.
 
     Raises (every method):
-        RunError: the file cannot be opened or written, is damaged, is another program's database, or comes
+        RunError: the file cannot be opened, copied or written, is damaged, is another program's database, or comes
             from a newer version of CIAD. It is left as it is in all these cases.
     """
 
@@ -181,7 +159,7 @@ class Database:
 
     @classmethod
     def default(cls) -> Database:
-        """The database in the user's data folder."""
+        """Open the database in the user's data folder."""
         import platformdirs  # late: the engine also evaluates on machines without it, given a path
 
         return cls(platformdirs.user_data_path("ciad") / "runs.sqlite")
@@ -201,7 +179,7 @@ class Database:
         self.close()
 
     def start(self, key: str, plan: Mapping[str, Any], versions: Mapping[str, str], device: str) -> Run:
-        """The run called `key`: the one that exists, finished or not, else a new one."""
+        """Return the run called `key`: the one that exists, finished or not, else a new one."""
         created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         values = (key, created, json.dumps(dict(plan)), json.dumps(dict(versions)), device, UNFINISHED, 0.0)
         with self._connected() as connection, connection:
@@ -223,8 +201,24 @@ class Database:
             connection.executemany(statement, values)
             connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run))
 
+    def note(self, run: str, attack: str, text: str) -> None:
+        """Keep a note about an attack of a run ("" for the benign images), once however often it is stored."""
+        statement = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (run, attack, text) DO NOTHING"
+        with self._connected() as connection, connection:
+            connection.execute(statement, (run, attack, _text(text)))
+
+    def notes(self, run: str) -> dict[str, tuple[str, ...]]:
+        """Return the notes of a run by attack, in the order in which they were stored."""
+        found: dict[str, tuple[str, ...]] = {}
+        with self._connected() as connection:
+            for attack, text in connection.execute(
+                "SELECT attack, text FROM notes WHERE run = ? ORDER BY rowid", (run,)
+            ):
+                found[attack] = (*found.get(attack, ()), text)
+        return found
+
     def fitting(self, run: str, attack: str) -> bytes | None:
-        """What the run keeps of an attack that was fitted, or None where that is still to be done."""
+        """Return what the run keeps of an attack that was fitted, or None if that is still to be done."""
         with self._connected() as connection:
             query = "SELECT content FROM fittings WHERE run = ? AND attack = ?"
             found = connection.execute(query, (run, attack)).fetchone()
@@ -248,7 +242,7 @@ class Database:
             connection.execute("DELETE FROM runs WHERE key = ?", (run,))
 
     def run(self, key: str) -> Run:
-        """The run whose key is or uniquely begins with `key`.
+        """Return the run whose key is or uniquely begins with `key`.
 
         Raises:
             RunError: there is none, or there are several.
@@ -260,41 +254,46 @@ class Database:
         return found[0]
 
     def runs(self) -> list[Run]:
-        """All runs, the newest first."""
+        """Return all runs, the newest first."""
         return self._runs("ORDER BY created DESC, rowid DESC")
 
     def unfinished(self) -> list[Run]:
-        """The runs that can be continued, the newest first."""
+        """Return the runs that can be continued, the newest first."""
         return self._runs("WHERE state = ? ORDER BY created DESC, rowid DESC", (UNFINISHED,))
 
     def done_positions(self, run: str, attack: str) -> set[int]:
-        """The positions that have a row for this attack ("" for the benign images)."""
+        """Return the positions that have a row for this attack ("" for the benign images)."""
         with self._connected() as connection:
             query = "SELECT position FROM rows WHERE run = ? AND attack = ?"
             return {position for (position,) in connection.execute(query, (run, attack))}
 
     def counts(self, run: str) -> dict[str, int]:
-        """Number of rows by attack ("" for the benign images)."""
+        """Return the number of rows by attack ("" for the benign images)."""
         with self._connected() as connection:
             return dict(connection.execute("SELECT attack, count(*) FROM rows WHERE run = ? GROUP BY attack", (run,)))
 
     def rows(self, run: str, attack: str | None = None, images: bool = False) -> list[Row]:
-        """The rows of a run by position, of one attack or of all in the order they were computed.
+        """Return the rows of a run: of one attack by position, or all in the order they were computed.
 
-        `images` reads their images, too, about 2.5 kB each.
+        `images` reads their images, too, about 2.5 kB each at 32 pixels.
         """
-        chosen = [name if images or name != "image" else "NULL" for name in _COLUMNS]
-        query = f"SELECT {', '.join(chosen)} FROM rows WHERE run = ?"
-        values: tuple[object, ...] = (run,)
-        if attack is not None:
-            query, values = query + " AND attack = ? ORDER BY position", (run, attack)
-        else:
-            query += " ORDER BY rowid"
-        with self._connected() as connection:
-            return [_row(values) for values in connection.execute(query, values)]
+        if attack is None:
+            return [row for _, row in self.rows_after(run, images=images)]
+        return [row for _, row in self._rows(run, "AND attack = ? ORDER BY position", (attack,), images)]
+
+    def rows_after(
+        self, run: str, last: int = 0, limit: int | None = None, images: bool = False
+    ) -> list[tuple[int, Row]]:
+        """Return the rows of a run that were stored after the one whose id is `last`, each with its id, by id.
+
+        To follow a run, pass the highest id seen so far; at most `limit` rows are read. Ids only ever grow, whoever
+        stores rows, and are never reused after a deletion, so no row is missed and none is returned twice.
+        """
+        bounds = (last, -1 if limit is None else limit)
+        return self._rows(run, "AND id > ? ORDER BY id LIMIT ?", bounds, images)
 
     def image(self, run: str, attack: str, position: int) -> npt.NDArray[np.uint8]:
-        """The image of a row, uint8 (3, 32, 32); for a failed attack that is the benign image.
+        """Return the image of a row, uint8 (3, size, size); after an attack that did not fool, the benign one.
 
         Raises:
             RunError: the run has no such row yet.
@@ -307,22 +306,37 @@ class Database:
             found = connection.execute(query, (run, position, attack, BENIGN)).fetchone()
         if found is None:
             raise RunError(f"{self.path}: run {run[:12]} has no image at position {position} yet.")
-        return pixels(self._unpacked(found[0]))
+        with self._decoding(f"an image of run {run[:12]}"):
+            return pixels(zlib.decompress(found[0]))
 
     def _runs(self, clause: str, values: tuple[object, ...] = ()) -> list[Run]:
         with self._connected() as connection:
             found = connection.execute(f"SELECT {_RUN_COLUMNS} FROM runs {clause}", values).fetchall()
-        return [Run(key, at, json.loads(plan), json.loads(versions), *rest) for key, at, plan, versions, *rest in found]
+        with self._decoding("the plan of a run"):
+            return [
+                Run(key, at, json.loads(plan), json.loads(versions), *rest) for key, at, plan, versions, *rest in found
+            ]
 
-    def _unpacked(self, blob: bytes) -> bytes:
+    def _rows(self, run: str, clause: str, values: tuple[object, ...], images: bool) -> list[tuple[int, Row]]:
+        chosen = [name if images or name != "image" else "NULL" for name in _COLUMNS]
+        query = f"SELECT id, {', '.join(chosen)} FROM rows WHERE run = ? {clause}"
+        with self._connected() as connection, self._decoding(f"a row of run {run[:12]}"):
+            return [(row, _row(stored)) for row, *stored in connection.execute(query, (run, *values))]
+
+    @contextlib.contextmanager
+    def _decoding(self, what: str) -> Iterator[None]:
+        """Report what cannot be decoded as damage of the file."""
         try:
-            return zlib.decompress(blob)
-        except zlib.error as error:
-            raise RunError(f"The results database {self.path} is damaged: an image in it cannot be read.") from error
+            yield
+        except (zlib.error, ValueError, TypeError, AttributeError) as error:
+            raise RunError(
+                f"The results database {self.path} is damaged: {what} cannot be read ({error}). Delete the run, or move"
+                " the file away; a new one will be made."
+            ) from error
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """This thread's connection; whatever SQLite complains about becomes a RunError with the file's name."""
+        """Yield this thread's connection; an error of SQLite becomes a RunError with the file's name."""
         try:
             connection = getattr(self._local, "connection", None)
             if connection is None:
@@ -331,22 +345,19 @@ class Database:
                 with self._lock:
                     self._all.append(connection)
             yield connection
-        except OSError as error:
-            raise RunError(f"Cannot make the folder of the results database {self.path}: {error.strerror}.") from error
-        except (sqlite3.Error, json.JSONDecodeError, zlib.error) as error:
+        except sqlite3.Error as error:
             raise RunError(self._explained(error)) from error
 
     def _open(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"Cannot make the folder of the results database {self.path}: {error.strerror}.") from error
         # Only `close` uses a connection from another thread than its own.
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("BEGIN")  # what is read of the version belongs together
-            version = self._version(connection)
-            connection.rollback()
-            if version != VERSION:
-                self._bring_up_to_date(connection)
+            runs_schema.prepare(connection, self.path)
             self._turn_on_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
@@ -354,39 +365,10 @@ class Database:
             raise
         return connection
 
-    def _version(self, connection: sqlite3.Connection) -> int:
-        """The version of a database of ours, 0 for an empty file; all else is refused unaltered."""
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application == 0 and version == 0 and tables == 0:
-            return 0
-        if application != _APPLICATION:
-            raise RunError(f"{self.path} is a database, but not one of CIAD's results; choose another file.")
-        if version != VERSION and version not in _MIGRATIONS:
-            raise RunError(
-                f"The results database {self.path} has format {version}; this version of CIAD knows format {VERSION}."
-                " It was left as it is: use the version of CIAD that wrote it, or move the file away."
-            )
-        return int(version)
-
-    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")  # of two programs starting at once one does it, the other waits
-        with connection:
-            found = self._version(connection)
-            if found == 0:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            else:
-                for version in range(found, VERSION):
-                    connection.execute(_MIGRATIONS[version])
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-
     def _turn_on_wal(self, connection: sqlite3.Connection) -> None:
-        """Write-ahead logging: readers do not block the writer; a crash loses nothing that was committed.
+        """Turn on write-ahead logging: readers do not block the writer; a crash loses nothing that was committed.
 
-        The file remembers it. Where another program writes to a file that is not in this mode yet, SQLite answers
+        The file remembers it. If another program writes to a file that is not in this mode yet, SQLite reports
         "locked" at once, whatever the connection's timeout is: hence the waiting here.
         """
         until = time.monotonic() + _BUSY_SECONDS
@@ -399,7 +381,7 @@ class Database:
                     raise
                 time.sleep(0.01)
 
-    def _explained(self, error: Exception) -> str:
+    def _explained(self, error: sqlite3.Error) -> str:
         code = _code(error)
         if _busy(error):
             return f"The results database {self.path} is in use by another program; close it and try again."
@@ -414,34 +396,43 @@ class Database:
         return f"The results database {self.path} is damaged ({error}). Move it away; a new one will be made."
 
 
-def _code(error: Exception) -> int:
-    """SQLite's primary result code, 0 for what is not SQLite's."""
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code, 0 for an error of Python's own module."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _busy(error: Exception) -> bool:
+def _busy(error: sqlite3.Error) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def pixels(image: bytes) -> npt.NDArray[np.uint8]:
-    """A row's image as uint8 (3, 32, 32)."""
-    return np.frombuffer(image, np.uint8).reshape(3, 32, 32)
+    """Return a row's image as uint8 (3, size, size); it is square, so its length gives the size."""
+    size = math.isqrt(len(image) // 3)
+    return np.frombuffer(image, np.uint8).reshape(3, size, size)
 
 
 def _stored(row: Row, name: str) -> object:
     value = getattr(row, name)
     if name == "image" and value is not None:
         return zlib.compress(value)
-    if name == "opinions":
-        return json.dumps([dataclasses.astuple(opinion) for opinion in value])
-    # A file name may hold bytes that are no text, which neither SQLite nor a UTF-8 file takes.
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    if name == "scores":
+        if any(math.isnan(score.value) for score in value.values()):
+            raise RunError(f"Image {row.name}: the score of a detector is not a number; its row cannot be stored.")
+        return json.dumps(dict(value), separators=(",", ":"))
+    return _text(value) if isinstance(value, str) else value
 
 
-def _row(values: Sequence[Any]) -> Row:
-    found = dict(zip(_COLUMNS, values, strict=True))
-    found["success"] = bool(found["success"])
-    if found["image"] is not None:
-        found["image"] = zlib.decompress(found["image"])
-    found["opinions"] = tuple(Opinion(*opinion) for opinion in json.loads(found["opinions"]))
-    return Row(**found)
+def _text(value: str) -> str:
+    """Replace what is not text: a file name may hold such bytes, which neither SQLite nor a UTF-8 file takes."""
+    return value.encode("utf-8", "replace").decode()
+
+
+def _row(values: list[Any]) -> Row:
+    # By position: with keywords, reading a run takes a sixth longer.
+    values[_FOOLED] = bool(values[_FOOLED])
+    if values[_EVADED] is not None:
+        values[_EVADED] = bool(values[_EVADED])
+    if values[_IMAGE] is not None:
+        values[_IMAGE] = zlib.decompress(values[_IMAGE])
+    values[_SCORES] = {name: Score._make(score) for name, score in json.loads(values[_SCORES]).items()}
+    return Row(*values)

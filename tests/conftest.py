@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -23,36 +21,10 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def untrained_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle whose networks have seeded random weights: it computes, but knows nothing."""
-    import torch
-
-    from ciad_engine import bundles, networks
+    from ciad_engine.detectors.threshold import Threshold
+    from tests import untrained
 
     folder = tmp_path_factory.mktemp("bundles") / "untrained"
-    used = {
-        bundles.CLASSIFIER: ("alexnet", {}),
-        bundles.MASK_GENERATOR: ("lan", {}),
-        bundles.MASK_CLASSIFIER: ("lenet", {}),
-    }
-    entries = {}
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        for role, (name, arguments) in used.items():
-            network = networks.create(name, **arguments)
-            checksum = bundles.save_network(network, folder / f"{role}.safetensors")
-            entries[role] = {
-                "network": name,
-                "arguments": arguments,
-                "file": f"{role}.safetensors",
-                "sha256": checksum,
-            }
-    bundles.save_card(
-        folder,
-        {
-            "name": "untrained",
-            "classes": CLASSES,
-            "networks": entries,
-            "thresholds": {"graded": {"value": 3.0, "source": "chosen for tests"}},
-            "data": {"title": "none (untrained)"},
-        },
-    )
+    threshold = {0.05: Threshold(3.0, "chosen for tests")}
+    untrained.write(folder, "untrained", seed=7, thresholds=threshold, data={"title": "none (untrained)"})
     return folder

@@ -15,6 +15,8 @@ LIGHT = (
     "ciad_engine",
     "ciad_engine.cli",
     "ciad_engine.attacks",
+    "ciad_engine.attacks.catalogue",
+    "ciad_engine.inspection",
     "ciad_engine.datasets",
     "ciad_engine.runs",
     "ciad_app.window",  # what the first window is made of
@@ -39,9 +41,21 @@ def test_import_brings_no_torch(module: str) -> None:
     assert loaded_after(f"import {module}", "torch", "torchvision") == []
 
 
-@pytest.mark.parametrize("words", [["--version"], ["--help"]])
-def test_help_and_version_bring_no_torch(words: list[str]) -> None:
-    assert loaded_after(f"from ciad_engine.cli import main\nassert main({words!r}) == 0", "torch", "PySide6") == []
+def test_version_and_help_of_every_command_bring_no_torch() -> None:
+    """Of the program, each command and each of its subcommands; `add` of a command may read whatever it shows."""
+    code = """
+import argparse
+from ciad_engine.cli import _COMMANDS, _parser, main
+asked = [["--version"], ["--help"]]
+for name in _COMMANDS:
+    asked.append([name, "--help"])
+    groups = [a for a in _parser([name])._actions if isinstance(a, argparse._SubParsersAction)]
+    inner = [a for a in groups[0].choices[name]._actions if isinstance(a, argparse._SubParsersAction)]
+    asked += [[name, one, "--help"] for group in inner for one in group.choices]
+assert len(asked) > 2 + len(_COMMANDS)
+assert [main(words) for words in asked] == [0] * len(asked)
+"""
+    assert loaded_after(code, "torch", "PySide6") == []
 
 
 def test_no_module_of_the_engine_brings_qt() -> None:

@@ -9,9 +9,11 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
 
-from ciad_app.widgets.attack_form import GIVEN, RANDOM, TARGET, TARGET_CLASS, TARGET_SEED, attack_form
-from ciad_app.worker import AttackInfo
-from ciad_engine.attacks.parameters import Parameter
+from ciad_app.widgets.attack_form import attack_form
+from ciad_engine import attacks
+from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks.parameters import Parameter, schema
+from ciad_engine.attacks.words import GIVEN, ONLY_WITH, TARGET, TARGET_CLASS
 from ciad_engine.evaluation import planning
 
 _FIRST = frozenset(name for name, _ in planning.PRESETS["paper"])  # what is ticked before anybody chose
@@ -48,12 +50,12 @@ class _AttackRow(QWidget):
     The `first` of an attack has a button to add it once more, the others one to remove them.
     """
 
-    def __init__(self, info: AttackInfo, classes: Sequence[str], first: bool = True) -> None:
+    def __init__(self, info: type[Attack], classes: Sequence[str], first: bool = True) -> None:
         super().__init__()
-        self.info, self._classes = info, classes
+        self.info, self.parameters, self._classes = info, schema(info), classes
         self._always: frozenset[str] = frozenset()
         self.tick = QCheckBox(info.title.replace("&", "&&"))  # a single one would underline a letter
-        self.tick.setToolTip(f"{info.help}\nSource: {info.source}")
+        self.tick.setToolTip(f"{info.summary()}\nSource: {info.source}")
         self.form = attack_form(info, classes)
         self.form.setVisible(False)
         self.fold = QToolButton(self)  # with a parent, or `setVisible` would open a window of its own
@@ -62,7 +64,7 @@ class _AttackRow(QWidget):
         self.fold.setArrowType(Qt.ArrowType.RightArrow)
         self.fold.setToolTip(f"Show the settings of {info.title}")
         self.fold.setAccessibleName(f"Settings of {info.title}")
-        self.fold.setVisible(bool(info.parameters))
+        self.fold.setVisible(bool(self.parameters))
         self.more, self.less = QToolButton(self), QToolButton(self)
         for button, sign, does, shown in (
             (self.more, "+", f"Add {info.title} once more, with other settings", first),
@@ -72,7 +74,7 @@ class _AttackRow(QWidget):
             button.setAutoRaise(True)
             button.setToolTip(does)
             button.setAccessibleName(does)
-            button.setVisible(shown and bool(info.parameters))
+            button.setVisible(shown and bool(self.parameters))
         self.summary = QLabel(self)
         self.summary.setWordWrap(True)
         self.summary.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than what can be set
@@ -97,9 +99,9 @@ class _AttackRow(QWidget):
     def values(self) -> dict[str, Any]:
         """The settings; those of no effect, because the target is another, are at their defaults, as in a plan."""
         values = self.form.values()
-        for name, needed in ((TARGET_CLASS, GIVEN), (TARGET_SEED, RANDOM)):
+        for name, needed in ONLY_WITH.items():
             if values.get(TARGET) != needed and name in values:
-                values[name] = next(p.default for p in self.info.parameters if p.name == name)
+                values[name] = next(p.default for p in self.parameters if p.name == name)
         return values
 
     def _unfold(self, open_: bool) -> None:
@@ -113,7 +115,7 @@ class _AttackRow(QWidget):
         self._describe()
 
     def _describe(self) -> None:
-        self.summary.setText(describe(self.info.parameters, self.form.values(), self._classes, self._always))
+        self.summary.setText(describe(self.parameters, self.form.values(), self._classes, self._always))
         self.summary.setVisible(bool(self.summary.text()) and not self.fold.isChecked())
 
 
@@ -129,7 +131,7 @@ class AttackList(QWidget):
         super().__init__(parent)
         self._rows: list[_AttackRow] = []  # as they stand, all of one attack together
         self._order: list[_AttackRow] = []  # those chosen last by `choose`; their order belongs to a plan
-        self._infos: dict[str, AttackInfo] = {}
+        self._infos: dict[str, type[Attack]] = {}
         self._classes: Sequence[str] = ()
         self.changed.connect(self._tell_apart)
         self._waiting = QLabel("The attacks are listed as soon as the models are loaded.")
@@ -138,7 +140,7 @@ class AttackList(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.addWidget(self._waiting)
 
-    def set_attacks(self, infos: Sequence[AttackInfo], classes: Sequence[str]) -> None:
+    def set_attacks(self, infos: Sequence[type[Attack]], classes: Sequence[str]) -> None:
         """Show these attacks; ticks and their values are kept, and of an attack without a tick its first values.
 
         Where a class to aim at is not among `classes`, the attack aims at nothing in particular again.
@@ -165,10 +167,6 @@ class AttackList(QWidget):
     def rows(self, name: str) -> list[_AttackRow]:
         """The widgets of one attack, once for each time it is there."""
         return [row for row in self._rows if row.info.name == name]
-
-    def title(self, label: str) -> str:
-        """What people call the attack of this label; its registry name where it is not known."""
-        return planning.titled(label, {name: info.title for name, info in self._infos.items()})
 
     def choose(self, choices: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
         """Tick exactly the attacks in `choices` (name, values); values not given go to their defaults.
@@ -201,7 +199,7 @@ class AttackList(QWidget):
     def twice(self) -> str:
         """The title of an attack that is chosen twice with the same settings; "" where none is."""
         chosen = self.chosen()
-        return next((self.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
+        return next((attacks.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
 
     def _tell_apart(self) -> None:
         for name in self._infos:
@@ -218,7 +216,7 @@ class AttackList(QWidget):
         more.fold.setChecked(True)
         self.changed.emit()
 
-    def _insert(self, info: AttackInfo, place: int) -> _AttackRow:
+    def _insert(self, info: type[Attack], place: int) -> _AttackRow:
         row = _AttackRow(info, self._classes, first=not self.rows(info.name))
         row.tick.toggled.connect(lambda _: self.changed.emit())
         row.form.changed.connect(self.changed)

@@ -21,11 +21,16 @@ class Rate:
 
 
 def measured(
-    database: Database, attacks: Sequence[tuple[str, Mapping[str, Any]]], attacked: str, device: str
+    database: Database,
+    attacks: Sequence[tuple[str, Mapping[str, Any]]],
+    attacked: str,
+    device: str,
+    evade: Sequence[str] = (),
 ) -> dict[str, Rate]:
     """The newest rates of these attacks (name, settings), by label, and of the benign images, on this device.
 
-    Where an attack was not run with these settings, its newest run with others stands in.
+    If an attack was not run with these settings, or against detectors other than `evade` ("NAME:RULE" each), its newest
+    run with others stands in.
     """
     wanted = dict(zip(planning.labels(attacks), attacks, strict=True))
     rates: dict[str, Rate] = {}
@@ -33,8 +38,10 @@ def measured(
         if run.device != device or run.plan.get("attacked") != attacked:
             continue
         ran = [(entry["name"], entry["settings"]) for entry in run.plan.get("attacks", ())]
+        same = [f"{one['name']}:{one['rule']}" for one in run.plan.get("evade", ())] == list(evade)
         for label in (BENIGN, *wanted):
             there, exact = (BENIGN, True) if label == BENIGN else _likest(*wanted[label], ran)
+            exact = exact and (same or label == BENIGN)
             known = rates.get(label)
             if there is None or (known and (known.exact or not exact)):
                 continue
@@ -72,7 +79,7 @@ def estimate(attacks: Mapping[str, str], limit: int, rates: Mapping[str, Rate]) 
     parts = [f"{title}: {duration(seconds)}" for title, seconds in sums.items()]
     total = sum(known.values()) + (rates[BENIGN].seconds * limit if BENIGN in rates else 0.0)
     if not known:
-        return f"{limit * (1 + len(attacks)):,} rows. How long it takes shows once the first images are done."
+        return f"{limit * (1 + len(attacks)):,} rows. An estimate appears after the first images."
     rough = "" if all(rates[name].exact for name in known) else " (measured with other settings)"
     if unknown:
         return f"At least {duration(total)}. {'; '.join(parts)}{rough}; not yet measured here: {', '.join(unknown)}."
@@ -107,7 +114,7 @@ class Remaining:
             self._spent[row.attack] = (seconds + row.seconds, count + 1)
 
     def begin_anew(self) -> None:
-        """Other work goes on (images are taken over): what follows is timed from its own beginning."""
+        """Other work goes on (images are reused): what follows is timed from its own beginning."""
         self._begun.clear()
 
     def text(self, done: int) -> str:
@@ -132,7 +139,7 @@ class Remaining:
         seconds, count = self._spent.get(stage, (0.0, 0))
         since, first = self._begun.get(stage, (0.0, done))
         by_clock = (self._clock() - since) / (done - first) if done > first else None
-        if count:  # the rows' own seconds are another run's where images were taken over
+        if count:  # the rows' own seconds are another run's if images were reused
             return seconds / count if by_clock is None else by_clock
         if stage in self._before:
             return self._before[stage].seconds

@@ -20,10 +20,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from ciad_engine.evaluation.curves import ADVERSARIAL, BENIGN, Curve, edges, line_style
-from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
+from ciad_engine import detectors
+from ciad_engine.evaluation.curves import Curve, edges
 from ciad_engine.evaluation.records import POOLED
 from ciad_engine.evaluation.statistics import histogram
+from ciad_engine.evaluation.thresholds import Thresholds
+from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, line_style
 
 _EMPTY = "Curves appear here as soon as the first attacks have succeeded."
 _VEIL = 70  # of 255: how dense the colour under a histogram's outline is
@@ -34,7 +36,7 @@ _LONGER = 1.5  # dashes of the charts in files, in pixels
 
 
 class CurvesView(QWidget):
-    """Left the ROC curves of every attack by one score, right one attack's scores before and after it.
+    """Left the ROC curves of every attack by one detector, right one attack's scores before and after it.
 
     Many curves are named in a list below the plots, where a click chooses the attack; a few in the plot itself.
     """
@@ -42,16 +44,16 @@ class CurvesView(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._curves: tuple[Curve, ...] = ()
-        self._thresholds: Mapping[float, float] = {}
+        self._thresholds: Mapping[str, Thresholds] = {}
         self.empty = QLabel(_EMPTY)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.opinion, self.attack = QComboBox(), QComboBox()
-        self.opinion.setToolTip("Whose score tells adversarial from benign: the mask's, or that of a control")
-        self.attack.setToolTip("Whose images the histogram counts")
+        self.detector, self.attack = QComboBox(), QComboBox()
+        self.detector.setToolTip("The detector whose score separates adversarial from benign images")
+        self.attack.setToolTip("The attack whose images the histogram counts")
         self.roc = _plot("ROC curves", "False positive rate", "True positive rate")
         self.roc.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.01)
-        self.scores = _plot("Histogram of the scores", "Score", "Share of the images")
-        # Where no curve passes; that of the histogram below what its upright lines say.
+        self.scores = _plot("Histogram of the scores", "Score", "Rate of the images")
+        # Where no curve passes; that of the histogram below the labels of its vertical lines.
         self._legends = [
             plot.addLegend(offset=offset) for plot, offset in ((self.roc, (-12, -12)), (self.scores, (-12, 36)))
         ]
@@ -73,7 +75,7 @@ class CurvesView(QWidget):
         columns = QHBoxLayout()
         rows.addLayout(columns, 1)
         rows.addWidget(self.names)
-        for word, choice, plot in (("S&core", self.opinion, self.roc), ("&Attack", self.attack, self.scores)):
+        for word, choice, plot in (("Dete&ctor", self.detector, self.roc), ("&Attack", self.attack, self.scores)):
             label = QLabel(word)
             label.setBuddy(choice)
             head = QHBoxLayout()
@@ -87,19 +89,19 @@ class CurvesView(QWidget):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.empty, 1)
         layout.addWidget(self._body, 1)
-        self.opinion.currentIndexChanged.connect(lambda _: self._draw())
+        self.detector.currentIndexChanged.connect(lambda _: self._draw())
         self.attack.currentIndexChanged.connect(lambda _: self._draw())
         self._restyle()
         self.show_curves((), {})
 
-    def show_curves(self, found: Sequence[Curve], thresholds: Mapping[float, float]) -> None:
-        """Show these curves; `thresholds` of the mask's score by false positive rate. No curve clears the view.
+    def show_curves(self, found: Sequence[Curve], thresholds: Mapping[str, Thresholds]) -> None:
+        """Show these curves, and each detector's thresholds. No curve clears the view.
 
         What is chosen stays chosen where it is still there.
         """
         self._curves, self._thresholds = tuple(found), thresholds
-        _fill(self.opinion, {curve.opinion: curve.opinion for curve in found}, MASK)
-        _fill(self.attack, {curve.attack: curve.title for curve in found}, POOLED)
+        _fill(self.detector, {curve.detector: detectors.title(curve.detector) for curve in found}, detectors.MASK)
+        _fill(self.attack, {curve.label: curve.title for curve in found}, POOLED)
         self.empty.setVisible(not found)
         self._body.setVisible(bool(found))
         self._draw()
@@ -110,15 +112,15 @@ class CurvesView(QWidget):
         self.show_curves((), {})
 
     def _draw(self) -> None:
-        shown = [curve for curve in self._curves if curve.opinion == self.opinion.currentData()]
+        shown = [curve for curve in self._curves if curve.detector == self.detector.currentData()]
         for plot, legend in zip((self.roc, self.scores), self._legends, strict=True):
             plot.clear()
             legend.clear()
         self.roc.addItem(_line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#999999", (2, 4), 1.0), ignoreBounds=True)
         self.names.clear()
         for k, curve in enumerate(shown):
-            colour, dashes = line_style(curve, k)
-            ink = self._ink().name() if curve.attack == POOLED else colour  # grey is hard to see on dark
+            colour, dashes = line_style(k, curve.pooled)
+            ink = self._ink().name() if curve.pooled else colour  # grey is hard to see on dark
             line = _line(curve.false, curve.true, ink, dashes, name=f"{curve.title}: AUROC {curve.auroc.text()}")
             self.roc.addItem(line)
             area = dataclasses.replace(curve.auroc, low=None).text()  # its interval is in the tooltip
@@ -129,7 +131,7 @@ class CurvesView(QWidget):
         self.names.setVisible(len(shown) > _ROOM)
         self.names.setCurrentRow(self.attack.currentIndex())
         self._fit_names()
-        chosen = next((curve for curve in shown if curve.attack == self.attack.currentData()), None)
+        chosen = next((curve for curve in shown if curve.label == self.attack.currentData()), None)
         if chosen is not None:
             self._draw_scores(chosen, edges(shown))
 
@@ -162,18 +164,17 @@ class CurvesView(QWidget):
                 bins, heights, stepMode="center", fillLevel=0, brush=veil, pen=_pen(colour, dashes), name=name
             )
             self.scores.addItem(item)
-        for rate, value in self._thresholds.items() if curve.opinion == MASK else ():
+        for rate, threshold in self._thresholds.get(curve.detector, {}).items():
             mark = pg.InfiniteLine(
-                value,
+                threshold.value,
                 pen=pg.mkPen(self._ink(), width=1, style=Qt.PenStyle.DashLine),
-                label=f"{100 * rate:.0f} %",
+                label=f"{100 * rate:g}%",
                 labelOpts={"position": 0.94, "color": self._ink(), "anchors": [(0, 0.5), (0, 0.5)]},
             )
-            mark.setToolTip(f"Threshold that calls {100 * rate:.0f} % of the validation images adversarial")
+            mark.setToolTip(f"Threshold at a false positive rate of {100 * rate:g}% on validation images")
             self.scores.addItem(mark, ignoreBounds=True)
         self.scores.setRange(xRange=(0, float(bins[-1])), yRange=(0, 1.08 * top), padding=0.01)
-        own = curve.opinion == CONFIDENCE
-        self.scores.setLabel("bottom", f"Score: -log {'p1' if own else 'p'} of f1's class")
+        self.scores.setLabel("bottom", "Score: -log p of f1's class")
 
     def _ink(self) -> QColor:
         return self.palette().color(QPalette.ColorRole.Text)

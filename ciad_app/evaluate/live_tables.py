@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QObject, QTimer
 
@@ -13,8 +13,8 @@ from ciad_engine import bundles
 from ciad_engine.evaluation.curves import Curve, curves
 from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table
-from ciad_engine.evaluation.tables import tables_of
-from ciad_engine.evaluation.thresholds import graded_thresholds
+from ciad_engine.evaluation.tables import for_screen, tables_of
+from ciad_engine.evaluation.thresholds import Thresholds, of_detectors
 from ciad_engine.runs import Database
 
 INTERVAL = 500  # ms at least between two computations
@@ -22,17 +22,16 @@ INTERVAL = 500  # ms at least between two computations
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a run's rows say: its tables, its curves, and the thresholds by false positive rate."""
+    """What a run's rows say: its tables, its curves, and each detector's thresholds."""
 
     tables: tuple[Table, ...]
     curves: tuple[Curve, ...]
-    thresholds: dict[float, float]
+    thresholds: Mapping[str, Thresholds]
 
 
 def _results(database: Database, run: str, card: bundles.Card | None) -> Results:
     records = load(database, run)
-    thresholds = {rate: value for rate, (value, _) in graded_thresholds(card, records.plan).items()}
-    return Results(tables_of(records, card), curves(records), thresholds)
+    return Results(for_screen(tables_of(records, card)), curves(records), of_detectors(card, records.plan))
 
 
 class LiveTables(QObject):

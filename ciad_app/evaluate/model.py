@@ -16,9 +16,12 @@ import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
+from ciad_engine import detectors
+from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
+from ciad_engine.evaluation.thresholds import Thresholds
 from ciad_engine.inspection import percent
-from ciad_engine.runs import BENIGN, Row
+from ciad_engine.runs import BENIGN, Row, Score
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -34,8 +37,8 @@ class Filter(enum.Enum):
 
     ALL = "All rows"
     SUCCESSFUL = "Successful attacks"
-    MISSED = "Missed: f1 fooled, called benign"
-    FALSE_ALARM = "False alarms: benign, called adversarial"
+    MISSED = "Missed: fooled, not flagged"
+    FALSE_ALARM = "False alarms: benign, flagged"
     FAILED = "Failed attacks"
     BENIGN = "Benign images"
 
@@ -44,9 +47,9 @@ class OpenedRow(NamedTuple):
     """A row with its images, in the order in which *Inspect* takes them to show it without attacking again.
 
     Attributes:
-        image: uint8 (3, 32, 32), the benign image.
+        image: uint8 (3, H, W), the benign image.
         label: true class.
-        adversarial: uint8 (3, 32, 32), or None where the row is benign or the attack failed.
+        adversarial: uint8 (3, H, W), or None if the row is benign or the attack did not fool the network.
         name: what the data set calls the image.
     """
 
@@ -56,36 +59,33 @@ class OpenedRow(NamedTuple):
     name: str
 
 
-def flagged(row: Row) -> bool:
-    """The paper's rule: adversarial where f1 and f2 name different classes."""
-    return row.y1 != row.y2
-
-
-def passes(row: Row, chosen: Filter) -> bool:
-    """Whether a row belongs to the choice."""
+def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:
+    """Whether a row belongs to the choice; `flagged`: by the chosen detector, None if that is not known."""
     if chosen is Filter.SUCCESSFUL:
         return row.success
     if chosen is Filter.MISSED:
-        return row.success and not flagged(row)
+        return row.fooled and flagged is False
     if chosen is Filter.FALSE_ALARM:
-        return row.attack == BENIGN and flagged(row)
+        return row.attack == BENIGN and flagged is True
     if chosen is Filter.FAILED:
         return row.attack != BENIGN and not row.success
     return chosen is Filter.ALL or row.attack == BENIGN
 
 
-def is_wrong(row: Row) -> bool:
-    """Whether the detector's decision is known to be wrong: a false alarm or a missed adversarial."""
-    return flagged(row) if row.attack == BENIGN else row.success and not flagged(row)
+def is_wrong(row: Row, flagged: bool | None) -> bool:
+    """Whether the detector's decision is known to be wrong: a false alarm or a missed adversarial image."""
+    return passes(row, Filter.MISSED, flagged) or passes(row, Filter.FALSE_ALARM, flagged)
 
 
-def decision(row: Row) -> str:
+def decision(row: Row, flagged: bool | None) -> str:
     """The detector's decision as sign and words, and whether it is right."""
-    said = f"{_ALARM} adversarial" if flagged(row) else f"{_QUIET} benign"
+    if flagged is None:
+        return ""
+    said = f"{_ALARM} adversarial" if flagged else f"{_QUIET} benign"
     if row.attack == BENIGN:
-        return f"{said} – {'false alarm' if flagged(row) else 'right'}"
-    if row.success:
-        return f"{said} – {'caught' if flagged(row) else 'missed'}"
+        return f"{said} – {'false alarm' if flagged else 'right'}"
+    if row.fooled:
+        return f"{said} – {'caught' if flagged else 'missed'}"
     return said  # a failed attack left the benign image: its own row says whether that was right
 
 
@@ -93,7 +93,9 @@ def attack_result(row: Row) -> str:
     """What the attack achieved, in words."""
     if row.attack == BENIGN:
         return ""
-    return "✓ fooled" if row.success else f"– {row.reason}"
+    if row.success:
+        return "✓ fooled" if row.evaded is None else "✓ fooled, not flagged"
+    return f"– fooled, but {row.reason}" if row.fooled else f"– {row.reason}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Column:
     title: str
     tip: str
     text: Callable[[RowsModel, Row], str]
-    number: Callable[[Row], float] | None = None
+    number: Callable[[RowsModel, Row], float] | None = None
 
 
 def _attacked(text: Callable[[Row], str]) -> Callable[[RowsModel, Row], str]:
@@ -111,11 +113,16 @@ def _attacked(text: Callable[[Row], str]) -> Callable[[RowsModel, Row], str]:
     return lambda _, row: text(row) if row.attack != BENIGN else ""
 
 
+def _scored(text: Callable[[RowsModel, Row, Score], str]) -> Callable[[RowsModel, Row], str]:
+    """A text that only rows have that the chosen detector scored."""
+    return lambda model, row: text(model, row, row.scores[model.detector]) if model.detector in row.scores else ""
+
+
 COL_POSITION, COL_IMAGE, COL_LABEL, COL_ATTACK, COL_Y1, COL_Y2, COL_DECISION, COL_RESULT = range(8)
 COL_RECOVERS, COL_SCORE, COL_L2, COL_LINF, COL_SSIM, COL_PIXELS, COL_COST, COL_SECONDS = range(8, 16)
 
 COLUMNS = (
-    Column("#", "Place in the run's order", lambda m, r: f"{r.position + 1:,}", lambda r: r.position),
+    Column("#", "Place in the run's order", lambda m, r: f"{r.position + 1:,}", lambda m, r: r.position),
     Column("Image", "What the data set calls the image", lambda m, r: r.name),
     Column("Label", "True class", lambda m, r: m.class_name(r.label)),
     Column(
@@ -127,43 +134,43 @@ COLUMNS = (
         lambda m, r: f"{m.class_name(r.y1)} {percent(r.p1_y1)}",
     ),
     Column(
-        "Mask f2", "Class by the mask classifier, from the mask alone, and its probability",
-        lambda m, r: f"{m.class_name(r.y2)} {percent(r.p2_y2)}",
+        "", "Class by the detector chosen above, and its probability",  # its title is the detector's
+        _scored(lambda m, r, s: "" if s.label is None else f"{m.class_name(s.label)}{_percent(s.probability)}"),
     ),
     Column(
-        "Decision", "Adversarial where f1 and f2 name different classes; and whether that is right",
-        lambda m, r: decision(r),
+        "Decision", "By the detector's usual rule: adversarial if its class is not f1's; and whether that is right",
+        lambda m, r: decision(r, m.flagged(r)),
     ),
     Column(
         "Attack's result", "Whether the attack fooled the attacked network, or why not", lambda m, r: attack_result(r)
     ),
     Column(
-        "Restores", "Whether the mask's class is the true class",
-        lambda m, r: "✓ yes" if r.y2 == r.label else "– no",
+        "Restores", "Whether the detector's class is the true class",
+        _scored(lambda m, r, s: "" if s.label is None else "✓ yes" if s.label == r.label else "– no"),
     ),
     Column(
-        "Score", "Graded score: -log of f2's probability of f1's class; higher is more adversarial",
-        lambda m, r: f"{r.score_graded:.2f}", lambda r: r.score_graded,
+        "Score", "Graded score: -log of the detector's probability of f1's class; higher is more adversarial",
+        _scored(lambda m, r, s: f"{s.value:.2f}"), lambda m, r: m.score(r),
     ),
     Column(
         "L2", "Euclidean distance to the benign image, images in [0, 1]",
-        _attacked(lambda r: f"{r.l2:.3f}"), lambda r: r.l2,
+        _attacked(lambda r: f"{r.l2:.3f}"), lambda m, r: r.l2,
     ),
-    Column("L∞", "Largest change of a value, in units of 1/255", _attacked(lambda r: str(r.linf)), lambda r: r.linf),
+    Column("L∞", "Largest change of a value, in units of 1/255", _attacked(lambda r: str(r.linf)), lambda m, r: r.linf),
     Column(
         "SSIM", "Structural similarity to the benign image; 1 is equal",
-        _attacked(lambda r: "" if r.ssim is None else f"{r.ssim:.3f}"), lambda r: 2.0 if r.ssim is None else r.ssim,
+        _attacked(lambda r: "" if r.ssim is None else f"{r.ssim:.3f}"), lambda m, r: 2.0 if r.ssim is None else r.ssim,
     ),
     Column(
-        "Pixels", "Changed pixels, of 1,024", _attacked(lambda r: f"{r.l0_pixels:,}"), lambda r: r.l0_pixels
+        "Pixels", "Changed pixels", _attacked(lambda r: f"{r.l0_pixels:,}"), lambda m, r: r.l0_pixels
     ),
     Column(
         "Passes", "Forward and backward passes of the network spent on this image",
-        _attacked(lambda r: f"{r.forwards + r.backwards:,}"), lambda r: r.forwards + r.backwards,
+        _attacked(lambda r: f"{r.forwards + r.backwards:,}"), lambda m, r: r.forwards + r.backwards,
     ),
     Column(
-        "Seconds", "Wall time of the batch, attack, detector and controls together, divided by its images",
-        lambda m, r: f"{r.seconds:.3f}", lambda r: r.seconds,
+        "Seconds", "Wall time of the batch, attack and detectors together, divided by its images",
+        lambda m, r: f"{r.seconds:.3f}", lambda m, r: r.seconds,
     ),
 )  # fmt: skip
 
@@ -181,8 +188,10 @@ class RowsModel(QAbstractTableModel):
         self._known: set[tuple[str, int]] = set()
         self._filter = Filter.ALL
         self._column, self._order = -1, Qt.SortOrder.AscendingOrder  # -1: as they came
-        self._classes: tuple[str, ...] = ()
-        self._titles: dict[str, str] = {}
+        self.classes: tuple[str, ...] = ()  # in label order
+        self._thresholds: Mapping[str, Thresholds] = {}
+        self.detectors: tuple[str, ...] = ()  # those that scored the rows, in the order they are shown
+        self.detector = detectors.MASK  # the one whose columns are shown
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -193,17 +202,47 @@ class RowsModel(QAbstractTableModel):
         """The row shown at a line of the view."""
         return self._rows[self._shown[line]]
 
-    def set_names(self, classes: Sequence[str], titles: Mapping[str, str]) -> None:
-        """Class names in label order, and the attacks' titles by registry name."""
-        self._classes, self._titles = tuple(classes), dict(titles)
+    def set_names(self, classes: Sequence[str]) -> None:
+        """Show these class names, in label order."""
+        self.classes = tuple(classes)
+        self._all_changed()
+
+    def set_thresholds(self, thresholds: Mapping[str, Thresholds]) -> None:
+        """Decide by these thresholds for detectors without a class of their own."""
+        if thresholds != self._thresholds:
+            self._thresholds = thresholds
+            self._refilter()
+
+    def choose_detector(self, name: str) -> None:
+        """Show the columns of this detector."""
+        if name != self.detector:
+            self.detector = name
+            self._refilter()
+            self.headerDataChanged.emit(Qt.Orientation.Horizontal, COL_Y2, COL_Y2)
+
+    def flagged(self, row: Row) -> bool | None:
+        """Whether the chosen detector flags the row's image, by its usual rule; None if that is not known."""
+        score = row.scores.get(self.detector)
+        if score is None:
+            return None
+        if score.label is not None:
+            return score.label != row.y1
+        threshold = self._thresholds.get(self.detector, {}).get(RATES[0])
+        return None if threshold is None else score.value > threshold.value
+
+    def score(self, row: Row) -> float:
+        """The chosen detector's score of the row's image; -1, below all others, without one."""
+        return row.scores[self.detector].value if self.detector in row.scores else -1.0
+
+    def _all_changed(self) -> None:
         if self._shown:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
 
     def class_name(self, label: int) -> str:
-        return self._classes[label] if 0 <= label < len(self._classes) else str(label)
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def attack_title(self, label: str) -> str:
-        return "benign" if label == BENIGN else planning.titled(label, self._titles)
+        return "benign" if label == BENIGN else planning.title(label)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Hold these rows and no others."""
@@ -218,7 +257,7 @@ class RowsModel(QAbstractTableModel):
         fresh = self._new(rows)
         start = len(self._rows)
         self._rows.extend(fresh)
-        added = [start + i for i, row in enumerate(fresh) if passes(row, self._filter)]
+        added = [start + i for i, row in enumerate(fresh) if self._passes(row)]
         if added:
             line = len(self._shown)
             self.beginInsertRows(QModelIndex(), line, line + len(added) - 1)
@@ -231,10 +270,13 @@ class RowsModel(QAbstractTableModel):
     def set_filter(self, chosen: Filter) -> None:
         """Show only these rows."""
         if chosen is not self._filter:
-            self.beginResetModel()
             self._filter = chosen
-            self._shown = self._arranged(range(len(self._rows)))
-            self.endResetModel()
+            self._refilter()
+
+    def _refilter(self) -> None:
+        self.beginResetModel()
+        self._shown = self._arranged(range(len(self._rows)))
+        self.endResetModel()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column, numbers as numbers; -1 brings the order in which they were computed."""
@@ -244,9 +286,17 @@ class RowsModel(QAbstractTableModel):
     def sort_value(self, row: Row, column: int) -> float | str:
         """What a column is sorted by."""
         number = COLUMNS[column].number
-        return COLUMNS[column].text(self, row).casefold() if number is None else number(row)
+        return COLUMNS[column].text(self, row).casefold() if number is None else number(self, row)
+
+    def _passes(self, row: Row) -> bool:
+        return self._filter is Filter.ALL or passes(row, self._filter, self.flagged(row))
 
     def _new(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of the rows that are not held yet, without their images. The first ever tells the detectors."""
+        if rows and not self._known:
+            self.detectors = tuple(detectors.in_order(rows[0].scores))
+            if self.detector not in self.detectors and self.detectors:
+                self.detector = self.detectors[0]
         fresh = []
         for row in rows:
             if (row.attack, row.position) not in self._known:
@@ -256,7 +306,7 @@ class RowsModel(QAbstractTableModel):
         return fresh
 
     def _arranged(self, indices: Sequence[int]) -> list[int]:
-        chosen = sorted(i for i in indices if passes(self._rows[i], self._filter))
+        chosen = sorted(i for i in indices if self._passes(self._rows[i]))
         if self._column >= 0:
             down = self._order == Qt.SortOrder.DescendingOrder
             chosen.sort(key=lambda i: self.sort_value(self._rows[i], self._column), reverse=down)
@@ -284,7 +334,7 @@ class RowsModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(COLUMNS):
             return None
         if role == Qt.ItemDataRole.DisplayRole:
-            return COLUMNS[section].title
+            return detectors.title(self.detector) if section == COL_Y2 else COLUMNS[section].title
         if role == Qt.ItemDataRole.ToolTipRole:
             return COLUMNS[section].tip
         if role == Qt.ItemDataRole.TextAlignmentRole:
@@ -303,11 +353,16 @@ class RowsModel(QAbstractTableModel):
             return row
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(column)
-        if role == Qt.ItemDataRole.FontRole and column == COL_DECISION and is_wrong(row):
+        if role == Qt.ItemDataRole.FontRole and column == COL_DECISION and is_wrong(row, self.flagged(row)):
             font = QFont()
             font.setBold(True)
             return font
         return None
+
+
+def _percent(probability: float | None) -> str:
+    """A probability after a class; nothing if an old run did not store it."""
+    return "" if probability is None else f" {percent(probability)}"
 
 
 def _alignment(column: int) -> Qt.AlignmentFlag:

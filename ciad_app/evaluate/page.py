@@ -21,9 +21,10 @@ from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.evaluate.tasks import Tasks
 from ciad_app.settings import Settings
 from ciad_app.worker import Engine, EngineInfo, Task
-from ciad_engine import bundles, datasets
+from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import planning
+from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 _EVALUATION = "evaluation"
@@ -185,10 +186,10 @@ class EvaluatePage(QWidget):
         info, database = self._engine.info, self._database
         if info is None or database is None or self._task is not None or self._run is not None:
             return
-        checksum = info.card.checksum
+        card = info.card
 
         def find() -> Run | None:
-            mine = (run for run in database.unfinished() if run.plan.get("bundle_checksum") == checksum)
+            mine = (run for run in database.unfinished() if card.knows(str(run.plan.get("bundle_checksum"))))
             return next((run for run in mine if planning.can_go_on(run)), None)
 
         def found(run: Run | None) -> None:
@@ -229,7 +230,6 @@ class EvaluatePage(QWidget):
     def _ready(self, info: EngineInfo) -> None:
         self._problem = "" if self._database else self._problem
         self.panel.set_engine(info)
-        self.model.set_names(info.classes, {attack.name: attack.title for attack in info.attacks})
         self._begin_with_samples()
         self._list_runs()
         self._rates_timer.start()
@@ -256,7 +256,7 @@ class EvaluatePage(QWidget):
             if total == self._remaining.total:
                 left = self._remaining.text(done)
                 self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
-            else:  # images of another run are taken over, which counts these alone
+            else:  # images of another run are reused, which counts these alone
                 self._remaining.begin_anew()
                 self._say(f"{text}: {done:,} of {total:,}")
 
@@ -327,19 +327,21 @@ class EvaluatePage(QWidget):
         self._show(run, plan, rows)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
-        fits = info is not None and info.card.checksum == plan.bundle_checksum
+        fits = info is not None and info.card.knows(plan.bundle_checksum)
         if run.finished or not fits or not planning.can_go_on(run):
             self.results.bar.withdraw()
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
-                f" ({plan.data}, {', '.join(self.panel.attacks.title(label) for label in plan.labels)}; {moment(run)})."
+                f" ({plan.data}, {', '.join(planning.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
     def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:
         if self._run is None or self._run.key != run.key:
             self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
         self._run = run
+        self.model.set_names(plan.classes)
+        self.model.set_thresholds(of_detectors(self._card(), plan))
         self.model.set_rows(rows)
         self.results.show_data_warning(plan)
         if self._database is not None:
@@ -380,7 +382,7 @@ class EvaluatePage(QWidget):
             return
         try:
             benign = self._database.image(self._run.key, BENIGN, row.position)
-            changed = self._database.image(self._run.key, row.attack, row.position) if row.success else None
+            changed = self._database.image(self._run.key, row.attack, row.position) if row.fooled else None
         except CiadError as error:
             self._failed(str(error))
             return
@@ -404,9 +406,7 @@ class EvaluatePage(QWidget):
         self._background.run(self._database.runs, self._listed, self._failed)
 
     def _listed(self, runs: list[Run]) -> None:
-        info = self._engine.info
-        titles = {attack.name: attack.title for attack in info.attacks} if info else {}
-        self.results.list_runs(runs, titles, self._run.key if self._run else None)
+        self.results.list_runs(runs, self._run.key if self._run else None)
 
     def _look_up_rates(self) -> None:
         info, database = self._engine.info, self._database
@@ -417,12 +417,14 @@ class EvaluatePage(QWidget):
         def done(rates: dict[str, costs.Rate]) -> None:
             self._rates = rates
             labels = planning.labels(request.attacks)
-            titles = {label: self.panel.attacks.title(planning.attack_of(label)) for label in labels}
+            titles = {label: attacks.title(planning.attack_of(label)) for label in labels}
             if self._task is None:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 
         self._background.run(
-            lambda: costs.measured(database, request.attacks, request.attacked, info.device), done, self._failed
+            lambda: costs.measured(database, request.attacks, request.attacked, info.device, request.evade),
+            done,
+            self._failed,
         )
 
     def _choose_preset(self, name: str) -> None:
@@ -444,6 +446,8 @@ class EvaluatePage(QWidget):
             return "No attack is chosen: tick at least one."
         if twice := self.panel.attacks.twice():
             return f"{twice} is chosen twice with the same settings: change one of the two or remove it."
+        if unable := self.panel.cannot_evade():
+            return f"{unable} cannot evade a detector: untick it, or let the attacker know none."
         return ""
 
     def _update(self) -> None:

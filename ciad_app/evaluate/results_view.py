@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
@@ -25,6 +25,7 @@ from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
+from ciad_engine import attacks, detectors
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Run
@@ -46,12 +47,14 @@ def _plan_of(run: Run) -> planning.Plan | None:
         return None
 
 
-def describe_run(run: Run, titles: Mapping[str, str], chosen: Sequence[planning.AttackChoice]) -> str:
+def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
-    attacks = ", ".join(dataclasses.replace(one, name=titles.get(one.name, one.name)).text() for one in chosen)
+    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text() for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
+    evaded = ", ".join(detectors.title(str(one["name"])) for one in run.plan.get("evade", ()))
+    setting += f", evading {evaded}" if evaded else ""
     data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
-    return f"{moment(run)} · {data} · {limit:,} images · {attacks or 'no attack'}{setting} · {run.state}"
+    return f"{moment(run)} · {data} · {limit:,} images · {which or 'no attack'}{setting} · {run.state}"
 
 
 def total_rows(plan: planning.Plan) -> int:
@@ -133,20 +136,20 @@ class ResultsView(QWidget):
         self.copy.clicked.connect(self.copy_requested)
         self.export.clicked.connect(self.export_requested)
 
-    def list_runs(self, runs: Sequence[Run], titles: Mapping[str, str], shown: str | None) -> None:
+    def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
         readable = {run.key: plan for run in runs if (plan := _plan_of(run)) is not None}
         chosen = dict(zip(readable, planning.told_apart(list(readable.values())), strict=True))
         for run in runs:
-            self.runs.addItem(describe_run(run, titles, chosen.get(run.key, ())), run.key)
+            self.runs.addItem(describe_run(run, chosen.get(run.key, ())), run.key)
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
     def show_data_warning(self, plan: planning.Plan | None) -> None:
         """Say prominently that a run's data are not the official ones; None or official: nothing."""
         self.banner.setVisible(plan is not None and not plan.official)
         if plan is not None:
-            self.banner.setText(f"⚠ These figures are of {plan.data}: not to be compared one to one with the paper's.")
+            self.banner.setText(f"⚠ Computed on {plan.data}. Do not compare these figures directly with the paper's.")
 
     def show_progress(self, done: int, total: int) -> None:
         """Move the bar; a total of 0 hides it."""

@@ -34,15 +34,13 @@ from ciad_app.evaluate.model import (
     Filter,
     RowsModel,
 )
+from ciad_engine import detectors
 
 # What columns are made wide enough for: rows that come later must not need more.
 _WIDEST = {
     COL_POSITION: "10,000",
-    COL_LABEL: "automobile",
-    COL_ATTACK: "Carlini-Wagner L2",
+    COL_ATTACK: "Universal, eps = 10",
     COL_RESULT: "– no adversarial image found",
-    COL_Y1: "automobile >99 %",
-    COL_Y2: "automobile >99 %",
     COL_DECISION: "▲ adversarial – false alarm mm",  # shown in bold
     COL_RECOVERS: "✓ yes mm",
     COL_SCORE: "10.00 mm",
@@ -54,7 +52,7 @@ _WIDEST = {
 }
 _PADDING = 12  # pixels beside a cell's text
 _SAMPLED_ROWS = 200  # the width for image names comes from these
-_MAX_NAME = 260  # pixels
+_MAX_NAME, _MAX_CLASS = 260, 160  # pixels
 
 
 class _Table(QTableView):
@@ -86,6 +84,12 @@ class RowsView(QWidget):
             self.filter.addItem(choice.value, choice)
         label = QLabel("Sho&w")
         label.setBuddy(self.filter)
+        self.detector = QComboBox()
+        self.detector.setAccessibleName("Detector")
+        self.detector.setToolTip("Whose class, score and decision the rows show")
+        self.detector.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        by = QLabel("&Detector")
+        by.setBuddy(self.detector)
         self.count = QLabel()
         hint = QLabel("Double-click or Enter: see the images on Inspect")
         hint.setForegroundRole(QPalette.ColorRole.PlaceholderText)
@@ -99,6 +103,7 @@ class RowsView(QWidget):
         self.table.setAlternatingRowColors(True)
         self.table.setShowGrid(False)
         self.table.setWordWrap(False)
+        self.table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # what tells names apart is often their end
         self.table.setTabKeyNavigation(False)
         self.table.verticalHeader().setVisible(False)
         self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 8)
@@ -111,6 +116,8 @@ class RowsView(QWidget):
         top = QHBoxLayout()
         top.addWidget(label)
         top.addWidget(self.filter)
+        top.addWidget(by)
+        top.addWidget(self.detector)
         top.addWidget(self.count)
         top.addWidget(hint, 1)
         layout = QVBoxLayout(self)
@@ -119,6 +126,7 @@ class RowsView(QWidget):
         layout.addWidget(self.table, 1)
 
         self.filter.currentIndexChanged.connect(self._filtered)
+        self.detector.currentIndexChanged.connect(lambda _: model.choose_detector(self.detector.currentData()))
         self.table.doubleClicked.connect(self._double_clicked)
         self.table.entered_row.connect(lambda line: self.opened.emit(model.row_at(line)))
         model.rowsInserted.connect(self._changed)
@@ -131,7 +139,18 @@ class RowsView(QWidget):
     def _double_clicked(self, index: QModelIndex) -> None:
         self.opened.emit(self._model.row_at(index.row()))
 
+    def _list_detectors(self) -> None:
+        """Offer the detectors of the rows; the one whose columns are shown is the current one."""
+        if [self.detector.itemData(k) for k in range(self.detector.count())] != list(self._model.detectors):
+            self.detector.blockSignals(True)
+            self.detector.clear()
+            for name in self._model.detectors:
+                self.detector.addItem(detectors.title(name), name)
+            self.detector.setCurrentIndex(self.detector.findData(self._model.detector))
+            self.detector.blockSignals(False)
+
     def _changed(self) -> None:
+        self._list_detectors()
         shown, all_ = self._model.rowCount(), len(self._model.rows)
         self.count.setText(f"{shown:,} of {all_:,} rows" if shown != all_ else f"{all_:,} rows")
         if shown and not self._fitted:
@@ -142,6 +161,10 @@ class RowsView(QWidget):
         metrics = self.table.fontMetrics()
         for column, text in _WIDEST.items():
             self.table.setColumnWidth(column, metrics.horizontalAdvance(text) + _PADDING)
+        longest = max((metrics.horizontalAdvance(name) for name in self._model.classes), default=0)
+        probability = metrics.horizontalAdvance(" >99%")
+        for column, more in ((COL_LABEL, 0), (COL_Y1, probability), (COL_Y2, probability)):
+            self.table.setColumnWidth(column, min(longest, _MAX_CLASS) + more + _PADDING)
         names = [row.name for row in self._model.rows[:_SAMPLED_ROWS]]
         widest = max((metrics.horizontalAdvance(name) for name in names), default=0)
         self.table.setColumnWidth(COL_IMAGE, min(widest, _MAX_NAME) + _PADDING)

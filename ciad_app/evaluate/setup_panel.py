@@ -26,7 +26,8 @@ from ciad_app.evaluate.work import Request
 from ciad_app.widgets.no_wheel import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
-from ciad_engine import bundles, datasets
+from ciad_engine import attacks, bundles, datasets, detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation.planning import Plan
 
 _DEFAULT_LIMIT = 100
@@ -54,7 +55,7 @@ class DataChoice(QGroupBox):
         self.cifar = QRadioButton("CIFAR-10")
         self.cifar.setToolTip("The test images of CIFAR-10, or of any folder or archive of the same form")
         self.folder = QPushButton("Folder…")
-        self.folder.setToolTip("A folder cifar-10-batches-py, or one with class folders of 32x32 pictures")
+        self.folder.setToolTip("A folder cifar-10-batches-py, or one with class folders of pictures")
         self.file = QPushButton("File…")
         self.file.setToolTip("cifar-10-python.tar.gz, or a tar or zip of class folders")
         self.download = QPushButton("Download")
@@ -106,11 +107,19 @@ class DataChoice(QGroupBox):
         """Say what is going on."""
         self.state.setText(text)
 
+    def set_official(self, official: bool) -> None:
+        """Offer CIFAR-10 by name, or if the bundle is for other images, a folder or an archive of them."""
+        self.cifar.setText("CIFAR-10" if official else "Folder or archive")
+        self.download.setVisible(official)
+
     def _again(self) -> None:
         if self.path is not None:
             self.choose(self.path)
         else:
-            self.state.setText("Choose a folder or a file with CIFAR-10, or download it.")
+            self.state.setText(
+                "Choose a folder or a file"
+                + (" with CIFAR-10, or download it." if self.download.isVisibleTo(self) else ".")
+            )
             self.chosen.emit("")
 
     def _ask_folder(self) -> None:
@@ -171,6 +180,9 @@ class SetupPanel(QWidget):
             "Transferred: adversarial images are made against a second classifier and shown to this detector"
         )
         self.attacked.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.evade = QComboBox()
+        self.evade.addItem("No detector", "")
+        self.evade.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.estimate = QLabel()
         self.estimate.setWordWrap(True)
         self.start = QPushButton("Start")
@@ -179,7 +191,7 @@ class SetupPanel(QWidget):
         self.cancel.setToolTip("Stop within a second; the rows computed so far are kept and can be continued")
         self.cancel.setEnabled(False)
         no_wheel = NoWheel(self)
-        for editor in (self.limit, self.seed, self.attacked):
+        for editor in (self.limit, self.seed, self.attacked, self.evade):
             no_wheel.spare(editor)
         self._arrange()
         self.set_data(None)
@@ -191,7 +203,8 @@ class SetupPanel(QWidget):
         self.all.clicked.connect(lambda: self.limit.setValue(self.limit.maximum()))
         self.limit.valueChanged.connect(lambda _: self.changed.emit())
         self.seed.valueChanged.connect(lambda _: self.changed.emit())
-        self.attacked.currentIndexChanged.connect(lambda _: self.changed.emit())
+        for choice in (self.attacked, self.evade):
+            choice.currentIndexChanged.connect(lambda _: self.changed.emit())
         self.attacks.changed.connect(self.changed)
 
     def _arrange(self) -> None:
@@ -214,6 +227,7 @@ class SetupPanel(QWidget):
         form.labelForField(count).setBuddy(self.limit)  # type: ignore[attr-defined]
         form.addRow("&Seed", self.seed)
         form.addRow("Settin&g", self.attacked)
+        form.addRow("Attacker &knows", self.evade)
 
         body = QWidget()
         column = QVBoxLayout(body)
@@ -237,8 +251,9 @@ class SetupPanel(QWidget):
 
     def set_engine(self, info: EngineInfo) -> None:
         """Fill in what depends on the loaded bundle."""
-        self.attacks.set_attacks(info.attacks, info.classes)
+        self.attacks.set_attacks(info.attacks, info.domain.classes)
         self.data.samples.setEnabled(info.has_samples)
+        self.data.set_official(info.domain == CIFAR10)
         before = self.attacked.currentData()
         while self.attacked.count() > 1:
             self.attacked.removeItem(1)
@@ -246,6 +261,12 @@ class SetupPanel(QWidget):
             self.attacked.addItem("Transferred: a second classifier is attacked", bundles.SECOND_CLASSIFIER)
         self.attacked.setEnabled(self.attacked.count() > 1)
         self.attacked.setCurrentIndex(max(0, self.attacked.findData(before)))
+        before = self.evade.currentData()
+        while self.evade.count() > 1:
+            self.evade.removeItem(1)
+        for detector in info.detectors:
+            self.evade.addItem(detector.title, f"{detector.name}:{detector.rules[0]}")
+        self.evade.setCurrentIndex(max(0, self.evade.findData(before)))
 
     def set_data(self, data: datasets.ImageSet | None) -> None:
         """Bound the number of images by the data; None: nothing is loaded."""
@@ -261,6 +282,10 @@ class SetupPanel(QWidget):
         self.limit.setValue(plan.limit)
         self.seed.setValue(plan.seed)
         self.attacked.setCurrentIndex(max(0, self.attacked.findData(plan.attacked)))
+        evaded = ",".join(f"{one.name}:{one.rule}" for one in plan.evade)
+        if self.evade.findData(evaded) < 0:  # a plan of the command line may have others
+            self.evade.addItem(", ".join(f"{detectors.title(one.name)} ({one.rule})" for one in plan.evade), evaded)
+        self.evade.setCurrentIndex(self.evade.findData(evaded))
 
     def request(self) -> Request:
         """The settings as they stand."""
@@ -269,7 +294,19 @@ class SetupPanel(QWidget):
             limit=self.limit.value(),
             seed=int(self.seed.value()),
             attacked=str(self.attacked.currentData()),
+            evade=self.evaded,
         )
+
+    @property
+    def evaded(self) -> tuple[str, ...]:
+        """The detectors that the attacker knows, each "NAME:RULE"; none in the transferred setting."""
+        chosen = str(self.evade.currentData()) if self.attacked.currentData() == bundles.CLASSIFIER else ""
+        return tuple(chosen.split(",")) if chosen else ()
+
+    def cannot_evade(self) -> str:
+        """The title of a chosen attack that cannot evade the chosen detector; "" if all can."""
+        names = [name for name, _ in self.attacks.chosen()] if self.evaded else []
+        return next((attacks.title(name) for name in names if not attacks.get(name).evades), "")
 
     def set_state(self, running: bool, reason: str) -> None:
         """Enable the buttons; `reason` says why Start is not possible, "" where it is."""
@@ -278,5 +315,12 @@ class SetupPanel(QWidget):
         self.cancel.setEnabled(running)
         for widget in (self.data, self.attacks, self.preset, self.sweep, self.seed, self.attacked):
             widget.setEnabled(not running)
+        direct = self.attacked.currentData() == bundles.CLASSIFIER
+        self.evade.setEnabled(direct and not running)
+        self.evade.setToolTip(
+            "The attacks must fool f1 and also keep this detector from flagging the image."
+            if direct
+            else "Choose the direct setting first: an attacker who knows a detector attacks f1 itself."
+        )
         self.limit.setReadOnly(running)
         self.all.setDisabled(running or not self.limit.isEnabled())

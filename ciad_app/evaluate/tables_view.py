@@ -1,8 +1,7 @@
-"""The tables of a run, live: one line a measure, one column an attack, as in the terminal."""
+"""The tables of a run, live: one line per measure, one column per attack, as in the terminal."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt
@@ -22,16 +21,11 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.copying import to_clipboard
-from ciad_engine.evaluation.table import Cell, Table, render_text
+from ciad_engine.evaluation.table import Cell, Table, render_html, render_text
 
-_TWO_COLUMNS = 1450  # pixels from which two tables stand side by side
 _EMPTY = "Tables appear here as soon as the first images are done."
 _MARGIN = 8  # pixels beside a cell's text
-
-
-def cell_text(cell: Cell) -> str:
-    """Value, 95 % interval, and of how many: "0.863 [0.840, 0.883], n 1,000"."""
-    return cell.text() if cell.n is None or cell.low is None else f"{cell.text()}, n {cell.n:,}"
+_INDENT = 4 * "\N{NO-BREAK SPACE}"  # of a detector below a measure
 
 
 class TableCard(QWidget):
@@ -72,22 +66,30 @@ class TableCard(QWidget):
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
         self.grid.setAccessibleName(table.title)
-        self.grid.setRowCount(len(table.columns) - 1)
-        self.grid.setColumnCount(1 + len(table.rows))
-        self.grid.setHorizontalHeaderLabels(["", *(row[0].text() for row in table.rows)])
-        for line, measure in enumerate(table.columns[1:]):
-            self._put(line, 0, measure, measure)
-            for column, row in enumerate(table.rows, 1):
-                self._put(line, column, cell_text(row[line + 1]), f"{row[0].text()}: {measure}")
+        attacks, lines = _lines(table)
+        self.grid.setRowCount(len(lines))
+        self.grid.setColumnCount(1 + len(attacks))
+        self.grid.clearSpans()
+        self.grid.setHorizontalHeaderLabels(["", *attacks])
+        for line, (heading, tip, cells) in enumerate(lines):
+            self._put(line, 0, heading, tip, bold=not cells)
+            if not cells and attacks:
+                self.grid.setSpan(line, 0, 1, 1 + len(attacks))
+            for column, attack in enumerate(attacks, 1):
+                text = cells[column - 1].text_with_count() if cells else ""
+                self._put(line, column, text, f"{attack}: {tip}" if cells else tip)
         self._fit()
 
-    def _put(self, line: int, column: int, text: str, tip: str) -> None:
+    def _put(self, line: int, column: int, text: str, tip: str, bold: bool = False) -> None:
         item = self.grid.item(line, column)
         if item is None:
             item = QTableWidgetItem()
             self.grid.setItem(line, column, item)
         item.setText(text)
         item.setToolTip(tip)
+        font = item.font()
+        font.setBold(bold)
+        item.setFont(font)
 
     def _fit(self) -> None:
         metrics = self.grid.fontMetrics()
@@ -113,7 +115,8 @@ class TableCard(QWidget):
 
     def _text_width(self, column: int) -> int:
         metrics = self.grid.fontMetrics()
-        items = [self.grid.item(line, column) for line in range(self.grid.rowCount())]
+        lines = (line for line in range(self.grid.rowCount()) if self.grid.columnSpan(line, 0) == 1)
+        items = [self.grid.item(line, column) for line in lines]
         head = self.grid.horizontalHeaderItem(column)
         texts = [item.text() for item in (*items, head) if item is not None]
         return max((metrics.horizontalAdvance(text) for text in texts), default=0) + 2 * _MARGIN
@@ -121,6 +124,11 @@ class TableCard(QWidget):
     def first_width(self) -> int:
         """How wide the column of the measures has to be."""
         return self._text_width(0)
+
+    def wanted_width(self) -> int:
+        """How wide it has to be for all of its texts."""
+        widths = [self._text_width(column) for column in range(self.grid.columnCount())]
+        return max(widths[0], self._first_width) + max(widths[1:], default=0) * (len(widths) - 1)
 
     def set_first_width(self, width: int) -> None:
         """Make the column of the measures at least this wide."""
@@ -136,6 +144,24 @@ class TableCard(QWidget):
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange and self.grid.rowCount():
             self._fit()
+
+
+def _lines(table: Table) -> tuple[list[str], list[tuple[str, str, list[Cell]]]]:
+    """The attacks, and for each line its heading, its tool tip and its cells.
+
+    If several detectors have a measure, it has a line without cells, and each detector one of its own below it.
+    """
+    attacks, measures = table.turned()
+    lines: list[tuple[str, str, list[Cell]]] = []
+    for k, (column, heading, cells) in enumerate(measures):
+        detector = heading.removeprefix(f"{column.heading}: ")
+        if detector == heading:
+            lines.append((heading, column.title, cells))
+            continue
+        if k == 0 or measures[k - 1][0] is not column:
+            lines.append((column.heading, column.title, []))
+        lines.append((f"{_INDENT}{detector}", f"{detector}: {column.title}", cells))
+    return attacks, lines
 
 
 class TablesView(QScrollArea):
@@ -175,6 +201,7 @@ class TablesView(QScrollArea):
         for card in self.cards:
             card.set_first_width(max(c.first_width() for c in self.cards))
         self.common.setText("\n".join(shared))
+        self._wide = self._has_room_for_two()
         self._place()
 
     def clear(self, computing: bool) -> None:
@@ -185,7 +212,7 @@ class TablesView(QScrollArea):
     def copy(self) -> None:
         """Put all tables into the clipboard: as text, and as HTML for word processors and spreadsheets."""
         text = "\n\n".join(render_text(table) for table in self.tables)
-        to_clipboard(text, "".join(as_html(table) for table in self.tables))
+        to_clipboard(text, "".join(render_html(table) for table in self.tables))
 
     def _place(self) -> None:
         for widget in (self.empty, self.common, *self.cards):
@@ -195,41 +222,31 @@ class TablesView(QScrollArea):
         if not self.cards:
             self._grid.addWidget(self.empty, 0, 0)
             return
-        *left, last = self.cards
+        # In a wide window the longest, which compares the detectors, stands beside all others.
+        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide and self.cards[1:] else None
+        left = [card for card in self.cards if card is not longest]
         for line, card in enumerate(left):
             self._grid.addWidget(card, line, 0)
+        if longest is not None:
+            self._grid.addWidget(longest, 0, 1, len(left) + 1, 1)
+        for card in self.cards:
             card.show()
-        if self._wide and left:
-            self._grid.addWidget(last, 0, 1, len(left), 1)
-        else:
-            self._grid.addWidget(last, len(left), 0)
-        last.show()
         self._grid.addWidget(self.common, len(left) + 1, 0, 1, 2 if self._wide else 1)
         for column in (0, 1):
             self._grid.setColumnStretch(column, 1 if column == 0 or self._wide else 0)
         for line in range(self._grid.rowCount()):
             self._grid.setRowStretch(line, 0)
-        self._grid.setRowStretch(len(left) + 2, 1)
+        # What is left of the height goes below the others if the longest is higher than them.
+        self._grid.setRowStretch(len(left) + (0 if longest is not None else 2), 1)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        wide = self.viewport().width() >= _TWO_COLUMNS
+        wide = self._has_room_for_two()
         if wide != self._wide:
             self._wide = wide
             self._place()
 
-
-def as_html(table: Table) -> str:
-    """The table as HTML, one line a measure."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    head = line(["", *(row[0].text() for row in table.rows)], "th")
-    body = "".join(
-        line([measure, *(cell_text(row[k]) for row in table.rows)], "td")
-        for k, measure in enumerate(table.columns)
-        if k > 0
-    )
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
-    return f"<h3>{html.escape(table.title)}</h3><table border='1'>{head}{body}</table>{notes}"
+    def _has_room_for_two(self) -> bool:
+        """Whether all tables can be read whole if two stand side by side."""
+        wanted = max((card.wanted_width() for card in self.cards), default=0)
+        return len(self.cards) > 1 and self.viewport().width() >= 2 * (wanted + 2 * _MARGIN)

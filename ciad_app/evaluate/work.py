@@ -17,12 +17,16 @@ Work = Callable[[Session, Job], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """The settings of an evaluation as the panel holds them; the plan is made of them and the data."""
+    """The settings of an evaluation as the panel holds them; the plan is made of them and the data.
+
+    `evade`: the detectors that the attacker knows, each "NAME:RULE".
+    """
 
     attacks: list[tuple[str, dict[str, Any]]]
     limit: int
     seed: int
     attacked: str
+    evade: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Begun:
 
 
 def load_data(text: str) -> Work:
-    """Read "samples" or the data at a path; returns an `ImageSet`."""
-    return lambda session, job: datasets.choose(text, job)
+    """Read "samples" or the data at a path; returns an `ImageSet` with the labels of the loaded bundle."""
+    return lambda session, job: datasets.choose(text, job).matched(session.domain)
 
 
 def fetch() -> Work:
@@ -60,7 +64,9 @@ def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database)
 
     def work(session: Session, job: Job) -> runs.Run:
         chosen = [planning.choose(name, **settings) for name, settings in request.attacks]
-        plan = planning.make(session.system.card, data, chosen, request.limit, request.seed, request.attacked)
+        plan = planning.make(
+            session.system.card, data, chosen, request.limit, request.seed, request.attacked, request.evade
+        )
         return _run(plan, data, database, session, job)
 
     return work
@@ -74,8 +80,9 @@ def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Wo
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
     from ciad_engine.evaluation import runner
 
-    # Started here, before the first batch, so that the page knows which run it shows and can continue it.
-    run = runner.begin(plan, session.system, data, database)
-    job.partial(Begun(run, plan, database.rows(run.key)))
-    runner.run(plan, session.system, data, database, job)
-    return database.run(run.key)
+    # The page has to know which run it shows before the first batch, or it could not continue it.
+    sitting = runner.begin(plan, session.system, data, database)
+    key = sitting.run.key
+    job.partial(Begun(sitting.run, plan, database.rows(key)))
+    runner.finish(sitting, job)
+    return database.run(key)

@@ -8,8 +8,10 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QListWidget,
@@ -24,16 +26,22 @@ from PySide6.QtWidgets import (
 from ciad_app.inspect.results import Results
 from ciad_app.widgets.attack_form import attack_form
 from ciad_app.widgets.parameter_form import ParameterForm
-from ciad_app.worker import AttackInfo
+from ciad_app.worker import DetectorInfo
+from ciad_engine import detectors
+from ciad_engine.attacks.base import Attack
 
-RULES = (
-    ("paper", "Paper's rule: f1 and f2 disagree", "Adversarial where the classifier and the mask name two classes."),
-    (
-        "graded",
-        "Graded score: how much",
-        "Adversarial where f1's class surprises f2 more than it does on benign images.",
+# Title and tool tip of each rule.
+_RULES = {
+    detectors.DISAGREEMENT: (
+        "Disagreement",
+        "The paper's rule: adversarial if the detector's class is not the classifier's.",
     ),
-)
+    detectors.GRADED: (
+        "Graded score",
+        "Adversarial if the classifier's class surprises the detector more than it does on benign images.",
+    ),
+}
+_KNOWS = "The attack must fool the classifier and also keep the chosen detector from flagging the image."
 
 
 class _Forms(QStackedWidget):
@@ -47,21 +55,24 @@ class _Forms(QStackedWidget):
 
 
 class AttackPanel(QWidget):
-    """Attack, parameters, buttons, rule, figures and history.
+    """Attack, parameters, buttons, detector, figures and history.
 
     Signals:
         attack_asked, cancel_asked: the buttons.
-        rule_changed: the name of the detector's rule.
+        detector_changed: another detector or rule is chosen.
         chosen: row of the history that was clicked.
     """
 
     attack_asked = Signal()
     cancel_asked = Signal()
-    rule_changed = Signal(str)
+    detector_changed = Signal()
     chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._rules: dict[str, tuple[str, ...]] = {}  # by detector
+        self._wished = ""  # the rule that was chosen last, also while a detector is chosen that has none such
+        self._evading: dict[str, str] = {}  # titles, by name, of the attacks that can evade a detector
         self.attack = QComboBox()
         self.attack.setAccessibleName("Attack")
         self.source = QLabel()
@@ -87,17 +98,28 @@ class AttackPanel(QWidget):
         buttons.addWidget(self.stop, 1)
         buttons.addWidget(self.reset, 1)
 
-        self.rule = QComboBox()
+        self.knows = QCheckBox("The attacker knows the detector")
+        self.detector, self.rule = QComboBox(), QComboBox()
+        self.detector.setAccessibleName("Detector")
+        self.detector.setToolTip("The detector that decides. Another one decides at once, from what is known already.")
         self.rule.setAccessibleName("Rule of the detector")
-        for row, (name, title, help) in enumerate(RULES):
-            self.rule.addItem(title, name)
-            self.rule.setItemData(row, help, Qt.ItemDataRole.ToolTipRole)
-        self.rule.setToolTip(RULES[0][2])
+        for choice in (self.detector, self.rule):
+            choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        decides = QGridLayout()
+        decides.setVerticalSpacing(2)
+        for column, (title, choice) in enumerate((("Detector", self.detector), ("Rule", self.rule))):
+            label = QLabel(title)
+            label.setBuddy(choice)
+            decides.addWidget(label, 0, column)
+            decides.addWidget(choice, 1, column)
+        decides.setColumnStretch(0, 4)
+        decides.setColumnStretch(1, 3)
         self.results = Results()
         self.history = QListWidget()
         self.history.setAccessibleName("Attacks done on this image")
         self.history.setToolTip("The attacks done on this image. Click one to see it again.")
         self.history.setMinimumHeight(54)
+        self.history.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the tool tip has it whole
 
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -105,18 +127,20 @@ class AttackPanel(QWidget):
         layout.addWidget(self.attack)
         layout.addWidget(self.source)
         layout.addWidget(scroll, 3)
+        layout.addWidget(self.knows)
         layout.addLayout(buttons)
+        layout.addLayout(decides)
         layout.addWidget(self.results)
-        for title, widget, stretch in (("Detector", self.rule, 0), ("History of this image", self.history, 2)):
-            label = QLabel(title)
-            label.setBuddy(widget)
-            layout.addWidget(label)
-            layout.addWidget(widget, stretch)
+        label = QLabel("History of this image")
+        label.setBuddy(self.history)
+        layout.addWidget(label)
+        layout.addWidget(self.history, 2)
 
         self.attack.currentIndexChanged.connect(self._switch)
         self.button.clicked.connect(self.attack_asked)
         self.stop.clicked.connect(self.cancel_asked)
         self.reset.clicked.connect(self._reset)
+        self.detector.currentIndexChanged.connect(self._detector_chosen)
         self.rule.currentIndexChanged.connect(self._rule_chosen)
         # The selection and not the current row: that one moves already when the list gets the focus.
         self.history.itemSelectionChanged.connect(self._history_chosen)
@@ -124,11 +148,44 @@ class AttackPanel(QWidget):
         self.set_ready("The models are still loading.", None)
 
     @property
-    def rule_name(self) -> str:
-        """The chosen rule, as the engine names it."""
-        return str(self.rule.currentData())
+    def deciding(self) -> tuple[str, str]:
+        """The chosen detector and rule, as the engine names them; ("", "") if the bundle has none."""
+        return str(self.detector.currentData() or ""), str(self.rule.currentData() or "")
 
-    def set_attacks(self, attacks: Sequence[AttackInfo], classes: Sequence[str]) -> None:
+    @property
+    def evade(self) -> tuple[str, ...]:
+        """The detector that the attack has to evade, as "NAME:RULE", if any."""
+        return (":".join(self.deciding),) if self.knows.isEnabled() and self.knows.isChecked() else ()
+
+    def set_detectors(self, found: Sequence[DetectorInfo]) -> None:
+        """Offer these detectors, silently; called again it keeps the choice."""
+        kept, self._rules = self.detector.currentData(), {info.name: info.rules for info in found}
+        self.detector.blockSignals(True)
+        self.detector.clear()
+        for info in found:
+            self.detector.addItem(info.title, info.name)
+        self.detector.setCurrentIndex(max(self.detector.findData(kept), 0))
+        self.detector.blockSignals(False)
+        self._offer_rules()
+
+    def _offer_rules(self) -> None:
+        """Offer the detector's rules, silently; the one chosen last counts if there is such, else the usual one."""
+        rules = self._rules.get(self.deciding[0], ())
+        self.rule.blockSignals(True)
+        self.rule.clear()
+        for row, name in enumerate(rules):
+            title, help = _RULES[name]
+            self.rule.addItem(title, name)
+            self.rule.setItemData(row, help, Qt.ItemDataRole.ToolTipRole)
+        self.rule.setCurrentIndex(max(self.rule.findData(self._wished), 0))
+        self.rule.blockSignals(False)
+        self.rule.setToolTip(self.rule.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+
+    def _detector_chosen(self) -> None:
+        self._offer_rules()
+        self.detector_changed.emit()
+
+    def set_attacks(self, attacks: Sequence[type[Attack]], classes: Sequence[str]) -> None:
         """Make the forms of all attacks; called again it keeps the choice."""
         kept = self.attack.currentData()
         self.attack.blockSignals(True)
@@ -138,7 +195,7 @@ class AttackPanel(QWidget):
             form.deleteLater()
         for row, info in enumerate(attacks):
             self.attack.addItem(info.title, info.name)
-            self.attack.setItemData(row, info.help, Qt.ItemDataRole.ToolTipRole)
+            self.attack.setItemData(row, info.summary(), Qt.ItemDataRole.ToolTipRole)
             self.attack.setItemData(row, info.source, Qt.ItemDataRole.UserRole + 1)
             self.forms.addWidget(attack_form(info, classes))
         self.attack.setCurrentIndex(max(self.attack.findData(kept), 0))
@@ -146,6 +203,7 @@ class AttackPanel(QWidget):
         longest = max((info.source for info in attacks), key=len, default="")
         self.source.setText(longest)  # the height of the longest is kept, so that switching moves nothing
         self.source.setMinimumHeight(self.source.heightForWidth(max(self.width(), 240)))
+        self._evading = {info.name: info.title for info in attacks if info.evades}
         self._switch(self.attack.currentIndex())
 
     def _switch(self, row: int) -> None:
@@ -157,6 +215,11 @@ class AttackPanel(QWidget):
         self.forms.setCurrentIndex(row)
         self.source.setText(self.attack.itemData(row, Qt.ItemDataRole.UserRole + 1) or "")
         self.attack.setToolTip(self.attack.itemData(row, Qt.ItemDataRole.ToolTipRole) or "")
+        able = self.attack.itemData(row) in self._evading
+        self.knows.setEnabled(able)
+        others = ", ".join(self._evading.values())
+        unable = f"{self.attack.itemText(row)} cannot evade a detector." + (f" Choose {others}." if others else "")
+        self.knows.setToolTip(_KNOWS if able else unable)
 
     def _reset(self) -> None:
         form = self.forms.currentWidget()
@@ -167,9 +230,10 @@ class AttackPanel(QWidget):
         for index in self.history.selectedIndexes():
             self.chosen.emit(index.row())
 
-    def _rule_chosen(self, row: int) -> None:
-        self.rule.setToolTip(RULES[row][2])
-        self.rule_changed.emit(self.rule_name)
+    def _rule_chosen(self) -> None:
+        self._wished = self.deciding[1]
+        self.rule.setToolTip(self.rule.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+        self.detector_changed.emit()
 
     @property
     def form(self) -> ParameterForm | None:
@@ -197,17 +261,12 @@ class AttackPanel(QWidget):
         self.stop.setEnabled(not reason)
         self.stop.setToolTip(reason or "Stop what runs on this page (Escape).")
 
-    def show_rule(self, name: str) -> None:
-        """Choose a rule without asking for its verdict."""
-        self.rule.blockSignals(True)
-        self.rule.setCurrentIndex(max(self.rule.findData(name), 0))
-        self.rule.blockSignals(False)
-        self.rule.setToolTip(RULES[self.rule.currentIndex()][2])
-
     def show_history(self, lines: Sequence[str], current: int) -> None:
         """Fill the history and mark one row (-1 for none), without asking for it again."""
         self.history.blockSignals(True)
         self.history.clear()
         self.history.addItems(list(lines))
+        for row, line in enumerate(lines):
+            self.history.item(row).setToolTip(line)
         self.history.setCurrentRow(current)
         self.history.blockSignals(False)

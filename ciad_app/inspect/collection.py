@@ -24,12 +24,12 @@ class Entry:
     """One image of the gallery.
 
     Attributes:
-        pixels: uint8 (3, 32, 32).
+        pixels: uint8 (3, size, size).
         label: class number, or None where it is unknown.
         name: for people, e.g. a file name.
-        note: what was done to make it 32x32, or where it comes from; may be empty.
-        adversarial: uint8 (3, 32, 32), a stored adversarial image of it, or None.
-        original: uint8 (H, W, 3), a small copy of the picture before it was made 32x32, or None.
+        note: how it was made square and small, or where it comes from; may be empty.
+        adversarial: uint8 (3, size, size), a stored adversarial image of it, or None.
+        original: uint8 (H, W, 3), a small copy of the picture before that, or None.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -42,18 +42,18 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """Images with labels and names; the arrays are those of the data set, not copies.
+    """Images with labels and names.
 
     Attributes:
         title: for the gallery's choice.
-        images: uint8 (N, 3, 32, 32).
+        images: uint8 (3, size, size) each; of a data set its array, which is not copied.
         labels: int64 (N,), UNKNOWN where there is none.
-        names: one a image.
+        names: one per image.
         extras: the whole entries where there is more than pixels, label and name (the user's own).
     """
 
     title: str
-    images: npt.NDArray[np.uint8]
+    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     names: Sequence[str]
     extras: tuple[Entry, ...] = ()
@@ -71,9 +71,8 @@ class Collection:
 
 def of_entries(title: str, entries: Sequence[Entry]) -> Collection:
     """A collection of single images."""
-    images = np.stack([e.pixels for e in entries]) if entries else np.zeros((0, 3, 32, 32), np.uint8)
     labels = np.array([UNKNOWN if e.label is None else e.label for e in entries], np.int64)
-    return Collection(title, images, labels, [e.name for e in entries], tuple(entries))
+    return Collection(title, [e.pixels for e in entries], labels, [e.name for e in entries], tuple(entries))
 
 
 def of_set(images: ImageSet) -> Collection:

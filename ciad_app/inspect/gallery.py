@@ -32,6 +32,7 @@ ENTRY_ROLE = Qt.ItemDataRole.UserRole  # the Entry of a row; works through the f
 LABEL_ROLE = Qt.ItemDataRole.UserRole + 1
 THUMBNAIL = 64  # logical pixels
 _SCALE = 2  # drawn at twice the size, so that it stays sharp on a dense screen
+_WIDEST = 100  # of a class name; a longer one is cut
 _CACHED = 1500  # thumbnails; 10,000 of them would take 600 MB
 
 
@@ -215,10 +216,10 @@ class Gallery(QWidget):
         self.list.activated.connect(self._clicked)
 
     def _fit_grid(self) -> None:
-        """Cells as wide as the longest class name, and all of one size."""
+        """Cells as wide as the longest class name, within reason, and all of one size."""
         metrics = self.list.fontMetrics()
         longest = max((metrics.horizontalAdvance(name) for name in self.model.classes), default=0)
-        self.model.cell = QSize(max(THUMBNAIL, longest) + 12, THUMBNAIL + metrics.height() + 6)
+        self.model.cell = QSize(min(max(THUMBNAIL, longest), _WIDEST) + 12, THUMBNAIL + metrics.height() + 6)
         self.list.setGridSize(self.model.cell + QSize(2, 4))
 
     def changeEvent(self, event: QEvent) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 
 from ciad_app.inspect.collection import Entry
+from ciad_engine import attacks
 from ciad_engine.inspection import Inspection
 
 MOST = 6  # attacks that a figure has room for
@@ -13,58 +15,66 @@ _IMAGES = 500  # remembered; an inspection is some 30 kB
 Key = tuple[str, bytes]
 
 
+@dataclasses.dataclass(frozen=True)
+class Attacked:
+    """An attack that was done: its inspection, and the title of the detector it was to evade."""
+
+    found: Inspection
+    evaded: str = ""
+
+    @property
+    def name(self) -> str:
+        """The attack's title, the first of its numbers, and the detector."""
+        assert self.found.attack is not None
+        title = attacks.title(self.found.attack.attack)
+        settings = self.found.attack.settings.values()
+        number = next((f"{value:g}" for value in settings if isinstance(value, (int, float))), "")
+        return f"{title} {number}".strip() + (f", evading {self.evaded}" if self.evaded else "")
+
+    @property
+    def line(self) -> str:
+        """One line for people: the attack and what came of it."""
+        result = self.found.attack
+        assert result is not None
+        if not result.fooled[0]:
+            return f"✘ {self.name}: {result.reason[0]}"
+        outcome = f"→ {self.found.classes[result.label_after[0]]}, L2 {result.l2[0]:.2f}"
+        return f"✔ {self.name} {outcome}" if result.success[0] else f"✘ {self.name} {outcome}, but {result.reason[0]}"
+
+
 class History:
     """Inspections with an attack, by image, the oldest images forgotten first."""
 
     def __init__(self) -> None:
-        self._found: collections.OrderedDict[Key, list[tuple[Inspection, str]]] = collections.OrderedDict()
+        self._done: collections.OrderedDict[Key, list[Attacked]] = collections.OrderedDict()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._found.clear()
+        self._done.clear()
 
-    def add(self, entry: Entry, found: Inspection, title: str) -> int:
-        """Remember an attack under the attack's `title`; returns its row."""
+    def add(self, entry: Entry, attacked: Attacked) -> int:
+        """Remember an attack on an image; returns its row."""
         key = _key(entry)
-        rows = self._found.setdefault(key, [])
-        rows.append((found, title))
-        self._found.move_to_end(key)
-        while len(self._found) > _IMAGES:
-            self._found.popitem(last=False)
+        rows = self._done.setdefault(key, [])
+        rows.append(attacked)
+        self._done.move_to_end(key)
+        while len(self._done) > _IMAGES:
+            self._done.popitem(last=False)
         return len(rows) - 1
 
-    def get(self, entry: Entry, row: int) -> Inspection:
-        """The inspection of a row."""
-        return self._found[_key(entry)][row][0]
+    def get(self, entry: Entry, row: int) -> Attacked:
+        """The attack of a row."""
+        return self._done[_key(entry)][row]
 
-    def succeeded(self, entry: Entry) -> list[tuple[str, Inspection]]:
-        """The latest attacks that succeeded, MOST at most, each with its name; of one done twice the later."""
-        found = {_named(each, title): each for each, title in self._found.get(_key(entry), []) if _succeeded(each)}
-        return list(found.items())[-MOST:]
+    def fooled(self, entry: Entry) -> list[tuple[str, Inspection]]:
+        """The latest attacks that fooled f1, MOST at most, each with its name; of one done twice the later."""
+        rows = self._done.get(_key(entry), [])
+        return list({row.name: row.found for row in rows if row.found.attacked_image is not None}.items())[-MOST:]
 
     def lines(self, entry: Entry) -> list[str]:
-        """One line a row for people."""
-        return [_line(found, title) for found, title in self._found.get(_key(entry), [])]
+        """One line per row for people."""
+        return [row.line for row in self._done.get(_key(entry), [])]
 
 
 def _key(entry: Entry) -> Key:
     return entry.name, entry.pixels.tobytes()
-
-
-def _succeeded(found: Inspection) -> bool:
-    return found.attack is not None and bool(found.attack.success[0])
-
-
-def _named(found: Inspection, title: str) -> str:
-    """The attack's title and the first of its numbers."""
-    assert found.attack is not None
-    numbers = (f"{value:g}" for value in found.attack.settings.values() if isinstance(value, (int, float)))
-    return f"{title} {next(numbers, '')}".strip()
-
-
-def _line(found: Inspection, title: str) -> str:
-    result, name = found.attack, _named(found, title)
-    assert result is not None
-    if not result.success[0]:
-        return f"✘ {name}: {result.reason[0]}"
-    return f"✔ {name} → {found.classes[result.label_after[0]]}, L2 {result.l2[0]:.2f}"

@@ -10,18 +10,19 @@ from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
 
-from ciad_app.inspect import saving, work
+from ciad_app.inspect import work
 from ciad_app.inspect.attack_panel import AttackPanel
 from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture, of_set
 from ciad_app.inspect.gallery import Gallery, tip_of
-from ciad_app.inspect.history import History
+from ciad_app.inspect.history import Attacked, History
 from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons, button
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo, Task
-from ciad_engine.inspection import Inspection
+from ciad_engine import attacks, imaging
+from ciad_engine.inspection import Inspection, explain
 
 if TYPE_CHECKING:
     from ciad_engine.datasets import ImageSet
@@ -66,6 +67,7 @@ class InspectPage(QWidget):
         self.saves.folder = str(getattr(settings, "last_folder", "") or "")
         self.saves.message.connect(self.message)
         self.saves.folder_used.connect(self.folder_used)
+        self.save_image, self.export, self.copy = self.saves.save_image, self.saves.export_view, self.saves.copy_view
         self._lay_out()
 
         self._debounce = QTimer(self)
@@ -76,7 +78,7 @@ class InspectPage(QWidget):
         self.gallery.again.connect(self._select_again)
         self.panel.attack_asked.connect(self.attack_now)
         self.panel.cancel_asked.connect(self.cancel)
-        self.panel.rule_changed.connect(self._rule_changed)
+        self.panel.detector_changed.connect(self._decide)
         self.panel.chosen.connect(self._return_to)
         for keys, slot in (
             (QKeySequence("Ctrl+Return"), self.attack_now),
@@ -147,16 +149,18 @@ class InspectPage(QWidget):
         chosen = [Path(p) for p in paths]
         self.saves.folder = str(chosen[0].parent)
         self._tell_if_waiting(
-            self._engine.submit(lambda _, job: work.open_paths(chosen, job), self._opened, text="Opening images")
+            self._engine.submit(
+                lambda session, job: work.open_paths(chosen, session.domain, job), self._opened, text="Opening images"
+            )
         )
 
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
-        from ciad_engine import imaging
-
         self._tell_if_waiting(
             self._engine.submit(
-                lambda _session, _job: work.Opened((of_picture(imaging.read_bytes(raw, name)),), (), ()),
+                lambda session, _: work.Opened(
+                    (of_picture(imaging.read_bytes(raw, name, session.domain.size)),), (), ()
+                ),
                 self._opened,
                 failed=self.message.emit,
                 text="Opening an image",
@@ -185,7 +189,7 @@ class InspectPage(QWidget):
         self.gallery.show_collection(of_set(images))
 
     def show_record(self, image: Any, label: int | None, adversarial: Any, name: str) -> None:
-        """Show a stored pair, e.g. of the results table: uint8 (3, 32, 32) each; its verdicts are computed anew."""
+        """Show a stored pair, e.g. of the results table: uint8 (3, size, size) each; its verdicts are computed anew."""
         kept = self.gallery.collection(RECORDS)
         entries = [*(kept.extras if kept else ()), Entry(image, label, name, "", adversarial)]
         self.gallery.show_collection(of_entries(RECORDS, entries), len(entries) - 1)
@@ -203,11 +207,11 @@ class InspectPage(QWidget):
         entry = self._entry
         if entry is None or self._why_no_attack():
             return
-        (name, settings), rule = self.panel.request(), self.panel.rule_name
-        title = self.panel.attack.currentText()
+        (name, settings), evade = self.panel.request(), self.panel.evade
+        title, evaded = self.panel.attack.currentText(), self.panel.detector.currentText() if evade else ""
         self._drop_task()
-        self._found = None if self._found is None else work.without_attack(self._found)
-        self.panel.results.show_figures(None)
+        self._found = None if self._found is None else self._found.without_attack()
+        self.panel.results.show_figures({})
         self.panel.show_history(self._history.lines(entry), -1)  # what was marked is no longer shown
 
         def say(waiting: bool) -> None:
@@ -216,8 +220,8 @@ class InspectPage(QWidget):
             self.verdict.show_verdict(NOTHING, text, f"Escape or Cancel stops {'the attack' if waiting else 'it'}.")
 
         self._ask(
-            lambda session, job: work.attack(session.system, entry, name, settings, rule, job),
-            self._attacked,
+            lambda session, job: work.attack(session.system, entry, name, settings, evade, job),
+            lambda found: self._attacked(entry, Attacked(found, evaded)),
             f"{title} on {entry.name}",
             say,
             attacking=True,
@@ -228,28 +232,20 @@ class InspectPage(QWidget):
         if self._task is not None:
             self._task.cancel()
 
-    def save_image(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """As `SaveButtons.save_image`."""
-        return self.saves.save_image(path, overwrite)
-
-    def export(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """As `SaveButtons.export_view`."""
-        return self.saves.export_view(path, overwrite)
-
-    def copy(self) -> None:
-        """Put the view on the clipboard."""
-        self.saves.copy_view()
-
     # What comes from the engine.
 
     def _ready(self, info: EngineInfo) -> None:
         self._unavailable = ""
-        self.gallery.set_classes(info.classes)
-        self.panel.set_attacks(info.attacks, info.classes)
+        self.gallery.set_classes(info.domain.classes)
+        self.panel.set_attacks(info.attacks, info.domain.classes)
+        self.panel.set_detectors(info.detectors)
         self._history.clear()  # of another bundle
         if info.has_samples and not self.gallery.sets.count():
             self._engine.submit(
-                lambda *_: work.samples(), self._samples_loaded, failed=self._tell_failure, text="Samples"
+                lambda session, _: work.samples(session.domain),
+                self._samples_loaded,
+                failed=self._tell_failure,
+                text="Samples",
             )
         if self._entry is None:
             self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
@@ -293,7 +289,7 @@ class InspectPage(QWidget):
             "class not known" if entry.label is None else f"true class: {self.gallery.model.class_name(entry.label)}"
         )
         self.grid.show_image(entry.pixels, label, tip_of(entry, label), entry.adversarial)
-        self.panel.results.show_figures(None)
+        self.panel.results.show_figures({})
         self.panel.show_history(self._history.lines(entry), -1)
         if self._unavailable:
             self.verdict.show_verdict(NOTHING, "The models could not be loaded.", self._unavailable)
@@ -309,11 +305,11 @@ class InspectPage(QWidget):
         if self._task is not None or self._debounce.isActive():
             return
         found = self._found
-        if found is None or (entry.adversarial is not None and found.attack is None):
+        if found is None or (entry.adversarial is not None and found.adversarial is None):
             self._select(entry)
 
     def _inspect(self) -> None:
-        entry, rule = self._entry, self.panel.rule_name
+        entry = self._entry
         if entry is None or self._task is not None or self._engine.info is None or self._engine.stopped:
             return
 
@@ -322,64 +318,41 @@ class InspectPage(QWidget):
             self.verdict.show_verdict(NOTHING, WAITING if waiting else LOOKING, "")
 
         self._ask(
-            lambda session, job: work.inspect(session.system, entry, rule, job),
+            lambda session, job: work.inspect(session.system, entry, job),
             self._show,
             f"Looking at {entry.name}",
             say,
         )
 
-    def _attacked(self, found: Inspection) -> None:
-        if self._entry is not None:
-            row = self._history.add(self._entry, found, self.panel.attack.itemText(self._row_of(found)))
-            self.panel.show_history(self._history.lines(self._entry), row)
-        self._show(found)
-
-    def _row_of(self, found: Inspection) -> int:
-        return self.panel.attack.findData(found.attack.attack) if found.attack is not None else -1
+    def _attacked(self, entry: Entry, attacked: Attacked) -> None:
+        row = self._history.add(entry, attacked)
+        self.panel.show_history(self._history.lines(entry), row)
+        self._show(attacked.found)
 
     def _return_to(self, row: int) -> None:
-        """Show an attack of the history again, under the rule that is chosen now."""
-        entry = self._entry
-        if entry is None:
+        """Show an attack of the history again, decided by the detector that is chosen now."""
+        if self._entry is None:
             return
-        found = self._history.get(entry, row)
+        attacked = self._history.get(self._entry, row)
         self._drop_task()
-        if found.attack is not None:
-            self.panel.choose(found.attack.attack, found.attack.settings)
-        if found.benign.rule == self.panel.rule_name:
-            self._show(found)
-        else:
-            self._found = found
-            self._rule_changed(self.panel.rule_name)
+        if attacked.found.attack is not None:
+            self.panel.choose(attacked.found.attack.attack, attacked.found.attack.settings)
+        self._show(attacked.found)
 
-    def _rule_changed(self, rule: str) -> None:
-        found = self._found
-        if found is None or self._attacking:
-            return
-        self._drop_task()
-
-        def say(waiting: bool) -> None:
-            if waiting:  # the verdict that stands there is that of the other rule
-                self.verdict.show_verdict(NOTHING, WAITING, "Escape or Cancel goes back to the other rule.")
-
-        self._ask(
-            lambda session, _: work.under_rule(session.system, found, rule),
-            self._show,
-            "Judging by another rule",
-            say,
-        )
+    def _decide(self) -> None:
+        """Another detector or rule was chosen: it decides on what is known, unless an attack is to change that."""
+        if self._found is not None and not self._attacking:
+            self._show(self._found)
 
     def _show(self, found: Inspection) -> None:
-        if found.benign.rule != self.panel.rule_name:  # the rule was changed while an attack ran
-            self._found = found
-            self._rule_changed(self.panel.rule_name)
-            return
-        self._found = found
+        """Show a record, decided by the chosen detector."""
+        detector, rule = self.panel.deciding
+        self._found = found = found.by(detector or found.benign.detector, rule)
         self.grid.show_inspection(found)
-        title = self.panel.attack.itemText(self._row_of(found))
-        self.panel.results.show_figures(None if found.attack is None else figures(found.attack, found.classes), title)
-        word, text, evidence = saving.verdict_words(found)
-        self.verdict.show_verdict(word, text, evidence)
+        self.panel.results.show_figures(
+            figures(found), "" if found.attack is None else attacks.title(found.attack.attack)
+        )
+        self.verdict.show_explanation(explain(found))
         self._update_controls()
 
     # Tasks: at most one of this page; a newer wish replaces it.
@@ -435,8 +408,6 @@ class InspectPage(QWidget):
         """Show what was known before the task; the sentence where nothing was."""
         if attacking and self._entry is not None and self._entry.adversarial is not None:
             self._found = None  # back to the stored pair
-        if self._found is not None and not attacking:
-            self.panel.show_rule(self._found.benign.rule)  # what stays is the verdict of the rule before
         if self._found is not None:
             self._show(self._found)
         elif attacking and self._entry is not None:  # it was started before the image had been looked at
@@ -456,4 +427,4 @@ class InspectPage(QWidget):
 
     def _update_controls(self) -> None:
         self.panel.set_ready(self._why_no_attack(), None if self._task is None else "")
-        self.saves.follow(self._found, () if self._entry is None else self._history.succeeded(self._entry))
+        self.saves.follow(self._found, () if self._entry is None else self._history.fooled(self._entry))

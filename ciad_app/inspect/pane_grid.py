@@ -9,8 +9,7 @@ The first column is called "original", not "benign": a person may open an advers
 
 from __future__ import annotations
 
-import dataclasses
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +20,12 @@ from ciad_app.inspect.verdict_bar import NOTHING, Sign
 from ciad_app.widgets.colour_bar import ColourBar
 from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.widgets.image_pane import ImagePane, Pixel
-from ciad_app.widgets.probability_bars import ProbabilityBars
-from ciad_engine import inspection
-from ciad_engine.detectors.base import Verdict
+from ciad_app.widgets.probability_bars import F2, ProbabilityBars, telling
+from ciad_engine import detectors, inspection
 from ciad_engine.inspection import Inspection
+
+if TYPE_CHECKING:
+    from ciad_engine.detectors.base import Verdict
 
 IMPORTANCE_MAP = "cividis"  # perceptually uniform, the same to colour-blind eyes
 CHANGE_MAP = "CET-D1A"  # blue - white - red, uniform to either side
@@ -32,21 +33,19 @@ GAINS = (1, 2, 4, 8, 16, 32, 64)
 MASK_SCALES = (1.0, 0.5, 0.25, 0.1, 0.05)
 SELECT = "Select an image in the list on the left"
 ATTACK = "Press Attack\n(Ctrl+Return)"
+NO_MASK = "This bundle draws no masks"
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def importance(verdict: Verdict) -> npt.NDArray[np.float32]:
-    """Where f1 looks, (32, 32) in [0, 1]: 1 - mask, as 1 in a LAN's mask means "unimportant"."""
-    found: npt.NDArray[np.float32] = 1 - verdict.masks[0]
-    return found
+def importance(verdict: Verdict) -> npt.NDArray[np.float32] | None:
+    """Where f1 looks, (size, size) in [0, 1]: 1 - mask, as 1 in a LAN's mask means "unimportant"."""
+    return None if verdict.masks is None else 1 - verdict.masks[0]
 
 
-class _Pair(NamedTuple):
-    """The two images of a stored record that nobody has looked at yet."""
-
-    image: Pixels
-    attacked_image: Pixels
+def _headings(verdict: Verdict) -> tuple[str, ...]:
+    """What the detector's bars are called, the longest first."""
+    return F2 if verdict.detector == detectors.MASK else (verdict.chosen.title, verdict.detector)
 
 
 class _Heading(QWidget):
@@ -78,7 +77,7 @@ class PaneGrid(QWidget):
         super().__init__(parent)
         self._image: Pixels | None = None
         self._found: Inspection | None = None
-        self._pair: _Pair | None = None  # what the difference is of, where there is no record of it yet
+        self._changed: Pixels | None = None  # the image after an attack
         self._pixel: Pixel | None = None
 
         light, mask = (0.0, 255.0), (0.0, 1.0)
@@ -159,13 +158,15 @@ class PaneGrid(QWidget):
         Where its adversarial version is stored, that is shown at once, too: only masks and classes need networks.
         """
         self._image, self._found = pixels, None
+        if pixels is not None:
+            self._set_size(pixels)
         self.benign.set_image(None if pixels is None else pixels.transpose(1, 2, 0))
         self.headings[0].say(NOTHING, caption, tip)
         self.benign_mask.set_image(None)
         self.benign_bars.clear()
         self.await_attack(ATTACK)
         if pixels is not None and adversarial is not None:
-            self._pair = _Pair(pixels, adversarial)
+            self._changed = adversarial
             self.adversarial.set_image(adversarial.transpose(1, 2, 0))
             self._show_difference()
         self.await_look(SELECT if pixels is None else "Looking …")
@@ -173,7 +174,7 @@ class PaneGrid(QWidget):
     def await_look(self, hint: str) -> None:
         """Say in the empty panes and bars what of the engine they wait for."""
         looked_at = [(self.benign_mask, self.benign_bars)]
-        if self._pair is not None:
+        if self._changed is not None:
             looked_at += [(self.adversarial_mask, self.adversarial_bars), (self.mask_change, self.change_bars)]
         for pane, bars in looked_at:
             pane.set_hint(hint)
@@ -181,9 +182,9 @@ class PaneGrid(QWidget):
 
     def await_attack(self, hint: str) -> None:
         """Empty what belongs to the adversarial image, with a hint in its place."""
-        self._pair = None
+        self._changed = None
         self.headings[1].say(NOTHING, "")
-        self._found = None if self._found is None else dataclasses.replace(self._found, adversarial=None)
+        self._found = None if self._found is None else self._found.without_attack()
         for pane in (self.adversarial, self.difference, self.adversarial_mask, self.mask_change):
             pane.set_hint(hint)
             pane.set_image(None)
@@ -194,24 +195,35 @@ class PaneGrid(QWidget):
 
     def show_inspection(self, found: Inspection) -> None:
         """Show what is known of the image, and of its adversarial version where there is one."""
-        self._image, self._found, self._pair = found.image, found, None
+        self._image, self._found, self._changed = found.image, found, found.attacked_image
+        self._set_size(found.image)
         before, after = found.benign, found.adversarial
+        columns = [p for verdict in (before, after) if verdict is not None for p in (verdict.p1[0], verdict.p2[0])]
+        rows, second = telling(columns, () if found.label is None else (found.label,)), _headings(before)
         self.benign.set_image(found.image.transpose(1, 2, 0))
         self.headings[0].sign.set_kind(inspection.headline(before, None if found.label is None else False))
-        self.benign_mask.set_image(importance(before))
-        self.benign_bars.show_values(found.classes, before.p1[0], before.p2[0])
+        mask = importance(before)
+        if mask is None:
+            self.benign_mask.set_hint(NO_MASK)
+        self.benign_mask.set_image(mask)
+        self.benign_bars.show_values(found.classes, before.p1[0], before.p2[0], rows, second)
         changed = found.attacked_image
         if after is None or changed is None:
             reason = "" if found.attack is None else str(found.attack.reason[0])
             self.await_attack(f"The attack failed:\n{reason}" if found.attack is not None else ATTACK)
             return
         self.adversarial.set_image(changed.transpose(1, 2, 0))
-        self.headings[1].say(inspection.headline(after, True), f"called {found.classes[after.y1[0]]}")
+        word = inspection.headline(after, inspection.is_adversarial(found))
+        self.headings[1].say(word, f"f1 says {found.classes[after.y1[0]]}")
         self._show_difference()
-        self.adversarial_mask.set_image(importance(after))
-        self.mask_change.set_image(importance(after) - importance(before))
-        self.adversarial_bars.show_values(found.classes, after.p1[0], after.p2[0])
-        self.change_bars.show_values(found.classes, after.p1[0] - before.p1[0], after.p2[0] - before.p2[0])
+        changed_mask = importance(after)
+        for pane in (self.adversarial_mask, self.mask_change) if changed_mask is None else ():
+            pane.set_hint(NO_MASK)
+        self.adversarial_mask.set_image(changed_mask)
+        self.mask_change.set_image(None if mask is None or changed_mask is None else changed_mask - mask)
+        self.adversarial_bars.show_values(found.classes, after.p1[0], after.p2[0], rows, second)
+        moved = (after.p1[0] - before.p1[0], after.p2[0] - before.p2[0])
+        self.change_bars.show_values(found.classes, *moved, rows, second)
         self._point_at(self._pixel)
 
     def show_part(self, part: QRectF | None) -> None:
@@ -220,11 +232,14 @@ class PaneGrid(QWidget):
             pane.show_part(part)
 
     def _show_difference(self) -> None:
-        known = self._found if self._found is not None and self._found.adversarial is not None else self._pair
-        if known is not None:
-            # `difference` reads the two images of a record and no more.
-            shown = inspection.difference(known, self.gain.currentData())  # type: ignore[arg-type]
+        if self._image is not None and self._changed is not None:
+            shown = inspection.difference(self._image, self._changed, self.gain.currentData())
             self.difference.set_image(shown.transpose(1, 2, 0))
+
+    def _set_size(self, image: Pixels) -> None:
+        """All panes at once, the empty ones too: linked, they show the same part."""
+        for pane in self.panes:
+            pane.set_size(image.shape[-1])
 
     def _rescale_masks(self) -> None:
         scale = self.mask_scale.currentData()
@@ -246,18 +261,15 @@ class PaneGrid(QWidget):
         row, column = pixel
         benign = self._image[:, row, column].astype(np.int64)
         parts = [f"row {row}, column {column}", f"original {_triple(benign)}"]
-        known = self._found or self._pair
-        changed = None if known is None else known.attacked_image
-        if changed is not None:
-            adversarial = changed[:, row, column].astype(np.int64)
+        if self._changed is not None:
+            adversarial = self._changed[:, row, column].astype(np.int64)
             parts += [f"adversarial {_triple(adversarial)}", f"difference {_triple(adversarial - benign, '+d')}"]
-        if self._found is not None:
-            before = float(importance(self._found.benign)[pixel])
-            if self._found.adversarial is None:
-                parts.append(f"importance {before:.2f}")
-            else:
-                after = float(importance(self._found.adversarial)[pixel])
-                parts.append(f"importance {before:.2f} → {after:.2f} ({after - before:+.2f})")
+        masks = [pane.array for pane in (self.benign_mask, self.adversarial_mask) if pane.array is not None]
+        values = [float(mask[pixel]) for mask in masks]
+        if values:
+            parts.append("importance " + " → ".join(f"{value:.2f}" for value in values))
+        if values[1:]:
+            parts[-1] += f" ({values[1] - values[0]:+.2f})"
         return " · ".join(parts)
 
 

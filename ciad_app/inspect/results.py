@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QGridLayout, QGroupBox, QLabel, QWidget
 
-from ciad_app.inspect.work import STORED
-
-if TYPE_CHECKING:
-    from ciad_engine.attacks.base import AttackResult
+from ciad_engine.inspection import Inspection
 
 _ROWS = (
     ("outcome", "Outcome", "Success is checked on the 8-bit image that can be saved."),
     ("l2", "L2", "Euclidean distance to the benign image, values from 0 to 1."),
     ("linf", "L∞", "Largest change of a value, in units of 1/255."),
-    ("l0", "L0", "Changed channel values of 3,072, and changed pixels of 1,024."),
+    ("l0", "L0", "Changed channel values, and changed pixels."),
     ("ssim", "SSIM", "Structural similarity to the benign image; 1 is equal."),
     ("cost", "Cost", "Forward and backward passes through the classifier, and steps of the attack."),
     ("seconds", "Time", "Wall time of the attack."),
+    ("notes", "Notes", "What makes the result doubtful, such as gradients that vanish."),
 )
 EMPTY = "–"
 
@@ -30,33 +25,46 @@ def seconds(value: float) -> str:
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
 
 
-def figures(result: AttackResult, classes: Sequence[str]) -> dict[str, str]:
-    """The figures of the first image of a result in words, by the names of the rows."""
-    forwards, backwards, steps = (int(x[0]) for x in (result.forwards, result.backwards, result.steps))
-    before, after = classes[result.label_before[0]], classes[result.label_after[0]]
-    success = f"✔ {before} → {after}"
-    found = {
-        "outcome": success if result.success[0] else f"✘ {result.reason[0] or 'failed'}",
-        "l2": f"{result.l2[0]:.3f}",
-        "linf": f"{int(result.linf[0])} /255",
-        "l0": f"{int(result.l0_values[0]):,} values, {int(result.l0_pixels[0]):,} pixels",
-        "ssim": f"{result.ssim[0]:.3f}",
+def figures(found: Inspection) -> dict[str, str]:
+    """The figures of an attacked image in words, by the names of the rows; empty if the image was not attacked.
+
+    The cost of a stored pair is not known here: it stands in the results table.
+    """
+    result, moved = found.attack, found.distances
+    words: dict[str, str] = {}
+    if result is not None:
+        before, after = found.classes[result.label_before[0]], found.classes[result.label_after[0]]
+        fooled = f"{before} → {after}"
+        if result.success[0]:
+            words["outcome"] = f"✔ {fooled}"
+        else:
+            reason = str(result.reason[0]) or "failed"
+            words["outcome"] = f"✘ {fooled}, but {reason}" if result.fooled[0] else f"✘ {reason}"
+        counts = tuple(int(x[0]) for x in (result.forwards, result.backwards, result.steps))
         # A number stays with its word where the line is broken.
-        "cost": f"{forwards:,}\N{NO-BREAK SPACE}forward, {backwards:,}\N{NO-BREAK SPACE}backward, "
-        f"{steps:,}\N{NO-BREAK SPACE}{'step' if steps == 1 else 'steps'}",
-        "seconds": seconds(result.seconds),
-    }
-    if result.attack == STORED:  # a pair from the results table: its cost stands there
-        del found["cost"], found["seconds"]
-    return found
+        each = zip(counts, ("forward", "backward", "step" if counts[-1] == 1 else "steps"), strict=True)
+        words["cost"] = ", ".join(f"{count:,}\N{NO-BREAK SPACE}{word}" for count, word in each)
+        words["seconds"] = seconds(result.seconds)
+        words["notes"] = " ".join(result.notes)
+    elif found.adversarial is not None:
+        now, before = int(found.adversarial.y1[0]), found.classes[found.reference]
+        changed = now != found.reference
+        words["outcome"] = f"✔ {before} → {found.classes[now]}" if changed else f"✘ f1 still says {before}"
+    if moved is not None:
+        words["l2"] = f"{moved['l2']:.3f}"
+        words["linf"] = f"{moved['linf']} /255"
+        words["l0"] = f"{moved['l0_values']:,} values, {moved['l0_pixels']:,} pixels"
+        words["ssim"] = f"{moved['ssim']:.3f}"
+    return words
 
 
 class Results(QGroupBox):
-    """Seven rows that are empty until an attack has filled them."""
+    """Rows that are empty until an attack has filled them; one more if there are notes."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Result", parent)
         self.values: dict[str, QLabel] = {}
+        self._labels: dict[str, QLabel] = {}
         grid = QGridLayout(self)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
@@ -71,6 +79,8 @@ class Results(QGroupBox):
             grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(value, row, 1)
             self.values[key] = value
+            self._labels[key] = label
+        self._show_notes(False)
         self._fit_heights()
 
     def _fit_heights(self) -> None:
@@ -83,9 +93,15 @@ class Results(QGroupBox):
         if event.type() == QEvent.Type.FontChange:
             self._fit_heights()
 
-    def show_figures(self, found: dict[str, str] | None, title: str = "") -> None:
-        """Fill the rows with the figures of the attack `title`; a row without one, or all for None, shows a dash."""
+    def show_figures(self, words: dict[str, str], title: str = "") -> None:
+        """Fill the rows with the figures of the attack `title`; a row without one shows a dash."""
         # A single "&" would mark the key of the title's menu letter.
         self.setTitle(f"Result of {title}".replace("&", "&&") if title else "Result")
         for key, label in self.values.items():
-            label.setText((found or {}).get(key, EMPTY))
+            label.setText(words.get(key) or EMPTY)
+        self._show_notes(bool(words.get("notes")))
+
+    def _show_notes(self, shown: bool) -> None:
+        """The row of the notes is there only if there are any, which is rare."""
+        for label in (self._labels["notes"], self.values["notes"]):
+            label.setVisible(shown)

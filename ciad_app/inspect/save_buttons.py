@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication, QPixmap
 from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from ciad_app.inspect import saving
 from ciad_app.worker import Engine
+from ciad_engine import imaging
 from ciad_engine.errors import CiadError
+from ciad_engine.figures import svg
 from ciad_engine.figures.inspected import of_inspection
+from ciad_engine.figures.layout import place
 from ciad_engine.inspection import Inspection
 
 
@@ -53,17 +57,17 @@ class SaveButtons(QWidget):
     def follow(self, found: Inspection | None, attacked: Sequence[tuple[str, Inspection]] = ()) -> None:
         """Write this record from now on; None where there is nothing yet.
 
-        `attacked` are the attacks on its image that succeeded, with their names, for the figure.
+        `attacked` are the attacks on its image that fooled f1, with their names, for the figure.
         """
         self._found, self._attacked = found, attacked
         changed = found is not None and found.attacked_image is not None
         for each, usable, help, why in (
-            (self.save, changed, "Save the adversarial image as a 32x32 PNG.", "Press Attack first."),
+            (self.save, changed, "Save the adversarial image as a PNG of its own size.", "Press Attack first."),
             (self.copy, found is not None, "Copy the view to the clipboard.", "Select an image first."),
             (
                 self.export,
                 found is not None,
-                "Write view (PNG), record, and a figure (SVG) with every attack on this image that succeeded.",
+                "Write the view (PNG), the record, and a figure (SVG) with every attack on this image that fooled f1.",
                 "Select an image first.",
             ),
         ):
@@ -71,7 +75,7 @@ class SaveButtons(QWidget):
             each.setToolTip(help if usable else why)
 
     def save_image(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """Write the adversarial image as a 32x32 PNG, asking for a path where none is given.
+        """Write the adversarial image as a PNG of its own size, asking for a path if none is given.
 
         Without `overwrite` an existing file at a given path is left as it is, with a message.
         """
@@ -79,33 +83,28 @@ class SaveButtons(QWidget):
         if self._found is None or changed is None:
             self.message.emit("There is no adversarial image to save yet: press Attack first.")
             return False
-
-        def write(chosen: Path, _: bool) -> None:
-            saving.image(chosen, changed)
-
-        return self._write("Save the adversarial image", f"{saving.stem(self._found)}.png", path, overwrite, write)
+        name = f"{saving.stem(self._found)}.png"
+        return self._write("Save the adversarial image", name, path, overwrite, {".png": imaging.png_bytes(changed)})
 
     def export_view(self, path: Path | None = None, overwrite: bool = False) -> bool:
-        """Write the view as PNG, record (JSON) and figure (SVG) beside it, asking for a path where none is given.
+        """Write the view as PNG, record (JSON) and figure (SVG) beside it, asking for a path if none is given.
 
-        The figure is the paper's Figure 3 for this image: the original and what each attack on it that succeeded made.
+        The figure is the paper's Figure 3 for this image: the original and what each attack on it made that fooled f1.
         """
         found, info = self._found, self._engine.info
         if found is None or info is None:
             self.message.emit("There is nothing to export yet: select an image first.")
             return False
-        picture, content = self.composed(), saving.record(found, info)
         attacked = list(self._attacked)
-        made = {each.attack.images[0].tobytes() for _, each in attacked if each.attack is not None}
-        if found.attack is not None and found.attack.images[0].tobytes() not in made:
-            titles = {attack.name: attack.title for attack in info.attacks}  # it was made on page Evaluate
-            attacked.append((titles.get(found.attack.attack, found.attack.attack), found))
-        figure = of_inspection(found, attacked)
-
-        def write(chosen: Path, replace: bool) -> None:
-            saving.view(chosen, picture, content, figure, replace)
-
-        return self._write("Export view and record", f"{saving.stem(found)}-view.png", path, overwrite, write)
+        changed, known = found.attacked_image, [each.attacked_image for _, each in attacked]
+        if changed is not None and not any(np.array_equal(changed, each) for each in known if each is not None):
+            attacked.append(("adversarial", found))  # it was made on page Evaluate
+        contents = {
+            ".png": saving.png(self.composed()),
+            ".json": saving.record(found, info),
+            ".svg": svg.draw(place(of_inspection(found, attacked))),
+        }
+        return self._write("Export view and record", f"{saving.stem(found)}-view.png", path, overwrite, contents)
 
     def copy_view(self) -> None:
         """Put the view on the clipboard."""
@@ -116,19 +115,14 @@ class SaveButtons(QWidget):
         """The view as one picture, at twice the size of the screen."""
         return saving.compose(self._rows)
 
-    def _write(
-        self, title: str, name: str, path: Path | None, overwrite: bool, write: Callable[[Path, bool], object]
-    ) -> bool:
-        """Ask for a path where none is given, write, and say so; `write` is told whether it may replace files."""
+    def _write(self, title: str, name: str, path: Path | None, overwrite: bool, contents: Mapping[str, bytes]) -> bool:
+        """Ask for a path if none is given, write, and say so."""
         chosen = path or saving.ask(self, title, self.folder, name)
         if chosen is None:
             return False
-        # The dialog has asked before it gave an existing file; that answer counts for what lies beside it, too.
-        replace = overwrite or (path is None and chosen.exists())
         try:
-            if chosen.exists() and not replace:
-                raise CiadError(f"{chosen} exists already and was not overwritten: choose another name.")
-            write(chosen, replace)
+            # The dialog has asked before it gave an existing file; that answer counts for what lies beside it, too.
+            saving.write(chosen, contents, overwrite or (path is None and chosen.exists()))
         except CiadError as error:
             self.message.emit(str(error))
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import (
     QColor,
@@ -16,13 +18,13 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
 
-from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED
+from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED, Explanation
 
 NOTHING = ""
 # Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
 ALARM, CALM = QColor("#d55e00"), QColor("#0072b2")
-_SENTENCE, _EVIDENCE = 1.5, 1.0  # their letters, of the window's
-_SHRINK = (1.0, 0.9, 0.8, 0.7, 0.6)  # a long text gets smaller letters rather than lines nobody sees
+_SENTENCE, _EVIDENCE, _OTHERS = 1.5, 1.0, 0.95  # their letters, of the window's
+_SHRINK = (1.0, 0.9, 0.8, 0.7, 0.66, 0.6)  # a long text gets smaller letters rather than lines nobody sees
 
 
 class Sign(QWidget):
@@ -89,7 +91,10 @@ def _pen(colour: QColor, width: float) -> QPen:
 
 
 class VerdictBar(QFrame):
-    """The sign, its word, the sentence, and the evidence in a second line; its height never changes."""
+    """The sign, its word, the sentence, and below them the evidence; at the right a line for each other detector.
+
+    Its height never changes.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -100,9 +105,15 @@ class VerdictBar(QFrame):
         self.word = QLabel()
         self.sentence = QLabel()
         self.evidence = QLabel()
+        self.others = QLabel()
+        self._others: tuple[str, ...] = ()
+        self.others.setAccessibleName("The other detectors")
+        self.others.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        self.others.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.sentence.setAccessibleName("Verdict in words")
         self.evidence.setAccessibleName("Evidence of the verdict")
-        for label in (self.word, self.sentence, self.evidence):
+        for label in (self.word, self.sentence, self.evidence, self.others):
+            label.setTextFormat(Qt.TextFormat.PlainText)  # a class may have any name
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         for label in (self.sentence, self.evidence):
             label.setWordWrap(True)
@@ -116,19 +127,27 @@ class VerdictBar(QFrame):
         layout.addWidget(self.word, 0, 1)
         layout.addWidget(self.sentence, 0, 2)
         layout.addWidget(self.evidence, 1, 1, 1, 2)
-        layout.setColumnStretch(2, 1)
+        layout.addWidget(self.others, 0, 3, 2, 1)
+        layout.setColumnStretch(2, 7)
+        layout.setColumnStretch(3, 4)
         self._fit_fonts()
         self.show_verdict(NOTHING, "No image is selected.", "")
 
-    def show_verdict(self, kind: str, sentence: str, evidence: str) -> None:
-        """Show a headline of `ciad_engine.inspection`, or NOTHING, and what is to be said about it."""
+    def show_explanation(self, found: Explanation) -> None:
+        """Show the verdict of an inspection."""
+        self.show_verdict(found.headline, found.text, found.evidence, found.others)
+
+    def show_verdict(self, kind: str, sentence: str, evidence: str, others: Sequence[str] = ()) -> None:
+        """Show a headline of `ciad_engine.inspection`, or NOTHING, and the words of an `Explanation`."""
+        self._others = tuple(others)
         self.sign.set_kind(kind)
         self.word.setText(kind)
         self.sentence.setText(sentence)
         self.sentence.setToolTip(sentence)
         self.evidence.setText(evidence)
         self.evidence.setToolTip(evidence)
-        self.setAccessibleDescription(f"{kind} {sentence} {evidence}".strip())
+        self.others.setToolTip("\n".join(others))
+        self.setAccessibleDescription(" ".join(part for part in (kind, sentence, evidence, *others) if part))
         self._fit_texts()
 
     def _fit_fonts(self) -> None:
@@ -158,6 +177,19 @@ class VerdictBar(QFrame):
                 if needed.height() <= room.height() and needed.width() <= room.width():
                     break
             label.setFont(font)
+        self._fit_others()
+
+    def _fit_others(self) -> None:
+        """A line each, cut where it is too long; if there are too many, the last one counts the rest."""
+        font = self._scaled(_OTHERS)
+        metrics = QFontMetrics(font)
+        most = max(self.others.height() // metrics.lineSpacing(), 2)
+        shown = list(self._others)
+        if len(shown) > most:
+            shown[most - 1 :] = [f"and {len(shown) - most + 1} more"]
+        width = self.others.width()
+        self.others.setFont(font)
+        self.others.setText("\n".join(metrics.elidedText(line, Qt.TextElideMode.ElideRight, width) for line in shown))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from PySide6.QtWidgets import QComboBox
 
 from ciad_app.widgets.parameter_form import ParameterForm
-from ciad_app.worker import AttackInfo
-
-# The parameters every attack that can aim has (`ciad_engine.attacks.targets`, which would import torch).
-TARGET, TARGET_CLASS, TARGET_SEED = "target", "target_class", "target_seed"
-GIVEN, RANDOM = "given", "random"
+from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks.parameters import schema
+from ciad_engine.attacks.words import ONLY_WITH, TARGET, TARGET_CLASS
 
 
-def attack_form(info: AttackInfo, classes: Sequence[str]) -> ParameterForm:
+def attack_form(attack: type[Attack], classes: Sequence[str]) -> ParameterForm:
     """The form of an attack; a class to aim at is chosen by name, and it and the seed only where they are asked for."""
-    form = ParameterForm(info.parameters, {TARGET_CLASS: classes})
-    names = {p.name for p in info.parameters}
-    for name, needed in ((TARGET_CLASS, GIVEN), (TARGET_SEED, RANDOM)):
+    parameters = schema(attack)
+    form = ParameterForm(parameters, {TARGET_CLASS: classes})
+    names = {p.name for p in parameters}
+    for name, needed in ONLY_WITH.items():
         if TARGET in names and name in names:
             _only_for(form, name, needed)
     return form

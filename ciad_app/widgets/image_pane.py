@@ -9,8 +9,8 @@ from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPalette, QResizeEvent
 from PySide6.QtWidgets import QGraphicsRectItem, QLabel, QWidget
 
-SIZE = 32
-_WHOLE = QRectF(0, 0, SIZE, SIZE)
+from ciad_engine.domain import CIFAR10
+
 _STEPS = {
     Qt.Key.Key_Left: (0, -1),
     Qt.Key.Key_Right: (0, 1),
@@ -22,7 +22,7 @@ Pixel = tuple[int, int]  # row, column
 
 
 class ImagePane(pg.GraphicsView):  # type: ignore[misc]
-    """Shows an array (32, 32) through a colour map, or (32, 32, 3) as it is, with fixed levels.
+    """Shows an array (size, size) through a colour map, or (size, size, 3) as it is, with fixed levels.
 
     The items are made once; `set_image` only exchanges the pixels, so nothing moves. Levels are
     fixed because two panes are to be compared. Panes of one picture are linked by their owner:
@@ -54,10 +54,10 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self._array: npt.NDArray[np.generic] | None = None
         self._levels = levels
         self._pixel: Pixel | None = None
+        self._size = 1  # side of the image; `set_size` gives it its first value
 
         self.view = pg.ViewBox(invertY=True, lockAspect=True, enableMenu=False)
         self.view.disableAutoRange()
-        self.view.setLimits(xMin=-SIZE, xMax=2 * SIZE, yMin=-SIZE, yMax=2 * SIZE, minXRange=2, minYRange=2)
         self.item = pg.ImageItem(axisOrder="row-major")
         if colours is not None:
             self.item.setColorMap(pg.colormap.get(colours))
@@ -73,7 +73,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self.scene().sigMouseMoved.connect(self._mouse_moved)
         self.view.sigRangeChangedManually.connect(lambda *_: self.view_changed.emit(self.view.targetRect()))
         self._follow_palette()
-        self.show_part(None)
+        self.set_size(CIFAR10.size)
 
     def _frame(self, colour: str, width: float) -> QGraphicsRectItem:
         frame = QGraphicsRectItem()
@@ -101,13 +101,21 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self._levels = levels
         self.item.setLevels(levels)
 
+    def set_size(self, size: int) -> None:
+        """Expect images of this side from now on; nothing happens if they have it already."""
+        if size != self._size:
+            self._size = size
+            self.view.setLimits(xMin=-size, xMax=2 * size, yMin=-size, yMax=2 * size, minXRange=2, minYRange=2)
+            self.show_part(None)
+
     def set_image(self, array: npt.NDArray[np.generic] | None) -> None:
-        """Show (32, 32) or (32, 32, 3), or with None the hint."""
+        """Show (size, size) or (size, size, 3), or with None the hint."""
         self._array = array
         self._hint.setVisible(array is None)
         if array is None:
             self.item.clear()
         else:
+            self.set_size(len(array))
             self.item.setImage(array, levels=self._levels, autoLevels=False)
 
     def mark(self, pixel: Pixel | None) -> None:
@@ -120,12 +128,12 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
 
     def show_part(self, part: QRectF | None) -> None:
         """Zoom to a part given in pixels of the image, or with None to the whole image."""
-        self.view.setRange(part or _WHOLE, padding=0)
+        self.view.setRange(part or QRectF(0, 0, self._size, self._size), padding=0)
 
     def _mouse_moved(self, position: QPointF) -> None:
         where = self.view.mapSceneToView(position)
         pixel = (int(np.floor(where.y())), int(np.floor(where.x())))
-        inside = all(0 <= i < SIZE for i in pixel) and self.view.sceneBoundingRect().contains(position)
+        inside = all(0 <= i < self._size for i in pixel) and self.view.sceneBoundingRect().contains(position)
         self.pixel_changed.emit(pixel if inside else None)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
@@ -142,8 +150,9 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
             Qt.KeyboardModifier.NoModifier,
             Qt.KeyboardModifier.KeypadModifier,
         ):
-            row, column = self._pixel or (SIZE // 2, SIZE // 2)
-            inside = (min(max(row + step[0], 0), SIZE - 1), min(max(column + step[1], 0), SIZE - 1))
+            row, column = self._pixel or (self._size // 2, self._size // 2)
+            last = self._size - 1
+            inside = (min(max(row + step[0], 0), last), min(max(column + step[1], 0), last))
             self.pixel_changed.emit(inside)
         elif event.text() in ("+", "-"):
             centre = None if self._pixel is None else QPointF(self._pixel[1] + 0.5, self._pixel[0] + 0.5)

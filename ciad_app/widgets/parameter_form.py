@@ -24,6 +24,7 @@ from ciad_engine.attacks.parameters import Parameter
 
 _UNLIMITED = 10**9
 _SLIDER_STEPS = 200
+_LONG = 12  # letters of a name that a choice has room for; a longer one is cut
 _DECIMALS = 4  # at least: a budget of 0.145 is a budget somebody may want
 # A slider helps only where its default is not squeezed into the first few pixels.
 _SMALLEST_SHARE = 0.01
@@ -135,6 +136,9 @@ class ParameterForm(QWidget):
             named = QComboBox()
             for number, name in enumerate(self._names[p.name]):
                 named.addItem(name, number)
+            if max(map(len, self._names[p.name]), default=0) > _LONG:
+                named.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+                named.setMinimumContentsLength(_LONG)
             named.setCurrentIndex(p.default)
             named.currentIndexChanged.connect(lambda _: self.changed.emit())
             return named

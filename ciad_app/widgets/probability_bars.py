@@ -1,8 +1,8 @@
-"""The probabilities of both classifiers for every class, side by side, in a place that never moves."""
+"""The probabilities of f1 and of a detector by class, side by side, in a place that never moves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,26 @@ from ciad_engine import inspection
 
 # Okabe and Ito's blue and vermilion: told apart under every common colour blindness.
 COLOURS = (QColor("#0072b2"), QColor("#d55e00"))
-# Of each column, the longest that fits is shown.
-HEADINGS = (("f1: the image", "f1 image", "f1"), ("f2: the mask", "f2 mask", "f2"))
-CHANGES = (("f1: change", "f1"), ("f2: change", "f2"))
+# Of a column's headings, the longest that fits is shown.
+F1, F2 = ("f1: the image", "f1 image", "f1"), ("f2: the mask", "f2 mask", "f2")
 _MIDDLE_LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _MIDDLE_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 NONE = -1
-_ROWS = 11  # ten classes and the heading
+MOST = 10  # classes that find room
 _SMALLEST_ROW = 0.62  # of the height of a line
+
+
+def telling(probabilities: Sequence[npt.NDArray[np.floating]], always: Iterable[int]) -> npt.NDArray[np.intp]:
+    """The classes to show, in label order: the MOST of the highest probability in any of the vectors (classes,).
+
+    The class that each vector has first, and those in `always`, are among them even if others are higher.
+    """
+    highest = np.max(probabilities, axis=0)
+    if len(highest) <= MOST:
+        return np.arange(len(highest))
+    first = list(dict.fromkeys([*always, *(int(p.argmax()) for p in probabilities)]))
+    others = [k for k in np.argsort(-highest, kind="stable").tolist() if k not in first]
+    return np.sort(np.array([*first, *others][:MOST]))
 
 
 def percent(value: float, signed: bool = False) -> str:
@@ -34,18 +46,19 @@ def percent(value: float, signed: bool = False) -> str:
 
 
 class ProbabilityBars(QWidget):
-    """One row a class: its name, the bar of f1, the bar of f2, each with its percentage.
+    """One row per class: its name, the bar of f1, the bar of the detector, each with its percentage.
 
-    The top class of each classifier is in bold and has a triangle before its bar. With
-    `signed=True` the bars show changes in percentage points, from the middle to either side.
+    The top class of each is in bold and has a triangle before its bar. With `signed=True` the bars show changes in
+    percentage points, from the middle to either side. Of many classes a part is shown; the tool tip sums up the rest.
     """
 
     def __init__(self, name: str, hint: str, signed: bool = False, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._name, self._hint, self._signed = name, hint, signed
-        self._headings = CHANGES if signed else HEADINGS
+        self._headings: tuple[tuple[str, ...], ...] = ()
         self._classes: tuple[str, ...] = ()
         self._columns: tuple[npt.NDArray[np.floating], ...] = ()
+        self._rows: npt.NDArray[np.intp] = np.arange(0)
         self.setAccessibleName(name)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._fit_height()
@@ -53,7 +66,7 @@ class ProbabilityBars(QWidget):
     def _fit_height(self) -> None:
         """Room for rows whose letters are not much smaller than those of the window, whatever its font size."""
         row = _SMALLEST_ROW * QFontMetricsF(self.font()).height()
-        self.setMinimumSize(150, round(_ROWS * row))
+        self.setMinimumSize(150, round((MOST + 1) * row))
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -65,8 +78,13 @@ class ProbabilityBars(QWidget):
 
     @property
     def columns(self) -> tuple[npt.NDArray[np.floating], ...]:
-        """What is shown: (p1, p2), or nothing."""
+        """What is shown: (p1, p2), of all classes; or nothing."""
         return self._columns
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The classes that have a row."""
+        return tuple(self._classes[k] for k in self._rows)
 
     def set_hint(self, text: str) -> None:
         """Say what would have to be done to fill the bars."""
@@ -75,21 +93,47 @@ class ProbabilityBars(QWidget):
 
     def clear(self) -> None:
         """Show the hint."""
-        self.show_values((), None, None)
+        self._columns = ()
+        self._describe()
 
     def show_values(
-        self, classes: Sequence[str], p1: npt.NDArray[np.floating] | None, p2: npt.NDArray[np.floating] | None
+        self,
+        classes: Sequence[str],
+        p1: npt.NDArray[np.floating],
+        p2: npt.NDArray[np.floating],
+        rows: npt.NDArray[np.intp] | None = None,
+        second: tuple[str, ...] = F2,
     ) -> None:
-        """Show two vectors (classes,): probabilities in [0, 1], or changes in [-1, 1] if signed."""
-        self._classes = tuple(classes)
-        self._columns = () if p1 is None or p2 is None else (p1, p2)
+        """Show two vectors (classes,): probabilities in [0, 1], or changes in [-1, 1] if signed.
+
+        Args:
+            rows: the classes to show; by default those of `telling`.
+            second: headings of the second column, the longest first.
+        """
+        self._classes, self._columns = tuple(classes), (p1, p2)
+        self._rows = telling((p1, p2), ()) if rows is None else rows
+        self._headings = (F1, second)
+        if self._signed:
+            self._headings = tuple((f"{short}: change", short) for *_, short in self._headings)
+        self._describe()
+
+    def _describe(self) -> None:
         told = []
-        for (heading, *_), values in zip(self._headings, self._columns, strict=bool(self._columns)):
+        for (heading, *_), values in zip(self._headings, self._columns, strict=False):
             order = np.argsort(-np.abs(values))[:3]
-            told.append(f"{heading}: " + ", ".join(f"{classes[i]} {percent(values[i], self._signed)}" for i in order))
+            each = ", ".join(f"{self._classes[i]} {percent(values[i], self._signed)}" for i in order)
+            told.append(f"{heading}: {each}")
+        more = len(self._classes) - len(self._rows)
+        if self._columns and more:
+            rest = (f"{heading[-1]} {percent(self._rest(k), self._signed)}" for k, heading in enumerate(self._headings))
+            told.append(f"{more} classes without a row, together: {', '.join(rest)}")
         self.setAccessibleDescription("; ".join(told) or self._hint)
         self.setToolTip("\n".join(told))
         self.update()
+
+    def _rest(self, column: int) -> float:
+        """The sum of a column over the classes without a row."""
+        return float(np.delete(self._columns[column], self._rows).sum())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -99,14 +143,14 @@ class ProbabilityBars(QWidget):
         if not self._columns:
             painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), self._hint)
             return
-        row = self.height() / (len(self._classes) + 1)
+        row = self.height() / (len(self._rows) + 1)
         plain = QFont(self.font())
         plain.setPixelSize(round(min(max(row * 0.88, 8), QFontMetricsF(self.font()).height() * 1.05)))
         bold = QFont(plain)
         bold.setBold(True)
         metrics = QFontMetricsF(bold)
-        names = max(metrics.horizontalAdvance(c) for c in self._classes) + 6
-        numbers = metrics.horizontalAdvance("+100" if self._signed else ">99 %") + 4
+        names = min(max(metrics.horizontalAdvance(c) for c in self.shown) + 6, self.width() * 0.4)
+        numbers = metrics.horizontalAdvance("+100" if self._signed else ">99%") + 4
         half = (self.width() - names) / 2
         for column, values in enumerate(self._columns):
             left = names + column * half
@@ -117,15 +161,16 @@ class ProbabilityBars(QWidget):
             fitting = (w for w in wordings if metrics.horizontalAdvance(w) <= half - indent - 4)
             painter.drawText(QRectF(left + indent, 0, half, row), _MIDDLE_LEFT, next(fitting, wordings[-1]))
             top = NONE if self._signed else int(np.argmax(values))
-            for i, value in enumerate(values):
+            for line, i in enumerate(self._rows, 1):
                 painter.setFont(bold if i == top else plain)
-                cell = QRectF(left, row * (i + 1), half - 6, row)
-                self._paint_bar(painter, cell, float(value), COLOURS[column], i == top, numbers)
+                cell = QRectF(left, row * line, half - 6, row)
+                self._paint_bar(painter, cell, float(values[i]), COLOURS[column], i == top, numbers)
         leading = set() if self._signed else {int(np.argmax(v)) for v in self._columns}
-        for i, name in enumerate(self._classes):
+        for line, i in enumerate(self._rows, 1):
             painter.setFont(bold if i in leading else plain)
             painter.setPen(text)
-            painter.drawText(QRectF(0, row * (i + 1), names - 4, row), _MIDDLE_RIGHT, name)
+            name = QFontMetricsF(painter.font()).elidedText(self._classes[i], Qt.TextElideMode.ElideMiddle, names - 4)
+            painter.drawText(QRectF(0, row * line, names - 4, row), _MIDDLE_RIGHT, name)
 
     def _paint_bar(
         self, painter: QPainter, cell: QRectF, value: float, colour: QColor, top: bool, numbers: float

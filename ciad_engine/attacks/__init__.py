@@ -1,124 +1,116 @@
-"""The attacks by name. Adding one is one file and one line here.
+"""The attacks by name. Adding one is a class in `catalogue.py` and a module with its algorithm.
 
 Another package adds its own through the entry point group "ciad.attacks", in its pyproject.toml:
 
     [project.entry-points."ciad.attacks"]
     push = "my_package.push:Push"
 
-where `Push` is an `Attack` (`base.py`) with `name = "push"`. Importing this package imports no torch;
-an attack's module is imported when it is asked for.
+where `Push` is an `Attack` (`base.py`) with `name = "push"` and a `find` of its own. Importing this package imports
+no torch; another package's module is imported when its attack is asked for, and had better import torch in `find`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import logging
 from typing import TYPE_CHECKING
 
+from ciad_engine.attacks import catalogue, parameters
+from ciad_engine.attacks.base import Attack
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from ciad_engine.attacks.base import Attack
-
-_REGISTRY = {
-    "fgsm": "ciad_engine.attacks.fgsm:FGSM",
-    "bim": "ciad_engine.attacks.projected_gradient:BIM",
-    "pgd": "ciad_engine.attacks.projected_gradient:PGD",
-    "jsma": "ciad_engine.attacks.jsma:JSMA",
-    "cw": "ciad_engine.attacks.carlini_wagner:CarliniWagnerL2",
-    "lbfgs": "ciad_engine.attacks.lbfgs:LBFGS",
-    "deepfool": "ciad_engine.attacks.deepfool:DeepFool",
-    "ddn": "ciad_engine.attacks.ddn:DDN",
-    "universal": "ciad_engine.attacks.universal:Universal",
-}
-
-
+_OWN: dict[str, type[Attack]] = {cls.name: cls for cls in catalogue.ALL}
 _log = logging.getLogger(__name__)
 GROUP = "ciad.attacks"  # of entry points: attacks of other installed packages, by name
 
 
 def own() -> tuple[str, ...]:
-    """The names of the attacks that come with CIAD, in the order they are shown."""
-    return tuple(_REGISTRY)
+    """Return the names of the attacks that come with CIAD, in the order they are shown."""
+    return tuple(_OWN)
 
 
 def names() -> tuple[str, ...]:
-    """The names of all attacks, in the order they are shown: our own, then those of other packages."""
-    return (*own(), *sorted(set(_plugins()) - set(_REGISTRY)))
+    """Return the names of all attacks, in the order they are shown: our own, then those of other packages."""
+    return (*own(), *sorted(set(_entries()) - set(_OWN)))
 
 
 def get(name: str) -> type[Attack]:
-    """The class of the attack `name`.
+    """Return the class of the attack `name`.
 
     Raises:
         SettingError: there is no such attack, or another package's cannot be used.
     """
-    if name in _REGISTRY:
-        module, _, cls = _REGISTRY[name].partition(":")
-        found: type[Attack] = getattr(importlib.import_module(module), cls)
-        return found
-    if name not in _plugins():
+    if name in _OWN:
+        return _OWN[name]
+    if name not in _entries():
         raise SettingError(f"attack: '{name}' is none of {', '.join(names())}.")
-    return _load(_plugins()[name])
+    found = _other(name)
+    if isinstance(found, str):
+        raise SettingError(found)
+    return found
+
+
+def title(name: str) -> str:
+    """Return what people call the attack; the name itself if there is no such attack here."""
+    return get(name).title if _usable(name) else name
+
+
+def norm(name: str) -> str:
+    """Return the distance the attack keeps small, "linf", "l2" or "l0"; "" if there is no such attack here."""
+    return get(name).norm if _usable(name) else ""
 
 
 def package(name: str) -> tuple[str, str] | None:
-    """Name and version of the package an attack comes from; None for our own."""
-    entry = None if name in _REGISTRY else _plugins().get(name)
+    """Return name and version of the package an attack comes from; None for our own."""
+    entry = None if name in _OWN else _entries().get(name)
     return (entry.dist.name, entry.dist.version) if entry is not None and entry.dist is not None else None
 
 
 def usable() -> dict[str, type[Attack]]:
-    """All attacks that can be loaded, by name; those of other packages that cannot are logged. Imports torch."""
-    found = {}
-    for name in names():
-        try:
-            found[name] = get(name)
-        except SettingError as error:
-            _leave_out(str(error))
-    return found
+    """Return all attacks that can be loaded, by name; those of other packages that cannot are logged, once."""
+    return {name: get(name) for name in names() if _usable(name)}
 
 
-@functools.cache  # once
-def _leave_out(reason: str) -> None:
-    _log.warning("%s It is left out.", reason)
+def create(name: str, **settings: object) -> Attack:
+    """Make the attack `name` with the given settings, the others at their defaults.
+
+    Raises:
+        SettingError: no such attack or setting, or a value out of its range.
+    """
+    return parameters.build(get(name), settings)
+
+
+def _usable(name: str) -> bool:
+    return name in _OWN or (name in _entries() and not isinstance(_other(name), str))
 
 
 @functools.cache
-def _plugins() -> dict[str, EntryPoint]:
+def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=GROUP)}
 
 
-def _load(entry: EntryPoint) -> type[Attack]:
-    from ciad_engine.attacks.base import Attack
-
-    whose = entry.dist.name if entry.dist else entry.value
-    if entry.name.split() != [entry.name]:  # labels of attacks in a plan end the name with a space
-        raise SettingError(f"attack: '{entry.name}' of the package {whose} has a space in its name.")
-    try:
-        found = entry.load()
-    except Exception as error:  # whatever another package's import may raise
-        raise SettingError(f"attack: '{entry.name}' of the package {whose} cannot be loaded ({error}).") from error
-    if not (isinstance(found, type) and issubclass(found, Attack)) or getattr(found, "name", None) != entry.name:
-        raise SettingError(
-            f"attack: '{entry.name}' of the package {whose} is no `ciad_engine.attacks.base.Attack` of that name."
-        )
-    missing = [told for told in ("title", "source", "norm") if not isinstance(getattr(found, told, None), str)]
-    if missing:
-        raise SettingError(f"attack: '{entry.name}' of the package {whose} has no {missing[0]}.")
+@functools.cache
+def _other(name: str) -> type[Attack] | str:
+    """The class of another package's attack, or why it cannot be used, which is logged."""
+    found = _loaded(_entries()[name])
+    if isinstance(found, str):
+        _log.warning("%s It is left out.", found)
     return found
 
 
-def create(name: str, **parameters: object) -> Attack:
-    """The attack `name` with the given parameters, the others at their defaults.
-
-    Raises:
-        SettingError: no such attack or parameter, or a value out of its range.
-    """
-    from ciad_engine.attacks.parameters import build
-
-    return build(get(name), parameters)
+def _loaded(entry: EntryPoint) -> type[Attack] | str:
+    whose = f"attack: '{entry.name}' of the package {entry.dist.name if entry.dist else entry.value}"
+    if entry.name.split() != [entry.name]:  # labels of attacks in a plan end the name with a space
+        return f"{whose} has a space in its name."
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever another package's import may raise
+        return f"{whose} cannot be loaded ({error})."
+    if not (isinstance(found, type) and issubclass(found, Attack)) or getattr(found, "name", None) != entry.name:
+        return f"{whose} is not an `ciad_engine.attacks.base.Attack` of that name."
+    missing = [word for word in ("title", "source", "norm") if not isinstance(getattr(found, word, None), str)]
+    return f"{whose} has no {missing[0]}." if missing else found

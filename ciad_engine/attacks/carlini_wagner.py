@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ciad_engine.attacks import targets as aims
-from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
-from ciad_engine.attacks.model import Model, Queue, margin, reached
-from ciad_engine.attacks.parameters import parameter
+from ciad_engine.attacks.base import Found
+from ciad_engine.attacks.catalogue import CarliniWagnerL2
+from ciad_engine.attacks.goal import Best, Goal
+from ciad_engine.attacks.model import Model, Queue
 from ciad_engine.jobs import Job
 
 # x = (STRETCH tanh(w) + 1) / 2. At 1 a black or white value would sit at w = +-infinity and never
@@ -28,100 +27,55 @@ MEAN_DECAY, SQUARE_DECAY, TINY = 0.9, 0.999, 1e-8
 LEAST_GAIN, PATIENCE, LEAST_PATIENCE = 1e-4, 1 / 20, 10
 
 
-@dataclasses.dataclass(frozen=True)
-class CarliniWagnerL2(aims.TargetedAttack):
-    """Carlini & Wagner 2017 (arXiv 1608.04644), section V with f_6, box by tanh, section VI-A.
-
-    Minimises ||x' - x||^2 + c max(Z_label - max of the other Z + confidence, 0) with Adam over w
-    (with a target: max of the other Z - Z_target), and searches the smallest c that succeeds:
-    tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
-
-    The search, the end of a descent and Adam's state are each image's own, so batch mates do not
-    matter, and an image whose descent has ended begins the next at once; where it was the last, an image
-    that waits takes its place.
-    Not in the paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the
-    authors' code a tenth).
-    One step is one forward and one backward pass.
-    """
-
-    name: ClassVar[str] = "cw"
-    title: ClassVar[str] = "Carlini & Wagner L2"
-    source: ClassVar[str] = "Carlini & Wagner 2017 (arXiv 1608.04644), sections V and VI-A"
-    norm: ClassVar[str] = "l2"
-    refills: ClassVar[bool] = True
-
-    confidence: float = parameter(
-        0.0, "Confidence", "By how much the wrong class's logit must exceed all others (kappa).", low=0, high=1000
+def find(attack: CarliniWagnerL2, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    # The order in which convolutions hand back gradients: mixing two costs more than the network on a CPU.
+    search = _Search(attack, model, images.contiguous(memory_format=model.memory_format), goal)
+    descents = len(images) * attack.search_steps
+    while len(search.rows):
+        job.progress(search.ended, descents, f"{attack.title}: {search.left} images left")
+        search.step()
+        search.turn()
+    job.progress(descents, descents, attack.title)
+    return Found(
+        images=search.best.images,
+        steps=model.forwards.clone(),  # one each
+        reason=search.best.reasons(),
     )
-    iterations: int = parameter(
-        1000, "Iterations", "Most iterations for one value of c.", low=1, high=100_000, unit="steps"
-    )
-    search_steps: int = parameter(9, "Search steps", "How many values of c are tried.", low=1, high=30)
-    learning_rate: float = parameter(0.01, "Learning rate", "Adam's step, in tanh space.", low=1e-6, high=10)
-    initial_c: float = parameter(
-        1e-3, "First c", "Weight of the classification against the distance, first tried.", low=1e-9, high=1e9
-    )
-    target: str = aims.target()
-    target_class: int = aims.target_class()
-    target_seed: int = aims.target_seed()
-
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        # The order in which convolutions hand back gradients: mixing two costs more than the network on a CPU.
-        search = _Search(self, model, images.contiguous(memory_format=model.memory_format), labels, targets)
-        descents = len(images) * self.search_steps
-        while len(search.rows):
-            job.progress(search.ended, descents, f"{self.title}: {search.left} images left")
-            search.step()
-            search.turn()
-        job.progress(descents, descents, self.title)
-        return Found(
-            images=search.best,
-            steps=model.forwards.clone(),  # one each
-            reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
-        )
 
 
 class _Search:
     """The images under attack, each at its own place in its own descent.
 
     Attributes:
-        best: float (N, 3, H, W), the nearest adversarial image found; the original while there is none.
-        distance: float (N,), its squared L2 distance; infinite while there is none.
+        best: the best candidates found; their distance is the squared L2 distance.
         ended: descents that came to their end, of all images.
         rows: int64 (n,), the images under way, as places among the N. What follows has a row for each of them.
-        x, labels, targets: the image, its label and, in a targeted attack, its target.
+        x: the image.
         w, mean, square: what Adam moves, and its two averages of the gradient.
         c, lower, upper: the weight of this descent, the highest that failed, the lowest that succeeded.
-        hit: bool, this descent has fooled the network.
+        hit: bool, this descent has reached the goal.
         lowest: the lowest loss of this descent; `known` (n, places): what it was at the last checks.
         age, number: on the CPU; iterations of this descent, and how many went before it.
     """
 
-    _EACH = (
-        "rows", "x", "labels", "targets", "w", "mean", "square", "c", "lower", "upper", "hit", "lowest", "known",
-        "age", "number",
-    )  # fmt: skip
+    _EACH = ("rows", "x", "w", "mean", "square", "c", "lower", "upper", "hit", "lowest", "known", "age", "number")
 
-    def __init__(
-        self, attack: CarliniWagnerL2, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None
-    ) -> None:
-        self.attack, self.model = attack, model
+    def __init__(self, attack: CarliniWagnerL2, model: Model, images: Tensor, goal: Goal) -> None:
+        self.attack, self.model, self.goal = attack, model, dataclasses.replace(goal, confidence=attack.confidence)
         # Without gain for so many iterations a descent ends.
         patience = min(attack.iterations, max(LEAST_PATIENCE, round(attack.iterations * PATIENCE)))
         self.between = max(1, patience // 10)  # iterations from one check of the gain to the next
-        self.best = images.clone()
-        self.distance = torch.full((len(images),), torch.inf, device=images.device)
+        self.best = Best(images)
         self.ended = 0
-        self._all = images, labels, targets
+        self._images = images
         self._queue = Queue(model)
 
         first = self._queue.take(model.width)
         self.rows = torch.empty_like(first)
-        self.x, self.labels = images[first], labels[first]
-        self.targets = None if targets is None else targets[first]
+        self.x = images[first]
         self.w = torch.empty_like(self.x)
         self.mean, self.square = torch.empty_like(self.w), torch.empty_like(self.w)
-        self.c, self.lower, self.upper, self.lowest = self.distance[first].expand(4, -1).clone()
+        self.c, self.lower, self.upper, self.lowest = self.best.distance[first].expand(4, -1).clone()
         self.hit = torch.zeros_like(self.rows, dtype=torch.bool)
         self.known = self.c.new_empty(len(first), -(-patience // self.between))
         self.age = torch.zeros(len(first), dtype=torch.int64)
@@ -140,17 +94,16 @@ class _Search:
         # that a value in the half level beyond the end finds its way back.
         candidate = (tanh * (STRETCH / 2)).add_(0.5).clamp_(0, 1).requires_grad_()
         logits = self.model.logits(candidate, self.rows)
-        lead = margin(logits, self.labels) if self.targets is None else -margin(logits, self.targets)
-        hinge = (lead + self.attack.confidence).clamp(min=0)
+        outcome = self.goal.of(self.rows).at(logits, candidate)
+        hinge = outcome.margin().clamp(min=0)
         gradient = self.model.gradient(self.c * hinge, candidate, self.rows)
         hinge = hinge.detach()
 
         candidate = candidate.detach()
         change = candidate - self.x
         distance = change.square().sum((1, 2, 3))
-        fooled = reached(logits, self.labels, self.targets) & (hinge == 0)
-        self._keep(candidate, distance, fooled)
-        self.hit |= fooled
+        self.best.keep(self.rows, candidate, distance, outcome)
+        self.hit |= outcome.reached
         self.lowest = torch.minimum(self.lowest, (distance + self.c * hinge).to(distance))  # logits may be double
 
         slope = torch.add(gradient, change, alpha=2).mul_(tanh.square_().neg_().add_(1)).mul_(STRETCH / 2)
@@ -192,16 +145,12 @@ class _Search:
             left = (self.number < self.attack.search_steps).nonzero()[:, 0]
             for name in self._EACH:
                 rows = getattr(self, name)
-                if rows is not None:
-                    setattr(self, name, rows[left.to(rows.device)])
+                setattr(self, name, rows[left.to(rows.device)])
 
     def _enter(self, places: Tensor, rows: Tensor) -> None:
         """The images `rows`, of all, begin their first descent at `places` (on the CPU)."""
-        images, labels, targets = self._all
         at = places.to(rows.device)
-        self.rows[at], self.x[at], self.labels[at] = rows, images[rows], labels[rows]
-        if self.targets is not None and targets is not None:
-            self.targets[at] = targets[rows]
+        self.rows[at], self.x[at] = rows, self._images[rows]
         self.c[at], self.lower[at], self.upper[at] = self.attack.initial_c, 0, torch.inf
         self.number[places] = 0
         self._begin(places)
@@ -213,12 +162,6 @@ class _Search:
         self.mean[at], self.square[at], self.hit[at] = 0, 0, False
         self.lowest[at], self.known[at] = torch.inf, torch.inf
         self.age[places] = 0
-
-    def _keep(self, candidates: Tensor, distance: Tensor, fooled: Tensor) -> None:
-        """Take over what fools and is nearer than what is known."""
-        better = (fooled & (distance < self.distance[self.rows])).nonzero()[:, 0]
-        self.best[self.rows[better]] = candidates[better]
-        self.distance[self.rows[better]] = distance[better]
 
 
 def narrow(c: Tensor, hit: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from ciad_engine.attacks.base import Attack
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class FittedAttack(Attack):

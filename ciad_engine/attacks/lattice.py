@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ciad_engine.attacks.model import Model, margin, reached
+from ciad_engine.attacks.goal import Goal
+from ciad_engine.attacks.model import Model
 
 ROUNDS = 12  # linearisations at most
 # How much more than the linear need is moved at first, and by what factor that grows with each round. Steep values
@@ -19,13 +20,11 @@ def on_lattice(images: Tensor) -> Tensor:
     return ((levels - levels.round()).abs() < 1e-3).flatten(1).all(1)
 
 
-def repair(
-    model: Model, rows: Tensor, originals: Tensor, candidates: Tensor, labels: Tensor, targets: Tensor | None, norm: str
-) -> Tensor:
+def repair(model: Model, rows: Tensor, originals: Tensor, candidates: Tensor, goal: Goal, norm: str) -> Tensor:
     """The lattice point next to each candidate, moved by as little as makes it fool again where rounding undid that.
 
     A value can be rounded up or down. Round by round those values are moved by one grey level that,
-    by the gradient of the logits' margin, buy most of it for the distance they add ("l2": squared
+    by the gradient of the goal's margin, buy most of it for the distance they add ("l2": squared
     Euclidean; "l0": only values that are changed anyway; "linf": none further than the farthest),
     until the margin's linear need is met, and in each further round more of them. Values whose move
     even lowers the distance come first.
@@ -34,7 +33,7 @@ def repair(
         rows: int64 (n,), the images' places in the model's batch.
         originals: uint8 (n, C, H, W).
         candidates: float (n, C, H, W) in [0, 1].
-        labels, targets: int64 (n,); as in `Attack.find`.
+        goal: that of these images.
         norm: the attack's.
 
     Returns:
@@ -50,12 +49,12 @@ def repair(
         levels = found[left]
         x = (levels / 255).view(-1, *candidates.shape[1:]).requires_grad_()
         logits = model.logits(x, rows[left])
-        goals = None if targets is None else targets[left]
-        lead = margin(logits, labels[left]) if goals is None else -margin(logits, goals)
-        going = ~reached(logits, labels[left], goals)
+        outcome = goal.of(left).at(logits, x)
+        going = ~outcome.reached
         if round_ == ROUNDS or not going.any():
             break
-        slope = model.gradient(lead, x, rows[left][going])[going].flatten(1) / 255
+        missing = outcome.margin()
+        slope = model.gradient(missing, x, rows[left][going])[going].flatten(1) / 255
         left, levels = left[going], levels[going]
         move = -slope.sign()
         change, reach = levels - base[left], levels + move
@@ -72,7 +71,7 @@ def repair(
         worth = torch.where(cost > 0, gain / cost.clamp(min=1), gain + gain.amax(1, keepdim=True))
         order = worth.argsort(dim=1, descending=True)
         bought = gain.gather(1, order).cumsum(1)
-        need = lead.detach()[going].to(gain)[:, None] * (_SLACK * _GROWTH**round_)
+        need = missing.detach()[going].to(gain)[:, None] * (_SLACK * _GROWTH**round_)
         enough = (bought - gain.gather(1, order)) <= need  # the last one crosses the need
         chosen = torch.zeros_like(allowed).scatter_(1, order, enough) & allowed
         found[left] = levels + move * chosen

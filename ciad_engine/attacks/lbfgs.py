@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import ClassVar
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ciad_engine.attacks import targets as aims
-from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
+from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.carlini_wagner import narrow
-from ciad_engine.attacks.fgsm import evidence_against
-from ciad_engine.attacks.model import Model, reached
-from ciad_engine.attacks.parameters import parameter
+from ciad_engine.attacks.catalogue import LBFGS
+from ciad_engine.attacks.goal import Best, Goal
+from ciad_engine.attacks.model import Model
 from ciad_engine.jobs import Job
 
 PAIRS = 10  # of steps and changes of the gradient that are remembered
@@ -23,65 +18,29 @@ HALVINGS = 12  # of a step that does not
 LEAST_GAIN = 1e-5  # a minimisation ends when a step lowers the objective by a smaller part
 
 
-@dataclasses.dataclass(frozen=True)
-class LBFGS(aims.TargetedAttack):
-    """Szegedy et al. 2014 (arXiv 1312.6199), section 4.1: minimise ||r||^2 + c loss(x + r), 0 <= x + r <= 1.
-
-    There the length is not squared and the other term has the weight; this is Carlini & Wagner's form of it.
-
-    The loss is the target's cross-entropy, -log p; without a target, which is not in the paper, that
-    of any other class, -log(1 - p) with the label's p. The smallest c that succeeds is searched as by
-    Carlini & Wagner: tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
-
-    Each image has its own Hessian, line search and c, so batch mates do not matter. The minimiser is
-    L-BFGS on the values that are free, its steps projected into the box (Byrd et al. 1995 find the same
-    minima). One step is one trial point: one forward and one backward pass.
-    """
-
-    name: ClassVar[str] = "lbfgs"
-    title: ClassVar[str] = "L-BFGS"
-    source: ClassVar[str] = "Szegedy et al. 2014 (arXiv 1312.6199), section 4.1"
-    norm: ClassVar[str] = "l2"
-
-    iterations: int = parameter(50, "Iterations", "Most steps for one value of c.", low=1, high=10_000, unit="steps")
-    search_steps: int = parameter(9, "Search steps", "How many values of c are tried.", low=1, high=30)
-    initial_c: float = parameter(
-        1e-2, "First c", "Weight of the classification against the distance, first tried.", low=1e-9, high=1e9
+def find(attack: LBFGS, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    search = _Search(attack, model, images, goal)
+    c = torch.full((len(images),), attack.initial_c, device=images.device)
+    lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
+    for number in range(attack.search_steps):
+        hit = search.minimise(c, job.part(number / attack.search_steps, (number + 1) / attack.search_steps))
+        c, lower, upper = narrow(c, hit, lower, upper)
+    job.progress(1, 1, attack.title)
+    return Found(
+        images=search.best.images,
+        steps=model.forwards.clone(),  # one each
+        reason=search.best.reasons(),
     )
-    target: str = aims.target()
-    target_class: int = aims.target_class()
-    target_seed: int = aims.target_seed()
-
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        search = _Search(self, model, images, labels, targets)
-        c = torch.full((len(images),), self.initial_c, device=images.device)
-        lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
-        for number in range(self.search_steps):
-            hit = search.minimise(c, job.part(number / self.search_steps, (number + 1) / self.search_steps))
-            c, lower, upper = narrow(c, hit, lower, upper)
-        job.progress(1, 1, self.title)
-        return Found(
-            images=search.best,
-            steps=model.forwards.clone(),  # one each
-            reason=[FOOLED if found else NO_ADVERSARIAL for found in search.distance.isfinite().tolist()],
-        )
 
 
 class _Search:
-    """The images under attack, and the nearest adversarial image found for each.
+    """The images under attack, and the best candidate found for each; its distance is the squared L2 distance."""
 
-    Attributes:
-        best: float (N, 3, H, W); the original while there is none.
-        distance: float (N,), its squared L2 distance; infinite while there is none.
-    """
-
-    def __init__(self, attack: LBFGS, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
-        self.attack, self.model, self.images, self.labels, self.targets = attack, model, images, labels, targets
-        self.best = images.clone()
-        self.distance = images.new_full((len(images),), torch.inf)
+    def __init__(self, attack: LBFGS, model: Model, images: Tensor, goal: Goal) -> None:
+        self.attack, self.model, self.images, self.goal, self.best = attack, model, images, goal, Best(images)
 
     def minimise(self, c: Tensor, job: Job) -> Tensor:
-        """One minimisation per image from the image itself; bool (N,): an adversarial image was met."""
+        """One minimisation per image from the image itself; bool (N,): the goal was reached."""
         hit = torch.zeros_like(c, dtype=torch.bool)
         rows = torch.arange(len(c), device=c.device)  # the images still being minimised
         x = self.images.flatten(1)
@@ -128,21 +87,16 @@ class _Search:
         return new_x, new_value, new_slope
 
     def _evaluate(self, x: Tensor, rows: Tensor, c: Tensor, hit: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective (n,) and its gradient (n, values) at flat images; keeps what fools and is nearest."""
-        labels = self.labels[rows]
-        targets = None if self.targets is None else self.targets[rows]
+        """Return the objective (n,) and its gradient (n, values) at flat images; what is best is kept."""
         here = x.view(-1, *self.images.shape[1:]).clone().requires_grad_()
         logits = self.model.logits(here, rows)
-        # softplus of the log of p / (1 - p) is -log(1 - p), and exact where p rounds to 1.
-        loss = F.softplus(-evidence_against(logits, labels) if targets is None else evidence_against(logits, targets))
+        outcome = self.goal.of(rows).at(logits, here)
+        loss = outcome.penalty()
         slope = self.model.gradient(c[rows] * loss, here, rows).flatten(1)
         change = x - self.images[rows].flatten(1)
         distance = change.square().sum(1)
-        fooled = reached(logits, labels, targets)
-        hit[rows] |= fooled
-        better = fooled & (distance < self.distance[rows])
-        self.best[rows[better]] = here.detach()[better]
-        self.distance[rows[better]] = distance[better]
+        hit[rows] |= outcome.reached
+        self.best.keep(rows, here.detach(), distance, outcome)
         return distance + (c[rows] * loss.detach()).to(distance), slope.to(x) + 2 * change
 
 

@@ -9,8 +9,10 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import imaging
+from ciad_engine import compute, imaging
 from ciad_engine.errors import CiadError
+
+NO_GRADIENT = "The network gives no gradient with respect to its input, which this attack needs."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Model:
         self._network, self._look, self._looked = network, look, False
         self.memory_format = memory_format_of(network)
         self.width = width or count
-        self.device = device_of(network)
+        self.device = compute.device_of(network)
         self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
         self.backwards = torch.zeros(count, dtype=torch.int64, device=self.device)
 
@@ -86,7 +88,7 @@ class Model:
             retain = keep_graph or (kept is not None and kept.keep)
             (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=retain, allow_unused=True)
         if gradient is None:
-            raise CiadError("The network gives no gradient with respect to its input, which this attack needs.")
+            raise CiadError(NO_GRADIENT)
         if kept is not None:
             gradient = gradient[kept.rows]
         if not torch.isfinite(gradient.sum()):
@@ -116,12 +118,6 @@ class Queue:
     def fill(self, rows: Tensor) -> Tensor:
         """`rows`, the images still under way, and behind them as many of those that wait as there is room for."""
         return torch.cat([rows, self.take(self._width - len(rows))])
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where the network's parameters and buffers are; the CPU if it has none."""
-    first = next(itertools.chain(network.parameters(), network.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
 
 
 def fingerprint(network: nn.Module) -> str:
@@ -202,9 +198,3 @@ def margin(logits: Tensor, classes: Tensor) -> Tensor:
     """Z_class - max over the other classes of Z, (N,): positive where `classes` is the answer."""
     others = logits.masked_fill(one_hot(logits, classes), -torch.inf).max(1).values
     return logits.gather(1, classes[:, None])[:, 0] - others
-
-
-def reached(logits: Tensor, labels: Tensor, targets: Tensor | None) -> Tensor:
-    """bool (N,): classified as the target, or without targets as anything but the label."""
-    answer = logits.detach().argmax(1)
-    return answer != labels if targets is None else answer == targets

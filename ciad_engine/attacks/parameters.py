@@ -28,6 +28,7 @@ class Parameter:
         unit: e.g. "/255" or "steps"; may be empty.
         choices: the admitted values of a choice.
         help: one sentence, for tooltip and `--help`.
+        place: parameters with a higher one come behind the others, though a base class declares them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Parameter:
     unit: str
     choices: tuple[str, ...]
     help: str
+    place: int = 0
 
     @property
     def range(self) -> str:
@@ -59,9 +61,18 @@ def parameter(
     high: float | None = None,
     unit: str = "",
     choices: tuple[str, ...] = (),
+    place: int = 0,
 ) -> Any:
     """A dataclass field that carries its own documentation; see `Parameter` for the arguments."""
-    metadata = {"title": title, "help": help, "low": low, "high": high, "unit": unit, "choices": choices}
+    metadata = {
+        "title": title,
+        "help": help,
+        "low": low,
+        "high": high,
+        "unit": unit,
+        "choices": choices,
+        "place": place,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -74,8 +85,8 @@ def _kind(value: object, choices: tuple[str, ...]) -> str:
 
 
 def schema(cls: type) -> tuple[Parameter, ...]:
-    """The parameters of a dataclass in the order of its fields."""
-    return tuple(
+    """The parameters of a dataclass by their place, then in the order of its fields."""
+    found = (
         Parameter(
             name=field.name,
             kind=_kind(field.default, field.metadata["choices"]),
@@ -85,6 +96,7 @@ def schema(cls: type) -> tuple[Parameter, ...]:
         for field in dataclasses.fields(cls)
         if "title" in field.metadata
     )
+    return tuple(sorted(found, key=lambda parameter: parameter.place))
 
 
 def check(instance: object) -> None:

@@ -2,168 +2,92 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import zlib
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ciad_engine import imaging
-from ciad_engine.attacks import targets as aims
-from ciad_engine.attacks.base import FOOLED, NO_ADVERSARIAL, Found
-from ciad_engine.attacks.fgsm import check_budget, evidence_against
-from ciad_engine.attacks.model import Model, reached
-from ciad_engine.attacks.parameters import parameter
+from ciad_engine.attacks.base import Found
+from ciad_engine.attacks.catalogue import BIM, PGD
+from ciad_engine.attacks.goal import Best, Goal
+from ciad_engine.attacks.model import Model
 from ciad_engine.jobs import Job
 
 
-def _eps() -> Any:
-    return parameter(8.0, "Budget", "How far a colour value may move, in grey levels.", low=0, high=255, unit="/255")
+def bim(attack: BIM, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    climb = _Climb(attack, model, images, goal)
+    climb.run(images, torch.arange(len(images), device=images.device), job, judge=False)
+    return climb.found()
 
 
-def _step() -> Any:
-    return parameter(2.0, "Step", "How far it moves in one iteration, in grey levels.", low=0.01, high=255, unit="/255")
-
-
-def _stop_early() -> Any:
-    return parameter(
-        False, "Stop early", "Whether an image that is misclassified takes no further step: nearer, but less certain."
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class BIM(aims.TargetedAttack):
-    """Kurakin, Goodfellow, Bengio 2017 (arXiv 1607.02533), section 2.2: FGSM's step again and again.
-
-    After each step every value is put back into [x - eps, x + eps] and into its range. With a target the
-    steps go down the target's cross-entropy (there: the least likely class's). All iterations are
-    run, as there, unless `stop_early`, which looks at (and climbs from) the nearest grey levels at
-    each step. The box ends on grey levels: floor(eps) of them either way.
-    """
-
-    name: ClassVar[str] = "bim"
-    title: ClassVar[str] = "BIM"
-    source: ClassVar[str] = "Kurakin et al. 2017 (arXiv 1607.02533), section 2.2"
-    norm: ClassVar[str] = "linf"
-    starts_at_images: ClassVar[bool] = True
-
-    eps: float = _eps()
-    step: float = _step()
-    iterations: int = parameter(10, "Iterations", "How many steps.", low=1, high=10_000, unit="steps")
-    stop_early: bool = _stop_early()
-    target: str = aims.target()
-    target_class: int = aims.target_class()
-    target_seed: int = aims.target_seed()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_budget(self.name, self.eps)
-
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        rows = torch.arange(len(images), device=images.device)
-        return _Climb(self, model, images, labels, targets).run(images, rows, job, judge=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class PGD(aims.TargetedAttack):
-    """Madry et al. 2018 (arXiv 1706.06083), section 2.1: BIM from random points of the box, several times.
-
-    An image that is misclassified at the end of a run takes part in no further one. Each image's
-    random points follow from the seed and the image alone, whatever else is attacked with it.
-    """
-
-    name: ClassVar[str] = "pgd"
-    title: ClassVar[str] = "PGD"
-    source: ClassVar[str] = "Madry et al. 2018 (arXiv 1706.06083), section 2.1"
-    norm: ClassVar[str] = "linf"
-
-    eps: float = _eps()
-    step: float = _step()
-    iterations: int = parameter(20, "Iterations", "How many steps of one run.", low=1, high=10_000, unit="steps")
-    restarts: int = parameter(1, "Runs", "How many random starts.", low=1, high=1000)
-    seed: int = parameter(0, "Seed", "Decides the random starts.", low=0, high=2**31 - 1)
-    stop_early: bool = _stop_early()
-    target: str = aims.target()
-    target_class: int = aims.target_class()
-    target_seed: int = aims.target_seed()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_budget(self.name, self.eps)
-
-    def find(self, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None, job: Job) -> Found:
-        climb = _Climb(self, model, images, labels, targets)
-        whole = Found(images.clone(), torch.zeros(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
-        rows = torch.arange(len(images), device=images.device)
-        # Of the grey levels: as floats the same image need not have the same bits on every device.
-        levels = imaging.to_lattice(images).cpu().numpy()
-        draws = [np.random.default_rng([self.seed, zlib.crc32(image.tobytes())]) for image in levels]
-        for number in range(self.restarts):
-            noise = np.stack([draws[row].uniform(-1, 1, images.shape[1:]) for row in rows.tolist()])
-            start = images[rows] + climb.radius * torch.from_numpy(noise).to(images)
-            part = climb.run(start, rows, job.part(number / self.restarts, (number + 1) / self.restarts), judge=True)
-            whole.images[rows] = part.images
-            whole.steps[rows.cpu()] += part.steps
-            left = []
-            for row, reason in zip(rows.tolist(), part.reason, strict=True):
-                whole.reason[row] = reason
-                if reason != FOOLED:
-                    left.append(row)
-            rows = torch.tensor(left, dtype=torch.int64, device=images.device)
-            if not left:
-                break
-        job.progress(1, 1, self.title)
-        return whole
+def pgd(attack: PGD, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    climb = _Climb(attack, model, images, goal)
+    rows = torch.arange(len(images), device=images.device)
+    # Of the grey levels: as floats the same image need not have the same bits on every device.
+    levels = imaging.to_lattice(images).cpu().numpy()
+    draws = [np.random.default_rng([attack.seed, zlib.crc32(image.tobytes())]) for image in levels]
+    for number in range(attack.restarts):
+        noise = np.stack([draws[row].uniform(-1, 1, images.shape[1:]) for row in rows.tolist()])
+        start = images[rows] + climb.radius * torch.from_numpy(noise).to(images)
+        climb.run(start, rows, job.part(number / attack.restarts, (number + 1) / attack.restarts), judge=True)
+        rows = rows[climb.best.distance[rows].isinf()]
+        if len(rows) == 0:
+            break
+    job.progress(1, 1, attack.title)
+    return climb.found()
 
 
 class _Climb:
-    """Steps up the evidence against the label (down that against the target), inside the box."""
+    """Steps up the goal's loss, inside the box.
 
-    def __init__(self, attack: BIM | PGD, model: Model, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
-        self.attack, self.model, self.labels, self.targets = attack, model, labels, targets
+    Attributes:
+        last: float (N, 3, H, W), where the last run of each image ended, in grey levels.
+        best: what was seen to reach the goal: as it can be saved, not between two grey levels.
+        steps: int64 (N,), of all runs.
+    """
+
+    def __init__(self, attack: BIM | PGD, model: Model, images: Tensor, goal: Goal) -> None:
+        self.attack, self.model, self.goal = attack, model, goal
         self.radius = math.floor(attack.eps) / 255
         images = images.contiguous(memory_format=model.memory_format)
         self.low, self.high = (images - self.radius).clamp_(min=0), (images + self.radius).clamp_(max=1)
+        self.last, self.best = images.clone(), Best(images)
+        self.steps = torch.zeros(len(images), dtype=torch.int64)
 
-    def run(self, start: Tensor, rows: Tensor, job: Job, judge: bool) -> Found:
-        """From `start`, the places of images `rows`, to grey levels.
-
-        FOOLED stands where an image was seen to be misclassified: as it can be saved, not between
-        two grey levels. Without `judge` (and without stopping early) nobody looks at the end.
-        """
+    def run(self, start: Tensor, rows: Tensor, job: Job, judge: bool) -> None:
+        """Climb from `start`, the places of images `rows`. Without `judge` (and stopping early) no end is tested."""
         attack = self.attack
         here = start.clamp(self.low[rows], self.high[rows])
-        steps = torch.zeros(len(rows), dtype=torch.int64)
-        reason = [NO_ADVERSARIAL] * len(rows)
         going = torch.arange(len(rows), device=rows.device)  # places in `here`
-        looks = attack.iterations + (judge or attack.stop_early)
-        for i in range(looks):
-            job.progress(i, looks, f"{attack.title}: {len(going)} images under way")
-            last = i == attack.iterations
+        tests = attack.iterations + (judge or attack.stop_early)
+        for i in range(tests):
+            job.progress(i, tests, f"{attack.title}: {len(going)} images under way")
+            test = attack.stop_early or i == attack.iterations
             x = here[going]
-            if last or attack.stop_early:
+            if test:
                 x = (x * 255).round_().div_(255)
             if i == 0 and attack.starts_at_images:
                 x, logits = self.model.first_logits(x)
             else:
                 x.requires_grad_()
                 logits = self.model.logits(x, rows[going])
-            labels = self.labels[rows[going]]
-            targets = None if self.targets is None else self.targets[rows[going]]
-            left = torch.ones_like(labels, dtype=torch.bool)
-            if last or attack.stop_early:
-                left = ~reached(logits, labels, targets)
-                for place in going[~left].tolist():
-                    reason[place] = FOOLED
+            outcome = self.goal.of(rows[going]).at(logits, x)
+            left = torch.ones_like(going, dtype=torch.bool)
+            if test:
+                left = ~outcome.reached
+                self.best.keep(rows[going], x.detach(), x.new_zeros(len(going)), outcome)
             going = going[left]
-            if last or len(going) == 0:
+            if i == attack.iterations or len(going) == 0:
                 break
-            loss = evidence_against(logits, labels) if targets is None else -evidence_against(logits, targets)
-            slope = self.model.gradient(loss, x, rows[going])[left]
+            slope = self.model.gradient(outcome.loss(), x, rows[going])[left]
             moved = here[going] + slope.sign_().mul_(attack.step / 255)
             here[going] = moved.clamp_(self.low[rows[going]], self.high[rows[going]])
-            steps[going.cpu()] += 1
-        return Found((here * 255).round_().div_(255), steps, reason)
+            self.steps[rows[going].cpu()] += 1
+        self.last[rows] = (here * 255).round_().div_(255)
+
+    def found(self) -> Found:
+        images = torch.where(self.best.known[:, None, None, None], self.best.images, self.last)
+        return Found(images, self.steps, self.best.reasons())

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import parameter
+from ciad_engine.attacks.words import BEST, GIVEN, LEAST_LIKELY, NEXT, RANDOM, UNTARGETED
 from ciad_engine.errors import SettingError
 
-UNTARGETED = "untargeted"
-NEXT = "next"
-LEAST_LIKELY = "least-likely"
-RANDOM = "random"
-GIVEN = "given"
-BEST = "best"
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def target(best: bool = True) -> Any:
-    """The field `target` of a `TargetedAttack`; without `best` where an attack cannot try one after the other."""
+    """The field `target` of a `TargetedAttack`; without `best` if an attack cannot try one class after the other."""
     words = (
         "any wrong class",
         "the class after the label",
@@ -37,36 +33,23 @@ def target(best: bool = True) -> Any:
         f"Aim at {', '.join(words)}, {'' if best else 'or '}the given one"
         f"{', or at each wrong class in turn and keep the best' if best else ''}.",
         choices=(UNTARGETED, NEXT, LEAST_LIKELY, RANDOM, GIVEN, *((BEST,) if best else ())),
+        place=2,
     )
 
 
-def target_class() -> Any:
-    """The field `target_class` of a `TargetedAttack`."""
-    return parameter(
-        0,
-        "Given class",
-        "The class to aim at, as number from 0 or, on the command line, by name; used by target 'given'.",
-        low=0,
-        high=999,
-    )
-
-
-def target_seed() -> Any:
-    """The field `target_seed` of a `TargetedAttack`."""
-    return parameter(0, "Seed of the target", "Decides the class drawn by target 'random'.", low=0, high=2**31 - 1)
-
-
+@dataclasses.dataclass(frozen=True)
 class TargetedAttack(Attack):
-    """An attack with the fields `target`, `target_class` and `target_seed`.
+    """An attack that can aim at a class; these settings come behind its own."""
 
-    Not itself a dataclass, so that each attack places the fields behind its own in the form:
-    `target: str = targets.target()`, `target_class: int = targets.target_class()` and
-    `target_seed: int = targets.target_seed()`.
-    """
-
-    target: str
-    target_class: int
-    target_seed: int
+    target: str = target()
+    target_class: int = parameter(
+        0, "Given class",
+        "The class to aim at, as number from 0 or, on the command line, by name; used by target 'given'.",
+        low=0, high=999, place=2,
+    )  # fmt: skip
+    target_seed: int = parameter(
+        0, "Seed of the target", "Decides the class drawn by target 'random'.", low=0, high=2**31 - 1, place=2
+    )
 
     def check_labels(self, labels: npt.NDArray[np.int64]) -> None:
         """Refuse a given class that is the label of every image, before anything is computed.
@@ -97,7 +80,7 @@ class TargetedAttack(Attack):
             return [(labels + step) % classes for step in range(1, classes)]
         if self.target == RANDOM:
             steps = [_draw(self.target_seed, image, classes) for image in images.cpu().numpy()]
-            return [(labels + torch.tensor(steps, device=labels.device)) % classes]
+            return [(labels + labels.new_tensor(steps)) % classes]
         if self.target_class >= classes:
             raise SettingError(
                 f"{self.name}: target_class = {self.target_class} is none of the network's classes 0 to {classes - 1}."

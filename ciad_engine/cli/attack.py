@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ciad_engine import attacks, imaging
+from ciad_engine.attacks.catalogue import Universal
+from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
+from ciad_engine.inspection import percent
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
@@ -32,6 +35,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "computed from the bundled samples is written there",
     )
     options.add_label(parser)
+    options.add_evade(parser)
     options.add_bundle(parser)
     options.add_attack_settings(parser)
     parser.set_defaults(run=run)
@@ -41,56 +45,63 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
     if arguments.perturbation is not None:
         options.check_folder("--perturbation", arguments.perturbation.parent)
-    from ciad_engine import bundles, compute, inspection
+    from ciad_engine import bundles, compute, inspection, systems
     from ciad_engine.attacks import universal
-    from ciad_engine.attacks.base import run_batched
     from ciad_engine.attacks.model import fingerprint
+    from ciad_engine.attacks.running import run_batched
 
-    attack = options.create_attack(arguments, arguments.attack)
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    attack = options.create_attack(arguments, arguments.attack, card.classes)
     assert attack is not None  # --attack is required
     if arguments.perturbation is not None:
-        attack = _with_perturbation(attack, arguments, job)
-    card = bundles.read_card(bundles.find(arguments.bundle))
+        attack = _with_perturbation(attack, arguments, card.classes, job)
     label = options.label_number(arguments.label, card.classes)
-    pictures, failed = read_all(arguments.images, job)
+    pictures, failed = read_all(arguments.images, card.domain.size, job)
     if not pictures:
         return 1
-    system = bundles.load(card.folder, compute.choose_device(arguments.device))
-    if isinstance(attack, universal.Universal) and attack.perturbation is not None:
+    system = systems.load(card.folder, compute.choose_device(arguments.device))
+    if isinstance(attack, Universal) and attack.perturbation is not None:
         meant = attack.perturbation.network
         if meant and meant != fingerprint(system.network(bundles.CLASSIFIER)):
             job.note(
                 f"{arguments.perturbation} was computed for another classifier than that of the bundle '{card.name}': "
                 "it may fool fewer images."
             )
+    evade = system.evasions(arguments.evade)
     batch = np.stack([picture.pixels for picture in pictures])
-    if label is None:
-        labels = system.detector().inspect(batch, job=job).y1
-    else:
-        labels = np.full(len(batch), label, dtype=np.int64)
+    labels = system.inspect(batch, job=job).y1 if label is None else np.full(len(batch), label, dtype=np.int64)
+    attack.check_evade([detector.name for detector in evade])
     attack.check_labels(labels)  # before it is fitted
     attack = inspection.prepared(system, attack, job)
     if arguments.perturbation is not None and not arguments.perturbation.exists():
-        assert isinstance(attack, universal.Universal)
+        assert isinstance(attack, Universal)
         universal.save(attack, arguments.perturbation)
         job.note(f"Wrote {arguments.perturbation}.")
-    result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job)
+    result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job, evade=evade)
     job.finished()
+    for note in result.notes:
+        job.note(note)
     arguments.out.mkdir(parents=True, exist_ok=True)
     paths = targets(pictures, attack.name, arguments.out)
     for row, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
         if picture.note:
             job.note(f"{picture.name}: {picture.note}")
-        if result.success[row]:
+        if result.fooled[row]:
             imaging.save_png(path, result.images[row])
-        print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.success[row] else ''}")
-        if not result.success[row] and path.exists():
+        print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.fooled[row] else ''}")
+        if not result.fooled[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
-    print(f"{int(result.success.sum())} of {len(pictures)} fooled the classifier ({result.seconds:.2f} s).")
+    counts = f"{int(result.fooled.sum())} of {len(pictures)} fooled the classifier"
+    if evade:
+        names = ", ".join(detector.name for detector in evade)
+        counts += f", {int(result.success.sum())} of them also evaded {names}"
+    print(f"{counts} ({result.seconds:.2f} s).")
     return 1 if failed else 0
 
 
-def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: console.ConsoleJob) -> Attack:
+def _with_perturbation(
+    attack: Attack, arguments: argparse.Namespace, classes: Sequence[str], job: console.ConsoleJob
+) -> Attack:
     """The attack with the perturbation of `--perturbation`, or as it is where there is no such file yet.
 
     Raises:
@@ -100,12 +111,12 @@ def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: conso
     from ciad_engine.attacks import universal
 
     path: Path = arguments.perturbation
-    if not isinstance(attack, universal.Universal):
-        raise options.WrongUse(f"--perturbation goes with --attack {universal.Universal.name}, not {attack.name}.")
+    if not isinstance(attack, Universal):
+        raise options.WrongUse(f"--perturbation goes with --attack {Universal.name}, not {attack.name}.")
     if not path.exists():
         return attack
     found = universal.load(path)
-    for name, value in options.attack_settings(arguments, [attack.name])[attack.name].items():
+    for name, value in options.attack_settings(arguments, [attack.name], classes)[attack.name].items():
         if getattr(found, name) != value:
             raise options.WrongUse(
                 f"{path} was computed with {name} = {getattr(found, name)}, not {value}; name another file, "
@@ -115,12 +126,12 @@ def _with_perturbation(attack: Attack, arguments: argparse.Namespace, job: conso
     return found
 
 
-def read_all(paths: Sequence[str], job: console.ConsoleJob) -> tuple[list[Picture], int]:
-    """The pictures that can be read, and how many could not; each of those is named on stderr."""
+def read_all(paths: Sequence[str], size: int, job: console.ConsoleJob) -> tuple[list[Picture], int]:
+    """Return the pictures that can be read, at that size, and how many could not; each of those is named on stderr."""
     pictures, failed = [], 0
     for path in options.expand(paths):
         try:
-            pictures.append(imaging.read(path))
+            pictures.append(imaging.read(path, size))
         except ImageError as error:
             job.line(f"ciad: {error}")
             failed += 1
@@ -144,10 +155,10 @@ def targets(pictures: Sequence[Picture], attack: str, folder: Path) -> list[Path
 def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
     """What happened to one image, in a few words."""
     before = classes[int(result.label_before[row])]
-    if not result.success[row]:
+    if not result.fooled[row]:
         return f"{before}, unchanged: {result.reason[row]}"
     return (
-        f"{before} became {classes[int(result.label_after[row])]} ({100 * result.confidence_after[row]:.0f} %), "
+        f"{before} became {classes[int(result.label_after[row])]} ({percent(float(result.confidence_after[row]))}), "
         f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255, "
-        f"SSIM {result.ssim[row]:.3f}"
+        f"SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
     )

@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     one.add_argument("--json", action="store_true", help="the whole card as JSON")
     one.set_defaults(run=show, parser=one)
 
-    noted = actions.add_parser("record", help="write a run's tables on the bundle's card", parents=[common])
+    noted = actions.add_parser("record", help="write a run's tables beside the bundle's card", parents=[common])
     noted.add_argument("name", metavar="NAME", help="a bundle's name or folder")
     noted.add_argument("runs", metavar="RUN", nargs="+", help="finished runs of it, as `ciad runs list` shows them")
     runs_command.add_database(noted)
@@ -56,9 +56,7 @@ def record(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     card = bundles.read_card(bundles.find(arguments.name))
     with runs_command.open_database(arguments.database) as database:
         for name in arguments.runs:
-            card = model_card.record(card, database, name)
-    count = len(card.content[bundles.EVALUATIONS])
-    print(f"The card of '{card.name}' holds {count} evaluation{'' if count == 1 else 's'}: {card.folder}.")
+            print(f"Wrote {model_card.record(card, database, name)}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`ciad data fetch|check`: download CIFAR-10, or say what a data set is."""
+"""`ciad data fetch|check`: download CIFAR-10, or describe a data set."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from ciad_engine import datasets, download
 from ciad_engine.cli import console
+from ciad_engine.domain import CIFAR10
 
 if TYPE_CHECKING:
     from ciad_engine.datasets import ImageSet
@@ -37,14 +38,16 @@ def fetch(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
 def check(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.path == datasets.SAMPLES:
         samples = datasets.choose(arguments.path, job)
-        parts = {"samples": samples}
+        parts, domain = {"samples": samples}, samples.domain
         print(f"{samples.source}: bundled samples, made by a generative model; not CIFAR-10.")
     else:
         data = datasets.load(arguments.path, job)
         parts = {name: part for name, part in (("training", data.train), ("test", data.test)) if part is not None}
+        domain = data.domain
         official = "the official CIFAR-10 files" if data.official else "NOT the official CIFAR-10 files"
-        print(f"{data.path}: {data.name}; {official}.")
+        print(f"{data.path}: {data.name}; {official if domain == CIFAR10 else 'not CIFAR-10'}.")
     job.finished()
+    print(f"{len(domain.classes)} classes, images of {domain.size}x{domain.size} pixels")
     for name, part in parts.items():
         print(f"{name}: {len(part.images):,} images, checksum {part.checksum}")
         print(console.columns(_counts(part), indent="  "))
@@ -52,5 +55,6 @@ def check(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
 
 
 def _counts(part: ImageSet) -> list[tuple[str, ...]]:
-    counts = np.bincount(part.labels, minlength=len(datasets.CLASS_NAMES))
-    return [(name, f"{count:,}") for name, count in zip(datasets.CLASS_NAMES, counts.tolist(), strict=True)]
+    classes = part.domain.classes
+    counts = np.bincount(part.labels, minlength=len(classes))
+    return [(name, f"{count:,}") for name, count in zip(classes, counts.tolist(), strict=True)]

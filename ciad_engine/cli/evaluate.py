@@ -47,6 +47,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     parser.add_argument(
         "--transferred", action="store_true", help="attack the bundle's second classifier, inspect with the first"
     )
+    options.add_evade(parser)
     options.add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the tables as JSON")
     parser.add_argument("--csv", type=Path, metavar="DIR", help="also write rows, tables and charts to DIR")
@@ -57,18 +58,18 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
-    chosen = _choices(arguments)
-    from ciad_engine import compute
+    from ciad_engine import compute, systems
     from ciad_engine.evaluation import runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
-    data = datasets.choose(arguments.data, job)
+    chosen = _choices(arguments, card.classes)
+    data = datasets.choose(arguments.data, job).matched(card.domain)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
-    plan = planning.make(card, data, chosen, limit, arguments.seed, attacked)
+    plan = planning.make(card, data, chosen, limit, arguments.seed, attacked, arguments.evade)
     with runs_command.open_database(arguments.database) as database:
         _announce(plan, database, job)
-        system = bundles.load(card.folder, compute.choose_device(arguments.device))
+        system = systems.load(card.folder, compute.choose_device(arguments.device))
         job.continuing = "Finished batches are kept; the same command goes on from there."
         key = runner.run(plan, system, data, database, job)
         job.finished()
@@ -93,11 +94,11 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _choices(arguments: argparse.Namespace) -> tuple[AttackChoice, ...]:
+def _choices(arguments: argparse.Namespace, classes: Sequence[str]) -> tuple[AttackChoice, ...]:
     """The attacks with the preset's settings, and what the command line says over them."""
     preset = planning.preset(arguments.preset)
     names: Sequence[str] = arguments.attacks or tuple(dict.fromkeys(choice.name for choice in preset))
-    said = options.attack_settings(arguments, names)
+    said = options.attack_settings(arguments, names, classes)
     chosen = []
     try:
         for name in names:
@@ -114,6 +115,7 @@ def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
     done = sum(database.counts(key).values())
     which = ", ".join(choice.text() for choice in plan.attacks)
     setting = "transferred setting" if plan.transferred else "direct setting"
+    setting += runs_command.evading(plan)
     job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
     if done >= total:
         job.note(f"Run {key[:12]} is complete already.")

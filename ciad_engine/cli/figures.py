@@ -24,7 +24,10 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         help="gets figure1, 3, 4, 5 and 6 as PNG and SVG; older ones go, also where one has nothing to show now",
     )
     parser.add_argument(
-        "--data", default=datasets.SAMPLES, metavar="PATH", help="CIFAR-10 in any form, or 'samples' (the default)"
+        "--data",
+        default=datasets.SAMPLES,
+        metavar="PATH",
+        help="a data set of the bundle's classes, or 'samples' (the default)",
     )
     parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
     options.add_bundle(parser)
@@ -33,13 +36,13 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
-    from ciad_engine import compute
+    from ciad_engine import compute, systems
     from ciad_engine.figures import paper, png, svg
     from ciad_engine.figures.layout import place
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     data = datasets.choose(arguments.data, job)
-    system = bundles.load(card.folder, compute.choose_device(arguments.device))
+    system = systems.load(card.folder, compute.choose_device(arguments.device))
     chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in planning.preset("paper"))
     written: list[str] = []
     try:

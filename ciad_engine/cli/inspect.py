@@ -13,25 +13,20 @@ import numpy.typing as npt
 from ciad_engine import attacks, imaging
 from ciad_engine.cli import attack as attack_command
 from ciad_engine.cli import console, options
-from ciad_engine.errors import CiadError
+from ciad_engine.errors import CiadError, SettingError
 
 if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
     from ciad_engine.inspection import Inspection
 
-_RULES = ("paper", "graded")  # detectors.contrast.RULES, which would import torch
 _ZOOM, _GAIN = 8, 16  # of the pictures written, and of the difference
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     options.add_images(parser)
     parser.add_argument("--attack", metavar="NAME", help=f"attack them first: {', '.join(attacks.names())}")
-    parser.add_argument(
-        "--rule",
-        choices=_RULES,
-        default="paper",
-        help="adversarial where f1 and f2 disagree (paper, the default), or by how much they do (graded)",
-    )
+    options.add_detector(parser)
+    options.add_evade(parser)
     options.add_label(parser)
     options.add_bundle(parser)
     parser.add_argument(
@@ -48,13 +43,15 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
-    from ciad_engine import bundles, compute, inspection
+    if arguments.evade and arguments.attack is None:
+        raise options.WrongUse("--evade goes with --attack: it is the attack that evades.")
+    from ciad_engine import bundles, compute, inspection, systems
 
-    chosen = options.create_attack(arguments, arguments.attack)
     card = bundles.read_card(bundles.find(arguments.bundle))
+    chosen = options.create_attack(arguments, arguments.attack, card.classes)
     label = options.label_number(arguments.label, card.classes)
-    pictures, failed = attack_command.read_all(arguments.images, job)
-    system = bundles.load(card.folder, compute.choose_device(arguments.device))
+    pictures, failed = attack_command.read_all(arguments.images, card.domain.size, job)
+    system = systems.load(card.folder, compute.choose_device(arguments.device))
     records: list[dict[str, Any]] = []
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -68,9 +65,13 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
                 name=picture.name,
                 label=label,
                 attack=chosen,
-                rule=arguments.rule,
                 job=job,
+                detector=arguments.detector,
+                rule=arguments.rule,
+                evade=arguments.evade,
             )
+        except SettingError:  # no picture's fault: said once
+            raise
         except CiadError as error:
             job.line(f"ciad: {picture.name}: {error}")
             failed += 1
@@ -81,7 +82,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         if arguments.json:
             records.append(inspection.as_dict(found))
         else:
-            print(f"{picture.name}: {inspection.sentence(found)}")
+            explained = inspection.explain(found)
+            print(f"{picture.name}: {explained.headline}: {explained.text}")
+            for line in (*explained.others, *(found.attack.notes if found.attack else ())):
+                print(f"  {line}")
         if arguments.out is not None:
             written = _write(found, arguments.out, taken)
             job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.out}.")
@@ -95,12 +99,12 @@ def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> lis
     """The pictures of `--out`, under names not yet `taken`; returns their paths."""
     from ciad_engine import inspection
 
-    pictures = {"looks": _looks(found.benign)}
-    if found.attack is not None and found.adversarial is not None:
+    pictures = _looks("looks", found.benign)
+    if found.attack is not None and found.attacked_image is not None and found.adversarial is not None:
         attack = found.attack.attack
-        pictures[attack] = found.attack.images[0]
-        pictures[f"{attack}-looks"] = _looks(found.adversarial)
-        pictures[f"{attack}-difference"] = _enlarged(inspection.difference(found, _GAIN))
+        pictures[attack] = found.attacked_image
+        pictures |= _looks(f"{attack}-looks", found.adversarial)
+        pictures[f"{attack}-difference"] = _enlarged(inspection.difference(found.image, found.attacked_image, _GAIN))
     here, stem, number = folder.resolve(), Path(found.name).stem, 1
     while True:
         first = stem if number == 1 else f"{stem}-{number}"
@@ -114,10 +118,12 @@ def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> lis
     return paths
 
 
-def _looks(verdict: Verdict) -> npt.NDArray[np.uint8]:
-    """Importance, which is 1 - mask, as an enlarged grey picture."""
+def _looks(kind: str, verdict: Verdict) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return importance, which is 1 - mask, as an enlarged grey picture; nothing if the bundle draws no masks."""
+    if verdict.masks is None:
+        return {}
     grey = np.rint(255 * (1 - verdict.masks[0])).astype(np.uint8)
-    return _enlarged(np.stack([grey] * 3))
+    return {kind: _enlarged(np.stack([grey] * 3))}
 
 
 def _enlarged(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

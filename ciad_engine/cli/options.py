@@ -1,7 +1,4 @@
-"""Flags that several commands share; those of the attacks are generated from their schema.
-
-Importing this module imports no torch; `add_attack_settings` does, because it reads the attacks.
-"""
+"""Flags that several commands share; those of the attacks are generated from their schema. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.attacks.parameters import Parameter, schema
+from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
+from ciad_engine.detectors import DISAGREEMENT, RULES
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack
-    from ciad_engine.attacks.parameters import Parameter
 
 _PREFIX = "setting_"  # of the attributes that hold attack settings
 
@@ -40,8 +38,46 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detector", metavar="NAME", default="", help="what decides, of the bundle's detectors (default: its first)"
+    )
+    parser.add_argument(
+        "--rule",
+        type=_rule,
+        choices=RULES,
+        default="",
+        help="adversarial if detector and f1 disagree (disagreement), or if its score is above a threshold (graded);"
+        " default: the detector's usual one",
+    )
+
+
+def add_evade(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evade",
+        action="append",
+        type=_evaded,
+        default=[],
+        metavar="DETECTOR[:RULE]",
+        help="the attacker knows this detector and has to evade it, too; may be repeated",
+    )
+
+
+def _rule(word: str) -> str:
+    """argparse type: a detector's rule; "paper" is another name of the paper's."""
+    return DISAGREEMENT if word == "paper" else word
+
+
+def _evaded(text: str) -> str:
+    """argparse type: DETECTOR[:RULE]."""
+    name, colon, rule = text.partition(":")
+    return f"{name}{colon}{_rule(rule)}"
+
+
 def add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="picture file of any size; becomes 32x32")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="picture file of any size; becomes one of the bundle's"
+    )
 
 
 def add_label(parser: argparse.ArgumentParser) -> None:
@@ -62,19 +98,21 @@ def expand(patterns: Sequence[str]) -> list[str]:
 
 
 def label_number(name: str | None, classes: Sequence[str]) -> int | None:
-    """The class called `name` (or numbered so).
+    """Return the number of the class that `--label` names, by name or number; None for None.
 
     Raises:
-        WrongUse: there is none.
+        WrongUse: there is no such class.
     """
-    if name is None:
-        return None
+    return None if name is None else _class_number("--label", name, classes)
+
+
+def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
     folded = [known.casefold() for known in classes]
     if name.casefold() in folded:
         return folded.index(name.casefold())
     if name.isascii() and name.isdigit() and int(name) < len(classes):
         return int(name)
-    raise WrongUse(f"--label: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
+    raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
 
 
 def check_folder(flag: str, folder: Path | None) -> None:
@@ -111,8 +149,6 @@ def seed(text: str) -> int:
 
 def add_attack_settings(parser: argparse.ArgumentParser) -> None:
     """One flag per parameter name of all attacks, and `--set ATTACK.NAME=VALUE`."""
-    from ciad_engine.attacks.parameters import schema
-
     group = parser.add_argument_group("settings of the attacks")
     owners: dict[str, list[tuple[str, Parameter]]] = {}
     for attack, cls in attacks.usable().items():
@@ -142,14 +178,16 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What the command line sets of the attacks `names`, by attack; ranges are not checked yet.
+def attack_settings(
+    arguments: argparse.Namespace, names: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what the command line sets of the attacks `names`, by attack; ranges are not checked yet.
+
+    `classes` are those of the bundle: a class to aim at is given by name or number.
 
     Raises:
-        WrongUse: no such attack, a setting that none or several of them have, or no value of its kind.
+        WrongUse: no such attack or class, a setting that none or several of them have, or no value of its kind.
     """
-    from ciad_engine.attacks.parameters import schema
-
     for name in names:
         try:
             attacks.get(name)
@@ -162,7 +200,7 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
         owners = [name for name in chosen if setting in known[name]]
         if len(owners) != 1:
             raise WrongUse(_not_one(setting, owners, known, tuple(chosen)))
-        chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text)
+        chosen[owners[0]][setting] = _value(known[owners[0]][setting], owners[0], text, classes)
     for assignment in arguments.assignments:
         name, setting, text = _split(assignment)
         if name not in chosen:
@@ -171,20 +209,20 @@ def attack_settings(arguments: argparse.Namespace, names: Sequence[str]) -> dict
         if setting not in known[name]:
             has = ", ".join(known[name]) or "none"
             raise WrongUse(f"--set {assignment}: {name} has no setting '{setting}'; it has {has}.")
-        chosen[name][setting] = _value(known[name][setting], name, text)
+        chosen[name][setting] = _value(known[name][setting], name, text, classes)
     for settings in chosen.values():
-        if "target_class" in settings:
-            settings.setdefault("target", "given")  # what else could be meant
+        if TARGET_CLASS in settings:
+            settings.setdefault(TARGET, GIVEN)  # what else could be meant
     return chosen
 
 
-def create_attack(arguments: argparse.Namespace, name: str | None) -> Attack | None:
-    """The attack `name` with the settings of the command line; None for None, which admits no settings.
+def create_attack(arguments: argparse.Namespace, name: str | None, classes: Sequence[str]) -> Attack | None:
+    """Make the attack `name` with the settings of the command line; None for None, which admits no settings.
 
     Raises:
         WrongUse: as `attack_settings`, or a value is out of its range.
     """
-    settings = attack_settings(arguments, [] if name is None else [name])
+    settings = attack_settings(arguments, [] if name is None else [name], classes)
     try:
         return None if name is None else attacks.create(name, **settings[name])
     except SettingError as error:
@@ -209,8 +247,8 @@ def _not_one(
     return f"{flag} is a setting of {_and(elsewhere)}, not of {_and(chosen) if chosen else 'a plain inspection'}."
 
 
-def _value(parameter: Parameter, attack: str, text: str) -> float | int | str | bool:
-    """The text as the parameter's kind; its range is checked where the attack is made."""
+def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
+    """Return the text as the parameter's kind; its range is checked when the attack is made."""
     if parameter.kind == "choice":
         return text
     if parameter.kind == "bool":
@@ -227,8 +265,8 @@ def _value(parameter: Parameter, attack: str, text: str) -> float | int | str | 
         if text.casefold() not in truth:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return truth[text.casefold()]
-    if parameter.name == "target_class" and text.casefold() in CLASS_NAMES:
-        return CLASS_NAMES.index(text.casefold())
+    if parameter.name == TARGET_CLASS:
+        return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:

@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     system.add_argument(
         "--bundle",
         metavar="NAME",
-        help="whose thresholds the graded rule and the controls use (default: that of the run's bundle)",
+        help="whose thresholds the graded rule uses (default: those of the run's bundle)",
     )
     view = actions.add_parser("show", help="plan and tables of a run", parents=[one, system, shared, common])
     view.add_argument("--json", action="store_true", help="as JSON")
@@ -78,13 +78,19 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
                 f"{sum(database.counts(one.key).values()):,} of {total:,}",
                 one.state,
                 plan.bundle,
-                "transferred" if plan.transferred else "direct",
+                ("transferred" if plan.transferred else "direct") + evading(plan),
                 ", ".join(choice.text() for choice in chosen),
                 plan.data,
             )
         )
     print(console.columns(rows))
     return 0
+
+
+def evading(plan: planning.Plan) -> str:
+    """Return which detectors the attacker knew, behind the setting: ", evading mask:graded"; "" if none."""
+    known = ", ".join(f"{one.name}:{one.rule}" for one in plan.evade)
+    return f", evading {known}" if known else ""
 
 
 def show(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
@@ -125,7 +131,7 @@ def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
     if name is not None:
         return bundles.read_card(bundles.find(name))
     checksum = planning.from_json(found.plan).bundle_checksum
-    return next((card for card in bundles.available() if card.checksum == checksum), None)
+    return next((card for card in bundles.available() if card.knows(checksum)), None)
 
 
 def print_tables(database: runs.Database, key: str, card: bundles.Card | None, as_json: bool) -> None:
@@ -134,7 +140,7 @@ def print_tables(database: runs.Database, key: str, card: bundles.Card | None, a
     if as_json:
         print(json.dumps(exporting.as_json(database, key, found, card), indent=1))
     else:
-        print("\n\n".join(render_text(table, console.width()) for table in found))
+        print("\n\n".join(render_text(table, console.width()) for table in tables.for_screen(found)))
 
 
 def export_to(database: runs.Database, key: str, card: bundles.Card | None, folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ciad_engine import datasets
 from ciad_engine.cli import console, options
+from ciad_engine.training import recipes
 
 if TYPE_CHECKING:
     from ciad_engine.training.loop import Metric
@@ -29,16 +30,16 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
-    from ciad_engine.training import recipes
+    if arguments.recipe not in recipes.names():
+        raise options.WrongUse(f"--recipe: '{arguments.recipe}' is none of {', '.join(recipes.names())}.")
+    from ciad_engine.training import stages
 
-    if arguments.recipe not in recipes.NAMES:
-        raise options.WrongUse(f"--recipe: '{arguments.recipe}' is none of {', '.join(recipes.NAMES)}.")
     data = datasets.load(arguments.data, job)
     job.note(f"Training on {data.name}{'' if data.official else ' (not the official CIFAR-10 files)'}.")
     job.continuing = f"Checkpoints are in {arguments.out / 'training'}; the same command with --resume goes on."
     if not job.quiet:
         job.on_result = _Curve(job).show
-    card = recipes.train_bundle(
+    card = stages.train_bundle(
         recipes.get(arguments.recipe),
         data,
         arguments.out,

@@ -1,14 +1,15 @@
-"""CIFAR-10 in any form, and the bundled samples.
+"""Labelled images: CIFAR-10 in any form, class-named folders of any classes, and the bundled samples.
 
 `load` reads, by content and not by name:
 
 - the official `cifar-10-python.tar.gz` or folder `cifar-10-batches-py`, or the folder it lies in;
 - class-named folders `train/<class>/*.png` and `test/<class>/*.png` (or .jpg ...), or the folder
-  that holds them as `images/`; a folder of class folders without a split is taken as a test set;
+  that holds them as `images/`; class folders without a split are taken as a test set;
 - a tar (also gzip, bzip2, xz) or zip of any of these, without unpacking it to disk.
 
-The official files are recognised by their MD5 sums. Any other data is used as well, and says in
-`ImageSet.source` that it is not the official one.
+A set has its own domain: the classes are the folders' names in alphabetical order, the image size is that of its
+pictures. `ImageSet.matched` gives its images the labels of a bundle. The official files are recognised by their
+MD5 sums; other data of CIFAR-10's domain is used as well, and says in `ImageSet.source` that it is not official.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ciad_engine.datasets import reading
-from ciad_engine.datasets.base import CLASS_NAMES, TEST, TRAIN, DataSet, ImageSet, checksum
+from ciad_engine.datasets.base import TEST, TRAIN, DataSet, ImageSet, checksum
 from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path, write_samples
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
@@ -26,7 +27,6 @@ ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
 __all__ = [
     "ARCHIVES",
-    "CLASS_NAMES",
     "SAMPLES",
     "TEST",
     "TRAIN",
@@ -56,10 +56,10 @@ def load(path: Path | str, job: Job | None = None, *, parts: tuple[str, ...] = (
     found = reading.read(Path(path).expanduser(), job or Job(), parts)
     if found.train is None and found.test is None:
         raise DataError(
-            f"{path} holds no images of CIFAR-10: neither batches (data_batch_1 ... test_batch) nor class folders "
-            f"(train/{CLASS_NAMES[0]}, test/{CLASS_NAMES[0]} ...) with pictures in them."
+            f"{path} holds no data set: neither batches of CIFAR-10 (data_batch_1 ... test_batch) nor two or more "
+            "class folders with pictures in them (train/cat, test/cat, train/dog ...)."
             if parts == (TRAIN, TEST)
-            else f"{path} has no {' or '.join(parts)} part of CIFAR-10."
+            else f"{path} has no {' or '.join(parts)} part."
         )
     return found
 

@@ -29,33 +29,39 @@ MAX_READ = 64 * 2**20  # bytes of one member, or of one header of a tar
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A regular file: its relative path with "/", and how to read it, which has to happen before the next one."""
+    """A regular file, or a folder of an archive.
+
+    Attributes:
+        name: its relative path with "/"; that of a folder ends with one.
+        where: what messages call it.
+    """
 
     name: str
-    _size: int
-    _read: Callable[[], bytes]
+    where: str
+    _size: int = 0
+    _read: Callable[[], bytes] = bytes
 
-    def read(self, limit: int, where: str) -> bytes:
-        """Its bytes.
+    def read(self, limit: int) -> bytes:
+        """Return its bytes; only before the next member is taken.
 
         Raises:
             DataError: larger than `limit`, damaged, or not readable.
         """
         if self._size > limit:
-            raise DataError(f"{where} has {self._size:,} bytes; at most {limit:,} make sense here.")
+            raise DataError(f"{self.where} has {self._size:,} bytes; at most {limit:,} make sense here.")
         try:
             raw = self._read()
         except DataError:
             raise
         except Exception as error:  # as in `in_archive`; also encryption and unknown compression of zips
-            raise DataError(f"{where} cannot be read: {_reason(error)}.") from error
+            raise DataError(f"{self.where} cannot be read: {_reason(error)}.") from error
         if len(raw) != self._size:
-            raise DataError(f"{where} is truncated: {len(raw):,} of {self._size:,} bytes.")
+            raise DataError(f"{self.where} is truncated: {len(raw):,} of {self._size:,} bytes.")
         return raw
 
 
 def in_archive(path: Path, job: Job) -> Iterator[Member]:
-    """The regular files of a tar (plain, gzip, bzip2, xz) or zip, in the order they are stored.
+    """The regular files and folders of a tar (plain, gzip, bzip2, xz) or zip, in the order they are stored.
 
     Raises:
         DataError: no such archive, damaged, truncated, too large, or a member points outside.
@@ -100,7 +106,7 @@ def in_folder(root: Path, files: list[Path], job: Job) -> Iterator[Member]:
             size = path.stat().st_size
         except OSError as error:
             raise DataError(f"{path} cannot be read: {_reason(error)}.") from error
-        yield Member(path.relative_to(root).as_posix(), size, path.read_bytes)
+        yield Member(path.relative_to(root).as_posix(), str(path), size, path.read_bytes)
     job.progress(len(files), len(files), f"Reading {root.name}")
 
 
@@ -138,9 +144,12 @@ def _tar(stream: Any, packed: IO[bytes], path: Path, job: Job) -> Iterator[Membe
                 job.progress(min(packed.tell(), total), total, f"Reading {path.name}")
             _check(info.name, count, path)
             tar.members.clear()  # the list would only grow
+            name = _relative(info.name)
             if info.isreg() and not info.issparse():
-                yield Member(_relative(info.name), info.size, functools.partial(_extract, tar, info))
-            elif not info.isdir():
+                yield Member(name, f"{path}: {name}", info.size, functools.partial(_extract, tar, info))
+            elif info.isdir():
+                yield Member(f"{name}/", f"{path}: {name}")
+            else:
                 skipped += 1
     # `tarfile` takes damage between two members for the end; the true end is a block of zeros.
     if bounded.last.count(0) != tarfile.BLOCKSIZE:
@@ -166,11 +175,11 @@ def _zip(file: IO[bytes], path: Path, job: Job) -> Iterator[Member]:
             if count % 256 == 0:
                 job.progress(count, len(infos), f"Reading {path.name}")
             _check(info.filename, count, path)
-            kind = stat.S_IFMT(info.external_attr >> 16)
+            name, kind = _relative(info.filename), stat.S_IFMT(info.external_attr >> 16)
             if info.is_dir():
-                continue
-            if kind in (0, stat.S_IFREG):
-                yield Member(_relative(info.filename), info.file_size, functools.partial(_read, archive, info))
+                yield Member(f"{name}/", f"{path}: {name}")
+            elif kind in (0, stat.S_IFREG):
+                yield Member(name, f"{path}: {name}", info.file_size, functools.partial(_read, archive, info))
             else:
                 skipped += 1
     _finish(skipped, len(infos), path, job)

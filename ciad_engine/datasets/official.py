@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import imaging
 from ciad_engine.datasets import batch_pickle
-from ciad_engine.datasets.base import CLASS_NAMES, NOT_OFFICIAL, TEST, TRAIN, ImageSet
+from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, ImageSet
+from ciad_engine.datasets.members import Member
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
@@ -30,11 +33,11 @@ META, META_MD5 = "batches.meta", "5ff9c542aee3614f3951f8cda6e48888"
 FILES = (*TRAIN_MD5, *TEST_MD5, META)
 
 MAX_BYTES = 64 * 2**20  # of one file; the official ones have 31 million bytes
-_VALUES = 3 * imaging.SIZE**2
+_VALUES = math.prod(CIFAR10.shape)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Batch:
+class _Batch:
     """One file: uint8 (N, 3, 32, 32), int64 (N,), and whether it is the published one."""
 
     images: npt.NDArray[np.uint8]
@@ -42,12 +45,37 @@ class Batch:
     official: bool
 
 
+def file_of(name: str) -> str:
+    """The file that `name`, of a member, is in this layout; "" for any other file and for folders."""
+    file = name.rpartition("/")[2]
+    return file if file in FILES else ""
+
+
 def part_of(file: str) -> str:
     """Which part of the data set a batch file belongs to; `batches.meta` belongs to none ("")."""
     return TRAIN if file in TRAIN_MD5 else TEST if file in TEST_MD5 else ""
 
 
-def read_batch(raw: bytes, file: str, where: str) -> Batch:
+def read(found: Iterable[Member], parts: Collection[str], path: Path) -> dict[str, ImageSet]:
+    """Read the asked parts, as far as there are batches of them; other members are skipped.
+
+    Raises:
+        DataError: a batch is damaged, hostile, not of CIFAR-10, missing or there twice.
+    """
+    batches: dict[str, _Batch] = {}
+    for member in found:
+        file = file_of(member.name)
+        if file in batches:
+            raise DataError(f"{member.where} is there a second time: name a folder or archive with one data set.")
+        if file == META:
+            _check_meta(member.read(MAX_BYTES), member.where)
+        elif part_of(file) in parts:
+            batches[file] = _read_batch(member.read(MAX_BYTES), file, member.where)
+    sets = {part: _assemble(batches, part, path) for part in parts}
+    return {part: images for part, images in sets.items() if images is not None}
+
+
+def _read_batch(raw: bytes, file: str, where: str) -> _Batch:
     """Read one batch called `file`; `where` names it in errors.
 
     Raises:
@@ -62,14 +90,14 @@ def read_batch(raw: bytes, file: str, where: str) -> Batch:
         raise DataError(f"{where} holds an array of shape {data.shape} where CIFAR-10 has (images, {_VALUES}).")
     if len(labels) != len(data):
         raise DataError(f"{where} has {len(data)} images but {len(labels)} labels.")
-    if not all(type(label) is int and 0 <= label < len(CLASS_NAMES) for label in labels):
-        wrong = next(i for i, n in enumerate(labels) if type(n) is not int or not 0 <= n < len(CLASS_NAMES))
-        raise DataError(f"{where}: the label of image {wrong} is none of 0 to {len(CLASS_NAMES) - 1}.")
-    images = np.ascontiguousarray(data).reshape(-1, 3, imaging.SIZE, imaging.SIZE)
-    return Batch(images, np.array(labels, np.int64), _md5(raw) == {**TRAIN_MD5, **TEST_MD5}.get(file))
+    if not all(type(label) is int and 0 <= label < len(CIFAR10.classes) for label in labels):
+        wrong = next(i for i, n in enumerate(labels) if type(n) is not int or not 0 <= n < len(CIFAR10.classes))
+        raise DataError(f"{where}: the label of image {wrong} is none of 0 to {len(CIFAR10.classes) - 1}.")
+    images = np.ascontiguousarray(data).reshape(-1, *CIFAR10.shape)
+    return _Batch(images, np.array(labels, np.int64), _md5(raw) == {**TRAIN_MD5, **TEST_MD5}.get(file))
 
 
-def check_meta(raw: bytes, where: str) -> None:
+def _check_meta(raw: bytes, where: str) -> None:
     """Check that `batches.meta` lists the classes in the order the labels are read in.
 
     Raises:
@@ -79,11 +107,11 @@ def check_meta(raw: bytes, where: str) -> None:
         return
     names: Any = batch_pickle.read(raw, where).get(b"label_names")
     found = [n.decode("latin-1") if isinstance(n, bytes) else n for n in names] if type(names) is list else names
-    if found != list(CLASS_NAMES):
+    if found != list(CIFAR10.classes):
         raise DataError(f"{where} does not list the ten classes of CIFAR-10 in their order.")
 
 
-def assemble(batches: Mapping[str, Batch], part: str, where: str) -> ImageSet | None:
+def _assemble(batches: dict[str, _Batch], part: str, path: Path) -> ImageSet | None:
     """The training or test set from its batches, by file name; None where none of them is there.
 
     Raises:
@@ -94,7 +122,7 @@ def assemble(batches: Mapping[str, Batch], part: str, where: str) -> ImageSet | 
     if len(missing) == len(wanted):
         return None
     if missing:
-        raise DataError(f"{where}: {', '.join(missing)} missing. Fetch the data again (`ciad data fetch`).")
+        raise DataError(f"{path}: {', '.join(missing)} missing. Fetch the data again (`ciad data fetch`).")
     read = [batches[file] for file in wanted]
     official = all(batch.official for batch in read)
     title = "CIFAR-10 training set" if part == TRAIN else "CIFAR-10 test set"

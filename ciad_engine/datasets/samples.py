@@ -12,6 +12,7 @@ The archive is a class-folder data set by itself. The same images and card give 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -24,7 +25,8 @@ import numpy.typing as npt
 
 from ciad_engine import imaging, resources
 from ciad_engine.datasets import members, reading
-from ciad_engine.datasets.base import CLASS_NAMES, TEST, ImageSet, checksum
+from ciad_engine.datasets.base import TEST, ImageSet, checksum
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
@@ -65,7 +67,7 @@ def read_samples(path: Path) -> tuple[ImageSet, dict[str, Any]]:
     if images is None or found != card.get("sha256"):
         raise DataError(f"{path} is damaged: its images are not those on its card. Install CIAD again.")
     names = tuple(name.removeprefix(f"{TEST}/") for name in images.names)
-    return ImageSet(images.images, images.labels, SOURCE, False, images.checksum, names), card
+    return dataclasses.replace(images, source=SOURCE, names=names), card
 
 
 def write_samples(
@@ -82,14 +84,14 @@ def write_samples(
     """
     ImageSet(images, labels, SOURCE)  # checks shapes and types
     taken = WRITTEN_KEYS & set(card)
-    if taken or set(labels.tolist()) != set(range(len(CLASS_NAMES))):
+    if taken or set(labels.tolist()) != set(range(len(CIFAR10.classes))):
         raise ValueError(f"the card has {sorted(taken)}" if taken else "every class has to be there, and no other")
     # Read back, the images are interleaved by class; the checksum is of that order.
     ranks = np.array([int((labels[:i] == label).sum()) for i, label in enumerate(labels)])
     order = np.lexsort((labels, ranks))
     content = {
         "format": FORMAT,
-        "classes": list(CLASS_NAMES),
+        "classes": list(CIFAR10.classes),
         "count": len(images),
         "sha256": checksum(images[order], labels[order]),
         **card,
@@ -98,7 +100,7 @@ def write_samples(
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         _store(archive, CARD, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
         for i in order:
-            name = f"images/{CLASS_NAMES[labels[i]]}/{ranks[i]:04d}.png"
+            name = f"images/{CIFAR10.classes[labels[i]]}/{ranks[i]:04d}.png"
             _store(archive, name, imaging.png_bytes(images[i]))
     write_whole(path, out.getvalue())
 
@@ -113,10 +115,10 @@ def _card(path: Path) -> dict[str, Any]:
     for member in members.in_archive(path, Job()):
         if member.name == CARD:
             try:
-                card = json.loads(member.read(members.MAX_READ, f"{path}: {CARD}"))
+                card = json.loads(member.read(members.MAX_READ))
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}: its {CARD} is not valid JSON ({error}). Install CIAD again.") from error
-            if isinstance(card, dict) and card.get("format") == FORMAT and card.get("classes") == list(CLASS_NAMES):
+            if isinstance(card, dict) and card.get("format") == FORMAT and card.get("classes") == list(CIFAR10.classes):
                 return card
             raise DataError(f"{path}: its {CARD} is of another format or for other classes.")
     raise DataError(f"{path} has no {CARD}: it is no samples archive.")

@@ -1,81 +1,217 @@
-"""The contract of a detector, and the Verdict it passes on images."""
+"""The contract of a detector, and the verdict that a system's detectors give on images."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor, nn
 
-from ciad_engine.jobs import Job
+from ciad_engine import detectors
+from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES, Threshold
+from ciad_engine.errors import SettingError
+
+
+class Inputs:
+    """Float images (N, 3, H, W) in [0, 1], and what networks computed of them: detectors that share one run it once."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+        self._outputs: dict[nn.Module, Tensor] = {}
+
+    def through(self, network: nn.Module) -> Tensor:
+        """Return the network's output for the images."""
+        if network not in self._outputs:
+            self._outputs[network] = network(self.images)
+        return self._outputs[network]
+
+
+class Detector(abc.ABC):
+    """A second opinion on an image: a distribution over the classes, and a score, higher for adversarial images.
+
+    Args:
+        name: by which the bundle's card lists it.
+        f1: the classifier that is protected.
+        networks: the detector's own, by the names that the card gives them.
+        thresholds: of its score, by false positive rate on benign validation images.
+        options: further settings on the card.
+
+    Class attributes: `classifies`, whether it has a class of its own (without one there is no disagreement with f1);
+    `grades`, whether its score depends on the image and not on f1's class alone (else no threshold fits a rate).
+    """
+
+    classifies: ClassVar[bool] = True
+    grades: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        f1: nn.Module,
+        networks: Mapping[str, nn.Module],
+        thresholds: Mapping[float, Threshold] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.f1, self.networks = name, f1, dict(networks)
+        self.thresholds, self.options = dict(thresholds or {}), dict(options or {})
+
+    @property
+    def title(self) -> str:
+        return detectors.title(self.name)
+
+    @abc.abstractmethod
+    def log_probabilities(self, inputs: Inputs) -> Tensor:
+        """Return the logarithms of the class probabilities, (N, classes), differentiable in the images."""
+
+    def masks(self, inputs: Inputs) -> Tensor | None:
+        """Return the masks (N, 1, H, W) that it looks at, 1 for unimportant; None if it has none."""
+        return None
+
+    def score(self, log_probabilities: Tensor, classes: Tensor) -> Tensor:
+        """Return the graded score (N,) if f1 predicts `classes`, int64 (N,): -log of the probability of that class."""
+        return -log_probabilities.gather(1, classes[:, None])[:, 0]
+
+    def for_attack(self, images: Tensor) -> Tensor:
+        """Return `log_probabilities` of float images with gradients that an attack can follow.
+
+        The values are the same. A detector whose own gradients vanish replaces them here (BPDA, Athalye et al. 2018,
+        arXiv 1802.00420, section 4.1).
+        """
+        return self.log_probabilities(Inputs(images))
+
+    @property
+    def rules(self) -> dict[str, Threshold]:
+        """The rules by which it can decide, each with its threshold; the first is the usual one."""
+        graded = {detectors.GRADED: self.thresholds[RATES[0]]} if RATES[0] in self.thresholds else {}
+        return {detectors.DISAGREEMENT: DIFFERENT_CLASSES, **graded} if self.classifies else graded
+
+    def excess(self, images: Tensor, classes: Tensor, rule: str) -> Tensor:
+        """Return score - threshold (N,), differentiable in the images: positive if flagged while f1 predicts `classes`.
+
+        The 0/1 score of the rule "disagreement" has no gradient; its margin takes its place, with the same sign.
+
+        Raises:
+            SettingError: the detector has no such rule.
+        """
+        limit = threshold_of(self.title, self.rules, rule).value
+        log_p = self.for_attack(images)
+        if rule == detectors.GRADED:
+            return self.score(log_p, classes) - limit
+        own = log_p.gather(1, classes[:, None])
+        return log_p.scatter(1, classes[:, None], -float("inf")).amax(1) - own[:, 0]
+
+
+def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str) -> Threshold:
+    """Return the threshold of one of a detector's rules.
+
+    Raises:
+        SettingError: there is no such rule, or not for this detector; describes what there is.
+    """
+    if rule in rules:
+        return rules[rule]
+    if rule not in detectors.RULES:
+        raise SettingError(f"rule: '{rule}' is none of {', '.join(detectors.RULES)}.")
+    why = "the bundle's card has no threshold for it" if rule == detectors.GRADED else "it has no class of its own"
+    raise SettingError(f"rule: the detector '{title}' cannot decide by the rule '{rule}': {why}.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold:
-    """Where the line between benign and adversarial lies, and where it comes from.
+class Finding:
+    """What one detector computed for N images.
 
     Attributes:
-        value: an image is called adversarial where its score is above it.
-        source: for people, e.g. "fixed rule of the paper" or
-            "95 % quantile of 5,000 benign validation images".
+        title: of the detector.
+        probabilities: float32 (N, classes).
+        labels: int64 (N,), its class; None if it has none of its own.
+        scores: float64 (N,), the graded score: higher is more adversarial.
+        rules: by which it can decide, each with its threshold.
     """
 
-    value: float
-    source: str
-
-
-def threshold_at(scores: npt.NDArray[np.float64], false_positive_rate: float) -> Threshold:
-    """The threshold that scores of benign images, float64 (N,), exceed at most at this rate.
-
-    The images must be validation images, neither training nor test images, or the rate is not the one promised.
-    """
-    value = float(np.quantile(scores, 1 - false_positive_rate, method="higher"))
-    percent = f"{100 * (1 - false_positive_rate):g} %"
-    return Threshold(value, f"{percent} quantile of {len(scores):,} benign validation images")
+    title: str
+    probabilities: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64] | None
+    scores: npt.NDArray[np.float64]
+    rules: Mapping[str, Threshold]
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a detector says of N images; all arrays have N rows.
+    """What f1 and every detector found for N images, and what one detector decides by one rule.
 
     Attributes:
-        y1, y2: int64 (N,). The class by the classifier f1 and by the mask classifier f2.
-        p1, p2: float64 and float32 (N, classes). Their softmax probabilities.
-        masks: float32 (N, 32, 32). Attention masks in the LAN's convention: 1 = unimportant.
-        score: float64 (N,). Higher is more adversarial.
-        threshold: what the score is compared with.
-        adversarial: bool (N,). score > threshold.value.
-        recovers: bool (N,) or None. Whether y2 is the true label, where labels were given.
-        rule: which score this is ("paper" or "graded").
+        y1, p1: int64 (N,) and float64 (N, classes), f1's class and softmax probabilities.
+        masks: float32 (N, H, W), attention masks as a LAN draws them (1: unimportant); None without a mask detector.
+        findings: by detector, in the order in which they are shown.
+        labels: int64 (N,), the true classes, or None.
+        detector, rule: what decides.
     """
 
     y1: npt.NDArray[np.int64]
-    y2: npt.NDArray[np.int64]
     p1: npt.NDArray[np.float64]
-    p2: npt.NDArray[np.float32]
-    masks: npt.NDArray[np.float32]
-    score: npt.NDArray[np.float64]
-    threshold: Threshold
-    adversarial: npt.NDArray[np.bool_]
-    recovers: npt.NDArray[np.bool_] | None
+    masks: npt.NDArray[np.float32] | None
+    findings: Mapping[str, Finding]
+    labels: npt.NDArray[np.int64] | None
+    detector: str
     rule: str
 
     def __len__(self) -> int:
         return len(self.y1)
 
+    def by(self, detector: str, rule: str = "") -> Verdict:
+        """Return the same findings, decided by another detector; by its usual rule if none is given.
 
-class Detector(abc.ABC):
-    """Scores images; `inspect` turns scores into a Verdict."""
+        Raises:
+            SettingError: there is no such detector, or it has no such rule.
+        """
+        if detector not in self.findings:
+            raise SettingError(f"detector: '{detector}' is none of {', '.join(self.findings)}.")
+        finding = self.findings[detector]
+        rule = rule or next(iter(finding.rules), detectors.GRADED)
+        threshold_of(finding.title, finding.rules, rule)
+        return dataclasses.replace(self, detector=detector, rule=rule)
 
-    threshold: Threshold
+    @property
+    def chosen(self) -> Finding:
+        """What the detector that decides found."""
+        return self.findings[self.detector]
 
-    @abc.abstractmethod
-    def score(self, images: npt.NDArray[np.uint8], job: Job | None = None) -> npt.NDArray[np.float64]:
-        """Score of each of uint8 images (N, 3, 32, 32); higher is more adversarial."""
+    @property
+    def threshold(self) -> Threshold:
+        """The threshold of the rule."""
+        return self.chosen.rules[self.rule]
 
-    @abc.abstractmethod
-    def inspect(
-        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None = None, job: Job | None = None
-    ) -> Verdict:
-        """The verdict on uint8 images (N, 3, 32, 32); `labels`, where known, fill `recovers`."""
+    @property
+    def score(self) -> npt.NDArray[np.float64]:
+        """What is compared with the threshold, float64 (N,)."""
+        return self.scored(self.detector, self.rule)
+
+    @property
+    def adversarial(self) -> npt.NDArray[np.bool_]:
+        """Whether the score is above the threshold, bool (N,)."""
+        return self.score > self.threshold.value
+
+    def scored(self, detector: str, rule: str) -> npt.NDArray[np.float64]:
+        """Return the score of a detector by one of its rules, float64 (N,)."""
+        finding = self.findings[detector]
+        if rule == detectors.GRADED or finding.labels is None:
+            return finding.scores
+        differs: npt.NDArray[np.float64] = np.asarray(finding.labels != self.y1, np.float64)
+        return differs
+
+    @property
+    def y2(self) -> npt.NDArray[np.int64]:
+        """The class of the detector that decides, int64 (N,); f1's if it has none of its own."""
+        return self.y1 if self.chosen.labels is None else self.chosen.labels
+
+    @property
+    def p2(self) -> npt.NDArray[np.float32]:
+        """The class probabilities of the detector that decides, float32 (N, classes)."""
+        return self.chosen.probabilities
+
+    @property
+    def recovers(self) -> npt.NDArray[np.bool_] | None:
+        """Whether the detector's class is the true one, bool (N,); None without labels or without a class."""
+        return None if self.labels is None or self.chosen.labels is None else self.chosen.labels == self.labels

@@ -1,4 +1,4 @@
-"""The graded contrast at every threshold: ROC curves and histograms of scores, as data and as charts."""
+"""The scores of the detectors at every threshold: ROC curves and histograms, as data and as charts."""
 
 from __future__ import annotations
 
@@ -7,110 +7,114 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ciad_engine import bundles
-from ciad_engine.evaluation.opinions import CONFIDENCE, MASK, both_scores, scorers
-from ciad_engine.evaluation.records import POOLED, Records, about_run, attack_title, images_of, setting
+from ciad_engine import bundles, detectors
+from ciad_engine.evaluation.records import POOLED, Records, about_run, both_scores, images_of, setting
 from ciad_engine.evaluation.statistics import Scores, histogram, roc
-from ciad_engine.evaluation.table import Cell, area
-from ciad_engine.evaluation.thresholds import graded_thresholds
-from ciad_engine.figures.chart import COLOURS, DASHES, Chart, Plot, Series, steps
+from ciad_engine.evaluation.table import Cell, Subject, area
+from ciad_engine.evaluation.thresholds import of_detectors
+from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, Chart, Plot, Series, line_style, steps
 
 CHARTS = ("roc", "scores")  # names of the charts
 BINS = 40
 _SHOWN = 0.995  # of the scores; the few beyond would squeeze the others together
-BENIGN, ADVERSARIAL, POOLED_COLOUR = "#5a6b7b", "#D55E00", "#555555"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # arrays have no truth value
 class Curve:
-    """How the scores of one opinion tell adversarial images from the same images before.
+    """How well the scores of one detector separate adversarial images from the same images before the attack.
 
     Attributes:
-        opinion: whose score it is, as in the controls' table.
-        attack: the attack's label, or `records.POOLED`; `title`: as a person reads it.
+        subject: the attack and the detector.
+        label: the attack's label in its plan, or `records.POOLED`.
         positive, negative: float64 (N,), scores of the adversarial images and of the same images before.
         false, true: float64 (M,), the corners of the ROC curve.
         auroc: the area below it.
     """
 
-    opinion: str
-    attack: str
-    title: str
+    subject: Subject
+    label: str
     positive: Scores
     negative: Scores
     false: Scores
     true: Scores
     auroc: Cell
 
+    @property
+    def detector(self) -> str:
+        return self.subject.detector
+
+    @property
+    def title(self) -> str:
+        """The attack's title."""
+        return self.subject.title
+
+    @property
+    def pooled(self) -> bool:
+        """Whether it is of all attacks together."""
+        return self.label == POOLED
+
 
 def curves(records: Records) -> tuple[Curve, ...]:
-    """The curve of each attack that has adversarial images, by each opinion, the mask's first."""
+    """Return the curve of each attack that has adversarial images, by each detector, in the order they are shown."""
     found = []
-    for opinion, score in scorers(records).items():
+    for detector in records.detectors:
         for attack, pairs in records.groups.items():
             if pairs:
-                positive, negative = both_scores(pairs, score)
+                positive, negative = both_scores(pairs, detector)
                 cell = area(positive, negative, records.run.finished, images_of(pairs))
                 ends = roc(positive, negative)
-                found.append(Curve(opinion, attack, attack_title(attack), positive, negative, *ends, cell))
+                found.append(Curve(records.subject(attack, detector), attack, positive, negative, *ends, cell))
     return tuple(found)
 
 
 def edges(of: Sequence[Curve]) -> Scores:
-    """Edges of the bins in which scores of these curves are counted, float64 (BINS + 1,); the last holds the rest."""
+    """Return the edges of the bins for the scores of these curves, float64 (BINS + 1,); the last bin holds the rest."""
     scores = np.concatenate([side for curve in of for side in (curve.positive, curve.negative)])
     return np.linspace(0.0, max(float(np.quantile(scores, _SHOWN)), 1e-3), BINS + 1)
 
 
-def line_style(curve: Curve, place: int) -> tuple[str, tuple[float, ...]]:
-    """Colour and dashes of the curve at this place among those in one plot."""
-    if curve.attack == POOLED:
-        return POOLED_COLOUR, ()
-    again = place // len(COLOURS)  # a colour seen before comes with other dashes
-    return COLOURS[place % len(COLOURS)], DASHES[(place + again) % len(DASHES)]
-
-
 def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None = None) -> tuple[Chart, ...]:
-    """ "roc", a plot an opinion, and "scores", a plot an attack, of the run's curves; none where it has none."""
+    """Return "roc", a plot per detector, and "scores", a plot per attack with the first detector's scores."""
     if not found:
         return ()
-    about = (*records.together, *about_run(records))
+    about = (*records.about_groups, *about_run(records))
     where = setting(records.plan)
-    opinions = [MASK, *sorted({curve.opinion for curve in found} - {MASK, CONFIDENCE}), CONFIDENCE]
-    of_mask = [curve for curve in found if curve.opinion == MASK]
-    bins = edges(of_mask)
-    marks = {f"{100 * rate:.0f} %": value for rate, (value, _) in graded_thresholds(card, records.plan).items()}
+    names = list(dict.fromkeys(curve.detector for curve in found))
+    of_first = [curve for curve in found if curve.detector == names[0]]
+    bins = edges(of_first)
+    known = of_detectors(card, records.plan).get(names[0], {})
+    marks = {f"{100 * rate:g}%": threshold.value for rate, threshold in known.items()}
     reading = (
-        "Each point is a threshold: across, the share of these benign images that it calls adversarial, up, the share"
-        " of adversarial images. A coin would lie on the diagonal."
+        "Each point is a threshold: across, the false positive rate on these benign images; up, the true positive rate."
+        " Guessing lies on the diagonal."
     )
-    counted = f"Share of the images in each of {BINS} bins; the last holds all above." + (
-        " Upright lines: thresholds that call so many of the validation images adversarial." if marks else ""
+    counted = f"Rate of the images in each of {BINS} bins; the last holds all above." + (
+        " Vertical lines: thresholds, labelled with their false positive rate on validation images." if marks else ""
     )
     return (
         Chart(
             "roc",
-            "ROC: how well does each score tell adversarial from benign?" + where,
-            tuple(_roc_plot(name, [curve for curve in found if curve.opinion == name]) for name in opinions),
+            "ROC: how well does each score separate adversarial from benign images?" + where,
+            tuple(_roc_plot(name, [curve for curve in found if curve.detector == name]) for name in names),
             (reading, *about),
         ),
         Chart(
             "scores",
-            "Scores of f2 on the mask before and after the attack" + where,
-            tuple(_score_plot(curve, bins, marks) for curve in of_mask),
+            f"Scores of {detectors.title(names[0])} before and after the attack" + where,
+            tuple(_score_plot(curve, bins, marks) for curve in of_first),
             (counted, *about),
         ),
     )
 
 
-def _roc_plot(opinion: str, found: Sequence[Curve]) -> Plot:
-    diagonal = Series("a coin", np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#999999", (2, 4))
+def _roc_plot(detector: str, found: Sequence[Curve]) -> Plot:
+    diagonal = Series("guessing", np.array([0.0, 1.0]), np.array([0.0, 1.0]), "#999999", (2, 4))
     lines = [
-        Series(f"{curve.title}: {curve.auroc.text()}", curve.false, curve.true, *line_style(curve, k))
+        Series(f"{curve.title}: {curve.auroc.text()}", curve.false, curve.true, *line_style(k, curve.pooled))
         for k, curve in enumerate(found)
     ]
     return Plot(
-        f"{opinion}: AUROC",
+        f"{detectors.title(detector)}: AUROC",
         "false positive rate",
         "true positive rate",
         (0.0, 1.0),
@@ -123,8 +127,8 @@ def _score_plot(curve: Curve, bins: Scores, marks: Mapping[str, float]) -> Plot:
     before, after = histogram(curve.negative, bins), histogram(curve.positive, bins)
     return Plot(
         curve.title,
-        "-log p2 of f1's class",
-        "share of the images",
+        "-log p of f1's class",
+        "rate of the images",
         (0.0, float(bins[-1])),
         (0.0, 1.05 * max(before.max(), after.max())),
         (

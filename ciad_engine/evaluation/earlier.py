@@ -1,7 +1,7 @@
 """Adversarial images that another run has made already: of the same network, images, attack and settings.
 
-What an attack does depends on the attacked network alone. So another g or f2 beside the same f1 is evaluated
-in seconds, on the very images on which the other one was.
+The result of an attack depends on the attacked network and on the detectors that it has to evade. So another g or f2
+beside the same f1 is evaluated in seconds, on the very same images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ciad_engine.runs import Database, Row, Run
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """Rows of another run, by position, that hold for this one but for what the detector says of them."""
+    """Rows of another run, by position, that hold for this one except for the scores of its detectors."""
 
     database: Database
     run: Run
@@ -29,7 +29,7 @@ class Earlier:
     rows: Mapping[int, Row]
 
     def images(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Uint8 (N, 3, 32, 32); of a failed attack the benign image."""
+        """Return uint8 images (N, 3, H, W); for a failed attack the benign image."""
         return np.stack([self.database.image(self.run.key, self.attack, position) for position in positions])
 
 
@@ -67,7 +67,7 @@ def _same(
     alike = (
         planning.can_go_on(run)
         and (other.data_checksum, other.seed) == (plan.data_checksum, plan.seed)
-        and other.attacked_network == plan.attacked_network
+        and (other.attacked_network, other.evade) == (plan.attacked_network, plan.evade)
         and choice in other.attacks
     )
     return other.labels[other.attacks.index(choice)] if alike else None

@@ -11,15 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ciad_engine import __version__, bundles
+from ciad_engine import __version__, bundles, detectors
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
-from ciad_engine.evaluation.opinions import WORDS as CONTROLS
-from ciad_engine.evaluation.records import attack_title, load
-from ciad_engine.evaluation.table import Table
+from ciad_engine.evaluation.records import Records, load
+from ciad_engine.evaluation.table import Subject, Table, to_json
 from ciad_engine.evaluation.tables import tables_of
-from ciad_engine.evaluation.thresholds import control_thresholds, graded_thresholds
+from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.chart import place
 from ciad_engine.files import write_whole
@@ -31,12 +30,12 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles.Card | None = None) -> list[Path]:
-    """Write tables, ROC curves and per-image rows as CSV, charts as SVG and PNG, and `run.json`; returns the paths.
+    """Write tables, ROC curves and per-image rows as CSV, charts as SVG and PNG, and `run.json`; return the paths.
 
-    UTF-8 with a header row, numbers at full precision, lines ended as RFC 4180 wants it. A share or an AUROC takes
-    four columns (value, n, low, high), and the last two columns of a table say on which data and in which
-    run it was computed. Text a spreadsheet would take for a formula gets a leading apostrophe.
-    Existing files of these names are replaced, each as a whole; where there is nothing to draw, charts are removed.
+    Headers and cells that name things are ASCII keys (`resources/docs/columns.md` describes them), numbers have full
+    precision, lines end as RFC 4180 wants it. A rate or an AUROC takes four columns (value, n, low, high); the last two
+    columns of a table are data and run. Text that a spreadsheet would run as a formula gets a leading apostrophe.
+    Existing files of these names are replaced, each as a whole; charts are removed if there is nothing to draw.
 
     Raises:
         RunError: there is no such run, or the folder or a file in it cannot be written.
@@ -48,7 +47,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
-    files["rows.csv"] = _csv(*_row_lines(database.rows(key), None if card is None else card.classes))
+    files["rows.csv"] = _csv(*_row_lines(records, database.rows(key)))
     files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
@@ -89,82 +88,73 @@ def as_json(
         "seconds": run.seconds,
         "images": database.counts(run.key).get(BENIGN, 0),
         "thresholds": {
-            "paper": {"value": 0.5, "source": "fixed rule of the paper: adversarial where f1 and f2 disagree"},
-            **dict.fromkeys(bundles.THRESHOLDS.values()),  # None where no card at hand says it
-            **{
-                bundles.THRESHOLDS[rate]: {"value": value, "source": source}
-                for rate, (value, source) in graded_thresholds(card, plan).items()
-            },
+            name: {f"{rate:g}": dataclasses.asdict(threshold) for rate, threshold in known.items()}
+            for name, known in of_detectors(card, plan).items()
         },
-        bundles.CONTROL_THRESHOLDS: {
-            name: {bundles.THRESHOLDS[rate]: {"value": value, "source": source} for rate, (value, source) in of.items()}
-            for name, of in control_thresholds(card, plan).items()
-        },
-        "classes": None if card is None else list(card.classes),
-        "tables": [_table_json(table) for table in tables],
+        "classes": list(plan.classes),
+        "tables": [to_json(table) for table in tables],
     }
 
 
 def neutral(value: object) -> object:
-    """A CSV cell no spreadsheet executes: formula-like text gets a leading apostrophe, numbers stay."""
+    """Return a CSV cell that no spreadsheet runs: formula-like text gets a leading apostrophe, numbers stay."""
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
     return value
 
 
-def _table_json(table: Table) -> dict[str, Any]:
-    return {
-        "name": table.name,
-        "title": table.title,
-        "columns": list(table.columns),
-        "rows": [[dataclasses.asdict(cell) for cell in row] for row in table.rows],
-        "notes": list(table.notes),
-    }
+_SUBJECT = ("attack", "norm", "settings", "detector")
+
+
+def _named(subject: Subject) -> list[object]:
+    """Return the cells that say what a row is about; see _SUBJECT."""
+    return [subject.attack, subject.norm, json.dumps(subject.settings, sort_keys=True), subject.detector]
 
 
 def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
-    """Header and lines; a column of shares or areas becomes four, one of means two; `about` stands in every line."""
-    header: list[str] = []
-    lines: list[list[object]] = [[] for _ in table.rows]
+    """Return header and lines; a column of rates or areas becomes four, one of means two."""
+    header = list(_SUBJECT)
+    lines = [_named(subject) for subject in table.subjects]
     for k, column in enumerate(table.columns):
-        cells = [row[k] for row in table.rows]
+        cells = [row[k] for row in table.cells]
         parts = ["value"]
         parts += ["n"] if any(cell.n is not None for cell in cells) else []
-        parts += ["low", "high"] if any(cell.share or cell.area for cell in cells) else []
-        header += [column if part == "value" else f"{column}, {part}" for part in parts]
+        parts += ["low", "high"] if any(cell.rate or cell.area for cell in cells) else []
+        header += [column.key if part == "value" else f"{column.key}_{part}" for part in parts]
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
     return [*header, *about], [[*line, *about.values()] for line in lines]
 
 
 def _roc_lines(found: Iterable[Curve], about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
-    lines: list[list[object]] = [
-        [curve.title, curve.opinion, float(false), float(true), *about.values()]
+    lines = [
+        [*_named(curve.subject), float(false), float(true), *about.values()]
         for curve in found
         for false, true in zip(curve.false, curve.true, strict=True)
     ]
-    return ["Attack", "Score", "False positive rate", "True positive rate", *about], lines
+    return [*_SUBJECT, "false_positive_rate", "true_positive_rate", *about], lines
 
 
-def _row_lines(rows: Iterable[Row], classes: Sequence[str] | None) -> tuple[list[str], list[list[object]]]:
-    """The rows as stored; behind them what a person reads: the attack as in the tables, the paper's rule, and the
-    classes by name if known.
+def _row_lines(records: Records, rows: Iterable[Row]) -> tuple[list[str], list[list[object]]]:
+    """Return the rows as stored, the attack as in the tables, classes by number and by name.
 
-    Each control has two columns, its class and its score, empty where it did not speak.
+    Each detector has three columns: its class, the probability of that class, and its score.
     """
-    names = [field.name for field in dataclasses.fields(Row) if field.name not in ("image", "opinions")]
-    numbered = () if classes is None else ("label", "y1", "y2")
+    plain = [f.name for f in dataclasses.fields(Row) if f.name not in ("attack", "image", "scores")]
+    subjects = {label: _named(records.subject(label))[:-1] for label in records.attacked}
+    subjects[BENIGN] = ["benign", "", "{}"]
+    names = detectors.in_order({name for row in records.benign for name in row.scores})
+    classes = records.plan.classes
     lines: list[list[object]] = []
     for row in rows:
-        said = {opinion.name: (opinion.y, opinion.score) for opinion in row.opinions}
-        line = [getattr(row, name) for name in names]
-        line[0] = line[0] or "benign"  # `attack` of the benign rows
-        line += [attack_title(row.attack) if row.attack else "benign", "adversarial" if row.y1 != row.y2 else "benign"]
-        line += [classes[getattr(row, name)] for name in numbered] if classes is not None else []
-        line += [value for name in CONTROLS for value in said.get(name, (None, None))]
+        line = [*subjects[row.attack], *(getattr(row, name) for name in plain), row.success]
+        line += [classes[row.label], classes[row.y1]]
+        for name in names:
+            score = row.scores.get(name)
+            line += [None] * 3 if score is None else [score.label, score.probability, score.value]
         lines.append(line)
-    behind = [f"{name.replace('-', '_')}_{what}" for name in CONTROLS for what in ("y", "score")]
-    return [*names, "attack_title", "paper_rule", *(f"{name}_class" for name in numbered), *behind], lines
+    behind = [f"{name.replace('-', '_')}_{what}" for name in names for what in ("class", "probability", "score")]
+    return [*_SUBJECT[:-1], *plain, "success", "label_class", "y1_class", *behind], lines
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from ciad_engine import bundles
+from ciad_engine import bundles, detectors
 from ciad_engine.errors import BundleError, RunError
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import old_tables, planning
 from ciad_engine.evaluation.export import as_json
-from ciad_engine.evaluation.opinions import GRADED
-from ciad_engine.evaluation.table import Table, from_json, to_json
-from ciad_engine.evaluation.tables import all_tables
+from ciad_engine.evaluation.table import Table, from_json
+from ciad_engine.evaluation.tables import all_tables, for_screen
 from ciad_engine.runs import Database
 
 
@@ -63,49 +63,35 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
             for role, record in content.get("training", {}).items()
         ),
         *(Section(f"Measured on {source}", _figures(found)) for source, found in content.get("measured", {}).items()),
-        *(
-            Section(f"Threshold of the rule '{rule}'", _figures(threshold))
-            for rule, threshold in content.get("thresholds", {}).items()
-        ),
-        Section("Thresholds of the controls, in the place of f2 on the mask", _figures(_controls(content))),
-        *(_evaluation(entry) for entry in content.get(bundles.EVALUATIONS, ())),
+        Section("Thresholds of the detectors", _figures(_thresholds(card))),
+        *(_evaluation(entry) for entry in card.evaluations()),
     ]
     return tuple(part for part in parts if part.figures or part.sentences or part.tables)
 
 
-def record(card: bundles.Card, database: Database, run_id: str) -> bundles.Card:
-    """Write the tables of a finished run of this bundle on its card, in the place of an earlier record of the run.
-
-    The card's checksum, by which runs know their bundle, does not change.
+def record(card: bundles.Card, database: Database, run_id: str) -> Path:
+    """Write the tables of a finished run beside the bundle's card, in the place of an earlier record of the run.
 
     Raises:
         RunError: there is no such run, it is not finished, or it is of another bundle.
-        SettingError: an attack of it is no longer there.
-        BundleError: the card cannot be written.
+        SettingError: an attack of it is not installed any more.
+        BundleError: the file cannot be written.
     """
     run = database.run(run_id)
     plan = planning.from_json(run.plan)
     if not run.finished:
         raise RunError(f"Run {run.short} is not finished: continue it before it goes on a card.")
-    if plan.bundle_checksum != card.checksum:
+    if not card.knows(plan.bundle_checksum):
         theirs, ours = plan.bundle_checksum[:12], card.checksum[:12]
         raise RunError(f"Run {run.short} is of the bundle '{plan.bundle}' ({theirs}), not of '{card.name}' ({ours}).")
-    whole = as_json(database, run.key, (), card)
+    whole = as_json(database, run.key, all_tables(database, run.key, card), card)
     entry = {
-        **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds")},
-        # What the command costs where no image is taken over from another run.
+        **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds", "tables")},
+        # What the command costs if no image is reused from another run.
         "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
         "command": planning.command(plan, _name(card)),
-        "tables": [to_json(table) for table in all_tables(database, run.key, card)],
     }
-    others = [known for known in card.content.get(bundles.EVALUATIONS, ()) if known.get("run") != run.key]
-    content = {**card.content, bundles.EVALUATIONS: [*others, entry]}
-    try:
-        return bundles.save_card(card.folder, content)
-    except OSError as error:
-        raise BundleError(
-            f"Cannot write the card of bundle '{card.name}' in {card.folder}: {error.strerror}."
-        ) from error
+    return bundles.save_evaluation(card, entry)
 
 
 def _name(card: bundles.Card) -> str:
@@ -122,12 +108,14 @@ def _said(role: str) -> str:
     return role.replace("_", " ") + (f" ({name})" if name else "")
 
 
-def _controls(content: Mapping[str, Any]) -> dict[str, object]:
+def _thresholds(card: bundles.Card) -> dict[str, object]:
     return {
-        GRADED.get(name, name): "; ".join(
-            f"{rule}: {_text(each['value'])} ({each['source']})" for rule, each in of.items()
+        detectors.title(entry.name): "; ".join(
+            f"at {100 * rate:g}%: {_text(threshold.value)} ({threshold.source})"
+            for rate, threshold in entry.thresholds.items()
         )
-        for name, of in content.get(bundles.CONTROL_THRESHOLDS, {}).items()
+        for entry in card.detectors
+        if entry.thresholds
     }
 
 
@@ -143,7 +131,7 @@ _SCHEDULE = {
     "shift": "pixels an image is shifted at most",
     "erase": "side of the square erased",
     "label_smoothing": "label smoothing",
-}  # `training.loop.Schedule`, which would import torch; a test compares them
+}  # `training.recipes.Schedule`; a test compares them
 
 
 def _training(found: Mapping[str, Any]) -> dict[str, object]:
@@ -156,9 +144,20 @@ def _training(found: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
+def tables_in(entry: Mapping[str, Any]) -> tuple[Table, ...]:
+    """Return the tables of an evaluation, of this format or of format 1.
+
+    Raises:
+        KeyError, TypeError, ValueError, RunError: they cannot be read.
+    """
+    if any("rows" in table for table in entry["tables"]):
+        return old_tables.read(entry["tables"], planning.from_json(entry["plan"]))
+    return tuple(from_json(table) for table in entry["tables"])
+
+
 def _evaluation(entry: Mapping[str, Any]) -> Section:
     plan = planning.from_json(entry["plan"])
-    tables = tuple(from_json(table) for table in entry["tables"])
+    tables = for_screen(tables_in(entry))
     setting = "transferred" if plan.transferred else "direct"
     told = {
         "command": entry.get("command") or None,

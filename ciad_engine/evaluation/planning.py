@@ -1,7 +1,6 @@
 """What an evaluation is to compute: a small frozen plan whose hash names the run.
 
-Thresholds are not part of it: the rows hold scores, the tables apply thresholds to them. Importing this
-module imports no torch; `choose`, `preset` and `make` do where they look up an attack's parameters.
+Thresholds are not part of it: the rows hold scores, the tables apply thresholds to them. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -14,7 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks as registry
-from ciad_engine import bundles
+from ciad_engine import bundles, detectors
+from ciad_engine.attacks import parameters
+from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, UNTARGETED
+from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError, SettingError
 
 if TYPE_CHECKING:
@@ -23,10 +26,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
 _HIGHEST_SEED = 2**32 - 1
-# Setting -> the value of `target` with which alone it has an effect. These are words of attacks.targets, which would
-# import torch; a test compares them.
-_ONLY_WITH = {"target_class": "given", "target_seed": "random"}
-_UNTARGETED = "target = untargeted"
 
 # The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -58,11 +57,39 @@ class AttackChoice:
         """The settings as `attacks.create(name, **parameters)` takes them."""
         return dict(self.settings)
 
+    @property
+    def norm(self) -> str:
+        """The distance that the attack keeps small; "" if the attack is not installed."""
+        return registry.norm(self.name)
+
+    @property
+    def version(self) -> int:
+        """The version of the attack's algorithm; 1 if the attack is not installed."""
+        try:
+            return registry.get(self.name).version
+        except SettingError:
+            return 1
+
     def text(self) -> str:
         """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
         idle = _without_effect(self.parameters())
         inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings if name not in idle)
         return f"{self.name} ({inner})" if inner else self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaded:
+    """A detector that must stay quiet for an attack to succeed.
+
+    Attributes:
+        name, rule: of the detector; `threshold`: of that rule.
+        networks: SHA-256 of the networks that it is made of.
+    """
+
+    name: str
+    rule: str
+    threshold: float
+    networks: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +105,8 @@ class Plan:
         attacked: role of the network attacked: "classifier" is the direct setting,
             "second_classifier" the transferred one.
         attacked_network: SHA-256 of that network's weights; "" in plans made before it was noted.
+        classes, size: the domain of bundle and data.
+        evade: the detectors that the attacker knows and has to evade.
     """
 
     bundle: str
@@ -90,6 +119,9 @@ class Plan:
     seed: int
     attacked: str = bundles.CLASSIFIER
     attacked_network: str = ""
+    classes: tuple[str, ...] = CIFAR10.classes
+    size: int = CIFAR10.size
+    evade: tuple[Evaded, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -108,14 +140,27 @@ class Plan:
         content = to_json(self)
         for name in ("bundle", "data", "official", "attacked_network"):
             del content[name]
+        for choice, attack in zip(self.attacks, content["attacks"], strict=True):
+            if choice.version > 1:
+                attack["version"] = choice.version
         canonical = json.dumps({"schema": SCHEMA, **content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+_LATER = ("classes", "size", "evade")  # fields that plans got later
+
+
 def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain data."""
-    content = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
+    """Return the plan as plain data, without fields it got later that have their default: keys stay the same."""
+    defaults = {f.name: f.default for f in dataclasses.fields(plan)}
+    content = {
+        name: getattr(plan, name)
+        for name, default in defaults.items()
+        if name not in _LATER or getattr(plan, name) != default
+    }
     content["attacks"] = [{"name": choice.name, "settings": choice.parameters()} for choice in plan.attacks]
+    if plan.evade:
+        content["evade"] = [dataclasses.asdict(one) for one in plan.evade]
     return content
 
 
@@ -127,7 +172,9 @@ def from_json(content: Mapping[str, Any]) -> Plan:
     """
     try:
         chosen = tuple(AttackChoice(a["name"], tuple(sorted(a["settings"].items()))) for a in content["attacks"])
-        return Plan(**{**content, "attacks": chosen})
+        evade = tuple(Evaded(**one) for one in content.get("evade", ()))
+        later = {"classes": tuple(content.get("classes", CIFAR10.classes)), "evade": evade}
+        return Plan(**{**content, "attacks": chosen, **later})
     except (AttributeError, KeyError, TypeError) as error:
         raise RunError(
             f"This is not the plan of an evaluation ({error}); delete the run and start it again."
@@ -169,14 +216,15 @@ def attack_of(label: str) -> str:
     return label.partition(" ")[0]
 
 
-def titled(label: str, titles: Mapping[str, str]) -> str:
-    """The label with the attack's name as `titles` (registry name -> title) has it: "FGSM, eps = 4".
+def title(label: str) -> str:
+    """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
 
-    "target = untargeted" is left out: a run's titles differ all the same, since the others of that attack name theirs.
+    "target = untargeted" is left out: titles differ all the same, because the others of that attack name their targets.
     """
     name, _, own = label.partition(" ")
-    said = [setting for setting in own.split(", ") if setting not in ("", _UNTARGETED)]
-    return ", ".join((titles.get(name, name), *said))
+    norm = registry.norm(name)
+    settings = [setting for setting in own.split(", ") if setting not in ("", f"{TARGET} = {UNTARGETED}")]
+    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *settings))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
@@ -201,8 +249,6 @@ def choose(name: str, **settings: Any) -> AttackChoice:
     Raises:
         SettingError: no such attack or setting, or a value out of its range.
     """
-    from ciad_engine.attacks import parameters
-
     attack = registry.create(name, **settings)
     known = {p.name: p for p in parameters.schema(type(attack))}
     values = parameters.values(attack)
@@ -215,8 +261,8 @@ def choose(name: str, **settings: Any) -> AttackChoice:
 
 def _without_effect(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of those among an attack's settings that have none, because its target is another."""
-    target = settings.get("target")
-    return tuple(name for name, word in _ONLY_WITH.items() if name in settings and target not in (None, word))
+    target = settings.get(TARGET)
+    return tuple(name for name, word in ONLY_WITH.items() if name in settings and target not in (None, word))
 
 
 def preset(name: str) -> tuple[AttackChoice, ...]:
@@ -262,6 +308,7 @@ def command(plan: Plan, bundle: str) -> str:
         ]
     if plan.transferred:
         parts.append("--transferred")
+    parts += [f"--evade {one.name}:{one.rule}" for one in plan.evade]
     return " ".join(parts)
 
 
@@ -272,12 +319,20 @@ def make(
     limit: int | None,
     seed: int,
     attacked: str = bundles.CLASSIFIER,
+    evade: Sequence[str] = (),
 ) -> Plan:
-    """A plan that can be run on this bundle and these labelled images; `limit` None takes all of them.
+    """Return a plan that can be run on this bundle and these labelled images.
+
+    Args:
+        limit: number of images; None takes all.
+        attacked: role of the attacked network.
+        evade: detectors that the attacker knows, each "NAME" or "NAME:RULE".
 
     Raises:
-        SettingError: limit, seed, attacks or the attacked network do not fit; says what would.
+        DataError: the data's classes or image size are not the bundle's; lists what is missing.
+        SettingError: another argument does not fit; describes what would.
     """
+    data = data.matched(card.domain)
     count = len(data.images)
     wanted = count if limit is None else limit
     if count == 0:
@@ -295,11 +350,13 @@ def make(
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
-    if not 0 <= data.labels.min() <= data.labels.max() < len(card.classes):
+    if evade and attacked != bundles.CLASSIFIER:
         raise SettingError(
-            f"data: {data.source} has labels that are not among the {len(card.classes)} classes"
-            f" of bundle '{card.name}'."
+            "evade: an attacker who knows the detectors attacks f1 itself; leave out the transferred setting."
         )
+    for choice in attacks if evade else ():
+        if not registry.get(choice.name).evades:
+            raise SettingError(f"evade: {registry.title(choice.name)} cannot evade a detector; leave it out.")
     return Plan(
         bundle=card.name,
         bundle_checksum=card.checksum,
@@ -311,4 +368,32 @@ def make(
         seed=seed,
         attacked=attacked,
         attacked_network=card.content["networks"][attacked].get("sha256", ""),
+        classes=card.domain.classes,
+        size=card.domain.size,
+        evade=tuple(evaded(card, one) for one in evade),
     )
+
+
+def evaded(card: bundles.Card, text: str) -> Evaded:
+    """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as it is part of a plan.
+
+    Raises:
+        SettingError: the bundle has no such detector, or no threshold for the rule.
+    """
+    name, _, rule = text.partition(":")
+    entry = card.detector(name)
+    if entry is None:
+        known = ", ".join(one.name for one in card.detectors)
+        raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
+    has_class = detectors.get(entry.kind).classifies
+    rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
+    if rule not in detectors.RULES:
+        raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
+    if rule == detectors.DISAGREEMENT and not has_class:
+        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
+    threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
+    if threshold is None:
+        raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
+    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
+    digest = hashlib.sha256(json.dumps([entry.kind, weights]).encode()).hexdigest()
+    return Evaded(name, rule, threshold.value, digest)

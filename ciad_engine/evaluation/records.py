@@ -1,34 +1,24 @@
-"""The rows of a run as the tables ask for them, and what every table says below itself."""
+"""The rows of a run as tables need them, and the notes that every table carries."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ciad_engine import detectors
 from ciad_engine.evaluation import planning
-from ciad_engine.evaluation.statistics import Images
+from ciad_engine.evaluation.statistics import Images, Scores
+from ciad_engine.evaluation.table import Subject
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
-POOLED = "*"  # in the place of a label: the pairs of all attacks together
-TOGETHER = (
-    "All together: an image is there once for each attack it fell to; the intervals are those of different images, by a"
-    " bootstrap that draws images, each with all of these."
+POOLED = "*"  # in the place of an attack's label: all attacks together
+_TOGETHER = (
+    "All attacks together: an image counts once per attack that succeeded on it; intervals are bootstrapped over"
+    " images."
 )
-TITLES = {  # with the distance that is kept small, as the paper writes three of them
-    "fgsm": "FGSM (L∞)",
-    "bim": "BIM (L∞)",
-    "pgd": "PGD (L∞)",
-    "jsma": "JSMA (L0)",
-    "cw": "C&W (L2)",
-    "lbfgs": "L-BFGS (L2)",
-    "deepfool": "DeepFool (L2)",
-    "ddn": "DDN (L2)",
-    "universal": "Universal (L∞)",
-    POOLED: "All together",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,70 +31,120 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A run's rows; those of the attacks by the labels of its plan."""
+    """A run's rows; those of the attacks by their labels in its plan.
+
+    Attributes:
+        notes: what was noticed about an attack (`attacks.checks`), by label.
+    """
 
     run: Run
     plan: planning.Plan
     benign: list[Row]
     attacked: dict[str, list[Row]]
+    notes: dict[str, tuple[str, ...]]
 
     def fooled(self, attack: str) -> list[Pair]:
-        """The images with which the attack fooled the network it was run on, each with its benign image."""
+        """Return the images that fooled the attacked network, each with its benign image."""
         benign = {row.position: row for row in self.benign}
-        return [Pair(benign[row.position], row) for row in self.attacked[attack] if row.success]
+        return [Pair(benign[row.position], row) for row in self.attacked[attack] if row.fooled]
 
     def pairs(self, attack: str) -> list[Pair]:
-        """The adversarials that count: those of `fooled` that f1 got right before and gets wrong now."""
-        return [p for p in self.fooled(attack) if right(p.benign) and not right(p.adversarial)]
+        """Return the adversarial images that count: f1 is correct before the attack, and not after it."""
+        return [p for p in self.fooled(attack) if correct(p.benign) and not correct(p.adversarial)]
 
     @functools.cached_property
     def groups(self) -> dict[str, list[Pair]]:
-        """The pairs of each attack, and of several different attacks all together."""
+        """The pairs of each attack and, if several different attacks were run, of all together."""
         pairs = {attack: self.pairs(attack) for attack in self.attacked}
         if len(pairs) > 1 and len({choice.name for choice in self.plan.attacks}) == len(pairs):
             pairs[POOLED] = [pair for each in pairs.values() for pair in each]
         return pairs
 
+    @functools.cached_property
+    def detectors(self) -> tuple[str, ...]:
+        """The detectors that scored every row, in the order of the tables; the paper's before there is a row."""
+        everything = [*self.benign, *(row for rows in self.attacked.values() for row in rows)]
+        names = set.intersection(*(set(row.scores) for row in everything)) if everything else {detectors.MASK}
+        return tuple(detectors.in_order(names))
+
+    def classifies(self, detector: str) -> bool:
+        """Return whether the detector has a class of its own."""
+        return not self.benign or self.benign[0].scores[detector].label is not None
+
+    def subject(self, attack: str, detector: str = "") -> Subject:
+        """Return what a table's row about this attack, and this detector, is called."""
+        return subject(self.plan, attack, detector)
+
     @property
-    def together(self) -> tuple[str, ...]:
-        """What is to be known of the attacks pooled, where they are."""
-        return (TOGETHER,) if POOLED in self.groups else ()
+    def about_groups(self) -> tuple[str, ...]:
+        """How attacks are pooled, if they are."""
+        return (_TOGETHER,) if POOLED in self.groups else ()
 
 
-def right(row: Row) -> bool:
-    """Whether f1 names the row's image right."""
+def subject(plan: planning.Plan, attack: str, detector: str = "") -> Subject:
+    """Return what a table's row is called; `attack` is a label of the plan, or POOLED."""
+    if attack == POOLED:
+        return Subject(POOLED, "All attacks together", "", {}, detector)
+    choice = plan.attacks[plan.labels.index(attack)]
+    return Subject(choice.name, planning.title(attack), choice.norm, choice.parameters(), detector)
+
+
+def correct(row: Row) -> bool:
+    """Return whether f1 classifies the row's image correctly."""
     return row.y1 == row.label
 
 
 def images_of(pairs: Sequence[Pair]) -> Images:
-    """Of which image each pair is, int64 (N,)."""
+    """Return the image that each pair belongs to, int64 (N,)."""
     return np.array([pair.benign.position for pair in pairs], dtype=np.int64)
 
 
+def class_by(detector: str) -> Callable[[Row], int | None]:
+    """Return what gives a row's class by the detector."""
+    return lambda row: row.scores[detector].label
+
+
+def scores_of(rows: Sequence[Row], detector: str) -> Scores:
+    """Return the detector's scores of these rows, float64 (N,)."""
+    return np.array([row.scores[detector].value for row in rows], dtype=np.float64)
+
+
+def both_scores(pairs: Sequence[Pair], detector: str) -> tuple[Scores, Scores]:
+    """Return the detector's scores of the adversarial and of the benign images, float64 (N,) each."""
+    return scores_of([p.adversarial for p in pairs], detector), scores_of([p.benign for p in pairs], detector)
+
+
 def load(database: Database, key: str) -> Records:
+    """Read a run.
+
+    Raises:
+        RunError: there is no such run, or the database cannot be read.
+    """
     run = database.run(key)
     plan = planning.from_json(run.plan)
     by_attack: dict[str, list[Row]] = {BENIGN: [], **{label: [] for label in plan.labels}}
     for row in database.rows(run.key):
         by_attack[row.attack].append(row)
-    return Records(run, plan, by_attack.pop(BENIGN), by_attack)
-
-
-def attack_title(label: str) -> str:
-    return planning.titled(label, TITLES)
+    return Records(run, plan, by_attack.pop(BENIGN), by_attack, database.notes(run.key))
 
 
 def setting(plan: planning.Plan) -> str:
+    """Return what a title adds about the attacker: the network attacked in the place of f1, or the detectors known."""
+    if plan.evade:
+        return f" (the attacker knows {', '.join(f'{one.name}:{one.rule}' for one in plan.evade)})"
     return f" (transferred from the {plan.attacked.replace('_', ' ')})" if plan.transferred else ""
 
 
 def about_run(records: Records) -> tuple[str, ...]:
+    """Return the notes that belong below every table of a run."""
     plan, run = records.plan, records.run
     notes = [
         f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
-        f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95 %; Wilson, AUROC by bootstrap over images.",
+        f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95%; Wilson for rates, bootstrap over images for"
+        " AUROC.",
         "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
     ]
+    notes += [f"{planning.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
     if not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."
@@ -113,8 +153,8 @@ def about_run(records: Records) -> tuple[str, ...]:
     if not run.finished:
         parts = {
             "benign": len(records.benign),
-            **{attack_title(name): len(rows) for name, rows in records.attacked.items()},
+            **{planning.title(label): len(rows) for label, rows in records.attacked.items()},
         }
-        sofar = ", ".join(f"{name} {count:,} of {plan.limit:,}" for name, count in parts.items())
-        notes.append(f"The run is not finished: {sofar}.")
+        progress = ", ".join(f"{name} {count:,} of {plan.limit:,}" for name, count in parts.items())
+        notes.append(f"The run is not finished: {progress}.")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Compute what a plan asks for, batch by batch, into the database; go on where it stopped."""
+"""Compute the rows of a plan, batch by batch, into the database; continue where it stopped."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ciad_engine import __version__, bundles, compute
+from ciad_engine import __version__, compute
 from ciad_engine import attacks as registry
+from ciad_engine.attacks import checks
 from ciad_engine.attacks.fitted import FittedAttack
-from ciad_engine.attacks.model import device_of
-from ciad_engine.detectors.contrast import GRADED, ContrastDetector
-from ciad_engine.detectors.controls import second_opinions
+from ciad_engine.attacks.goal import Evasion
+from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
 from ciad_engine.evaluation.earlier import Earlier
 from ciad_engine.jobs import Job
-from ciad_engine.runs import BENIGN, Database, Opinion, Row, Run
+from ciad_engine.runs import BENIGN, Database, Row, Run, Score
+from ciad_engine.systems import System
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult
@@ -34,46 +35,78 @@ Positions = npt.NDArray[np.int64]
 # Images computed, and stored, together. On a CPU a full batch of C&W takes about a minute, which is what a stop costs
 # at most; a GPU is busy with wider ones only.
 CPU_BATCH, GPU_BATCH = 100, 512
+CHECKED = 50  # images on which `attacks.checks` looks at the attacked network
 # Batches stored together on a GPU where waiting images can take the places of finished ones.
 GPU_CHUNK = 4
 
 
+@dataclasses.dataclass(frozen=True)
+class Sitting:
+    """A run that is about to be computed or continued: everything was checked, nothing is computed yet."""
+
+    run: Run
+    plan: planning.Plan
+    database: Database
+    device: torch.device
+    stages: tuple[_Stage, ...]
+
+
+def begin(plan: planning.Plan, system: System, data: ImageSet, database: Database) -> Sitting:
+    """Check that a plan can be computed, and find its run in the database or make it.
+
+    Raises:
+        RunError: bundle or data are not those of the plan, or the database cannot be used.
+        DataError, SettingError: the data or an attack's settings do not fit. There is no new run then.
+    """
+    data = data.matched(system.domain)
+    _check(plan, system, data)
+    stages = _stages(plan, system, data)
+    device = compute.describe_device(system.device)
+    found = database.start(plan.key(), planning.to_json(plan), current_versions(plan), device)
+    return Sitting(found, plan, database, system.device, stages)
+
+
 def run(
     plan: planning.Plan,
-    system: bundles.System,
+    system: System,
     data: ImageSet,
     database: Database,
     job: Job | None = None,
     batch_size: int | None = None,
 ) -> str:
-    """Compute the rows of a plan that are not in the database yet: benign images first, then each attack.
+    """`begin` a plan and `finish` it; return the run's key."""
+    sitting = begin(plan, system, data, database)
+    finish(sitting, job, batch_size)
+    return sitting.run.key
+
+
+def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = None) -> None:
+    """Compute the rows of a run that are not in the database yet: benign images first, then each attack.
 
     After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
-    Progress counts images times (1 + attacks). `batch_size` None takes what suits the device. Killed anywhere and
-    called again, it ends with the same rows. Where another run has attacked the same images of the same network with
-    the same settings, its images are taken over, and inspected anew; progress counts those alone meanwhile.
+    Progress counts images times (1 + attacks). Killed anywhere and called again, it ends with the same rows. If
+    another run has made the same adversarial images of the same network, they are used and inspected anew; progress
+    counts those alone meanwhile.
 
-    Returns:
-        The run's key. A finished run is returned at once.
+    Args:
+        batch_size: None chooses what suits the device.
 
     Raises:
-        RunError: bundle or data are not those of the plan, or the database cannot be used.
-        SettingError: an attack's settings do not fit the images. Nothing was computed yet.
+        RunError: the database cannot be used.
         Cancelled: through `job`; everything up to the last stored batch is kept.
     """
     job = job or Job()
-    size = batch_size or (GPU_BATCH if system.device.type == "cuda" else CPU_BATCH)
-    found = begin(plan, system, data, database)
-    stages = _stages(plan, system, data)
+    plan, database, found = sitting.plan, sitting.database, sitting.run
+    size = batch_size or (GPU_BATCH if sitting.device.type == "cuda" else CPU_BATCH)
     versions = current_versions(plan)
     done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
     if found.finished:
         job.progress(total, total, "Already computed")
-        return found.key
+        return
     if done and found.versions != versions:
-        job.note(f"This run was begun with {_text(found.versions)}; it goes on with {_text(versions)}.")
-    device = compute.describe_device(system.device)
-    for stage, choice in zip(stages, (None, *plan.attacks), strict=True):
+        job.note(f"This run was begun with {_text(found.versions)}; it continues with {_text(versions)}.")
+    device = compute.describe_device(sitting.device)
+    for stage, choice in zip(sitting.stages, (None, *plan.attacks), strict=True):
         left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
         known = None
         if choice is not None and len(left):
@@ -81,10 +114,13 @@ def run(
         if known is not None:
             again = left[np.isin(left, list(known.rows))]
             left = np.setdiff1d(left, again)
-            for rows, seconds in stage.take_over(again, known, job):
+            for rows, seconds in stage.reuse(again, known, job):
                 database.append(found.key, rows, seconds)
                 job.partial(rows)
                 done += len(rows)
+        if stage.attack is not None and plan.limit and not database.notes(found.key).get(stage.name):
+            for text in stage.check():
+                database.note(found.key, stage.name, text)
         inner = _Stretch(job, done, total, len(left), stage.title)
         for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
             database.append(found.key, rows, seconds)
@@ -92,19 +128,6 @@ def run(
         done += len(left)
     database.finish(found.key)
     job.progress(total, total, "Finished")
-    return found.key
-
-
-def begin(plan: planning.Plan, system: bundles.System, data: ImageSet, database: Database) -> Run:
-    """The run of a plan, the one in the database or a new one, if it can be computed; nothing is computed yet.
-
-    Raises:
-        RunError, SettingError: as `run`. There is no new run then.
-    """
-    _check(plan, system, data)
-    _stages(plan, system, data)
-    device = compute.describe_device(system.device)
-    return database.start(plan.key(), planning.to_json(plan), current_versions(plan), device)
 
 
 def choose_images(count: int, limit: int, seed: int) -> Positions:
@@ -132,34 +155,28 @@ def versions_of(choice: planning.AttackChoice) -> dict[str, str]:
     }
 
 
-def _stages(plan: planning.Plan, system: bundles.System, data: ImageSet) -> list[_Stage]:
-    """The benign images and each attack, all checked before the first of them starts."""
-    detector = ContrastDetector(
-        system.network(bundles.CLASSIFIER),
-        system.network(bundles.MASK_GENERATOR),
-        system.network(bundles.MASK_CLASSIFIER),
-        GRADED,  # its score is stored; the paper's rule follows from y1 and y2
-    )
-    attacked = system.network(plan.attacked)
-    control = system.network(bundles.CONTROL) if system.card.has(bundles.CONTROL) else None
+def _stages(plan: planning.Plan, system: System, data: ImageSet) -> tuple[_Stage, ...]:
+    """Return the benign images and each attack, all checked before the first of them starts."""
     everything = choose_images(len(data), len(data), plan.seed)
     order, spare = everything[: plan.limit], everything[plan.limit :]
-    stages = [_Stage(BENIGN, None, attacked, detector, control, data, order, spare)]
+    attacked = system.network(plan.attacked)
+    evade = tuple(system.evasion(one.name, one.rule) for one in plan.evade)
+    stages = [_Stage(BENIGN, None, attacked, evade, system, data, order, spare)]
     for label, choice in zip(plan.labels, plan.attacks, strict=True):
         attack = registry.create(choice.name, **choice.parameters())
         attack.check_labels(data.labels[order])
         if isinstance(attack, FittedAttack):
             attack.check_spare(len(spare))
-        stages.append(_Stage(label, attack, attacked, detector, control, data, order, spare))
-    return stages
+        stages.append(_Stage(label, attack, attacked, evade, system, data, order, spare))
+    return tuple(stages)
 
 
 def _text(versions: dict[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _check(plan: planning.Plan, system: bundles.System, data: ImageSet) -> None:
-    if system.card.checksum != plan.bundle_checksum:
+def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
+    if not system.card.knows(plan.bundle_checksum):
         raise RunError(
             f"The bundle '{system.card.name}' at {system.card.folder} is not the one this run was planned for"
             f" ('{plan.bundle}', checksum {plan.bundle_checksum[:12]}): load that one, or start a new run."
@@ -169,6 +186,8 @@ def _check(plan: planning.Plan, system: bundles.System, data: ImageSet) -> None:
             f"The data ({data.source}) are not those this run was planned for ({plan.data}, checksum"
             f" {plan.data_checksum[:12]}): open those, or start a new run."
         )
+    if plan.evade != tuple(planning.evaded(system.card, f"{one.name}:{one.rule}") for one in plan.evade):
+        raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 
 class _Stretch(Job):
@@ -215,15 +234,20 @@ class _Stage:
     name: str
     attack: Attack | None
     attacked: nn.Module
-    detector: ContrastDetector
-    control: nn.Module | None
+    evade: tuple[Evasion, ...]
+    system: System
     data: ImageSet
     order: Positions
-    spare: Positions  # the images that are not evaluated: what an attack may be fitted on
+    spare: Positions  # the images that are not evaluated: an attack may be fitted on them
 
     @property
     def title(self) -> str:
-        return planning.titled(self.name, {self.attack.name: self.attack.title}) if self.attack else "Benign images"
+        return planning.title(self.name) if self.attack else "Benign images"
+
+    def check(self) -> tuple[str, ...]:
+        """Return what makes the attack's results doubtful, seen on the first images."""
+        index = self.order[:CHECKED]
+        return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
 
     def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""
@@ -243,31 +267,31 @@ class _Stage:
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
         batches = 1
-        if self.attack is not None and self.attack.refills and device_of(self.attacked).type == "cuda":
+        if self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda":
             batches = GPU_CHUNK
         for rows, seconds in compute.in_chunks(work, len(positions), size, batches, job):
             yield rows, seconds + fitting
             fitting = 0.0
 
-    def take_over(self, positions: Positions, known: Earlier, job: Job) -> Iterator[tuple[list[Row], float]]:
-        """The rows at `positions` of images another run has attacked: what it noted of that, and what is seen now."""
+    def reuse(self, positions: Positions, known: Earlier, job: Job) -> Iterator[tuple[list[Row], float]]:
+        """Yield the rows at `positions` for images that another run made, inspected anew."""
         if len(positions):
             job.note(
                 f"{self.title}: {len(positions):,} images of run {known.run.short}, which attacked the same network."
             )
         for start in range(0, len(positions), GPU_BATCH):
-            # Work of its own, counted alone: its pace says nothing about the images that are attacked after it.
-            job.progress(start, len(positions), f"Taking over images of {self.title}")
+            # Counted alone: its pace does not apply to the images that are attacked afterwards.
+            job.progress(start, len(positions), f"Reusing images of {self.title}")
             started = time.perf_counter()
             here = positions[start : start + GPU_BATCH]
             shown = known.images(here.tolist())
             rows = []
-            for row, image in zip(self._looked_at(here, shown), shown, strict=True):
+            for row, image in zip(self._inspected(here, shown), shown, strict=True):
                 noted = known.rows[row.position]
                 attacked = {name: getattr(noted, name) for name in _OF_ATTACK}
-                rows.append(dataclasses.replace(row, **attacked, image=image.tobytes() if noted.success else None))
+                rows.append(dataclasses.replace(row, **attacked, image=image.tobytes() if noted.fooled else None))
             yield rows, time.perf_counter() - started
-            job.progress(start + len(here), len(positions), f"Taking over images of {self.title}")
+            job.progress(start + len(here), len(positions), f"Reusing images of {self.title}")
 
     def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
         """The attack as this run began with it, or fitted now to the images that are not evaluated."""
@@ -282,51 +306,49 @@ class _Stage:
         index = self.order[positions]
         images, labels = self.data.images[index], self.data.labels[index]
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
-        result = self.attack.run_checked(self.attacked, images, labels, job, width) if self.attack else None
-        rows = self._looked_at(positions, images if result is None else result.images)
+        attack = self.attack
+        result = attack.run_checked(self.attacked, images, labels, job, width, self.evade) if attack else None
+        rows = self._inspected(positions, images if result is None else result.images)
         if result is None:
             return [dataclasses.replace(row, image=images[k].tobytes()) for k, row in enumerate(rows)]
-        return [_attacked(row, result, k) for k, row in enumerate(rows)]
+        return [_attacked(row, result, k, bool(self.evade)) for k, row in enumerate(rows)]
 
-    def _looked_at(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
-        """The rows of the images `shown` at these positions, with what detector and controls say of them."""
+    def _inspected(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
+        """Return the rows of the images `shown` at these positions, with f1's class and every detector's scores."""
         index = self.order[positions]
-        labels = self.data.labels[index]
-        verdict = self.detector.inspect(shown)
-        controls = second_opinions(verdict, shown, self.detector.mask_classifier, self.control)
+        verdict = self.system.inspect(shown)
         rows = []
         for k, (position, place) in enumerate(zip(positions.tolist(), index.tolist(), strict=True)):
-            y1, y2 = int(verdict.y1[k]), int(verdict.y2[k])
+            y1 = int(verdict.y1[k])
             rows.append(
                 Row(
                     attack=self.name,
                     position=position,
                     image_index=place,
                     name=self.data.names[place],
-                    label=int(labels[k]),
+                    label=int(self.data.labels[place]),
                     y1=y1,
-                    y2=y2,
                     p1_y1=float(verdict.p1[k, y1]),
-                    p2_y2=float(verdict.p2[k, y2]),
-                    p2_y1=float(verdict.p2[k, y1]),
-                    score_graded=float(verdict.score[k]),
-                    opinions=tuple(Opinion(name, int(o.y[k]), float(o.score[k])) for name, o in controls.items()),
+                    scores={name: _score(finding, k) for name, finding in verdict.findings.items()},
                 )
             )
         return rows
 
 
-_OF_ATTACK = (
-    "success", "reason", "label_before", "label_after", "confidence_after", "l0_values", "l0_pixels", "l2", "linf",
-    "ssim", "forwards", "backwards", "steps", "seconds",
-)  # fmt: skip
+def _score(finding: Finding, k: int) -> Score:
+    """Return what a detector found for image `k`."""
+    if finding.labels is None:
+        return Score(None, None, float(finding.scores[k]))
+    label = int(finding.labels[k])
+    return Score(label, float(finding.probabilities[k, label]), float(finding.scores[k]))
 
 
-def _attacked(row: Row, result: AttackResult, k: int) -> Row:
-    """The row with what the attack did to image `k` of its batch."""
+def _attacked(row: Row, result: AttackResult, k: int, evading: bool) -> Row:
+    """Return the row with what the attack did to image `k` of its batch."""
     return dataclasses.replace(
         row,
-        success=bool(result.success[k]),
+        fooled=bool(result.fooled[k]),
+        evaded=bool(result.evaded[k]) if evading else None,
         reason=str(result.reason[k]),
         label_before=int(result.label_before[k]),
         label_after=int(result.label_after[k]),
@@ -339,5 +361,12 @@ def _attacked(row: Row, result: AttackResult, k: int) -> Row:
         forwards=int(result.forwards[k]),
         backwards=int(result.backwards[k]),
         steps=int(result.steps[k]),
-        image=result.images[k].tobytes() if result.success[k] else None,
+        image=result.images[k].tobytes() if result.fooled[k] else None,
     )
+
+
+# What a row holds about the attack alone, whichever detectors look at the image.
+_OF_ATTACK = (
+    "fooled", "evaded", "reason", "label_before", "label_after", "confidence_after", "l0_values", "l0_pixels", "l2",
+    "linf", "ssim", "forwards", "backwards", "steps", "seconds",
+)  # fmt: skip

@@ -1,16 +1,18 @@
-"""A table as people and files get it: cells that carry of how many and how sure they are."""
+"""Tables for people and files: cells with their number of images and their interval."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ciad_engine import detectors
 from ciad_engine.evaluation.statistics import Images, Scores, auroc, auroc_interval, share_interval, wilson
 
 Value = str | int | float | None
@@ -19,23 +21,22 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One value. A `share` also carries of how many (`n`) and its 95 % interval [`low`, `high`].
+    """One value. A `rate` also has its number of images (`n`) and its 95% interval [`low`, `high`].
 
-    That is Wilson's; where an image is among them more than once, `share_interval`'s, and none before the run is
-    finished. A mean carries of how many, too.
-    `area` marks an area under a ROC curve, whose interval is a bootstrap's, where it has one. `value` is None where
-    there is nothing to compute it from.
+    The interval is Wilson's; if an image counts more than once, `statistics.share_interval`'s, and missing until the
+    run is finished. A mean has its number of images, too. `area` marks an area under a ROC curve, with a bootstrap
+    interval if there is one. `value` is None if there is nothing to compute it from.
     """
 
     value: Value
     n: int | None = None
     low: float | None = None
     high: float | None = None
-    share: bool = False
+    rate: bool = False
     area: bool = False
 
     def text(self) -> str:
-        """As a person reads it: "0.863 [0.840, 0.883]", "1,000", "–" for nothing."""
+        """Return the cell for people: "0.863 [0.840, 0.883]", "1,000", "–" for nothing."""
         if self.value is None:
             return "–"
         if isinstance(self.value, str):
@@ -46,48 +47,147 @@ class Cell:
         decimals = 3 if abs(self.value) < 100 else 1
         return f"{self.value:,.{decimals}f}{interval}"
 
+    def text_with_count(self) -> str:
+        """Return the same, and of how many images a rate or area is: "0.863 [0.840, 0.883], n 1,000"."""
+        return self.text() if self.n is None or self.low is None else f"{self.text()}, n {self.n:,}"
 
-NO_SHARE = Cell(None, 0, share=True)
+
+NO_RATE = Cell(None, 0, rate=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A measure: `key` names it in files, `title` is for people, `short` for narrow places (the title if empty).
+
+    A heading can change without changing data, because files use the key.
+    """
+
+    key: str
+    title: str
+    short: str = ""
+
+    @property
+    def heading(self) -> str:
+        return self.short or self.title
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a row of a table is about.
+
+    Attributes:
+        attack: registry name, "*" for all attacks together; `title`: for people, with norm and distinctive settings.
+        norm: the distance that the attack keeps small.
+        settings: of the attack.
+        detector: its name; "" in tables that are not about detectors.
+    """
+
+    attack: str
+    title: str
+    norm: str
+    settings: Mapping[str, Any]
+    detector: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table for screen, CSV and JSON: `name` is its file name, every row has one cell a column."""
+    """A table for screen, CSV and JSON: one row per attack, setting and detector, one cell per column.
+
+    Attributes:
+        name: of its file; `title`: for people.
+        subjects: what each row is about; `cells`: one tuple per subject, one cell per column.
+        notes: what a reader has to know.
+    """
 
     name: str
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    columns: tuple[Column, ...]
+    subjects: tuple[Subject, ...]
+    cells: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.subjects) != len(self.cells) or any(len(row) != len(self.columns) for row in self.cells):
+            raise ValueError(f"table {self.name}: it has not one row per subject and one cell per column")
+
+    def only(self, detectors: Sequence[str], keys: Collection[str] | None = None) -> Table:
+        """Return the rows about these detectors, with the columns of these keys; all columns by default."""
+        kept = [k for k, subject in enumerate(self.subjects) if subject.detector in detectors]
+        places = [k for k, column in enumerate(self.columns) if keys is None or column.key in keys]
+        return dataclasses.replace(
+            self,
+            columns=tuple(self.columns[k] for k in places),
+            subjects=tuple(self.subjects[k] for k in kept),
+            cells=tuple(tuple(self.cells[k][place] for place in places) for k in kept),
+        )
+
+    def cell(self, attack: str, key: str, detector: str = "") -> Cell:
+        """Return one cell; `attack` is a subject's title.
+
+        Raises:
+            KeyError: there is no such row or column.
+        """
+        for subject, row in zip(self.subjects, self.cells, strict=True):
+            if (subject.title, subject.detector) == (attack, detector):
+                for column, cell in zip(self.columns, row, strict=True):
+                    if column.key == key:
+                        return cell
+        raise KeyError((attack, key, detector))
+
+    def turned(self) -> tuple[list[str], list[tuple[Column, str, list[Cell]]]]:
+        """Return the table with one line per measure and one column per attack: there are few attacks, many measures.
+
+        Returns:
+            The titles of the attacks; and per line the measure, its heading and the cells. With several detectors a
+            measure has a line for each that has it.
+        """
+        attacks = list(dict.fromkeys(subject.title for subject in self.subjects))
+        names = list(dict.fromkeys(subject.detector for subject in self.subjects))
+        rows = {(s.title, s.detector): row for s, row in zip(self.subjects, self.cells, strict=True)}
+        lines = []
+        for k, column in enumerate(self.columns):
+            for name in names:
+                cells = [rows[attack, name][k] if (attack, name) in rows else Cell(None) for attack in attacks]
+                if len(names) > 1 and all(cell.value is None and cell.n is None for cell in cells):
+                    continue  # the detector has no such measure
+                heading = f"{column.heading}: {detectors.title(name)}" if len(names) > 1 else column.heading
+                lines.append((column, heading, cells))
+        return attacks, lines
 
 
 def to_json(table: Table) -> dict[str, Any]:
-    """The table as plain data; of a cell what differs from an empty one, so that a card stays readable."""
+    """Return the table as plain data; cells without the fields that have their default, so that files stay readable."""
     defaults = {field.name: field.default for field in dataclasses.fields(Cell)}
-    rows = [
+    cells = [
         [{key: value for key, value in dataclasses.asdict(cell).items() if value != defaults.get(key)} for cell in row]
-        for row in table.rows
+        for row in table.cells
     ]
-    return {**dataclasses.asdict(table), "rows": rows}
+    return {**dataclasses.asdict(table), "cells": cells}
 
 
 def from_json(content: Mapping[str, Any]) -> Table:
-    """The table that `to_json` made plain data of. Raises KeyError, TypeError or ValueError where it is none."""
-    rows = tuple(tuple(Cell(**{"value": None, **cell}) for cell in row) for row in content["rows"])
-    columns = tuple(content["columns"])
-    if any(len(row) != len(columns) for row in rows):
-        raise ValueError("a row has not as many cells as there are columns")
-    return Table(content["name"], content["title"], columns, rows, tuple(content["notes"]))
+    """Return the table that `to_json` made plain data of.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not one.
+    """
+    return Table(
+        content["name"],
+        content["title"],
+        tuple(Column(**column) for column in content["columns"]),
+        tuple(Subject(**subject) for subject in content["subjects"]),
+        tuple(tuple(Cell(**{"value": None, **cell}) for cell in row) for row in content["cells"]),
+        tuple(content["notes"]),
+    )
 
 
 def render_text(table: Table, width: int | None = None) -> str:
-    """The table for a terminal: title, aligned columns, notes.
+    """Return the table for a terminal: title, aligned columns, notes.
 
-    Turned on its side: there are few attacks and many measures, so a line a measure stays readable. Attacks for
-    which a line of `width` characters has no room come below the others, under the measures' names once more.
+    Attacks that do not fit into lines of `width` characters come below the others, under the measures once more.
     """
-    cells = [[cell.text() for cell in row] for row in table.rows]
-    lines = [list(line) for line in zip(table.columns, *cells, strict=True)]
+    attacks, measures = table.turned()
+    lines = [["", *attacks], *([heading, *(cell.text() for cell in cells)] for _, heading, cells in measures)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     blocks: list[list[int]] = [[]]
     for k in range(1, len(widths)):
@@ -105,29 +205,41 @@ def render_text(table: Table, width: int | None = None) -> str:
     return "\n".join((table.title, "", "\n\n".join(parts), "", *notes))
 
 
-def shares(
+def render_html(table: Table) -> str:
+    """Return the table as HTML, for word processors and spreadsheets: one line per measure."""
+
+    def line(words: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(word)}</{tag}>" for word in words) + "</tr>"
+
+    attacks, measures = table.turned()
+    body = "".join(line([heading, *(cell.text_with_count() for cell in cells)], "td") for _, heading, cells in measures)
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    return f"<h3>{html.escape(table.title)}</h3><table border='1'>{line(['', *attacks], 'th')}{body}</table>{notes}"
+
+
+def rates(
     items: Sequence[Item], holds: Callable[[Item], bool], images: Images | None = None, finished: bool = True
 ) -> Cell:
-    """The share of items that hold; for `images` and `finished` see `share_of`."""
-    return share_of(np.fromiter((holds(item) for item in items), np.bool_, len(items)), images, finished)
+    """Return the rate of items that hold; for `images` and `finished` see `rate_of`."""
+    return rate_of(np.fromiter((holds(item) for item in items), np.bool_, len(items)), images, finished)
 
 
-def share_of(held: npt.NDArray[np.bool_], images: Images | None = None, finished: bool = True) -> Cell:
-    """The share that `held` (N,).
+def rate_of(held: npt.NDArray[np.bool_], images: Images | None = None, finished: bool = True) -> Cell:
+    """Return the rate of true entries of `held` (N,).
 
-    `images` (N,) says of which image each is: where one is there several times, the interval is `share_interval`'s, and
-    left out as `area`'s is before the run is `finished`.
+    `images` (N,) is the image that each entry belongs to. If an image counts more than once, the interval is
+    `share_interval`'s, and missing as long as the run is not `finished`.
     """
     if images is None or len(np.unique(images)) == len(held):
-        return share(int(held.sum()), len(held))
+        return rate(int(held.sum()), len(held))
     low, high = _share_interval(held.tobytes(), images.tobytes()) if finished else (None, None)
-    return Cell(float(held.mean()), len(held), low, high, share=True)
+    return Cell(float(held.mean()), len(held), low, high, rate=True)
 
 
 def area(positive: Scores, negative: Scores, finished: bool, images: Images) -> Cell:
-    """AUROC of scores that belong to `images`; of a run that is `finished` with its bootstrap interval.
+    """Return the AUROC of scores that belong to `images`, with its bootstrap interval if the run is `finished`.
 
-    While a run fills its tables, the interval would cost more of the processor than it tells.
+    While a run fills its tables, the interval would cost more processor time than it is worth.
     """
     interval = _interval(positive.tobytes(), negative.tobytes(), images.tobytes()) if finished else None
     low, high = interval or (None, None)
@@ -144,9 +256,11 @@ def _share_interval(held: bytes, images: bytes) -> tuple[float, float]:
     return share_interval(np.frombuffer(held, np.bool_), np.frombuffer(images, np.int64))
 
 
-def share(k: int, n: int) -> Cell:
-    return Cell(k / n, n, *wilson(k, n), share=True) if n else NO_SHARE
+def rate(k: int, n: int) -> Cell:
+    """Return the rate k/n with Wilson's interval."""
+    return Cell(k / n, n, *wilson(k, n), rate=True) if n else NO_RATE
 
 
 def over(statistic: Callable[[Sequence[float]], np.floating], values: Sequence[float]) -> Cell:
+    """Return a statistic of values, with their number."""
     return Cell(float(statistic(values)), len(values)) if values else Cell(None, 0)

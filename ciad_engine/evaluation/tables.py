@@ -1,8 +1,9 @@
-"""The paper's Tables 1, 2 (3 in the transferred setting) and 4, and what each attack cost: queries over rows.
+"""The paper's Tables 1, 2 (3 in the transferred setting) and 4, and the cost of each attack: queries over rows.
 
-Adversarials counted are those the paper counts (section 3.2): images the classifier f1 got right before and
-gets wrong after an attack that fooled the network it was run on; in the transferred setting some columns count all
-that fooled that network, and say so. Thresholds are applied here, to stored scores.
+The adversarial images that count are those of the paper (section 3.2): f1 classifies the image correctly before the
+attack and not after it, and it fooled the attacked network. In the transferred setting some columns count all images
+that fooled that network. Thresholds are applied here, to stored scores. `resources/docs/columns.md` describes every
+column.
 """
 
 from __future__ import annotations
@@ -12,76 +13,132 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ciad_engine import bundles
+from ciad_engine import bundles, detectors
+from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
+from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
-from ciad_engine.evaluation.control_table import control_table
-from ciad_engine.evaluation.opinions import both_scores
 from ciad_engine.evaluation.records import (
     POOLED,
     Pair,
     Records,
     about_run,
-    attack_title,
+    both_scores,
+    class_by,
+    correct,
     images_of,
     load,
-    right,
+    scores_of,
     setting,
 )
-from ciad_engine.evaluation.table import NO_SHARE, Cell, Table, area, over, share, share_of, shares
-from ciad_engine.evaluation.thresholds import Thresholds, graded_thresholds, rates_at
+from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, area, over, rate, rate_of, rates
+from ciad_engine.evaluation.thresholds import note, of_detectors, rates_at
 from ciad_engine.runs import Database, Row
 
-# Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3.
+MASK = detectors.MASK
+
+# Nguyen et al. 2017 (arXiv 1712.00558): Table 1; (true positive, true negative) of Tables 2 and 3; Table 4, whose rates
+# are all the same.
 PAPER_RETENTION = {"fgsm": 0.863, "jsma": 0.878, "cw": 0.997}
 PAPER_DIRECT = {"fgsm": (0.878, 0.614), "jsma": (0.960, 0.614), "cw": (0.860, 0.614)}
-PAPER_FILTERED = dict.fromkeys(PAPER_RETENTION, 1.0)  # Table 4: all its rates, in both settings (section 3.3)
+PAPER_FILTERED = dict.fromkeys(PAPER_RETENTION, 1.0)
 PAPER_TRANSFERRED = {"fgsm": (0.843, 0.665), "jsma": (0.853, 0.647), "cw": (0.917, 0.750)}
 
+_ADVERSARIAL = Column("adversarial_images", "Adversarial images")
+TABLE1 = (
+    _ADVERSARIAL,
+    Column("mask_retention_rate", "Mask retention rate"),
+    Column("paper_mask_retention_rate", "Mask retention rate, paper"),
+    Column(
+        "mask_retention_rate_mask_correct",
+        "Mask retention rate, images whose benign mask is classified correctly",
+        "Mask retention rate, benign mask correct",
+    ),
+    Column(
+        "mask_retention_rate_all_fooled",
+        "Mask retention rate, all images that fool the attacked network",
+        "Mask retention rate, all that fool it",
+    ),
+)
+TABLE2 = (
+    _ADVERSARIAL,
+    Column("true_positive_rate", "True positive rate"),
+    Column("paper_true_positive_rate", "True positive rate, paper"),
+    Column("true_negative_rate", "True negative rate, images f1 classifies correctly", "True negative rate"),
+    Column("true_negative_rate_all", "True negative rate, all benign images", "True negative rate, all benign"),
+    Column(
+        "true_negative_rate_paired",
+        "True negative rate, the same images before the attack",
+        "True negative rate, paired",
+    ),
+    Column("paper_true_negative_rate", "True negative rate, paper"),
+    Column("recovery_rate", "Recovery rate"),
+    Column("class_retention_rate", "Rate of attacked images whose class by the detector is kept", "Class kept"),
+    Column("accuracy", "Accuracy on benign images"),
+    Column("auroc", "AUROC"),
+    *(
+        Column(f"graded_{100 * fpr:g}_{key}", f"Graded at {100 * fpr:g}%: {title}", f"Graded {100 * fpr:g}%: {short}")
+        for fpr in RATES
+        for key, title, short in (
+            ("true_positive_rate", "true positive rate", "TPR"),
+            ("true_negative_rate", "true negative rate, images f1 classifies correctly", "TNR"),
+            ("true_negative_rate_all", "true negative rate, all benign images", "TNR, all benign"),
+            ("true_negative_rate_paired", "true negative rate, the same images before the attack", "TNR, paired"),
+        )
+    ),
+    Column("evasion_rate", "Evasion rate: images that fool f1 and are not flagged", "Evasion rate"),
+    Column("fooled_images", "Images that fool the attacked network"),
+    Column("true_positive_rate_all_fooled", "True positive rate, all of these"),
+    Column("true_negative_rate_all_fooled", "True negative rate, all of these before the attack"),
+    Column("recovery_rate_all_fooled", "Recovery rate, all of these"),
+    Column(
+        "attacked_true_positive_rate",
+        "True positive rate with the attacked network in f1's place",
+        "Attacked network for f1: true positive rate",
+    ),
+    Column(
+        "attacked_true_negative_rate",
+        "True negative rate with the attacked network in f1's place",
+        "Attacked network for f1: true negative rate",
+    ),
+)
+TABLE4 = (
+    _ADVERSARIAL,
+    Column("true_positive_rate", "True positive rate"),
+    Column(
+        "true_negative_rate_paired",
+        "True negative rate, the same images before the attack",
+        "True negative rate, paired",
+    ),
+    Column("recovery_rate", "Recovery rate"),
+    Column("paper_rate", "All three rates, paper"),
+)
+# What the detectors are compared by, each in the place of f2 on the mask.
+_COMPARED = (
+    "adversarial_images", "true_positive_rate", "true_negative_rate", "true_negative_rate_all",
+    "true_negative_rate_paired", "recovery_rate", "class_retention_rate", "accuracy", "auroc", "evasion_rate",
+    *(f"graded_{100 * fpr:g}_{key}" for fpr in RATES for key in ("true_positive_rate", "true_negative_rate")),
+)  # fmt: skip
+
 _ONE_FOR_ALL = (
-    "The paper gives one true negative for all three attacks and does not say of which images: if of all, compare"
-    " 'True negative, all benign', if of those f1 gets right, 'True negative, all f1 got right'."
+    "The paper gives one true negative rate for all three attacks and does not say for which images: if for all,"
+    " compare 'all benign images'; if for those that f1 classifies correctly, the true negative rate without"
+    " a qualifier."
 )
 _INSTEAD = (
-    "Attacked network in f1's place: over all images that fool it, its own class against that of f1's mask. So its true"
-    " negative is the share of these whose mask named the true class before."
+    "Attacked network in f1's place: over all images that fool it, its class is compared with the detector's. So the"
+    " true negative rate is the rate of these images whose benign mask was classified as the true class."
 )
 _TWO_READINGS = (
-    "The paper compares f1's class with the mask's (section 3.2). That it does so in its Table 3, too, it does not say:"
-    " the attacked network may take f1's place there."
+    "The paper compares f1's class with the mask's (section 3.2). It does not say whether its Table 3 does so, too, or"
+    " puts the attacked network in f1's place."
 )
-
-# LOST_TO_ROUNDING and OWN_CLASS of attacks.base, which would import torch; a test compares them.
-LOST = "lost when rounded to 8 bits"
-OWN_CLASS = "the target is its own class"
-
-
-def table1(database: Database, run: str) -> Table:
-    """Mask retention: share of adversarials whose mask keeps the class it had before the attack."""
-    return _table1(load(database, run))
-
-
-def table2(database: Database, run: str, card: bundles.Card | None = None) -> Table:
-    """Detection: both rules on the adversarials and the same benign images; Table 3 where transferred.
-
-    There also the paper's rule with the attacked network in f1's place, on all images that fool it.
-
-    `card` gives the graded rule's threshold; without it, or with another bundle's, those columns are empty.
-    """
-    return _table2(load(database, run), card)
-
-
-def table4(database: Database, run: str) -> Table:
-    """Detection and recovery among images whose benign mask was classified correctly."""
-    return _table4(load(database, run))
-
-
-def attack_table(database: Database, run: str) -> Table:
-    """Per attack: success, failures by reason, distances of the successful images, cost."""
-    return _attack_table(load(database, run))
 
 
 def all_tables(database: Database, run: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """Tables 1, 2 and 4, the attacks' and the controls' table of a run, finished or not.
+    """Return Tables 1, 2 (3 if transferred) and 4 and the attacks' table of a run, finished or not.
+
+    Args:
+        card: gives the graded rule's thresholds; without it, or with another bundle's, those cells are empty.
 
     Raises:
         RunError: there is no such run, or the database cannot be read.
@@ -90,227 +147,256 @@ def all_tables(database: Database, run: str, card: bundles.Card | None = None) -
 
 
 def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """As `all_tables`, of rows that were read already."""
-    return (
-        _table1(records),
-        _table2(records, card),
-        _table4(records),
-        _attack_table(records),
-        control_table(records, card),
+    """Return the same as `all_tables`, of rows that were read already."""
+    return _table1(records), _table2(records, card), _table4(records), _attack_table(records)
+
+
+def for_screen(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """Return the tables as people read them: the mask's rows in the paper's tables, then all detectors side by side."""
+    shown = []
+    for table in tables:
+        names = list(dict.fromkeys(subject.detector for subject in table.subjects))
+        if table.name != "table2" or MASK not in names:
+            shown.append(table)
+            continue
+        shown.append(table.only([MASK]))
+        if len(names) > 1:
+            compared = table.only(names, _COMPARED)
+            _, _, where = table.title.partition("?")
+            shown.append(
+                Table(
+                    "detectors",
+                    "Detectors compared: does the mask do the work?" + where,
+                    compared.columns,
+                    compared.subjects,
+                    compared.cells,
+                    (_MEANING_OF_COMPARED, *(n for n in table.notes if n in tables[0].notes)),
+                )
+            )
+    return tuple(shown)
+
+
+_MEANING_OF_COMPARED = (
+    "Each detector in the place of f2 on the mask. Its score is -log of its probability of f1's class; of f1's"
+    " confidence, -log of the probability f1 gives its class. Graded: flagged above the score that this rate of benign"
+    " validation images exceeds, each detector with its own threshold. If a detector without a mask does as well as the"
+    " first, the mask does not do the work."
+)
+
+
+def _filled(
+    name: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Subject, dict[str, Cell]]],
+    notes: Sequence[str],
+) -> Table:
+    """Return a table with those of `columns` that any row has, in their order."""
+    used = [column for column in columns if any(column.key in cells for _, cells in rows)]
+    return Table(
+        name,
+        title,
+        tuple(used),
+        tuple(subject for subject, _ in rows),
+        tuple(tuple(cells.get(column.key, Cell(None)) for column in used) for _, cells in rows),
+        tuple(notes),
     )
 
 
 def _table1(records: Records) -> Table:
-    columns: tuple[str, ...] = ()
-    lines: list[tuple[Cell, ...]] = []
-    for attack in records.attacked:
+    rows = []
+    for attack in records.attacked if MASK in records.detectors else ():
         pairs = records.pairs(attack)
-        sound = [p for p in pairs if p.benign.y2 == p.benign.label]
+        sound = [p for p in pairs if _label(p.benign) == p.benign.label]
         cells = {
-            "Attack": Cell(attack_title(attack)),
-            "Adversarial images": Cell(len(pairs)),
-            "Mask retention": shares(pairs, _keeps),
+            "adversarial_images": Cell(len(pairs)),
+            "mask_retention_rate": rates(pairs, _keeps),
+            "mask_retention_rate_mask_correct": rates(sound, _keeps),
         }
-        if not records.plan.transferred:  # the paper's Table 1 is of the direct setting
-            cells["Paper"] = Cell(PAPER_RETENTION.get(planning.attack_of(attack)))
-        cells["Retention where the benign mask was right"] = shares(sound, _keeps)
         if records.plan.transferred:
-            cells["Retention, all that fool the attacked network"] = shares(records.fooled(attack), _keeps)
-        columns, lines = tuple(cells), [*lines, tuple(cells.values())]
-    meaning = "Mask retention: share of adversarial images whose mask keeps the class it had before the attack."
+            cells["mask_retention_rate_all_fooled"] = rates(records.fooled(attack), _keeps)
+        else:  # the paper's Table 1 is about the direct setting
+            cells["paper_mask_retention_rate"] = Cell(PAPER_RETENTION.get(planning.attack_of(attack)))
+        rows.append((records.subject(attack, MASK), cells))
+    meaning = "Mask retention rate: adversarial images whose mask keeps the class by f2 that it had before the attack."
     title = "Table 1: do the masks keep their class?" + setting(records.plan)
-    return Table("table1", title, columns, tuple(lines), (meaning, *about_run(records)))
+    return _filled("table1", title, TABLE1, rows, (meaning, *about_run(records)))
 
 
 def _table2(records: Records, card: bundles.Card | None) -> Table:
-    thresholds = graded_thresholds(card, records.plan)
     paper = PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT
-    names = {planning.attack_of(label) for label in records.attacked}
-    benign_right = [row for row in records.benign if right(row)]
-    columns: tuple[str, ...] = ()
-    lines: list[tuple[Cell, ...]] = []
-    for attack, pairs in records.groups.items():
-        positive, negative = both_scores(pairs, _graded)
-        images, finished = images_of(pairs), records.run.finished
-        of_pairs = functools.partial(shares, pairs, images=images, finished=finished)
-        paper_true = paper.get(planning.attack_of(attack), (None, None))
-        cells = {
-            "Attack": Cell(attack_title(attack)),
-            "Adversarial images": Cell(len(pairs)),
-            "True positive": of_pairs(_detected),
-            "Paper's true positive": Cell(paper_true[0]),
-            "True negative": of_pairs(_passed),
-            "Paper's true negative": Cell(paper_true[1]),
-            "True negative, all benign": shares(records.benign, lambda row: row.y1 == row.y2),
-            "True negative, all f1 got right": shares(benign_right, lambda row: row.y1 == row.y2),
-            "Recovery": of_pairs(_recovered),
-            "Graded: AUROC": area(positive, negative, finished, images),
-        }
-        cells |= _graded_cells(records, pairs, thresholds)
-        if records.plan.transferred:
-            fooled = [p for name in records.attacked if attack in (name, POOLED) for p in records.fooled(name)]
-            of_fooled = functools.partial(shares, fooled, images=images_of(fooled), finished=finished)
-            cells["Fool the attacked network"] = Cell(len(fooled))
-            cells["True positive, all of these"] = of_fooled(_detected)
-            cells["True negative, all of these"] = of_fooled(_passed)
-            cells["Recovery, all of these"] = of_fooled(_recovered)
-            cells["Attacked network in f1's place: true positive"] = of_fooled(
-                lambda p: p.adversarial.label_after != p.adversarial.y2
-            )
-            cells["Attacked network in f1's place: true negative"] = of_fooled(
-                lambda p: p.adversarial.label_before == p.benign.y2
-            )
-        columns, lines = tuple(cells), [*lines, tuple(cells.values())]
+    rows = []
+    for detector in records.detectors:
+        for attack in records.groups:
+            cells = _detection(records, attack, detector, card)
+            published = paper.get(planning.attack_of(attack), (None, None))
+            if detector == MASK:
+                cells["paper_true_positive_rate"] = Cell(published[0])
+                cells["paper_true_negative_rate"] = Cell(published[1])
+            rows.append((records.subject(attack, detector), cells))
     number = 3 if records.plan.transferred else 2
-    title = f"Table {number}: does the detector tell adversarial from benign?" + setting(records.plan)
+    title = f"Table {number}: does the detector separate adversarial from benign images?" + setting(records.plan)
+    names = {planning.attack_of(label) for label in records.attacked}
     notes = (
-        "True positive: adversarial images called adversarial (f1 and f2 disagree). True negative: the same images"
-        " before the attack, called benign. Recovery: adversarial images whose mask names the true class.",
+        "True positive rate: adversarial images that are flagged, because f1 and the detector disagree. True negative"
+        " rate: benign images that are not flagged. Recovery rate: adversarial images that the detector classifies as"
+        " the true class.",
         *((_INSTEAD,) if records.plan.transferred else ()),
         *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
-        _threshold_note(records.plan, card, thresholds),
-        *records.together,
+        note(card, records.plan, MASK),
+        *records.about_groups,
     )
-    return Table("table2", title, columns, tuple(lines), (*notes, *about_run(records)))
+    return _filled("table2", title, TABLE2, rows, (*notes, *about_run(records)))
 
 
-def _graded_cells(records: Records, pairs: Sequence[Pair], thresholds: Thresholds) -> dict[str, Cell]:
-    """The graded rule's rates at each threshold; empty cells where the threshold is not known.
+def _detection(records: Records, attack: str, detector: str, card: bundles.Card | None) -> dict[str, Cell]:
+    """Return the measures of one detector against one attack, by column."""
+    pairs, finished = records.groups[attack], records.run.finished
+    images = images_of(pairs)
+    benign_correct = [row for row in records.benign if correct(row)]
+    positive, negative = both_scores(pairs, detector)
+    cells = {"adversarial_images": Cell(len(pairs)), "auroc": area(positive, negative, finished, images)}
+    thresholds = of_detectors(card, records.plan).get(detector, {})
+    of_correct, of_all = scores_of(benign_correct, detector), scores_of(records.benign, detector)
+    for fpr in RATES if detector == MASK or thresholds else ():
+        known, key = thresholds.get(fpr), f"graded_{100 * fpr:g}"
+        found, paired = rates_at(known, positive, negative, images, finished)
+        cells[f"{key}_true_positive_rate"], cells[f"{key}_true_negative_rate_paired"] = found, paired
+        for name, scores in (("true_negative_rate", of_correct), ("true_negative_rate_all", of_all)):
+            cells[f"{key}_{name}"] = NO_RATE if known is None else rate_of(scores <= known.value)
+    evading = _attempts(records, attack)
+    if evading:
+        cells["evasion_rate"] = rates(evading, lambda row: row.success)
+    if not records.classifies(detector):
+        return cells
 
-    "TN" is short because a terminal shows the names beside three attacks.
-    """
-    both = both_scores(pairs, _graded)
-    benign = np.array([_graded(row) for row in records.benign], dtype=np.float64)
-    f1_right = np.array([right(row) for row in records.benign], dtype=np.bool_)
-    cells: dict[str, Cell] = {}
-    for rate in bundles.THRESHOLDS:
-        name, known = f"Graded, {100 * rate:.0f} %", thresholds.get(rate)
-        found, passed = rates_at(known, *both, images_of(pairs), records.run.finished)
-        cells |= {f"{name}: true positive": found, f"{name}: true negative": passed}
-        for among, scores in (("all benign", benign), ("all f1 got right", benign[f1_right])):
-            cells[f"{name}: TN, {among}"] = NO_SHARE if known is None else share_of(scores <= known[0])
+    label = class_by(detector)
+    of_pairs = functools.partial(rates, pairs, images=images, finished=finished)
+    cells |= {
+        "true_positive_rate": of_pairs(lambda p: label(p.adversarial) != p.adversarial.y1),
+        "true_negative_rate": rates(benign_correct, lambda row: label(row) == row.y1),
+        "true_negative_rate_all": rates(records.benign, lambda row: label(row) == row.y1),
+        "true_negative_rate_paired": of_pairs(lambda p: label(p.benign) == p.benign.y1),
+        "recovery_rate": of_pairs(lambda p: label(p.adversarial) == p.adversarial.label),
+        "class_retention_rate": of_pairs(lambda p: label(p.adversarial) == label(p.benign)),
+        "accuracy": rates(records.benign, lambda row: label(row) == row.label),
+    }
+    if records.plan.transferred:
+        fooled = [p for name in records.attacked if attack in (name, POOLED) for p in records.fooled(name)]
+        of_fooled = functools.partial(rates, fooled, images=images_of(fooled), finished=finished)
+        cells |= {
+            "fooled_images": Cell(len(fooled)),
+            "true_positive_rate_all_fooled": of_fooled(lambda p: label(p.adversarial) != p.adversarial.y1),
+            "true_negative_rate_all_fooled": of_fooled(lambda p: label(p.benign) == p.benign.y1),
+            "recovery_rate_all_fooled": of_fooled(lambda p: label(p.adversarial) == p.adversarial.label),
+            "attacked_true_positive_rate": of_fooled(lambda p: p.adversarial.label_after != label(p.adversarial)),
+            "attacked_true_negative_rate": of_fooled(lambda p: p.adversarial.label_before == label(p.benign)),
+        }
     return cells
 
 
+def _attempts(records: Records, attack: str) -> list[Row]:
+    """Return the rows of an attack that had to evade a detector, of images that could be attacked."""
+    return [row for row in records.attacked.get(attack, ()) if row.evaded is not None and _tried(row)]
+
+
+def _label(row: Row) -> int | None:
+    return row.scores[MASK].label
+
+
 def _keeps(pair: Pair) -> bool:
-    return pair.adversarial.y2 == pair.benign.y2
-
-
-def _detected(pair: Pair) -> bool:
-    return pair.adversarial.y1 != pair.adversarial.y2
-
-
-def _passed(pair: Pair) -> bool:
-    return pair.benign.y1 == pair.benign.y2
-
-
-def _graded(row: Row) -> float:
-    return row.score_graded
-
-
-def _recovered(pair: Pair) -> bool:
-    return pair.adversarial.y2 == pair.adversarial.label
+    return _label(pair.adversarial) == _label(pair.benign)
 
 
 def _table4(records: Records) -> Table:
-    lines = []
-    for attack in records.attacked:
-        pairs = [p for p in records.pairs(attack) if p.benign.y2 == p.benign.label]
-        lines.append(
-            (
-                Cell(attack_title(attack)),
-                Cell(len(pairs)),
-                shares(pairs, _detected),
-                shares(pairs, _passed),
-                shares(pairs, _recovered),
-                Cell(PAPER_FILTERED.get(planning.attack_of(attack))),
-            )
-        )
-    columns = ("Attack", "Adversarial images", "True positive", "True negative", "Recovery", "Paper, all three")
+    rows = []
+    for attack in records.attacked if MASK in records.detectors else ():
+        pairs = [p for p in records.pairs(attack) if _label(p.benign) == p.benign.label]
+        cells = {
+            "adversarial_images": Cell(len(pairs)),
+            "true_positive_rate": rates(pairs, lambda p: _label(p.adversarial) != p.adversarial.y1),
+            "true_negative_rate_paired": rates(pairs, lambda p: _label(p.benign) == p.benign.y1),
+            "recovery_rate": rates(pairs, lambda p: _label(p.adversarial) == p.adversarial.label),
+            "paper_rate": Cell(PAPER_FILTERED.get(planning.attack_of(attack))),
+        }
+        rows.append((records.subject(attack, MASK), cells))
     truth = (
-        "Filtered on the truth: only images whose mask named the true class before the attack. That f1 named it, too,"
-        " makes the true negative 1 by construction; and wherever the mask keeps its class, the image is detected and"
-        " recovered. So this table says again how many masks keep their class; in use nobody knows which were right."
+        "Filtered on the truth: only images whose benign mask is classified correctly. Since f1 classifies them"
+        " correctly, too, the true negative rate is 1 by construction; and if the mask keeps its class, the image is"
+        " detected and recovered. So this table repeats how many masks keep their class; in use nobody knows which were"
+        " correct."
     )
-    title = "Table 4: and where the benign mask was right?" + setting(records.plan)
-    return Table("table4", title, columns, tuple(lines), (truth, *about_run(records)))
+    title = "Table 4: and if the benign mask is classified correctly?" + setting(records.plan)
+    return _filled("table4", title, TABLE4, rows, (truth, *about_run(records)))
 
 
-def _threshold_note(plan: planning.Plan, card: bundles.Card | None, thresholds: Thresholds) -> str:
-    if thresholds:
-        each = "; ".join(
-            f"at {100 * rate:.0f} %: "
-            + (f"{thresholds[rate][0]:.4g} ({thresholds[rate][1]})" if rate in thresholds else "none on the card")
-            for rate in bundles.THRESHOLDS
-        )
-        return f"Graded: -log p2 of f1's class, adversarial above a threshold (TN: true negative). {each}."
-    start = "Graded: no threshold applied, because "
-    if card is None:
-        return f"{start}the bundle '{plan.bundle}' is not at hand."
-    if card.checksum != plan.bundle_checksum:
-        return f"{start}bundle '{card.name}' has changed since this run."
-    return f"{start}bundle '{card.name}' has none on its card."
+DISTANCES = {"l2": "L2", "linf": "L∞ (/255)", "l0_values": "L0 values", "l0_pixels": "L0 pixels", "ssim": "SSIM"}
+_COSTS = {"forwards": "Forward passes", "backwards": "Backward passes", "steps": "Steps"}
+_BEFORE = (Column("images", "Images"), Column("already_misclassified", "Already misclassified"))
+_SUCCESS = (Column("success_rate", "Success rate"), Column("transfer_rate", "Of these fool f1, too"))
+_MEASURED = (
+    *(Column(f"{key}_{f}", f"{title}, {f}") for key, title in DISTANCES.items() for f in ("mean", "median")),
+    *(Column(f"{key}_mean", title) for key, title in _COSTS.items()),
+    Column("milliseconds_per_image", "Milliseconds per image"),
+)
+ATTACKS = (*_BEFORE, *_SUCCESS, *_MEASURED)
 
 
 def _attack_table(records: Records) -> Table:
     everything = [row for rows in records.attacked.values() for row in rows]
     failures = sorted({row.reason for row in everything if _tried(row) and not row.success})
-    reasons = [LOST, *(reason for reason in failures if reason != LOST)]
-    # Such images have no wrong class to be pushed to: no failure of the attack, and only where it is targeted.
+    reasons = [LOST_TO_ROUNDING, *(reason for reason in failures if reason != LOST_TO_ROUNDING)]
+    # Such images have no wrong class to be pushed to: not a failure of the attack, and only in targeted attacks.
     skipped = [OWN_CLASS] if any(row.reason == OWN_CLASS for row in everything) else []
-    distances = ("l2", "linf", "l0_values", "l0_pixels", "ssim")
-    lines = []
-    for attack, rows in records.attacked.items():
-        tried = [row for row in rows if _tried(row)]
-        successful = [row for row in tried if row.success]
-        moved = {
-            name: [float(value) for row in successful if (value := getattr(row, name)) is not None]
-            for name in distances
-        }
-        lines.append(
-            (
-                Cell(attack_title(attack)),
-                Cell(len(rows)),
-                Cell(sum(row.label_before != row.label for row in rows)),
-                *(Cell(sum(row.reason == reason for row in rows)) for reason in skipped),
-                share(len(successful), len(tried)),
-                *((_transferred(records, attack),) if records.plan.transferred else ()),
-                *(Cell(sum(row.reason == reason for row in tried)) for reason in reasons),
-                *(over(f, moved[name]) for name in distances for f in (np.mean, np.median)),
-                *(over(np.mean, [getattr(row, name) for row in tried]) for name in ("forwards", "backwards", "steps")),
-                over(np.mean, [1000 * row.seconds for row in rows]),
-            )
-        )
     columns = (
-        "Attack",
-        "Images",
-        "Already misclassified",
-        *(f"Not attacked: {reason}" for reason in skipped),
-        "Success rate",
-        *(("Of these fool f1, too",) if records.plan.transferred else ()),
-        *(f"Failed: {reason}" for reason in reasons),
-        *(f"{name}, {f}" for name in ("L2", "L∞ (/255)", "L0 values", "L0 pixels", "SSIM") for f in ("mean", "median")),
-        "Forward passes",
-        "Backward passes",
-        "Steps",
-        "Milliseconds per image",
+        *_BEFORE,
+        *(Column(reason_key("not_attacked", reason), f"Not attacked: {reason}") for reason in skipped),
+        *_SUCCESS,
+        *(Column(reason_key("failed", reason), f"Failed: {reason}") for reason in reasons),
+        *_MEASURED,
     )
-    notes = (
-        "Success: the 8-bit image fools the network it was made for; a share of the images that network got right."
-        " Distances are of the successful images in [0, 1] (L2) or 8-bit steps (L∞); SSIM, structural similarity,"
-        " is 1 for equal images. Passes and steps are means over images it got right; milliseconds are the batch's"
-        " time, detector and controls included, divided by its images; of images taken over from another run, that"
-        " run's. What Universal learns beforehand counts in the run's time alone.",
+    rows = []
+    for attack, of_attack in records.attacked.items():
+        tried = [row for row in of_attack if _tried(row)]
+        fooled = [row for row in tried if row.fooled]
+        cells = {
+            "images": Cell(len(of_attack)),
+            "already_misclassified": Cell(sum(row.label_before != row.label for row in of_attack)),
+            **{reason_key("not_attacked", r): Cell(sum(row.reason == r for row in of_attack)) for r in skipped},
+            "success_rate": rate(sum(row.success for row in tried), len(tried)),
+            **{reason_key("failed", r): Cell(sum(row.reason == r for row in tried)) for r in reasons},
+            "milliseconds_per_image": over(np.mean, [1000 * row.seconds for row in of_attack]),
+        }
+        if records.plan.transferred:
+            cells["transfer_rate"] = _transferred(records, attack)
+        for key in DISTANCES:
+            moved = [float(value) for row in fooled if (value := getattr(row, key)) is not None]
+            cells[f"{key}_mean"], cells[f"{key}_median"] = over(np.mean, moved), over(np.median, moved)
+        for key in _COSTS:
+            cells[f"{key}_mean"] = over(np.mean, [getattr(row, key) for row in tried])
+        rows.append((records.subject(attack), cells))
+    meaning = (
+        "Success rate: images whose 8-bit version reaches the attack's goal, of those that the attacked network"
+        " classifies correctly. Distances are means over images that fool it, in [0, 1] (L2) or 8-bit steps (L∞); SSIM,"
+        " structural similarity, is 1 for equal images. Passes and steps are means over images that it classifies"
+        " correctly. Milliseconds are the batch's time, detectors included, divided by its images; if an image was made"
+        " by another run, that run's. What Universal learns beforehand counts in the run's time alone."
     )
     title = "Attacks: success, distances and cost" + setting(records.plan)
-    return Table("attacks", title, columns, tuple(lines), (*notes, *about_run(records)))
+    return _filled("attacks", title, columns, rows, (meaning, *about_run(records)))
+
+
+def reason_key(start: str, reason: str) -> str:
+    """Return a column's key for a reason: letters, digits and underscores only."""
+    return f"{start}_{''.join(c if c.isalnum() else '_' for c in reason.lower()).strip('_')}"
 
 
 def _transferred(records: Records, attack: str) -> Cell:
-    """Of the images that fool the attacked network and that f1 got right before, the share that it gets wrong now."""
-    before = [pair for pair in records.fooled(attack) if right(pair.benign)]
-    return share(len(records.pairs(attack)), len(before))
+    """Return the rate of images that fool f1, too, of those that fool the attacked network and f1 had right."""
+    before = [pair for pair in records.fooled(attack) if correct(pair.benign)]
+    return rate(len(records.pairs(attack)), len(before))
 
 
 def _tried(row: Row) -> bool:
+    """Return whether the attack was tried: the attacked network was right, and the target was another class."""
     return row.label_before == row.label and row.reason != OWN_CLASS

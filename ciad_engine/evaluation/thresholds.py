@@ -1,46 +1,51 @@
-"""The thresholds on a bundle's card, from validation images, for the scores in a run's rows."""
+"""The thresholds on a bundle's card, applied to the scores in a run's rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ciad_engine import bundles
-from ciad_engine.evaluation import planning
+from ciad_engine.detectors.threshold import RATES, Threshold
+from ciad_engine.evaluation.planning import Plan
 from ciad_engine.evaluation.statistics import Images, Scores
-from ciad_engine.evaluation.table import NO_SHARE, Cell, share_of
+from ciad_engine.evaluation.table import NO_RATE, Cell, rate_of
 
-Threshold = tuple[float, str]  # its value, and where it comes from
-Thresholds = dict[float, Threshold]  # by false positive rate
+Thresholds = Mapping[float, Threshold]  # by false positive rate
 
 
-def graded_thresholds(card: bundles.Card | None, plan: planning.Plan) -> Thresholds:
-    """The graded rule's thresholds on the card of the plan's bundle; none where `card` is not that card."""
-    if card is None or card.checksum != plan.bundle_checksum:
+def of_detectors(card: bundles.Card | None, plan: Plan) -> dict[str, Thresholds]:
+    """Return each detector's thresholds on the card of the plan's bundle; none if `card` is another bundle's."""
+    if card is None or not card.knows(plan.bundle_checksum):
         return {}
-    return _read(card.content.get("thresholds", {}))
-
-
-def control_thresholds(card: bundles.Card | None, plan: planning.Plan) -> dict[str, Thresholds]:
-    """The same for each control in the graded rule's place, by its name (`detectors.controls`)."""
-    if card is None or card.checksum != plan.bundle_checksum:
-        return {}
-    return {name: _read(saved) for name, saved in card.content.get(bundles.CONTROL_THRESHOLDS, {}).items()}
+    return {entry.name: entry.thresholds for entry in card.detectors if entry.thresholds}
 
 
 def rates_at(
     threshold: Threshold | None, positive: Scores, negative: Scores, images: Images, finished: bool
 ) -> tuple[Cell, Cell]:
-    """The true positive and the true negative rate; empty cells where there is no threshold."""
+    """Return true positive and true negative rate; empty cells without a threshold."""
     if threshold is None:
-        return NO_SHARE, NO_SHARE
-    value = threshold[0]
-    return share_of(positive > value, images, finished), share_of(negative <= value, images, finished)
+        return NO_RATE, NO_RATE
+    return (
+        rate_of(positive > threshold.value, images, finished),
+        rate_of(negative <= threshold.value, images, finished),
+    )
 
 
-def _read(saved: Mapping[str, Any]) -> Thresholds:
-    return {
-        rate: (float(saved[name]["value"]), str(saved[name]["source"]))
-        for rate, name in bundles.THRESHOLDS.items()
-        if name in saved
-    }
+def note(card: bundles.Card | None, plan: Plan, detector: str) -> str:
+    """Describe the thresholds of a detector's graded rule, or why there are none."""
+    known = of_detectors(card, plan).get(detector)
+    if known:
+        each = "; ".join(
+            f"at {100 * rate:g}%: "
+            + (f"{known[rate].value:.4g} ({known[rate].source})" if rate in known else "none on the card")
+            for rate in RATES
+        )
+        return f"Graded rule: flagged if -log of the probability of f1's class is above a threshold. {each}."
+    if card is None:
+        why = f"bundle '{plan.bundle}' is not installed"
+    elif not card.knows(plan.bundle_checksum):
+        why = f"bundle '{card.name}' has changed since this run"
+    else:
+        why = f"the card of bundle '{card.name}' has none"
+    return f"Graded rule: no threshold applied, because {why}."

@@ -34,6 +34,7 @@ DASHES: tuple[tuple[float, ...], ...] = (
     (12, 3),
     (4, 2, 1, 2),
 )
+BENIGN, ADVERSARIAL, POOLED = "#5a6b7b", "#D55E00", "#555555"  # the two kinds of images; all attacks together
 
 PLOT, PER_ROW = 250, 3  # side of a plot's frame; plots beside each other
 _LEFT, _RIGHT, _BELOW, _SAMPLE = 58, 26, 42, 26  # room for the labels of the axes; a line of the legend begins with
@@ -73,6 +74,14 @@ class Chart:
     title: str
     plots: tuple[Plot, ...]
     notes: tuple[str, ...] = ()
+
+
+def line_style(place: int, pooled: bool = False) -> tuple[str, tuple[float, ...]]:
+    """Return colour and dashes of the line at this place in a plot; `pooled`: it is of all attacks together."""
+    if pooled:
+        return POOLED, ()
+    again = place // len(COLOURS)  # a colour seen before comes with other dashes
+    return COLOURS[place % len(COLOURS)], DASHES[(place + again) % len(DASHES)]
 
 
 def steps(edges: Values, heights: Values) -> tuple[Values, Values]:

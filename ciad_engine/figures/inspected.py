@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ciad_engine.detectors import MASK
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import Inspection, percent
 
@@ -16,32 +17,42 @@ if TYPE_CHECKING:
 
 
 def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] = ()) -> Figure:
-    """Image and mask, before and after each of the attacks that succeeded.
+    """Return image and mask, before and after each of the attacks that fooled f1; no masks if the bundle draws none.
 
     `attacked` are inspections of the same image, each with an attack and what a person calls it.
     """
     versions = [("original", found.image, found.benign)]
     for title, each in attacked:
-        if each.attack is not None and each.adversarial is not None and each.attack.success[0]:
-            versions.append((title, each.attack.images[0], each.adversarial))
+        if each.attacked_image is not None and each.adversarial is not None:
+            versions.append((title, each.attacked_image, each.adversarial))
+    rows = [tuple(Panel(image, (f"f1: {said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions)]
+    if found.benign.masks is not None:
+        rows.append(tuple(Panel(mask(v, 0), _by_f2(v, found.classes)) for _, _, v in versions))
+    about = "image and mask" if len(rows) > 1 else "image"
     return Figure(
         name="inspection",
-        title=f"{found.name}: image and mask" if found.name else "Image and mask",
-        rows=(
-            tuple(Panel(image, (f"f1: {said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions),
-            tuple(Panel(mask(v, 0), (f"f2: {said(v.y2, v.p2, 0, found.classes)}",)) for _, _, v in versions),
-        ),
+        title=f"{found.name}: {about}" if found.name else about.capitalize(),
+        rows=tuple(rows),
         heads=tuple(head for head, _, _ in versions),
-        sides=("image", "mask (white: important)"),
+        sides=("image", "mask (white: important)")[: len(rows)],
     )
 
 
+def _by_f2(verdict: Verdict, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the caption of a mask: its class by f2, whichever detector decides."""
+    found = verdict.findings.get(MASK)
+    if found is None or found.labels is None:
+        return ()
+    return (f"f2: {said(found.labels, found.probabilities, 0, classes)}",)
+
+
 def mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
-    """Importance, which is 1 - mask, as a grey picture (3, 32, 32)."""
+    """Return importance, which is 1 - mask, as a grey picture (3, size, size); the verdict has masks."""
+    assert verdict.masks is not None
     grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
     return np.stack([grey] * 3)
 
 
 def said(y: npt.NDArray[np.int64], p: npt.NDArray[np.floating], row: int, classes: tuple[str, ...]) -> str:
-    """E.g. "cat, 93 %"."""
+    """Return class and probability, e.g. "cat, 93%"."""
     return f"{classes[y[row]]}, {percent(float(p[row, y[row]]))}"

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles
-from ciad_engine.attacks.base import Attack, AttackResult, run_batched
+from ciad_engine.attacks.base import Attack, AttackResult
+from ciad_engine.attacks.running import run_batched
 from ciad_engine.datasets import ImageSet
+from ciad_engine.detectors import MASK
 from ciad_engine.detectors.base import Verdict
-from ciad_engine.detectors.contrast import ContrastDetector
 from ciad_engine.errors import DataError
 from ciad_engine.figures.inspected import mask, said
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import percent
 from ciad_engine.jobs import Job
+from ciad_engine.systems import System
 
 COLUMNS = 6  # images of Figure 5
+_CLASSES = 10  # that Figure 1 shows beside each other
 LOOKED_AT = 256  # images that are looked at together, in the order of the seed
 _MOST = 4096  # images that are looked at, at most
 
@@ -43,7 +45,7 @@ class Looked:
 
 
 def paper_figures(
-    system: bundles.System, data: ImageSet, chosen: tuple[Attack, ...], seed: int = 0, job: Job | None = None
+    system: System, data: ImageSet, chosen: tuple[Attack, ...], seed: int = 0, job: Job | None = None
 ) -> Iterator[Figure]:
     """Figures 1, 4, 3, 6 and 5, each as soon as it is computed.
 
@@ -53,13 +55,15 @@ def paper_figures(
         chosen: the attacks of Figures 3, 5 and 6, in this order.
 
     Raises:
-        DataError: among the images looked at are none that a figure could show; after all figures that can be.
+        DataError: the data do not fit the bundle; or among the images looked at are none that a figure could show,
+            which is raised after all figures that can be.
+        SettingError: the bundle has no detector "mask".
         CiadError: an attack cannot be run.
         Cancelled: through `job`.
     """
     job = job or Job()
-    detector = system.detector()
-    seen = _look(detector, data, seed, job.part(0, 0.2))
+    data = data.matched(system.domain)
+    seen = _look(system, data, seed, job.part(0, 0.2))
     picked = _one_of_each_class(seen)
     if len(picked) == 0:
         raise DataError(f"The classifier names no image of {data.source} right, so there is nothing to show.")
@@ -72,7 +76,7 @@ def paper_figures(
     for number, attack in enumerate(chosen):
         share = job.part(0.2 + 0.8 * number / len(chosen), 0.2 + 0.8 * (number + 1) / len(chosen))
         results.append(run_batched(attack, network, seen.images[picked], seen.labels[picked], share))
-    fooled = np.flatnonzero(np.all([result.success for result in results], axis=0))
+    fooled = np.flatnonzero(np.all([result.fooled for result in results], axis=0))
     lacking = []
     if wrong is None:
         lacking.append(
@@ -85,7 +89,7 @@ def paper_figures(
             f" that were tried {len(fooled)} can be fooled by all of {', '.join(attack.title for attack in chosen)}."
         )
         raise DataError(" ".join((*lacking, "Try another seed.")))
-    adversarial = [detector.inspect(result.images) for result in results]
+    adversarial = [system.inspect(result.images).by(MASK) for result in results]
     for name, place in zip(("figure3", "figure6"), fooled[:2].tolist(), strict=True):
         yield _one_image(system, data, seen, int(picked[place]), place, chosen, results, adversarial, name)
     yield _attacked(system, data, seen, picked, fooled[:COLUMNS], chosen, results)
@@ -93,34 +97,20 @@ def paper_figures(
         raise DataError(" ".join(lacking))
 
 
-def _look(detector: ContrastDetector, data: ImageSet, seed: int, job: Job) -> Looked:
-    """Images in the order of the seed, until f1 has been seen to be right in each class that the data hold."""
+def _look(system: System, data: ImageSet, seed: int, job: Job) -> Looked:
+    """Inspect images in the order of the seed, until f1 was correct in each class that the data hold."""
     order = np.random.RandomState(seed).permutation(len(data))[:_MOST]
-    wanted = len(set(data.labels.tolist()))
-    parts: list[Looked] = []
+    wanted, found = set(data.labels.tolist()), set[int]()
     for start in range(0, len(order), LOOKED_AT):
         job.progress(start, len(order), "Looking for images to show")
         here = order[start : start + LOOKED_AT]
-        images, labels = data.images[here], data.labels[here].astype(np.int64)
-        parts.append(Looked(images, labels, detector.inspect(images)))
-        classes = {int(label) for part in parts for label in part.labels[part.right()]}
-        if len(classes) == wanted:
+        labels = data.labels[here]
+        found |= set(labels[system.inspect(data.images[here]).y1 == labels].tolist())
+        if found == wanted:
             break
-    return _joined(parts)
-
-
-def _joined(parts: list[Looked]) -> Looked:
-    first = parts[0].verdict
-    arrays: dict[str, Any] = {
-        field.name: np.concatenate([getattr(part.verdict, field.name) for part in parts])
-        for field in dataclasses.fields(Verdict)
-        if isinstance(getattr(first, field.name), np.ndarray)
-    }
-    return Looked(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        dataclasses.replace(first, **arrays),
-    )
+    order = order[: start + LOOKED_AT]
+    images, labels = data.images[order], data.labels[order].astype(np.int64)
+    return Looked(images, labels, system.inspect(images).by(MASK))
 
 
 def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
@@ -134,16 +124,19 @@ def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
     return np.array(places, dtype=np.int64)
 
 
-def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[int]) -> Figure:
+def _classes(system: System, data: ImageSet, seen: Looked, places: list[int]) -> Figure:
     names, v = system.card.classes, seen.verdict
+    rows: list[tuple[Panel | None, ...]] = []
+    for start in range(0, len(places), _CLASSES):
+        here = places[start : start + _CLASSES]
+        left = (None,) * (min(len(places), _CLASSES) - len(here))
+        rows.append((*(Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)) for k in here), *left))
+        rows.append((*(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in here), *left))
     return Figure(
         name="figure1",
         title="Figure 1: an image of each class and its mask",
-        rows=(
-            tuple(Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)) for k in places),
-            tuple(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in places),
-        ),
-        sides=("image", "mask (white: important)"),
+        rows=tuple(rows),
+        sides=("image", "mask (white: important)") * (len(rows) // 2),
         notes=(
             "Of each class the first image, in the order of the seed, whose class f1 and f2 name, or else f1 alone.",
             _about(system, data),
@@ -151,7 +144,7 @@ def _classes(system: bundles.System, data: ImageSet, seen: Looked, places: list[
     )
 
 
-def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure | None:
+def _wrong_masks(system: System, data: ImageSet, seen: Looked) -> Figure | None:
     """None where f2 is wrong on no mask of an image that f1 names right."""
     names, v = system.card.classes, seen.verdict
     wrong = np.flatnonzero(seen.right() & (v.y2 != seen.labels))
@@ -173,7 +166,7 @@ def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure
         heads=("image", "mask"),
         sides=tuple(f"({letter})" for letter in "ab"[: len(rows)]),
         notes=(
-            f"f1 is right and f2 is wrong on {100 * share:.0f} % of the {int(seen.right().sum()):,} images looked at"
+            f"f1 is right and f2 is wrong on {100 * share:.0f}% of the {int(seen.right().sum()):,} images looked at"
             " that f1 names right; these are the ones f2 is surest of.",
             _about(system, data),
         ),
@@ -181,7 +174,7 @@ def _wrong_masks(system: bundles.System, data: ImageSet, seen: Looked) -> Figure
 
 
 def _one_image(
-    system: bundles.System,
+    system: System,
     data: ImageSet,
     seen: Looked,
     origin: int,
@@ -211,7 +204,7 @@ def _one_image(
 
 
 def _attacked(
-    system: bundles.System,
+    system: System,
     data: ImageSet,
     seen: Looked,
     picked: npt.NDArray[np.int64],
@@ -247,5 +240,5 @@ def _attacked(
     )
 
 
-def _about(system: bundles.System, data: ImageSet) -> str:
+def _about(system: System, data: ImageSet) -> str:
     return f"Bundle {system.card.name} ({system.card.checksum[:12]}); {data.source}."

@@ -1,11 +1,14 @@
 """The networks by name, one file each; a bundle's card names them with their arguments.
 
+They are made for a domain by the arguments `size` and, of classifiers, `classes`; the defaults are CIFAR-10's.
+
 Importing this package imports no torch.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine.errors import SettingError
@@ -33,11 +36,21 @@ def create(name: str, **arguments: Any) -> nn.Module:
     Raises:
         SettingError: no such network, or arguments it does not take.
     """
+    try:
+        return _class(name)(**arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SettingError(f"network '{name}' does not take the arguments {arguments}: {error}") from error
+
+
+def needed(name: str, **arguments: Any) -> dict[str, Any]:
+    """Return those of the arguments that the network takes and that are not its defaults."""
+    takes = inspect.signature(_class(name)).parameters
+    return {key: value for key, value in arguments.items() if key in takes and takes[key].default != value}
+
+
+def _class(name: str) -> type[nn.Module]:
     if name not in _REGISTRY:
         raise SettingError(f"network: '{name}' is none of {', '.join(_REGISTRY)}.")
     module, _, cls = _REGISTRY[name].partition(":")
-    try:
-        network: nn.Module = getattr(importlib.import_module(module), cls)(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SettingError(f"network '{name}' does not take the arguments {arguments}: {error}") from error
-    return network
+    found: type[nn.Module] = getattr(importlib.import_module(module), cls)
+    return found

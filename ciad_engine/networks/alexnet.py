@@ -16,11 +16,12 @@ class AlexNet(nn.Module):
     dropout rates. After the convolutions the rate is 0 by default: the network is small enough to
     fit augmented images badly rather than too well, and dropout there cost accuracy.
 
-    Input: float (N, 3, 32, 32) in [0, 1]. Output: logits (N, classes).
+    Input: float (N, 3, size, size) in [0, 1]. Output: logits (N, classes).
     """
 
-    def __init__(self, classes: int = 10, dropout: float = 0.0, dense_dropout: float = 0.1) -> None:
+    def __init__(self, classes: int = 10, size: int = 32, dropout: float = 0.0, dense_dropout: float = 0.1) -> None:
         super().__init__()
+        side = -(-size // 8)  # three strides of 2, each rounded up by the padding
         layers: list[nn.Module] = []
         channels = 3
         for width, kernel, stride in ((64, 5, 2), (64, 5, 2), (64, 3, 1), (64, 3, 1), (32, 3, 2)):
@@ -34,7 +35,7 @@ class AlexNet(nn.Module):
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(32 * 4 * 4, 384),
+            nn.Linear(channels * side**2, 384),
             nn.Tanh(),
             nn.Dropout(dense_dropout),
             nn.Linear(384, 192),

@@ -11,23 +11,24 @@ from ciad_engine.networks.dense import dense
 
 
 class LatentAttentionNetwork(nn.Module):
-    """Fully connected 3072-500-500-500-1024, leaky ReLU, sigmoid; 2.55 M parameters.
+    """Fully connected 3072-500-500-500-1024 for 32x32 images, leaky ReLU, sigmoid; 2.55 M parameters.
 
     Grimm et al. 2017 (arXiv 1706.00536 v1), appendix B. A mask value of 1 means "may be corrupted,
     unimportant" and 0 "important"; the program shows importance = 1 - mask.
 
-    Input: float (N, 3, 32, 32) in [0, 1]. Output: mask (N, 1, 32, 32) in [0, 1], which broadcasts
+    Input: float (N, 3, size, size) in [0, 1]. Output: mask (N, 1, size, size) in [0, 1], which broadcasts
     over the three colours ("tiled").
     """
 
-    def __init__(self, widths: Sequence[int] = (500, 500, 500)) -> None:
+    def __init__(self, size: int = 32, widths: Sequence[int] = (500, 500, 500)) -> None:
         super().__init__()
-        self.body = dense(widths, 32 * 32)
+        self.size = size
+        self.body = dense(size, widths, size**2)
 
     def mask_logits(self, images: Tensor) -> Tensor:
-        """The mask before the sigmoid, (N, 1, 32, 32)."""
+        """The mask before the sigmoid, (N, 1, size, size)."""
         out: Tensor = self.body(images * 4 - 1.9)
-        return out.view(-1, 1, 32, 32)
+        return out.view(-1, 1, self.size, self.size)
 
     def forward(self, images: Tensor) -> Tensor:
         # In float32: where the mask saturates, bfloat16 would round it to exactly 0 or 1.

@@ -10,17 +10,17 @@ from ciad_engine.networks.dense import dense
 
 
 class MLP(nn.Module):
-    """Fully connected 3072-500-500-500-10, leaky ReLU: the LAN's body with an answer in place of a mask.
+    """Fully connected 3072-500-500-500-10 for CIFAR-10, leaky ReLU: the LAN's body with an answer in place of a mask.
 
     What the mask does for the contrast is what g and f2 do better than this network, which sees the image
     through the same layers and draws no mask (2.0 M parameters against 2.6 M).
 
-    Input: float (N, 3, 32, 32) in [0, 1]. Output: logits (N, classes).
+    Input: float (N, 3, size, size) in [0, 1]. Output: logits (N, classes).
     """
 
-    def __init__(self, classes: int = 10, widths: Sequence[int] = (500, 500, 500)) -> None:
+    def __init__(self, classes: int = 10, size: int = 32, widths: Sequence[int] = (500, 500, 500)) -> None:
         super().__init__()
-        self.body = dense(widths, classes)
+        self.body = dense(size, widths, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.body(images * 4 - 1.9)

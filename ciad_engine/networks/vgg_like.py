@@ -16,13 +16,20 @@ class VGGLike(nn.Module):
     convolution, .4 between the others, .5 in the head, for 300 epochs; `dropout` scales all of them
     and is 0 by default, because so few epochs as the recipe's end before a half as wide network overfits.
 
-    Input: float (N, 3, 32, 32) in [0, 1]. Output: logits (N, classes).
+    Input: float (N, 3, size, size) in [0, 1]. Output: logits (N, classes).
     """
 
     def __init__(
-        self, classes: int = 10, widths: Sequence[int] = (32, 64, 128, 256, 256), dropout: float = 0.0
+        self,
+        classes: int = 10,
+        size: int = 32,
+        widths: Sequence[int] = (32, 64, 128, 256, 256),
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if size < 32:
+            raise ValueError(f"size = {size}, but it takes images of 32x32 pixels or more")
+        side = size // 32  # after five poolings
         layers: list[nn.Module] = []
         channels = 3
         for block, (width, depth) in enumerate(zip(widths, (2, 2, 3, 3, 3), strict=True)):
@@ -36,7 +43,7 @@ class VGGLike(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout * 0.5),
-            nn.Linear(channels, channels),
+            nn.Linear(channels * side**2, channels),
             nn.ReLU(),
             nn.BatchNorm1d(channels),
             nn.Dropout(dropout * 0.5),

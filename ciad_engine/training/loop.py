@@ -9,90 +9,57 @@ the last bits, in which two runs differ there anyway.)
 from __future__ import annotations
 
 import abc
+import contextlib
 import csv
 import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ciad_engine.compute import mixed_precision
+from ciad_engine.compute import borrowed, mixed_precision
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Cancelled, Job
+from ciad_engine.training.recipes import Schedule
 
 CHECKPOINT_SECONDS = 60.0
 METRIC_STEPS = 50
 _NO_VALUE = object()  # equal to nothing
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """How long, in what batches and at which rates a network is trained.
+class Objective(abc.ABC):
+    """What one network's training minimises.
 
     Attributes:
-        steps: optimiser steps.
-        batch: images a step.
-        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum .9).
-        learning_rate: the highest rate; it rises linearly over `warmup` (fraction of the steps)
-            and falls linearly to zero over the last `decay` (fraction).
-        weight_decay: as the optimiser defines it; biases and norms are spared.
-        clip: longest gradient (Euclidean, over all parameters) that is taken as it is; a longer one
-            is scaled down to it; None takes all. Without batch norm a high rate diverges unclipped.
-        shift: by how many pixels a training image is shifted at most, either way.
-        erase: side of the square that is painted over each training image, in pixels (cutout); 0 for none.
-        label_smoothing: share of a label's weight that is spread evenly over all classes.
-    """
-
-    steps: int
-    batch: int = 128
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    decay: float = 0.9
-    weight_decay: float = 0.0
-    clip: float | None = None
-    shift: int = 2
-    erase: int = 0
-    label_smoothing: float = 0.0
-
-    def rate(self, step: int) -> float:
-        """The learning rate of step `step` (from 0)."""
-        up = (step + 1) / max(1.0, self.warmup * self.steps)
-        down = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return self.learning_rate * min(1.0, up, down)
-
-
-class Stage(abc.ABC):
-    """What one network's training adds to the loop.
-
-    Attributes:
-        name: file name of its checkpoint and key in the card.
+        name: of the stage: file name of its checkpoint and key in the card.
         network: what is trained.
         schedule: how.
         count: number of training images.
+        given: networks it computes with; the loop keeps them frozen and in eval mode.
     """
 
     name: str
     network: nn.Module
     schedule: Schedule
     count: int
+    given: tuple[nn.Module, ...] = ()
 
-    def prepare(self, job: Job) -> None:  # noqa: B027 - a hook; few stages need it
-        """Hook: what is computed once, before the first step."""
+    def prepare(self, job: Job) -> None:  # noqa: B027 - a hook; few objectives need it
+        """Hook: compute once what every step needs."""
 
     @abc.abstractmethod
     def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The scalar loss on the training images at `rows`, and metrics worth watching."""
+        """Return the scalar loss on the training images at `rows`, and metrics worth watching."""
 
     @abc.abstractmethod
     def validate(self) -> dict[str, float]:
-        """Metrics on images held out from training."""
+        """Return metrics on images held out from training."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +73,7 @@ class Metric:
 
 
 def train(
-    stage: Stage,
+    objective: Objective,
     folder: Path,
     device: torch.device,
     seed: int,
@@ -114,12 +81,12 @@ def train(
     resume: bool,
     origin: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Train `stage.network` in place; it ends in eval mode.
+    """Train `objective.network` in place; it ends in eval mode.
 
     Args:
-        folder: receives `<stage>.checkpoint.safetensors` about once a minute and when cancelled, and
-            `<stage>.csv`, the training curve.
-        resume: go on from the checkpoint where there is one; it must be of the same schedule, seed and origin.
+        folder: receives `<name>.checkpoint.safetensors` about once a minute and when cancelled, and
+            `<name>.csv`, the training curve.
+        resume: go on from the checkpoint if there is one; it must be of the same schedule, seed and origin.
         origin: what else decides the result (data, architecture), as plain data; a checkpoint remembers it.
 
     Returns:
@@ -128,18 +95,19 @@ def train(
     Raises:
         BundleError: the checkpoint is damaged or of another schedule, seed or origin.
         CiadError: the loss is no longer finite.
+        RuntimeError: the objective changed a network that it was given.
         Cancelled: through `job`; the checkpoint is written first.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network, schedule = stage.network.to(device), stage.schedule
+    name, network, schedule = objective.name, objective.network.to(device), objective.schedule
     optimizer = _optimizer(network, schedule)
-    checkpoint = folder / f"{stage.name}.checkpoint.safetensors"
-    decides = {**dataclasses.asdict(schedule), "seed": seed, "count": stage.count, "origin": dict(origin or {})}
+    checkpoint = folder / f"{name}.checkpoint.safetensors"
+    decides = {**dataclasses.asdict(schedule), "seed": seed, "count": objective.count, "origin": dict(origin or {})}
     identity = json.dumps(decides, sort_keys=True)
     step, seconds = 0, 0.0
     if resume and checkpoint.exists():
         step, seconds = _load(checkpoint, network, optimizer, identity)
-    curve = Curve(folder / f"{stage.name}.csv", step)
+    curve = Curve(folder / f"{name}.csv", step)
     started = saved = time.monotonic()
 
     def sane() -> bool:
@@ -150,20 +118,19 @@ def train(
 
     def diverged(loss: float) -> CiadError:
         kept = f" The last good checkpoint is {checkpoint}." if checkpoint.exists() else ""
-        return CiadError(f"Training of {stage.name} diverged by step {step} (loss {loss}); try another seed.{kept}")
+        return CiadError(f"Training of {name} diverged by step {step} (loss {loss}); try another seed.{kept}")
 
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _frozen(name, objective.given) as check:
         try:
             if step < schedule.steps:
-                stage.prepare(job.part(step / schedule.steps, step / schedule.steps))
+                objective.prepare(job.part(step / schedule.steps, step / schedule.steps))
             network.train()
             while step < schedule.steps:
-                job.progress(step, schedule.steps, f"Training {stage.name.replace('_', ' ')}")
-                rows = epoch_rows(stage.count, schedule.batch, step, seed).to(device)
+                job.progress(step, schedule.steps, f"Training {name.replace('_', ' ')}")
+                rows = epoch_rows(objective.count, schedule.batch, step, seed).to(device)
                 torch.manual_seed(_mix(seed, step))
                 with mixed_precision(device):
-                    loss, metrics = stage.loss(rows)
+                    loss, metrics = objective.loss(rows)
                 loss.backward()  # type: ignore[no-untyped-call]
                 if schedule.clip is not None:
                     nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
@@ -173,11 +140,12 @@ def train(
                 optimizer.zero_grad()
                 step += 1
                 if step % METRIC_STEPS == 0 or step == schedule.steps:
+                    check()
                     values = {"loss": loss.item(), **{key: value.item() for key, value in metrics.items()}}
                     if not math.isfinite(values["loss"]):
                         raise diverged(values["loss"])
                     curve.add(step, values)
-                    job.partial(Metric(stage.name, step, schedule.steps, values))
+                    job.partial(Metric(name, step, schedule.steps, values))
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     if not sane():  # a checkpoint nobody could go on from must not replace a good one
                         raise diverged(loss.item())
@@ -188,8 +156,8 @@ def train(
                 save()
             raise
         save()
-    network.eval()
-    validation = stage.validate()
+        network.eval()
+        validation = objective.validate()
     curve.add(step, validation)
     return {
         "schedule": dataclasses.asdict(schedule),
@@ -197,6 +165,23 @@ def train(
         "seconds": round(seconds + time.monotonic() - started, 1),
         "validation": validation,
     }
+
+
+@contextlib.contextmanager
+def _frozen(name: str, given: Sequence[nn.Module]) -> Iterator[Callable[[], None]]:
+    """Freeze networks in eval mode for a while; yields a check that they stayed so and did not change."""
+    before = [{key: value.clone() for key, value in network.state_dict().items()} for network in given]
+
+    def check() -> None:
+        for network, state in zip(given, before, strict=True):
+            thawed = any(m.training for m in network.modules()) or any(p.requires_grad for p in network.parameters())
+            if thawed or not all(torch.equal(value, state[key]) for key, value in network.state_dict().items()):
+                raise RuntimeError(f"The training of {name} changed a network that it is only to use.")
+
+    with contextlib.ExitStack() as stack:
+        for network in given:
+            stack.enter_context(borrowed(network))
+        yield check
 
 
 def epoch_rows(count: int, batch: int, step: int, seed: int) -> Tensor:
@@ -279,7 +264,7 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, iden
 
 
 def _decisive(identity: str) -> dict[str, Any]:
-    """What an identity says, without what is said by saying nothing: a field a schedule got later changes nothing."""
+    """Drop fields that have their default value, so that a new field does not invalidate old checkpoints."""
     defaults = {field.name: field.default for field in dataclasses.fields(Schedule)}
     return {key: value for key, value in json.loads(identity).items() if value != defaults.get(key, _NO_VALUE)}
 

@@ -1,167 +1,134 @@
-"""What each network's training adds to the loop: its loss and what is measured of it."""
+"""From a data set to a bundle: the stages of a recipe in order, resumable at any step."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from ciad_engine import compute, imaging
+from ciad_engine import bundles, compute, networks
+from ciad_engine.datasets import DataSet, ImageSet
+from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
-from ciad_engine.training.augment import draw_views, erase, flip_and_shift, view_count, views
-from ciad_engine.training.loop import Schedule, Stage
+from ciad_engine.training.averaging import average_into
+from ciad_engine.training.finishing import Trained, finish
+from ciad_engine.training.loop import train
+from ciad_engine.training.objectives import LOSSES, Images
+from ciad_engine.training.recipes import Recipe, Schedule
+
+FINISHING = 0.99  # of the whole progress when the last stage is done
 
 
-class Images:
-    """A labelled image set on the device: uint8 (N, 3, 32, 32) and int64 (N,)."""
+def train_bundle(
+    recipe: Recipe,
+    data: DataSet,
+    folder: Path,
+    job: Job | None = None,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+) -> bundles.Card:
+    """Train all networks of a system and write its bundle.
 
-    def __init__(self, images: Tensor, labels: Tensor, device: torch.device) -> None:
-        self.images, self.labels = images.to(device), labels.to(device)
+    Args:
+        recipe: what to train and how long.
+        data: needs a training and a test part.
+        folder: becomes the bundle; `folder/training` keeps checkpoints and curves.
+        resume: go on from the checkpoints there; a bundle that is finished stays as it is.
+        device: "auto", "cpu" or "cuda".
+        seed: decides initial weights, order, augmentation and noise.
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    Returns:
+        The card of the finished bundle.
 
-
-@torch.inference_mode()
-def accuracy(network: nn.Module, images: Images, before: nn.Module | None = None) -> float:
-    """Share of images whose label `network` (of `before`'s output, where given) names."""
-
-    def right(rows: slice) -> int:
-        batch = imaging.to_unit(images.images[rows])
-        out = network(batch if before is None else before(batch))
-        return int((out.argmax(1) == images.labels[rows]).sum())
-
-    with compute.borrowed(network):
-        return sum(compute.in_batches(right, len(images), 500)) / len(images)
-
-
-class ClassifierStage(Stage):
-    """f1, the second classifier or the control: cross-entropy on flipped, shifted and partly erased images."""
-
-    def __init__(
-        self,
-        name: str,
-        network: nn.Module,
-        schedule: Schedule,
-        train: Images,
-        validation: Images,
-    ) -> None:
-        self.name, self.network, self.schedule = name, network, schedule
-        self.count = len(train)
-        self._train, self._validation = train, validation
-
-    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        changed = erase(flip_and_shift(self._train.images[rows], self.schedule.shift), self.schedule.erase)
-        images, labels = imaging.to_unit(changed), self._train.labels[rows]
-        logits = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.schedule.label_smoothing)
-        return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
-
-    def validate(self) -> dict[str, float]:
-        return {"validation accuracy": accuracy(self.network, self._validation)}
-
-
-class MaskGeneratorStage(Stage):
-    """The LAN's objective, Grimm et al. 2017 (arXiv 1706.00536 v1), section 3.
-
-    x~ = A(x) eta + (1 - A(x)) x with eta drawn uniformly from the training images (bootstrapped
-    noise), and the loss E[L_F(F(x~), F(x)) - beta mean A(x)] with L_F the cross-entropy against F's
-    own output, no label. F is frozen and in eval mode.
+    Raises:
+        DataError: the data set has no training or no test part, or too few images.
+        SettingError: the recipe is not for images of this size, or the folder already holds a bundle or
+            checkpoints and `resume` is off.
+        BundleError: a checkpoint does not fit.
+        Cancelled: through `job`; checkpoints are kept.
     """
+    job = job or Job()
+    where = compute.choose_device(device)
+    work = folder / "training"
+    if not resume and (work.exists() or (folder / bundles.CARD).exists()):
+        raise SettingError(f"out: {folder} already holds a training or a bundle; add --resume or choose another.")
+    fit_set, validation_set, test_set = split(data, recipe.validation, seed)
+    domain = fit_set.domain
+    recipe.check_size(domain.size)
+    origin = {"recipe": recipe.name, **recipe.options, "data": data.train.checksum if data.train else ""}
+    finished = _finished(folder, recipe, origin, seed)
+    if finished is not None:
+        job.note(f"{folder} is finished: nothing is left to train.")
+        return finished
 
-    def __init__(
-        self,
-        network: nn.Module,
-        schedule: Schedule,
-        train: Images,
-        validation: Images,
-        classifier: nn.Module,
-        beta: float,
-    ) -> None:
-        self.name, self.network, self.schedule = "mask_generator", network, schedule
-        self.count = len(train)
-        self._train, self._validation, self._beta = train, validation, beta
-        self._classifier = classifier.eval().requires_grad_(False)
-        self._answers: Tensor | None = None  # F(x) of every view of every training image
-
-    def prepare(self, job: Job) -> None:
-        """Ask F once about every view of every training image, where the steps would ask more often.
-
-        That is a third of F's work in a step: without augmentation F(x) is known, and there are few views.
-        """
-        count = view_count(self.schedule.shift)
-        if self.schedule.steps * self.schedule.batch < count * len(self._train):
-            return
-        images, shift = self._train.images, self.schedule.shift
-
-        def ask(view: int, rows: slice) -> Tensor:
-            done, total = view * len(images) + rows.start, count * len(images)
-            # In words, too: the whole training's progress stands still meanwhile.
-            job.progress(done, total, f"Asking the classifier about all images ({100 * done // total} %)")
-            numbers = torch.full((len(images[rows]),), view, device=images.device)
-            with compute.mixed_precision(images.device):
-                answers = self._ask(imaging.to_unit(views(images[rows], numbers, shift)))
-            return answers.half()
-
-        every = (compute.in_batches(functools.partial(ask, view), len(images), 500) for view in range(count))
-        self._answers = torch.stack([torch.cat(list(answers)) for answers in every])
-
-    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        numbers = draw_views(len(rows), self.schedule.shift, rows.device)
-        images = imaging.to_unit(views(self._train.images[rows], numbers, self.schedule.shift))
-        noise = torch.randint(len(self._train), (len(rows),), device=rows.device)
-        other = imaging.to_unit(flip_and_shift(self._train.images[noise], self.schedule.shift))
-        wanted = self._ask(images) if self._answers is None else self._answers[numbers, rows].float()
-        return self._objective(images, other, wanted)
-
-    @torch.no_grad()
-    def _ask(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._classifier(images)
-        return logits.float().softmax(1)
-
-    def _objective(self, images: Tensor, noise: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        mask = self.network(images)
-        corrupted = torch.lerp(images, noise, mask)
-        loss = F.cross_entropy(self._classifier(corrupted).float(), wanted)
-        mean = mask.mean()
-        return loss - self._beta * mean, {"cross-entropy": loss.detach(), "mean mask": mean.detach()}
-
-    @torch.inference_mode()
-    def validate(self) -> dict[str, float]:
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randint(len(self._train), (len(self._validation),), generator=generator)
-
-        def measure(rows: slice) -> list[float]:
-            images = imaging.to_unit(self._validation.images[rows])
-            other = imaging.to_unit(self._train.images[noise[rows].to(images.device)])
-            _, metrics = self._objective(images, other, self._ask(images))
-            return [value.item() * len(images) for value in metrics.values()]
-
-        parts = list(compute.in_batches(measure, len(self._validation), 500))
-        cross_entropy, mean = (sum(column) / len(self._validation) for column in zip(*parts, strict=True))
-        return {"validation cross-entropy": cross_entropy, "validation mean mask": mean}
+    fit, validation = (Images.of(part, where) for part in (fit_set, validation_set))
+    trained: dict[str, nn.Module] = {}
+    architectures: dict[str, tuple[str, dict[str, Any]]] = {}
+    record: dict[str, Any] = {}
+    end, minutes = 0.0, sum(stage.minutes for stage in recipe.stages)
+    for stage in recipe.stages:
+        about, first = dict(origin), {}
+        if stage.continues:
+            first = {key: value.clone() for key, value in trained[stage.role].state_dict().items()}
+            about["after"] = record[stage.role]["schedule"]
+        else:
+            fitting = networks.needed(stage.network, classes=len(domain.classes), size=domain.size)
+            architectures[stage.role] = stage.network, {**fitting, **stage.arguments}
+            trained[stage.role] = _network(*architectures[stage.role], seed)
+        about["network"] = architectures[stage.role]
+        given = [trained[role] for role in stage.uses]
+        objective = LOSSES[stage.loss](
+            stage.name, trained[stage.role], stage.schedule, fit, validation, *given, **stage.options
+        )
+        start, end = end, end + FINISHING * stage.minutes / minutes
+        record[stage.name] = train(objective, work, where, seed + stage.continues, job.part(start, end), resume, about)
+        if stage.continues:
+            average_into(objective, first, seed)
+            record[stage.name]["validation of the mean of both ends"] = objective.validate()
+    job.progress(99, 100, "Measuring the bundle")
+    whole = Trained(recipe, data, validation_set, test_set, domain, trained, architectures, record, origin, seed)
+    return finish(whole, folder, where, job.part(FINISHING, 1.0))
 
 
-class MaskClassifierStage(Stage):
-    """f2: cross-entropy on the masks that the trained g makes of flipped and shifted images."""
+def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Return (training, validation, test) parts; validation images are drawn from the training part.
 
-    def __init__(
-        self, network: nn.Module, schedule: Schedule, train: Images, validation: Images, mask_generator: nn.Module
-    ) -> None:
-        self.name, self.network, self.schedule = "mask_classifier", network, schedule
-        self.count = len(train)
-        self._train, self._validation = train, validation
-        self._mask_generator = mask_generator.eval().requires_grad_(False)
+    Raises:
+        DataError: a part is missing or too small.
+    """
+    if data.train is None or data.test is None:
+        missing = "training" if data.train is None else "test"
+        raise DataError(f"{data.name} has no {missing} part; training a system needs both.")
+    if len(data.train) < 2 * validation:
+        raise DataError(
+            f"{data.name} has {len(data.train)} training images; the recipe needs at least {2 * validation}."
+        )
+    order = np.random.default_rng(seed).permutation(len(data.train))
+    return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
 
-    def loss(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        labels = self._train.labels[rows]
-        with torch.no_grad():
-            masks = self._mask_generator(imaging.to_unit(flip_and_shift(self._train.images[rows], self.schedule.shift)))
-        logits = self.network(masks)
-        loss = F.cross_entropy(logits.float(), labels)
-        return loss, {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
-    def validate(self) -> dict[str, float]:
-        return {"validation accuracy": accuracy(self.network, self._validation, before=self._mask_generator)}
+def _finished(folder: Path, recipe: Recipe, origin: Mapping[str, Any], seed: int) -> bundles.Card | None:
+    """Return the card of the bundle in `folder`, if it came of just this training."""
+    if not (folder / bundles.CARD).exists():
+        return None
+    card = bundles.read_card(folder)
+    wanted = {stage.name: stage.schedule for stage in recipe.stages}
+    # A bundle that was finished before the recipe had its last stages stays as it is.
+    same = all(
+        wanted.get(name) == Schedule(**record["schedule"]) for name, record in card.content.get("training", {}).items()
+    )
+    return card if same and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
+
+
+def _network(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        network = networks.create(name, **arguments)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    return network

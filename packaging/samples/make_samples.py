@@ -31,10 +31,11 @@ from PIL import Image, ImageDraw
 from referees import Referee, load_referee, train_referee
 from torch import Tensor, nn
 
-from ciad_engine import bundles, compute, datasets
+from ciad_engine import bundles, compute, datasets, systems
 from ciad_engine.datasets.samples import WRITTEN_KEYS
+from ciad_engine.domain import CIFAR10
 from ciad_engine.imaging import to_unit
-from ciad_engine.training import recipes
+from ciad_engine.training import finishing
 
 STEPS, GUIDANCE, DRAW_SEED, BATCH = 16, 2.0, 1, 125
 PER_CLASS, ON_SHEET = 40, 240
@@ -49,7 +50,7 @@ def draw_candidates(work: Path, count: int, names: list[str]) -> None:
     """
     (base, base_state), (detail, detail_state) = (_flow(work / f"{name}.pt") for name in ("base", "detail"))
     shares = base_state["recipe"]["shares"]
-    trained = [name for name, share in zip(datasets.CLASS_NAMES, shares, strict=True) if share]
+    trained = [name for name, share in zip(CIFAR10.classes, shares, strict=True) if share]
     unknown = sorted(set(names) - set(trained))
     if unknown:
         raise SystemExit(f"The flow cannot draw '{unknown[0]}': it was trained on {', '.join(trained)}.")
@@ -59,7 +60,7 @@ def draw_candidates(work: Path, count: int, names: list[str]) -> None:
     known = descriptions.load(work)
     generator = torch.Generator().manual_seed(DRAW_SEED)
     for name in names or trained:
-        label, parts = datasets.CLASS_NAMES.index(name), []
+        label, parts = CIFAR10.classes.index(name), []
         for start in range(0, count, BATCH):
             labels = torch.full((min(BATCH, count - start),), label)
             told = descriptions.make_up(known, label, len(labels), generator)
@@ -103,7 +104,7 @@ def nearest(images: Tensor, train_images: Tensor) -> Tensor:
 
 def drawn(work: Path) -> dict[int, np.ndarray]:
     """The draws in WORK by label."""
-    paths = {label: work / f"draws-{name}.npy" for label, name in enumerate(datasets.CLASS_NAMES)}
+    paths = {label: work / f"draws-{name}.npy" for label, name in enumerate(CIFAR10.classes)}
     return {label: np.load(path) for label, path in paths.items() if path.exists()}
 
 
@@ -112,7 +113,7 @@ def choose(data: Path, work: Path) -> None:
     cifar = datasets.load(data)
     assert cifar.train is not None
     assert cifar.test is not None
-    shipped = bundles.load(BUNDLE, torch.device("cpu"))
+    shipped = systems.load(BUNDLE, torch.device("cpu"))
     judges = [load_referee(JUDGE, work), shipped.network(bundles.SECOND_CLASSIFIER)]
     train_images = torch.from_numpy(cifar.train.images)
     # What is "near" is read off real data: how close unseen test images lie to training images.
@@ -125,7 +126,7 @@ def choose(data: Path, work: Path) -> None:
     }
     ranks, agree, kept_distances = {}, {}, []
     for label, draws in drawn(work).items():
-        name, images = datasets.CLASS_NAMES[label], torch.from_numpy(draws)
+        name, images = CIFAR10.classes[label], torch.from_numpy(draws)
         scores = judge(judges, images)
         agree[name] = float((scores.argmax(1) == label).float().mean())
         distance = nearest(images, train_images)
@@ -174,7 +175,7 @@ def pack(work: Path, archive: Path) -> None:
     images, labels, parts, names = [], [], [], set()
     report = json.loads((work / "report.json").read_text())
     for label, draws in drawn(work).items():
-        name = datasets.CLASS_NAMES[label]
+        name = CIFAR10.classes[label]
         kept = [i for place, i in enumerate(ranks[name]) if (name, str(place)) not in dropped][:PER_CLASS]
         if len(kept) < PER_CLASS:
             raise SystemExit(f"Only {len(kept)} of {PER_CLASS} images of {name} are left: draw more.")
@@ -189,7 +190,7 @@ def pack(work: Path, archive: Path) -> None:
         else:
             same["classes"].append(name)
             same["dropped by eye"] += away
-    if len(names) < len(datasets.CLASS_NAMES):
+    if len(names) < len(CIFAR10.classes):
         before, card = datasets.read_samples(archive)
         stay = ~np.isin(before.labels, labels)
         images.append(before.images[stay])
@@ -208,13 +209,13 @@ def pack(work: Path, archive: Path) -> None:
 
 def measure(archive: Path) -> None:
     """Write into the card how the shipped system does on the samples, beside the test set."""
-    system = bundles.load(BUNDLE, torch.device("cpu"))
+    system = systems.load(BUNDLE, torch.device("cpu"))
     written, whole = datasets.read_samples(archive)
     card = {key: value for key, value in whole.items() if key not in WRITTEN_KEYS}
     card["measured"] = {
         "bundle": BUNDLE,
         "bundle checksum": system.card.checksum,
-        written.source: recipes.measure(system, written),
+        written.source: finishing.measure(system, written),
         **system.card.content["measured"],
     }
     datasets.write_samples(archive, written.images, written.labels, card)

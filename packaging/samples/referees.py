@@ -11,8 +11,9 @@ from torch import nn
 from ciad_engine import networks
 from ciad_engine.datasets import DataSet
 from ciad_engine.jobs import Job
-from ciad_engine.training.loop import Schedule, train
-from ciad_engine.training.stages import ClassifierStage, Images
+from ciad_engine.training.loop import train
+from ciad_engine.training.objectives import Classify, Images
+from ciad_engine.training.recipes import Schedule
 
 WIDTHS = (32, 64, 96, 128, 128)
 SCHEDULE = Schedule(steps=1000, optimizer="sgd", learning_rate=0.1, warmup=0.2, weight_decay=5e-4)
@@ -33,14 +34,11 @@ def train_referee(referee: Referee, cifar: DataSet, work: Path) -> None:
     assert cifar.train is not None
     assert cifar.test is not None
     device = torch.device("cpu")
-    fit, test = (
-        Images(torch.from_numpy(part.images), torch.from_numpy(part.labels), device)
-        for part in (cifar.train, cifar.test)
-    )
+    fit, test = (Images.of(part, device) for part in (cifar.train, cifar.test))
     torch.manual_seed(referee.seed)
     network = _network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    stage = ClassifierStage(referee.name, network, SCHEDULE, fit, test)
-    print(train(stage, work, device, referee.seed, Job(), resume=True)["validation"], flush=True)
+    objective = Classify(referee.name, network, SCHEDULE, fit, test)
+    print(train(objective, work, device, referee.seed, Job(), resume=True)["validation"], flush=True)
     torch.save(network.state_dict(), work / f"{referee.name}.pt")
 
 

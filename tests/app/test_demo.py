@@ -77,7 +77,7 @@ def test_pictures_tables_and_a_verdict(here, tmp_path, monkeypatch, own_folders)
         shown = QImage(str(folder / name))
         assert (shown.width(), shown.height()) == demo.SIZE
         assert len({shown.pixel(x, y) for x in range(0, shown.width(), 8) for y in range(0, shown.height(), 8)}) > 20
-    picture = imaging.read(folder / "adversarial.png")
+    picture = imaging.read(folder / "adversarial.png", 32)
     assert picture.note == ""
     known = datasets.samples().images.astype(np.int64)
     changed = np.abs(known - picture.pixels).max((1, 2, 3)).min()
@@ -119,7 +119,7 @@ def test_damaged_samples_end_it_at_once_with_the_reason(here, tmp_path, monkeypa
     from ciad_app.inspect import work
     from ciad_engine.errors import DataError
 
-    def damaged():
+    def damaged(domain):
         raise DataError("samples.zip is damaged")
 
     monkeypatch.setattr(work, "samples", damaged)

@@ -34,13 +34,19 @@ class Calls(list):
 def test_ready_tells_what_the_window_needs(engine):
     info = engine.info
     assert info.device.startswith("CPU")
-    assert info.classes[0] == "airplane"
+    assert info.domain.classes[0] == "airplane"
     assert info.card.name == "untrained"
     assert [a.name for a in info.attacks][:1] == ["fgsm"]
     fgsm = info.attacks[0]
     assert fgsm.title
-    assert fgsm.help
-    assert any(p.kind == "float" or p.kind == "int" for p in fgsm.parameters)
+    assert fgsm.summary()
+    assert [(d.name, d.title, d.rules) for d in info.detectors] == [
+        ("mask", "f2 on the mask", ("disagreement", "graded")),
+        ("shuffled-mask", "f2 on the shuffled mask", ("disagreement", "graded")),
+        ("constant-mask", "f2 on a constant mask", ("disagreement",)),
+        ("confidence", "f1's confidence", ("graded",)),
+    ]
+    assert not info.has_samples
 
 
 def test_work_runs_in_the_engine_thread_and_done_in_the_windows(engine, qtbot):

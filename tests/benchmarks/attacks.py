@@ -149,10 +149,10 @@ def prepared(data: str, count: int, device_name: str) -> tuple[Any, Any, Any]:
     """The shipped classifier and the first `count` images it classifies correctly, as floats, with their labels."""
     import torch
 
-    from ciad_engine import bundles, compute, datasets, imaging
+    from ciad_engine import bundles, compute, datasets, imaging, systems
 
     device = compute.choose_device(device_name)
-    network = bundles.load("paper", device).network(bundles.CLASSIFIER)
+    network = systems.load("paper", device).network(bundles.CLASSIFIER)
     found = datasets.choose(data)
     everything = torch.from_numpy(found.images[: 4 * count]).to(device)
     labels = torch.from_numpy(found.labels[: 4 * count].astype(np.int64)).to(device)

@@ -29,7 +29,7 @@ def test_it_inspects_the_samples_and_writes_pictures_and_tables(tmp_path: Path) 
     folder = tmp_path / "ciad-demo"
     names = {path.name for path in folder.iterdir()}
     assert names >= {"window.png", "evaluate.png", "adversarial.png", "table1.csv", "table2.csv", "rows.csv"}
-    assert imaging.read(folder / "adversarial.png").pixels.shape == (3, 32, 32)
+    assert imaging.read(folder / "adversarial.png", 32).pixels.shape == (3, 32, 32)
     with (folder / "table1.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 2  # FGSM and C&W

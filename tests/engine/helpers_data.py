@@ -1,4 +1,4 @@
-"""Small synthetic CIFAR-10 in every form the program reads. None of it is real data."""
+"""Small synthetic data sets in every form the program reads. None of it is real data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
 
 
@@ -33,9 +33,9 @@ class ListJob(Job):
         self.notes.append(text)
 
 
-def random_images(count: int, seed: int = 0) -> np.ndarray:
-    """uint8 (count, 3, 32, 32)."""
-    return np.random.default_rng(seed).integers(0, 256, (count, 3, 32, 32), np.uint8)
+def random_images(count: int, seed: int = 0, size: int = 32) -> np.ndarray:
+    """uint8 (count, 3, size, size)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), np.uint8)
 
 
 def python2_pickle(value: object) -> bytes:
@@ -77,17 +77,18 @@ def write_batches(folder: Path, per_batch: int = 20) -> Path:
             b"filenames": [b"%d.png" % i for i in range(per_batch)],
         }
         (batches / name).write_bytes(python2_pickle(content))
-    meta = {b"num_cases_per_batch": per_batch, b"label_names": [c.encode() for c in CLASS_NAMES], b"num_vis": 3072}
+    meta = {b"num_cases_per_batch": per_batch, b"label_names": [c.encode() for c in CIFAR10.classes], b"num_vis": 3072}
     (batches / "batches.meta").write_bytes(python2_pickle(meta))
     return batches
 
 
-def write_class_folders(folder: Path, per_class: int = 2) -> Path:
+def write_class_folders(folder: Path, per_class: int = 2, domain: Domain = CIFAR10) -> Path:
     """`images/{train,test}/<class>/<nnnn>.png` below `folder`."""
+    count = len(domain.classes)
     for part, seed in (("train", 1), ("test", 2)):
-        pictures = random_images(10 * per_class, seed)
+        pictures = random_images(count * per_class, seed, domain.size)
         for i, picture in enumerate(pictures):
-            path = folder / "images" / part / CLASS_NAMES[i % 10] / f"{i // 10:04d}.png"
+            path = folder / "images" / part / domain.classes[i % count] / f"{i // count:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encoded(picture))
     return folder / "images"

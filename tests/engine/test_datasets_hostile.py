@@ -285,9 +285,9 @@ def test_bombs_are_refused_quickly(tmp_path, monkeypatch):
 
 
 def test_huge_members_are_refused_before_they_are_read(tmp_path, tiny_class_folders):
-    big = (tarfile.TarInfo("test/cat/1.png"), bytes(2**20 + 1))
-    with pytest.raises(DataError, match="1,048,577 bytes"):
-        datasets.load(tar_of(tmp_path / "big.tgz", big))
+    big = [(tarfile.TarInfo(f"test/{name}/1.png"), bytes(2**20 + 1)) for name in ("cat", "dog")]
+    with pytest.raises(DataError, match=r"cat/1\.png has 1,048,577 bytes"):
+        datasets.load(tar_of(tmp_path / "big.tgz", *big))
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("test_batch", bytes(2**26 + 1))
     with pytest.raises(DataError, match="67,108,865 bytes"):
@@ -298,6 +298,7 @@ def test_encrypted_zips_are_named(tmp_path):
     path = tmp_path / "locked.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("test/cat/1.png", PNG)
+        archive.writestr("test/dog/1.png", PNG)
     raw = bytearray(path.read_bytes())
     raw[6] |= 1  # the flag "encrypted", in the local header and in the directory
     raw[raw.index(b"PK\1\2") + 8] |= 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ciad_engine import datasets, resources
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
 from tests.engine.helpers_data import random_images
 
@@ -28,7 +28,7 @@ def test_samples_come_back_bit_for_bit(archive, monkeypatch):
     assert found.labels.tolist() == list(range(10)) * 3  # interleaved: any beginning is balanced
     for i, label in enumerate(found.labels):
         np.testing.assert_array_equal(found.images[i], PICTURES[label == LABELS][i // 10])
-        assert found.names[i] == f"{CLASS_NAMES[label]}/{i // 10:04d}.png"
+        assert found.names[i] == f"{CIFAR10.classes[label]}/{i // 10:04d}.png"
     monkeypatch.setattr(resources, "path", lambda *parts: archive)
     assert datasets.samples().checksum == found.checksum == card["sha256"]
 

@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from ciad_engine import bundles
+from ciad_engine.evaluation import old_tables
 from ciad_engine.evaluation.table import Cell, Table
 from ciad_engine.evaluation.tables import all_tables
-from ciad_engine.runs import Database, Row
+from ciad_engine.runs import Database, Row, Score
 from tests import fixtures
 from tests.fixtures import Content, Place
 
-# The next three functions are all that knows today's rows and tables: change them when those change, nothing else.
+# The next two functions are all that knows today's rows and tables: change them when those change, nothing else.
 
 
 def as_schema_4(row: Row) -> Content:
     """Return a row under the names of the columns of schema 4."""
     content = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
-    return {**content, "opinions": [list(dataclasses.astuple(opinion)) for opinion in row.opinions]}
-
-
-def place_of(place: Place) -> Place:
-    """Return where today's tables have what the tables of d468494 had at `place`."""
-    return place
-
-
-def cells(tables: Sequence[Table]) -> dict[Place, Cell]:
-    """Return all cells by their place."""
+    assert content.pop("evaded") is None  # attacks knew no detector
+    scores = content.pop("scores")
+    mask = scores.pop("mask")
+    confidence, fooled = scores.pop("confidence"), content.pop("fooled")
+    assert confidence == Score(None, None, pytest.approx(-math.log(row.p1_y1), abs=1e-12))
     return {
-        (table.name, str(row[0].value), heading): cell
-        for table in tables
-        for row in table.rows
-        for heading, cell in zip(table.columns, row, strict=True)
+        **content,
+        "success": fooled,
+        "y2": mask.label,
+        "p2_y2": mask.probability,
+        "p2_y1": pytest.approx(math.exp(-mask.value), rel=1e-4),  # the score says it; it is no longer stored
+        "score_graded": mask.value,
+        "opinions": [[name, score.label, score.value] for name, score in scores.items()],
     }
+
+
+def cell_at(tables: Mapping[str, Table], place: Place) -> Cell | None:
+    """Return today's cell for what the tables of d468494 had at `place`; None if there is none."""
+    name, title, heading = place
+    name, key, detector = old_tables.place(name, heading)
+    try:
+        return tables[name].cell("All attacks together" if title == "All together" else title, key, detector)
+    except KeyError:
+        return None
 
 
 @pytest.fixture(params=fixtures.VERSIONS)
@@ -101,13 +111,9 @@ def test_fittings_are_as_they_were_stored(version: int, database: Database) -> N
 def test_tables_are_those_of_d468494(version: int, database: Database, card: bundles.Card) -> None:
     for key, old in fixtures.old_tables(version).items():
         assert len(old) > 100
-        found = cells(all_tables(database, key, card))
-        different = {
-            place: (was, found.get(place_of(place)))
-            for place, was in old.items()
-            if not _equal(was, found.get(place_of(place)))
-        }
-        assert different == {}
+        tables = {table.name: table for table in all_tables(database, key, card)}
+        found = {place: cell_at(tables, place) for place in old}
+        assert {place: (was, found[place]) for place, was in old.items() if not _equal(was, found[place])} == {}
 
 
 def test_only_runs_of_the_old_card_have_graded_rates(version: int) -> None:
@@ -121,6 +127,8 @@ def _equal(was: Content, found: Cell | None) -> bool:
     """Return whether two cells are equal; floats may differ by what another processor rounds differently."""
     if found is None:
         return False
+    if was["value"] is None and was["n"] == 0:  # an empty rate: today's tables leave its count out as well
+        return found.value is None and not found.n
     for name in ("value", "n", "low", "high"):
         old, new = was[name], getattr(found, name)
         if type(new) is not type(old) or new != (pytest.approx(old, rel=1e-6) if isinstance(old, float) else old):

@@ -34,7 +34,7 @@ def colour(picture: imaging.Picture) -> tuple[int, ...]:
 def test_32x32_rgb_passes_bit_for_bit(form, tmp_path):
     path = tmp_path / f"square.{form.lower()}"
     path.write_bytes(encoded(SQUARE, form, **({"lossless": True} if form == "WEBP" else {})))
-    picture = imaging.read(path)
+    picture = imaging.read(path, 32)
     np.testing.assert_array_equal(picture.pixels, SQUARE)
     np.testing.assert_array_equal(picture.original, SQUARE.transpose(1, 2, 0))
     assert picture.pixels.dtype == np.uint8
@@ -46,8 +46,8 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
     path = tmp_path / "adversarial ü.png"
     for picture in random_images(5, seed=3):
         imaging.save_png(path, picture)
-        np.testing.assert_array_equal(imaging.read(path).pixels, picture)
-        np.testing.assert_array_equal(imaging.read_bytes(imaging.png_bytes(picture), "clipboard").pixels, picture)
+        np.testing.assert_array_equal(imaging.read(path, 32).pixels, picture)
+        np.testing.assert_array_equal(imaging.read_bytes(imaging.png_bytes(picture), "clipboard", 32).pixels, picture)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # nothing temporary is left
 
 
@@ -77,29 +77,39 @@ def test_saving_takes_nothing_but_8_bit_images(wrong, tmp_path):
 def test_centre_square_is_cut_out_before_scaling():
     wide = np.zeros((48, 100, 3), np.uint8)
     wide[:, 26:74] = RED  # exactly the centre square; everything else is black and must not bleed in
-    picture = imaging.read_bytes(save(Image.fromarray(wide)), "wide.png")
+    picture = imaging.read_bytes(save(Image.fromarray(wide)), "wide.png", 32)
     assert colour(picture) == RED
     assert picture.note == "100x48 cropped to its centre square, scaled to 32x32"
     assert picture.original.shape == (48, 100, 3)
-    tall = imaging.read_bytes(save(Image.fromarray(wide.transpose(1, 0, 2))), "tall.png")
+    tall = imaging.read_bytes(save(Image.fromarray(wide.transpose(1, 0, 2))), "tall.png", 32)
     assert colour(tall) == RED
 
 
 def test_scaling_down_averages():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255  # without antialiasing it would come out black or white
-    inner = imaging.read_bytes(save(Image.fromarray(stripes)), "stripes.png").pixels[:, 2:-2, 2:-2]
+    inner = imaging.read_bytes(save(Image.fromarray(stripes)), "stripes.png", 32).pixels[:, 2:-2, 2:-2]
     assert np.abs(inner.astype(int) - 127).max() <= 3
 
 
 def test_small_pictures_are_scaled_up():
-    picture = imaging.read_bytes(save(Image.new("RGB", (1, 1), RED)), "dot.png")
+    picture = imaging.read_bytes(save(Image.new("RGB", (1, 1), RED)), "dot.png", 32)
     assert colour(picture) == RED
     assert picture.note == "1x1 scaled to 32x32"
 
 
+def test_pictures_take_the_asked_size():
+    large = random_images(1, size=64)[0]
+    picture = imaging.read_bytes(encoded(large), "large.png", 64)
+    np.testing.assert_array_equal(picture.pixels, large)
+    assert picture.note == ""
+    picture = imaging.read_bytes(encoded(SQUARE), "small.png", 48)
+    assert picture.pixels.shape == (3, 48, 48)
+    assert picture.note == "32x32 scaled to 48x48"
+
+
 def test_large_pictures_are_kept_small_for_display():
-    picture = imaging.read_bytes(save(Image.new("RGB", (3000, 1500), RED)), "large.png")
+    picture = imaging.read_bytes(save(Image.new("RGB", (3000, 1500), RED)), "large.png", 32)
     assert picture.original.shape == (512, 1024, 3)
     assert colour(picture) == RED
 
@@ -123,7 +133,7 @@ def test_exif_orientation_is_applied(orientation):
         )
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = imaging.read_bytes(save(stored, exif=exif), "turned.png")
+    picture = imaging.read_bytes(save(stored, exif=exif), "turned.png", 32)
     np.testing.assert_array_equal(picture.pixels, upright.transpose(2, 0, 1))
     assert ("turned upright" in picture.note) == (orientation > 1)
 
@@ -158,7 +168,7 @@ def palette(transparent: bool) -> bytes:
     ],
 )
 def test_every_mode_becomes_rgb(raw, expected, note):
-    picture = imaging.read_bytes(raw, "picture")
+    picture = imaging.read_bytes(raw, "picture", 32)
     assert colour(picture) == expected
     assert picture.note == note
     assert tuple(picture.original[0, 0]) == expected
@@ -167,7 +177,7 @@ def test_every_mode_becomes_rgb(raw, expected, note):
 @pytest.mark.parametrize("values", [np.array([[-5.0, 995.0]], np.float32), np.array([[-5, 99995]], np.int32)])
 def test_numbers_of_no_known_range_are_stretched(values):
     wide = np.repeat(np.repeat(values, 32, 0), 16, 1)
-    picture = imaging.read_bytes(save(Image.fromarray(wide), "TIFF"), "depth.tif")
+    picture = imaging.read_bytes(save(Image.fromarray(wide), "TIFF"), "depth.tif", 32)
     assert (picture.pixels[:, :, :16] == 0).all()
     assert (picture.pixels[:, :, 16:] == 255).all()
     assert "stretched" in picture.note
@@ -178,14 +188,16 @@ def test_pixels_that_are_no_numbers_are_refused(bad):
     values = np.full((32, 32), 0.5, np.float32)
     values[3, 4] = bad
     with pytest.raises(ImageError, match=r"depth\.tif has pixels that are NaN or infinite"):
-        imaging.read_bytes(save(Image.fromarray(values), "TIFF"), "depth.tif")
+        imaging.read_bytes(save(Image.fromarray(values), "TIFF"), "depth.tif", 32)
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_first_of_several_frames_is_taken(form):
     frames = [Image.new("RGB", (32, 32), c) for c in (RED, (0, 255, 0), (0, 0, 255))]
     options = {"lossless": True} if form == "WEBP" else {}
-    picture = imaging.read_bytes(save(frames[0], form, save_all=True, append_images=frames[1:], **options), "moving")
+    picture = imaging.read_bytes(
+        save(frames[0], form, save_all=True, append_images=frames[1:], **options), "moving", 32
+    )
     assert colour(picture) == RED
     assert picture.note.startswith("its first frame")
 
@@ -193,13 +205,13 @@ def test_first_of_several_frames_is_taken(form):
 def test_phone_pictures_with_a_preview_are_jpegs():
     second = Image.new("RGB", (32, 32), (0, 255, 0))
     raw = save(Image.new("RGB", (32, 32), WHITE), "MPO", save_all=True, append_images=[second])
-    picture = imaging.read_bytes(raw, "phone.jpg")
+    picture = imaging.read_bytes(raw, "phone.jpg", 32)
     assert colour(picture) == WHITE
     assert picture.note == ""
 
 
 def test_content_counts_and_not_the_name():
-    picture = imaging.read_bytes(encoded(SQUARE, "PNG"), "photo.jpg")
+    picture = imaging.read_bytes(encoded(SQUARE, "PNG"), "photo.jpg", 32)
     np.testing.assert_array_equal(picture.pixels, SQUARE)
     assert picture.note == "a PNG file despite its name ending in .jpg"
 
@@ -231,7 +243,7 @@ def test_unusable_files_are_named_with_the_reason(raw, reason, tmp_path):
     path = tmp_path / "it.png"
     path.write_bytes(raw)
     with pytest.raises(ImageError, match=rf"it\.png .*{reason}"):
-        imaging.read(path)
+        imaging.read(path, 32)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF"])
@@ -239,7 +251,7 @@ def test_truncated_files_are_refused(form):
     raw = encoded(random_images(1)[0].repeat(4, 1).repeat(4, 2), form)
     for keep in (0.05, 0.3, 0.7):
         with pytest.raises(ImageError, match="cut"):
-            imaging.read_bytes(raw[: int(len(raw) * keep)], "cut")
+            imaging.read_bytes(raw[: int(len(raw) * keep)], "cut", 32)
 
 
 SEEDS = [
@@ -259,7 +271,7 @@ def test_damage_never_raises_anything_else(raw, damage):
     for place, value in damage:
         broken[place % len(broken)] = value
     try:
-        picture = imaging.read_bytes(bytes(broken), "broken")
+        picture = imaging.read_bytes(bytes(broken), "broken", 32)
     except ImageError as error:
         assert str(error).startswith("broken ")  # noqa: PT017 - either outcome is right
     else:
@@ -268,11 +280,11 @@ def test_damage_never_raises_anything_else(raw, damage):
 
 def test_places_that_are_no_picture(tmp_path, monkeypatch):
     with pytest.raises(ImageError, match="does not exist"):
-        imaging.read(tmp_path / "missing.png")
+        imaging.read(tmp_path / "missing.png", 32)
     with pytest.raises(ImageError, match="is a folder"):
-        imaging.read(tmp_path)
+        imaging.read(tmp_path, 32)
     with pytest.raises(ImageError, match="null byte"):
-        imaging.read(tmp_path / "a\0b.png")
+        imaging.read(tmp_path / "a\0b.png", 32)
     path = tmp_path / "secret.png"
     path.write_bytes(encoded(SQUARE))
 
@@ -281,10 +293,10 @@ def test_places_that_are_no_picture(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", forbidden)  # tests may run as root, whom no mode keeps out
     with pytest.raises(ImageError, match=r"secret\.png may not be read"):
-        imaging.read(path)
+        imaging.read(path, 32)
     monkeypatch.setattr(imaging, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match=r"secret\.png is larger"):
-        imaging.read(path)
+        imaging.read(path, 32)
 
 
 @pytest.mark.parametrize("url", ["https://example.org/cat.png", "data:image/png;base64,AAAA", "ftp://host/a.png"])
@@ -292,14 +304,14 @@ def test_remote_urls_are_refused(url):
     with pytest.raises(ImageError, match="not a file on this machine"):
         imaging.paths_from_urls([url])
     with pytest.raises(ImageError, match="not a file on this machine"):
-        imaging.read(url)
+        imaging.read(url, 32)
 
 
 def test_local_urls_and_plain_paths_are_taken(tmp_path):
     path = tmp_path / "a cat & 100% ü#1.png"
     path.write_bytes(encoded(SQUARE))
     assert imaging.paths_from_urls([path.as_uri(), str(path)]) == [path, path]
-    np.testing.assert_array_equal(imaging.read(path.as_uri()).pixels, SQUARE)
+    np.testing.assert_array_equal(imaging.read(path.as_uri(), 32).pixels, SQUARE)
     assert imaging.paths_from_urls([r"C:\pictures\12:30.png"]) == [Path(r"C:\pictures\12:30.png")]
 
 

@@ -1,17 +1,22 @@
-"""One image's record, and the sentence made of it in every case a person can meet."""
+"""One image's record, and its explanation in every case that a person can meet."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from ciad_engine import attacks, bundles, datasets, inspection
-from ciad_engine.attacks.base import NO_ADVERSARIAL, AttackResult
-from ciad_engine.detectors.base import Threshold, Verdict
-from ciad_engine.errors import BundleError, SettingError
+from ciad_engine import attacks, bundles, datasets, distances, inspection
+from ciad_engine.attacks.base import AttackResult
+from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
+from ciad_engine.detectors import title
+from ciad_engine.detectors.base import Finding, Verdict
+from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, Threshold
+from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Cancelled, Job
 from tests.engine.evaluation import tiny
 
@@ -19,31 +24,52 @@ CLASSES = ("ship", "frog", "cat", "dog")
 SHIP, FROG, CAT, DOG = range(4)
 
 
-def verdict(y1: int, p1: float, y2: int, p2: float, *, support: float = 0.04, called: bool | None = None) -> Verdict:
-    """A one-row verdict; `support` is f2's probability of y1 where y1 is not y2; `called` makes it graded."""
-    first, second = np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32)
-    second[0, y1], first[0, y1], second[0, y2] = support, p1, p2
-    adversarial = y1 != y2 if called is None else called
-    return Verdict(
-        y1=np.array([y1]),
-        y2=np.array([y2]),
-        p1=first,
-        p2=second,
-        masks=np.zeros((1, 32, 32), np.float32),
-        score=np.array([float(y1 != y2)]),
-        threshold=Threshold(0.5, "fixed"),
-        adversarial=np.array([adversarial]),
-        recovers=None,
-        rule="paper" if called is None else "graded",
-    )
+def finding(
+    name: str, y1: int, y2: int | None, p2: float, support: float = 0.04, graded: float | None = None
+) -> Finding:
+    """What a detector found for one image; `support` is its probability of y1 if that is not y2.
+
+    Without a class y2 it is f1's confidence p2. `graded` is the threshold of its score.
+    """
+    p = np.zeros((1, 4), np.float32)
+    p[0, y1] = support
+    p[0, y1 if y2 is None else y2] = p2
+    rules = {} if graded is None else {"graded": Threshold(graded, "chosen for tests")}
+    if y2 is not None:
+        rules = {"disagreement": DIFFERENT_CLASSES, **rules}
+    labels = None if y2 is None else np.array([y2])
+    return Finding(title(name), p, labels, np.array([-math.log(p[0, y1])]), rules)
+
+
+def made(y1: int, p1: float, findings: Mapping[str, Finding], detector: str, rule: str = "") -> Verdict:
+    """A one-row verdict of these findings."""
+    first = np.zeros((1, 4))
+    first[0, y1] = p1
+    masks = np.zeros((1, 32, 32), np.float32)
+    return Verdict(np.array([y1]), first, masks, findings, None, detector, "").by(detector, rule)
+
+
+def verdict(y1: int, p1: float, y2: int, p2: float, *, support: float = 0.04, flagged: bool | None = None) -> Verdict:
+    """A one-row verdict by the mask; `flagged` makes it graded, and sets the threshold below or above the score."""
+    own = -math.log(p2 if y1 == y2 else support)
+    threshold = None if flagged is None else own - 0.1 if flagged else own + 0.1
+    rule = "disagreement" if flagged is None else "graded"
+    return made(y1, p1, {"mask": finding("mask", y1, y2, p2, support, threshold)}, "mask", rule)
+
+
+def by_confidence(y1: int, p1: float, threshold: float = 0.5) -> Verdict:
+    """A one-row verdict by a detector without a class: f1's confidence."""
+    return made(y1, p1, {"confidence": finding("confidence", y1, None, p1, graded=threshold)}, "confidence")
 
 
 def result(reason: str = "") -> AttackResult:
+    """What an attack did to one image; with the reason FLAGGED it fooled the classifier, with another it did not."""
     one, images = np.ones(1, np.int64), np.full((1, 3, 32, 32), 100, np.uint8)
-    images[0, 0, 0, 0] += 0 if reason else 5
+    fooled = reason in ("", FLAGGED)
+    images[0, 0, 0, 0] += 5 if fooled else 0
     return AttackResult(
-        images, np.array([not reason]), np.array([reason]), one, one, np.ones(1, np.float32), one, one,
-        np.ones(1), one, np.ones(1), one, one, one, 0.1, "fgsm", {"eps": 8.0},
+        images, images, np.array([fooled]), np.array([not reason]), np.array([reason]), one, one,
+        np.ones(1, np.float32), one, one, np.ones(1), one, np.ones(1), one, one, one, 0.1, "fgsm", {"eps": 8.0},
     )  # fmt: skip
 
 
@@ -54,10 +80,13 @@ def found(
     reference: int = SHIP,
     attack: AttackResult | None = None,
 ) -> inspection.Inspection:
-    image = np.full((3, 32, 32), 100, np.uint8)
+    image, attacked = np.full((3, 32, 32), 100, np.uint8), None
     if adversarial is not None:
-        attack = result()
-    return inspection.Inspection("x.png", image, label, reference, benign, attack, adversarial, CLASSES)
+        attack = attack or result()
+        attacked = attack.images[0]
+        adversarial = dataclasses.replace(adversarial, labels=np.array([reference]))
+    benign = dataclasses.replace(benign, labels=None if label is None else np.array([label]))
+    return inspection.Inspection("x.png", image, label, reference, benign, attack, attacked, adversarial, CLASSES)
 
 
 FINE = verdict(SHIP, 0.9, SHIP, 0.6)
@@ -67,74 +96,114 @@ SENTENCES = [
     # attacked
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP),
-        "ADVERSARIAL: the classifier says frog (93 %), the mask says ship (61 %). Restored: ship.",
+        "ADVERSARIAL: The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, CAT, 0.61), SHIP),
-        "ADVERSARIAL: the classifier says frog (93 %), the mask says cat (61 %). Not restored: the true class is ship.",
+        "ADVERSARIAL: The classifier says frog (93%), the mask says cat (61%). Not restored: the true class is ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, CAT, 0.61)),
-        "ADVERSARIAL: the classifier says frog (93 %), the mask says cat (61 %)."
+        "ADVERSARIAL: The classifier says frog (93%), the mask says cat (61%)."
         " Not restored: before the attack the classifier said ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, FROG, 0.41), SHIP),
-        "MISSED: this adversarial image is called benign, because classifier (frog, 93 %) and mask (frog, 41 %)"
-        " agree. The true class is ship.",
+        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%), and the mask agrees"
+        " (41%). The true class is ship.",
+    ),
+    (
+        found(FINE, verdict(FROG, 0.93, FROG, 0.41)),
+        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%), and the mask agrees"
+        " (41%). Before the attack the classifier said ship.",
     ),
     # opened by somebody, truth unknown
-    (found(verdict(CAT, 0.88, CAT, 0.47)), "BENIGN: classifier (cat, 88 %) and mask (cat, 47 %) agree."),
+    (found(verdict(CAT, 0.88, CAT, 0.47)), "BENIGN: The classifier says cat (88%), and the mask agrees (47%)."),
     (
         found(verdict(CAT, 0.88, DOG, 0.47)),
-        "ADVERSARIAL: the classifier says cat (88 %), the mask says dog (47 %).",
+        "ADVERSARIAL: The classifier says cat (88%), the mask says dog (47%).",
     ),
     # known label: benign in truth
     (
         found(verdict(CAT, 0.88, DOG, 0.47), label=CAT),
-        "FALSE ALARM: this benign image is called adversarial, because the classifier says cat (88 %),"
-        " the mask says dog (47 %).",
+        "FALSE ALARM: This benign image is flagged, because the classifier says cat (88%), the mask says dog (47%).",
     ),
     (
         found(verdict(CAT, 0.88, CAT, 0.47), label=DOG),
-        "BENIGN: classifier (cat, 88 %) and mask (cat, 47 %) agree."
+        "BENIGN: The classifier says cat (88%), and the mask agrees (47%)."
         " The classifier is wrong here: the true class is dog.",
     ),
     # failed attacks
     (
         found(FINE, label=SHIP, attack=result(NO)),
-        "The attack found no adversarial image within its limits."
-        " BENIGN: classifier (ship, 90 %) and mask (ship, 60 %) agree.",
+        "BENIGN: The attack found no adversarial image within its limits."
+        " The classifier says ship (90%), and the mask agrees (60%).",
     ),
     (
         found(FINE, attack=result("lost when rounded to 8 bits")),
-        "The attack found no adversarial image: lost when rounded to 8 bits."
-        " BENIGN: classifier (ship, 90 %) and mask (ship, 60 %) agree.",
+        "BENIGN: The attack found no adversarial image: lost when rounded to 8 bits."
+        " The classifier says ship (90%), and the mask agrees (60%).",
     ),
     (
         found(verdict(CAT, 0.88, CAT, 0.47), label=SHIP, attack=result("already misclassified")),
-        "The attack found no adversarial image: already misclassified. BENIGN: classifier (cat, 88 %) and mask"
-        " (cat, 47 %) agree. The classifier is wrong here: the true class is ship.",
+        "BENIGN: The attack found no adversarial image: already misclassified. The classifier says cat (88%), and the"
+        " mask agrees (47%). The classifier is wrong here: the true class is ship.",
     ),
     # graded
     (
-        found(FINE, verdict(FROG, 0.93, FROG, 0.31, called=True), SHIP),
-        "ADVERSARIAL: the classifier says frog (93 %), and the mask supports that too weakly (31 %)."
+        found(FINE, verdict(FROG, 0.93, FROG, 0.31, flagged=True), SHIP),
+        "ADVERSARIAL: The classifier says frog (93%), and the mask supports that too weakly (31%)."
         " Not restored: the true class is ship.",
     ),
     (
-        found(FINE, verdict(FROG, 0.93, SHIP, 0.5, support=0.4, called=False), SHIP),
-        "MISSED: this adversarial image is called benign, because classifier (frog, 93 %) and mask (ship, 50 %)"
-        " differ, but the mask still gives frog 40 %. Yet the mask still says ship, as it should.",
+        found(FINE, verdict(FROG, 0.93, SHIP, 0.5, support=0.4, flagged=False), SHIP),
+        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%) and the mask says ship"
+        " (50%), but still gives frog 40%. Yet the detector still says ship, as it should.",
     ),
     (
-        found(verdict(CAT, 0.88, DOG, 0.5, support=0.4, called=False), label=CAT),
-        "BENIGN: classifier (cat, 88 %) and mask (dog, 50 %) differ, but the mask still gives cat 40 %.",
+        found(verdict(CAT, 0.88, DOG, 0.5, support=0.4, flagged=False), label=CAT),
+        "BENIGN: The classifier says cat (88%) and the mask says dog (50%), but still gives cat 40%.",
     ),
     (
-        found(verdict(CAT, 0.88, CAT, 0.3, called=True), label=CAT),
-        "FALSE ALARM: this benign image is called adversarial, because the classifier says cat (88 %),"
-        " and the mask supports that too weakly (30 %).",
+        found(verdict(CAT, 0.88, CAT, 0.3, flagged=True), label=CAT),
+        "FALSE ALARM: This benign image is flagged, because the classifier says cat (88%),"
+        " and the mask supports that too weakly (30%).",
+    ),
+    # decided by a detector without a class: nothing is restored
+    (
+        found(by_confidence(SHIP, 0.9), by_confidence(FROG, 0.4), SHIP),
+        "ADVERSARIAL: The classifier says frog (40%), and that is too little confidence for a benign image.",
+    ),
+    (
+        found(by_confidence(SHIP, 0.9), by_confidence(FROG, 0.93), SHIP),
+        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%), and that is enough"
+        " confidence for a benign image.",
+    ),
+    (
+        found(by_confidence(CAT, 0.4), label=CAT),
+        "FALSE ALARM: This benign image is flagged, because the classifier says cat (40%), and that is too little"
+        " confidence for a benign image.",
+    ),
+    (
+        found(by_confidence(CAT, 0.88)),
+        "BENIGN: The classifier says cat (88%), and that is enough confidence for a benign image.",
+    ),
+    # an attack that fools the classifier, but does not evade the detector
+    (
+        found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP, attack=result(FLAGGED)),
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector (flagged by a detector)."
+        " The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
+    ),
+    # an attacked image that does not fool the classifier, e.g. made for another one: the truth is unknown
+    (
+        found(FINE, verdict(SHIP, 0.8, SHIP, 0.5), SHIP),
+        "BENIGN: The attacked image does not fool the classifier, which still says ship. The classifier says ship"
+        " (80%), and the mask agrees (50%).",
+    ),
+    (
+        found(FINE, verdict(SHIP, 0.8, CAT, 0.5), SHIP),
+        "ADVERSARIAL: The attacked image does not fool the classifier, which still says ship. The classifier says ship"
+        " (80%), the mask says cat (50%).",
     ),
 ]
 
@@ -142,15 +211,96 @@ SENTENCES = [
 @pytest.mark.parametrize(("record", "text"), SENTENCES)
 def test_sentence(record: inspection.Inspection, text: str) -> None:
     assert inspection.sentence(record) == text
+    explained = inspection.explain(record)
+    assert f"{explained.headline}: {explained.text}" == text
 
 
-def test_benign_sentence_leaves_the_attack_out() -> None:
-    record = found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP)
-    assert inspection.benign_sentence(record) == "BENIGN: classifier (ship, 90 %) and mask (ship, 60 %) agree."
+def test_the_sentence_without_the_attack_is_of_the_original_image() -> None:
+    record = found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP).without_attack()
+    assert inspection.sentence(record) == "BENIGN: The classifier says ship (90%), and the mask agrees (60%)."
+    assert record.attack is record.attacked_image is record.adversarial is record.distances is None
+
+
+def test_a_detector_of_another_package_is_called_by_its_name() -> None:
+    record = found(made(CAT, 0.88, {"squeeze": finding("squeeze", CAT, DOG, 0.47)}, "squeeze"))
+    assert inspection.sentence(record) == (
+        "ADVERSARIAL: The classifier says cat (88%), the detector 'squeeze' says dog (47%)."
+    )
+
+
+def several(y1: int = FROG, p1: float = 0.93, confidence: float | None = 0.5) -> Verdict:
+    """A verdict by the mask, with other detectors beside it; `confidence` is the threshold of f1's confidence."""
+    findings = {
+        "mlp": finding("mlp", y1, SHIP, 0.61),
+        "mask": finding("mask", y1, SHIP, 0.7),
+        "shuffled-mask": finding("shuffled-mask", y1, y1, 0.997),
+        "confidence": finding("confidence", y1, None, p1, graded=confidence),
+        "squeeze": finding("squeeze", y1, DOG, 0.3),
+    }
+    return made(y1, p1, findings, "mask")
+
+
+def test_the_other_detectors_have_a_line_each() -> None:
+    assert inspection.explain(found(FINE, several(), SHIP)).others == (
+        "MLP on the image: ship (61%), disagrees",
+        "f2 on the shuffled mask: frog (>99%), agrees",
+        "f1's confidence: not flagged (score 0.07)",
+        "squeeze: dog (30%), disagrees",
+    )
+    assert inspection.explain(found(several(p1=0.4))).others[2] == "f1's confidence: too low, flagged (score 0.92)"
+    assert inspection.explain(found(FINE)).others == ()
+
+
+def test_a_detector_without_a_threshold_is_said_neither_to_flag_nor_to_pass() -> None:
+    for p1 in (0.4, 0.93):
+        line = inspection.explain(found(several(p1=p1, confidence=None))).others[2]
+        assert line == f"f1's confidence: no threshold (score {-math.log(p1):.2f})"
+
+
+def test_whoever_decides_the_others_have_the_lines() -> None:
+    explained = inspection.explain(found(FINE, several().by("confidence"), SHIP))
+    assert explained.headline == "MISSED"
+    assert explained.others == (
+        "MLP on the image: ship (61%), disagrees",
+        "f2 on the mask: ship (70%), disagrees",
+        "f2 on the shuffled mask: frog (>99%), agrees",
+        "squeeze: dog (30%), disagrees",
+    )
+
+
+EVIDENCE = [
+    (
+        found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP),
+        "Score 1 is above the threshold 0.5 (the paper's rule: adversarial if the classes differ)."
+        " f2 on the mask recovers the true class (ship).",
+    ),
+    (
+        found(FINE, verdict(FROG, 0.93, FROG, 0.41)),
+        "Score 0 is not above the threshold 0.5 (the paper's rule: adversarial if the classes differ)."
+        " f2 on the mask does not recover the class before the attack (ship).",
+    ),
+    (
+        found(verdict(CAT, 0.88, DOG, 0.5, support=0.4, flagged=False), label=DOG, reference=DOG),
+        "Score 0.916 is not above the threshold 1.02 (chosen for tests). f2 on the mask recovers the true class (dog).",
+    ),
+    (
+        found(verdict(CAT, 0.88, DOG, 0.47)),  # no class to recover is known
+        "Score 1 is above the threshold 0.5 (the paper's rule: adversarial if the classes differ).",
+    ),
+    (
+        found(by_confidence(SHIP, 0.9), by_confidence(FROG, 0.4), SHIP),  # it has no class
+        "Score 0.916 is above the threshold 0.5 (chosen for tests).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "text"), EVIDENCE)
+def test_evidence_is_score_threshold_and_recovery(record: inspection.Inspection, text: str) -> None:
+    assert inspection.explain(record).evidence == text
 
 
 @pytest.mark.parametrize(
-    ("called", "truth", "text"),
+    ("flagged", "truth", "text"),
     [
         (True, True, "ADVERSARIAL"),
         (True, None, "ADVERSARIAL"),
@@ -160,20 +310,29 @@ def test_benign_sentence_leaves_the_attack_out() -> None:
         (False, True, "MISSED"),
     ],
 )
-def test_headline(called: bool, truth: bool | None, text: str) -> None:
-    assert inspection.headline(verdict(SHIP, 0.5, SHIP, 0.5, called=called), truth) == text
+def test_headline(flagged: bool, truth: bool | None, text: str) -> None:
+    assert inspection.headline(verdict(SHIP, 0.5, SHIP, 0.5, flagged=flagged), truth) == text
+
+
+def test_what_is_truly_adversarial() -> None:
+    assert inspection.is_adversarial(found(FINE, verdict(FROG, 0.93, SHIP, 0.61))) is True
+    assert inspection.is_adversarial(found(FINE, verdict(FROG, 0.9, SHIP, 0.6), attack=result(FLAGGED))) is True
+    assert inspection.is_adversarial(found(FINE, verdict(SHIP, 0.8, SHIP, 0.5), SHIP)) is None
+    assert inspection.is_adversarial(found(FINE, label=SHIP)) is False
+    assert inspection.is_adversarial(found(FINE, label=SHIP, attack=result(NO))) is False
+    assert inspection.is_adversarial(found(FINE)) is None
 
 
 @pytest.mark.parametrize(
     ("probability", "text"),
     [
-        (0.0, "<1 %"),
-        (0.004, "<1 %"),
-        (0.01, "1 %"),
-        (0.934, "93 %"),
-        (0.997, ">99 %"),
-        (0.9999, "100 %"),
-        (1.0, "100 %"),
+        (0.0, "<1%"),
+        (0.004, "<1%"),
+        (0.01, "1%"),
+        (0.934, "93%"),
+        (0.997, ">99%"),
+        (0.9999, "100%"),
+        (1.0, "100%"),
     ],
 )
 def test_percent(probability: float, text: str) -> None:
@@ -181,16 +340,24 @@ def test_percent(probability: float, text: str) -> None:
 
 
 def test_difference_is_magnified_around_mid_grey() -> None:
-    record = found(FINE, verdict(FROG, 0.93, SHIP, 0.61))
-    shown = inspection.difference(record, 16)
+    image = np.full((3, 32, 32), 100, np.uint8)
+    attacked = result().images[0]
+    shown = inspection.difference(image, attacked, 16)
     assert shown.dtype == np.uint8
     assert shown[0, 0, 0] == 128 + 16 * 5
     assert (shown.ravel()[1:] == 128).all()
-    assert inspection.difference(record, 64)[0, 0, 0] == 255
-    darker = dataclasses.replace(record, image=np.full((3, 32, 32), 110, np.uint8))
-    assert inspection.difference(darker, 4)[1, 1, 1] == 128 - 40
-    assert (inspection.difference(found(FINE, attack=result(NO)), 16) == 128).all()
-    assert (inspection.difference(found(FINE), 16) == 128).all()
+    assert inspection.difference(image, attacked, 64)[0, 0, 0] == 255
+    assert inspection.difference(np.full_like(image, 110), attacked, 4)[1, 1, 1] == 128 - 40
+    assert (inspection.difference(image, result(NO).images[0], 16) == 128).all()
+    assert (inspection.difference(image, None, 16) == 128).all()
+
+
+def test_distances_are_those_of_the_attacked_image() -> None:
+    record = found(FINE, verdict(FROG, 0.93, SHIP, 0.61))
+    expected = distances.measure(record.image[None], record.attacked_image[None])
+    assert record.distances == {key: value[0] for key, value in expected.items()}
+    assert (record.distances["linf"], record.distances["l0_pixels"]) == (5, 1)
+    assert found(FINE).distances is found(FINE, attack=result(NO)).distances is None
 
 
 def fooled() -> int:
@@ -200,23 +367,124 @@ def fooled() -> int:
     return int(np.flatnonzero(done.success)[0])
 
 
-@pytest.mark.parametrize("rule", ["paper", "graded"])
-def test_inspect_is_attack_and_detector_on_one_image(rule: str) -> None:
+DECIDING = [("mask", "disagreement"), ("mask", "graded"), ("mlp", "graded"), ("confidence", "graded")]
+
+
+@pytest.mark.parametrize(("detector", "rule"), DECIDING)
+def test_inspect_is_attack_and_detector_on_one_image(detector: str, rule: str) -> None:
     system, data, k = tiny.system(), tiny.data(), fooled()
     attack = attacks.create("fgsm", eps=8)
-    record = inspection.inspect(system, data.images[k], "name", int(data.labels[k]), attack, rule)
+    image, label = data.images[k], int(data.labels[k])
+    record = inspection.inspect(system, image, "name", label, attack, detector=detector, rule=rule)
     alone = attack.run(system.network(bundles.CLASSIFIER), data.images[k : k + 1], data.labels[k : k + 1])
     assert record.attack is not None
     assert record.adversarial is not None
     assert np.array_equal(record.attack.images, alone.images)
-    assert record.attacked_image is record.attack.images[0] or np.array_equal(record.attacked_image, alone.images[0])
-    before = system.detector(rule).inspect(data.images[k : k + 1])
-    after = system.detector(rule).inspect(alone.images)
-    assert record.benign.score == before.score
-    assert record.adversarial.score == after.score
+    assert record.attack.notes == alone.notes
+    assert np.array_equal(record.attacked_image, alone.images[0])
+    before = system.inspect(data.images[k : k + 1]).by(detector, rule)
+    after = system.inspect(alone.images).by(detector, rule)
+    for one, expected in ((record.benign, before), (record.adversarial, after)):
+        assert (one.detector, one.rule, one.threshold) == (detector, rule, expected.threshold)
+        assert one.score == expected.score
+        assert one.adversarial == expected.adversarial
     assert record.adversarial.y1[0] != record.reference == data.labels[k]
-    assert record.adversarial.recovers[0] == (after.y2[0] == data.labels[k])
+    assert list(record.adversarial.labels) == list(record.benign.labels) == [label]
+    if detector == "confidence":
+        assert record.adversarial.recovers is None
+    else:
+        assert record.adversarial.recovers[0] == (after.y2[0] == data.labels[k])
     assert inspection.is_adversarial(record) is True
+
+
+def test_the_bundles_first_detector_decides_by_its_usual_rule() -> None:
+    system, image = tiny.system(), tiny.data().images[0]
+    record = inspection.inspect(system, image)
+    assert (record.benign.detector, record.benign.rule) == ("mask", "disagreement")
+    assert inspection.inspect(system, image, rule="graded").benign.detector == "mask"
+    record = inspection.inspect(system, image, detector="confidence")
+    assert (record.benign.detector, record.benign.rule) == ("confidence", "graded")
+
+
+def test_by_another_detector_is_what_it_would_have_decided() -> None:
+    system, data, k = tiny.system(), tiny.data(), fooled()
+    words = (system, data.images[k], "name", int(data.labels[k]), attacks.create("fgsm", eps=8))
+    record = inspection.inspect(*words)
+    for detector, rule in DECIDING:
+        again, asked = record.by(detector, rule), inspection.inspect(*words, detector=detector, rule=rule)
+        assert inspection.explain(again) == inspection.explain(asked)
+        assert again.benign.score == asked.benign.score
+        assert again.adversarial.score == asked.adversarial.score
+        assert again.attack is record.attack
+        assert again.attacked_image is record.attacked_image
+    assert record.by("mlp").benign.rule == "disagreement"
+    alone = record.without_attack().by("mlp", "graded")
+    assert alone.adversarial is None
+    assert (alone.benign.detector, alone.benign.rule) == ("mlp", "graded")
+    for detector, rule, message in (
+        ("magic", "", "detector: 'magic' is none of mask, mlp, "),
+        ("mask", "best", "rule: 'best' is none of disagreement, graded"),
+        ("confidence", "disagreement", "it has no class of its own"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            record.by(detector, rule)
+
+
+def test_an_image_after_an_attack_is_judged_by_the_detector_that_decides() -> None:
+    system, data, k = tiny.system(), tiny.data(), fooled()
+    label = int(data.labels[k])
+    attacked = attacks.create("fgsm", eps=8).run(
+        system.network(bundles.CLASSIFIER), data.images[k : k + 1], data.labels[k : k + 1]
+    )
+    record = inspection.inspect(system, data.images[k], "name", label, detector="mlp", rule="graded")
+    record = inspection.with_attacked(system, record, attacked.images[0])
+    assert (record.adversarial.detector, record.adversarial.rule) == ("mlp", "graded")
+    assert record.adversarial.score == system.inspect(attacked.images).by("mlp", "graded").score
+    assert list(record.adversarial.labels) == [label]
+    assert record.attack is None
+    assert inspection.is_adversarial(record) is True
+    unchanged = inspection.with_attacked(system, record, data.images[k])
+    assert inspection.is_adversarial(unchanged) is None
+    explained = inspection.explain(unchanged)
+    assert explained.headline in ("ADVERSARIAL", "BENIGN")
+    assert explained.text.startswith("The attacked image does not fool the classifier, which still says ")
+
+
+def test_the_attack_is_given_the_detectors_that_it_has_to_evade() -> None:
+    system, data, k = tiny.system(), tiny.data(), fooled()
+    image, label, attack = data.images[k : k + 1], data.labels[k : k + 1], attacks.create("pgd", eps=16, iterations=5)
+    evade = ("mask:graded", "mlp")
+    expected = attack.run(system.network(bundles.CLASSIFIER), image, label, evade=system.evasions(evade))
+    plain = attack.run(system.network(bundles.CLASSIFIER), image, label)
+    record = inspection.inspect(system, image[0], "name", int(label[0]), attack, evade=evade)
+    assert np.array_equal(record.attack.images, expected.images)
+    assert not np.array_equal(expected.images, plain.images), "the test needs an image for which evading matters"
+    assert (record.attack.evaded, record.attack.notes) == (expected.evaded, expected.notes)
+    flagged = [bool(record.adversarial.by(*one.split(":")).adversarial[0]) for one in evade]
+    assert record.attack.evaded[0] == (not any(flagged))
+
+
+def test_an_attack_that_does_not_evade_the_detector_still_has_an_adversarial_verdict() -> None:
+    system, data = tiny.system(), tiny.data()
+    attack = attacks.create("fgsm", eps=8)
+    done = attack.run(system.network(bundles.CLASSIFIER), data.images, data.labels, evade=system.evasions(["mask"]))
+    flagged = int(np.flatnonzero(done.fooled & ~done.evaded)[0])
+    quiet = int(np.flatnonzero(done.success)[0])
+    record = inspection.inspect(
+        system, data.images[flagged], label=int(data.labels[flagged]), attack=attack, evade=["mask"]
+    )
+    assert (record.attack.fooled[0], record.attack.success[0]) == (True, False)
+    assert record.attack.reason[0] == FLAGGED
+    assert np.array_equal(record.attacked_image, done.images[flagged])
+    assert record.adversarial.adversarial[0]
+    assert inspection.sentence(record).startswith(
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector"
+    )
+    record = inspection.inspect(
+        system, data.images[quiet], label=int(data.labels[quiet]), attack=attack, evade=["mask"]
+    )
+    assert record.attack.success[0]
+    assert inspection.sentence(record).startswith("MISSED: This adversarial image is not flagged, because ")
 
 
 def test_without_a_label_the_classifiers_own_class_is_attacked() -> None:
@@ -235,17 +503,37 @@ def test_a_failed_attack_has_no_adversarial_verdict() -> None:
     assert record.attack.reason[0] == "already misclassified"
     assert record.adversarial is None
     assert record.attacked_image is None
-    assert inspection.sentence(record).startswith("The attack found no adversarial image: already misclassified.")
+    assert inspection.explain(record).text.startswith("The attack found no adversarial image: already misclassified.")
 
 
 def test_inspect_refuses_wrong_input() -> None:
-    system, data = tiny.system(threshold=None), tiny.data()
+    system, image = tiny.system(threshold=None), tiny.data().images[0]
     with pytest.raises(SettingError, match=r"\(3, 32, 32\)"):
-        inspection.inspect(system, data.images[0].astype(np.float32))
+        inspection.inspect(system, image.astype(np.float32))
     with pytest.raises(SettingError, match="label = 10"):
-        inspection.inspect(system, data.images[0], label=10)
-    with pytest.raises(BundleError, match="no threshold"):
-        inspection.inspect(system, data.images[0], rule="graded")
+        inspection.inspect(system, image, label=10)
+    with pytest.raises(SettingError, match="no threshold"):
+        inspection.inspect(system, image, rule="graded")
+    with pytest.raises(SettingError, match="no threshold"):
+        inspection.inspect(system, image, detector="confidence")
+    with pytest.raises(SettingError, match="rule: 'best' is none of disagreement, graded"):
+        inspection.inspect(system, image, rule="best")
+    with pytest.raises(SettingError, match="detector: 'magic' is none of mask, mlp"):
+        inspection.inspect(system, image, detector="magic")
+
+
+@pytest.mark.parametrize(
+    ("attack", "evade", "message"),
+    [
+        ("fgsm", "magic", "has no 'magic'; it has mask, mlp"),
+        ("fgsm", "mask:best", "'best' is none of disagreement, graded"),
+        ("fgsm", "confidence:disagreement", "it has no class of its own"),
+        ("deepfool", "mask", r"DeepFool cannot evade a detector \(mask\); choose another attack"),
+    ],
+)
+def test_inspect_refuses_what_cannot_be_evaded(attack: str, evade: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        inspection.inspect(tiny.system(), tiny.data().images[1], attack=attacks.create(attack), evade=[evade])
 
 
 def test_inspect_can_be_cancelled() -> None:
@@ -258,27 +546,43 @@ def test_inspect_can_be_cancelled() -> None:
 def test_record_as_plain_data() -> None:
     system, data, k = tiny.system(), tiny.data(), fooled()
     attack = attacks.create("fgsm", eps=8)
-    record = inspection.inspect(system, data.images[k], "a.png", int(data.labels[k]), attack, "graded")
+    record = inspection.inspect(system, data.images[k], "a.png", int(data.labels[k]), attack, rule="graded")
     content = json.loads(json.dumps(inspection.as_dict(record), allow_nan=False))
     assert content["name"] == "a.png"
     assert content["sentence"] == inspection.sentence(record)
     assert content["label"] == content["reference"]
     assert content["attack"]["settings"]["eps"] == 8
-    assert content["attack"]["success"] is True
-    assert content["attack"]["linf"] == 8
+    assert [content["attack"][key] for key in ("success", "fooled", "evaded")] == [True] * 3
+    assert content["attack"]["linf"] == content["distances"]["linf"] == 8
+    assert content["attack"]["notes"] == list(record.attack.notes)
     for key, one in (("benign", record.benign), ("adversarial", record.adversarial)):
         assert content[key]["classifier"]["class"] == record.classes[one.y1[0]]
-        assert content[key]["mask"]["probability"] == pytest.approx(one.p2[0].max())
-        assert len(content[key]["mask"]["probabilities"]) == 10
+        assert (content[key]["detector"], content[key]["rule"]) == ("mask", "graded")
         assert content[key]["threshold"] == {"value": 1.5, "source": "chosen for tests"}
         assert content[key]["score"] == one.score[0]
+        assert content[key]["adversarial"] == bool(one.adversarial[0])
+        assert content[key]["recovers"] == bool(one.recovers[0])
+        found = content[key]["detectors"]
+        assert list(found) == ["mask", "mlp", "shuffled-mask", "constant-mask", "confidence"]
+        assert found["mask"]["probability"] == pytest.approx(one.p2[0].max())
+        for name in ("mask", "mlp", "shuffled-mask", "constant-mask"):
+            assert found[name]["class"] == record.classes[one.findings[name].labels[0]]
+            assert len(found[name]["probabilities"]) == 10
+        for name, each in found.items():
+            assert each["score"] == one.findings[name].scores[0]
+            assert each["flagged"] == {
+                rule: bool(one.by(name, rule).adversarial[0]) for rule in one.findings[name].rules
+            }
+        assert list(found["confidence"]) == ["score", "flagged"]
+        assert list(found["confidence"]["flagged"]) == ["graded"]
     bare = inspection.as_dict(inspection.inspect(system, data.images[k]))
-    assert bare["label"] is bare["attack"] is bare["adversarial"] is None
+    assert bare["label"] is bare["attack"] is bare["adversarial"] is bare["distances"] is None
+    assert bare["benign"]["recovers"] is None
 
 
 def test_an_image_of_the_target_class_is_no_error() -> None:
     system, image = tiny.system(), tiny.data().images[0]
-    own = int(system.detector().inspect(image[None]).y1[0])
+    own = int(system.inspect(image[None]).y1[0])
     attack = attacks.create("fgsm", target="given", target_class=own)
     record = inspection.inspect(system, image, "x.png", attack=attack)
     assert record.attack is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
+import json
+import math
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,17 +17,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ciad_engine import runs_schema
 from ciad_engine.errors import RunError
-from ciad_engine.runs import BENIGN, Database, Opinion, Row, pixels
-from tests.engine.evaluation.tiny import row
+from ciad_engine.runs import BENIGN, Database, Row, Score, pixels
 
 PLAN = {"bundle": "b", "limit": 3}
 VERSIONS = {"ciad": "1"}
 KEY = "0123456789abcdef" * 4
+ROOT = Path(__file__).parents[2]
 
 
-def image(seed: int) -> bytes:
-    return np.random.RandomState(seed).randint(0, 256, 3072).astype(np.uint8).tobytes()
+def image(seed: int, size: int = 32) -> bytes:
+    return np.random.RandomState(seed).randint(0, 256, 3 * size * size).astype(np.uint8).tobytes()
+
+
+def row(position: int, attack: str = BENIGN, y1: int = 0, **changes: object) -> Row:
+    scores = {"mask": Score(3, 0.5, 1.25), "confidence": Score(None, None, -math.log(0.75))}
+    facts = {"image_index": 100 + position, "name": f"image {position}", "label": 0, "y1": y1, "p1_y1": 0.75}
+    return Row(attack=attack, position=position, **{**facts, "scores": scores, **changes})
 
 
 @pytest.fixture
@@ -40,38 +49,137 @@ def started(database: Database) -> Database:
     return database
 
 
+def direct(path: Path, *statements: str) -> list[tuple[object, ...]]:
+    """Execute statements without our module; returns what the last one finds."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
+
+
 def test_rows_come_back_exactly(started: Database) -> None:
+    scores = {
+        "shuffled-mask": Score(9, 1 / 3, np.pi), "mask": Score(0, 0.1 + 0.2, -0.0),
+        "confidence": Score(None, None, np.e), "squeezing": Score(None, None, math.inf), "mlp": Score(3, None, 5e-324),
+    }  # fmt: skip
     attacked = row(
-        0, "fgsm", label=3, y1=4, y2=3, score=np.pi, seconds=0.1, success=True, label_before=3, label_after=4,
+        0, "fgsm", label=3, y1=4, p1_y1=1 / 3, seconds=0.1, fooled=True, evaded=False, label_before=3, label_after=4,
         confidence_after=1 / 3, l0_values=9, l0_pixels=4, l2=2**0.5, linf=8, ssim=0.1 + 0.2, forwards=3, backwards=1,
-        steps=1, image=image(2), opinions=(Opinion("mlp", 3, np.e), Opinion("constant-mask", 0, 0.0)),
+        steps=1, image=image(2), scores=scores,
     )  # fmt: skip
-    rows = [row(0, image=image(1)), attacked, row(1, "fgsm", reason="no adversarial image found")]
+    failed = row(1, "fgsm", reason="no adversarial image found", evaded=True, scores={})
+    rows = [row(0, image=image(1)), attacked, failed]
     started.append(KEY, rows, 2.5)
     assert started.rows(KEY, images=True) == rows
     without = [dataclasses.replace(r, image=None) for r in rows]
     assert started.rows(KEY) == without
     assert started.rows(KEY, "fgsm") == without[1:]
+    assert list(started.rows(KEY)[1].scores) == list(scores)
+    assert all(type(r.fooled) is bool for r in started.rows(KEY))
+    assert [type(r.evaded) for r in started.rows(KEY)] == [type(None), bool, bool]
     assert started.run(KEY).seconds == 2.5
     assert started.counts(KEY) == {BENIGN: 1, "fgsm": 2}
     assert started.done_positions(KEY, "fgsm") == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("fooled", "evaded", "success"),
+    [(True, None, True), (True, True, True), (True, False, False), (False, None, False), (False, True, False)],
+)
+def test_success_is_the_whole_goal(fooled: bool, evaded: bool | None, success: bool) -> None:
+    assert row(0, "pgd", fooled=fooled, evaded=evaded).success is success
 
 
 def test_rows_of_one_attack_come_by_position(started: Database) -> None:
     started.append(KEY, [row(2), row(0)])
     started.append(KEY, [row(1)])
     assert [r.position for r in started.rows(KEY, BENIGN)] == [0, 1, 2]
+    assert [r.position for r in started.rows(KEY)] == [2, 0, 1]
+
+
+def test_a_run_is_followed_by_the_ids_of_its_rows(started: Database) -> None:
+    started.start("f" * 64, PLAN, VERSIONS, "CPU")
+    started.append(KEY, [row(2, image=image(2)), row(0)])
+    first = started.rows_after(KEY)
+    assert [r.position for _, r in first] == [2, 0]
+    assert first[0][0] < first[1][0]
+    last = first[-1][0]
+    assert started.rows_after(KEY, last) == []
+    with Database(started.path) as other:  # another program
+        other.append("f" * 64, [row(0), row(1)])
+        other.append(KEY, [row(0, "fgsm"), row(1), row(0)])
+    found = started.rows_after(KEY, last)
+    assert [r for _, r in found] == [row(0, "fgsm"), row(1)]
+    assert started.rows_after(KEY, last, limit=1) == found[:1]
+    assert started.rows_after(KEY, found[0][0]) == found[1:]
+    assert started.rows_after(KEY, images=True, limit=1)[0][1].image == image(2)
+
+
+def test_ids_are_not_used_again_after_a_deletion(started: Database) -> None:
+    started.append(KEY, [row(0), row(1)])
+    last = started.rows_after(KEY)[-1][0]
+    started.delete(KEY)
+    started.start(KEY, PLAN, VERSIONS, "CPU")
+    started.append(KEY, [row(0)])
+    assert [r for _, r in started.rows_after(KEY, last)] == [row(0)]
+
+
+@pytest.mark.parametrize(
+    ("read", "index"),
+    [
+        (lambda database: database.rows_after(KEY, 7), "INDEX rows_of_run (run=? AND rowid>?)"),
+        (lambda database: database.rows(KEY), "INDEX rows_of_run (run=? AND rowid>?)"),
+        (lambda database: database.rows(KEY, "cw"), "INDEX sqlite_autoindex_rows_1 (run=? AND attack=?)"),
+        (lambda database: database.counts(KEY), "COVERING INDEX sqlite_autoindex_rows_1 (run=?)"),
+        (lambda database: database.done_positions(KEY, ""), "COVERING INDEX sqlite_autoindex_rows_1 (run=? AND atta"),
+    ],
+)
+def test_no_query_reads_other_runs_or_sorts(started: Database, read, index: str) -> None:
+    """A window asks several times a second, perhaps in a file of a million rows."""
+    asked: list[str] = []
+    with started._connected() as connection:
+        connection.set_trace_callback(asked.append)
+        read(started)
+        connection.set_trace_callback(None)
+        (query,) = (sql for sql in asked if sql.startswith("SELECT"))
+        steps = [text for *_, text in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+    assert len(steps) == 1
+    assert index in steps[0]
+
+
+def test_notes_are_kept_once_and_in_order(started: Database) -> None:
+    started.start("f" * 64, PLAN, VERSIONS, "CPU")
+    for _ in range(2):
+        started.note(KEY, "pgd", "the gradient is zero for 12% of the images")
+        started.note(KEY, BENIGN, "caf\udce9")
+        started.note(KEY, "pgd", "another")
+    started.note("f" * 64, "pgd", "another")
+    assert started.notes(KEY) == {
+        "pgd": ("the gradient is zero for 12% of the images", "another"),
+        BENIGN: ("caf?",),
+    }
+    started.delete(KEY)
+    assert started.notes(KEY) == {}
+    assert started.notes("f" * 64) == {"pgd": ("another",)}
+    with pytest.raises(RunError, match="deleted"):
+        started.note(KEY, "pgd", "late")
 
 
 def test_image_of_a_failed_attack_is_the_benign_one(started: Database) -> None:
     started.append(KEY, [row(0, image=image(1)), row(1, image=image(2))])
-    started.append(KEY, [row(0, "cw", success=True, image=image(3)), row(1, "cw", reason="no")])
+    started.append(KEY, [row(0, "cw", fooled=True, image=image(3)), row(1, "cw", reason="no")])
     assert np.array_equal(started.image(KEY, "cw", 0), pixels(image(3)))
     assert np.array_equal(started.image(KEY, "cw", 1), pixels(image(2)))
     assert np.array_equal(started.image(KEY, BENIGN, 0), pixels(image(1)))
     assert started.image(KEY, "cw", 1).shape == (3, 32, 32)
     with pytest.raises(RunError, match="position 7"):
         started.image(KEY, "cw", 7)
+
+
+@pytest.mark.parametrize("size", [1, 8, 64, 224])
+def test_images_may_have_any_size(started: Database, size: int) -> None:
+    started.append(KEY, [row(0, image=image(1, size))])
+    found = started.image(KEY, BENIGN, 0)
+    assert found.shape == (3, size, size)
+    assert found.tobytes() == image(1, size)
 
 
 def test_starting_again_continues_and_finishing_is_remembered(started: Database) -> None:
@@ -97,6 +205,12 @@ def test_a_batch_is_stored_whole_or_not_at_all(started: Database) -> None:
         started.append(KEY, [row(0), invalid], 1.0)
     assert started.rows(KEY) == []
     assert started.run(KEY).seconds == 0
+
+
+def test_a_score_that_is_not_a_number_is_refused(started: Database) -> None:
+    with pytest.raises(RunError, match=r"image 1: .*not a number"):
+        started.append(KEY, [row(0), row(1, scores={"mask": Score(3, 0.5, math.nan)})])
+    assert started.rows(KEY) == []
 
 
 def test_delete_takes_the_rows_along_and_late_batches_are_refused(started: Database) -> None:
@@ -143,7 +257,8 @@ def test_reopened_after_close(started: Database) -> None:
     assert started.run(KEY).plan == PLAN
 
 
-FORMAT_1 = """
+FORMATS = {
+    1: """
 CREATE TABLE runs (
     key TEXT PRIMARY KEY, created TEXT NOT NULL, plan TEXT NOT NULL, versions TEXT NOT NULL, device TEXT NOT NULL,
     state TEXT NOT NULL, seconds REAL NOT NULL
@@ -159,63 +274,270 @@ CREATE TABLE rows (
     PRIMARY KEY (run, attack, position)
 );
 PRAGMA application_id = 0x43494144;
-PRAGMA user_version = 1;
-"""
+""",
+    2: "ALTER TABLE rows ADD COLUMN ssim REAL;",
+    3: """
+CREATE TABLE fittings (
+    run TEXT NOT NULL REFERENCES runs(key) ON DELETE CASCADE, attack TEXT NOT NULL, content BLOB NOT NULL,
+    PRIMARY KEY (run, attack)
+);
+""",
+    4: "ALTER TABLE rows ADD COLUMN opinions TEXT NOT NULL DEFAULT '[]';",
+}
+GONE = {"y2": 7, "p2_y2": 1 / 3, "p2_y1": 0.01, "score_graded": 4.6, "success": 1}
+OPINIONS = [["mlp", 3, np.e], ["shuffled-mask", 2, 0.1 + 0.2], ["constant-mask", 0, 0.0]]
 
 
-def test_a_database_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
-    """It knew neither SSIM nor fitted attacks nor controls; its rows stay, and what was not measured is not made up."""
-    old = dataclasses.replace(row(0, "cw", success=True, l2=0.5, image=image(2)), ssim=None)
-    names = [field.name for field in dataclasses.fields(Row) if field.name not in ("ssim", "opinions")]
-    values = [getattr(old, name) for name in names]
-    values[-1] = zlib.compress(image(2))
-    with contextlib.closing(sqlite3.connect(tmp_path / "runs.sqlite")) as connection, connection:
-        connection.executescript(FORMAT_1)
-        connection.execute("INSERT INTO runs VALUES (?, 'at', '{}', '{}', 'CPU', 'unfinished', 1.5)", (KEY,))
-        marks = ", ".join("?" * len(values))
-        connection.execute(f"INSERT INTO rows (run, {', '.join(names)}) VALUES (?, {marks})", (KEY, *values))
-    with Database(tmp_path / "runs.sqlite") as database:
-        assert database.rows(KEY, images=True) == [old]
-        assert database.fitting(KEY, "universal") is None
-        database.append(KEY, [row(1, "cw", success=True, ssim=0.8)])
-        assert [r.ssim for r in database.rows(KEY)] == [None, 0.8]
-    with Database(tmp_path / "fresh.sqlite") as fresh:
-        fresh.runs()
-    assert tables_of(tmp_path / "runs.sqlite") == tables_of(tmp_path / "fresh.sqlite")
-    with Database(tmp_path / "runs.sqlite") as database:  # once is enough
-        assert len(database.rows(KEY)) == 2
-
-
-def test_a_database_of_the_second_format_is_brought_up_to_date(started: Database) -> None:
-    """It knew neither fitted attacks nor controls."""
-    started.append(KEY, [row(0, ssim=0.5)])
-    started.close()
-    with contextlib.closing(sqlite3.connect(started.path)) as connection, connection:
-        connection.execute("DROP TABLE fittings")
-        connection.execute("ALTER TABLE rows DROP COLUMN opinions")
-        connection.execute("PRAGMA user_version = 2")
-    assert started.keep_fitting(KEY, "universal", b"kept") == b"kept"
-    assert [r.ssim for r in started.rows(KEY)] == [0.5]
-
-
-def test_a_database_of_the_third_format_is_brought_up_to_date(started: Database) -> None:
-    """It did not know controls."""
-    started.append(KEY, [row(0)])
-    started.close()
-    with contextlib.closing(sqlite3.connect(started.path)) as connection, connection:
-        connection.execute("ALTER TABLE rows DROP COLUMN opinions")
-        connection.execute("PRAGMA user_version = 3")
-    told = dataclasses.replace(row(1), opinions=(Opinion("mlp", 4, 0.5),))
-    started.append(KEY, [told])
-    assert started.rows(KEY) == [row(0), told]
-
-
-def tables_of(path: Path) -> dict[str, set[tuple[object, ...]]]:
-    """Columns with their types by table, whatever their order, and the version."""
+def old_database(path: Path, version: int, rows: list[Row], opinions: str = json.dumps(OPINIONS)) -> list[Row]:
+    """Write a database of an old format as the CIAD of then did; return its rows as they are to be read today."""
+    expected = []
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = {name: {c[1:] for c in connection.execute(f"PRAGMA table_info({name})")} for name in names}
-        return {**found, "version": set(connection.execute("PRAGMA user_version"))}
+        connection.executescript("".join(FORMATS[k] for k in range(1, version + 1)))
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        with connection:
+            connection.execute(
+                "INSERT INTO runs VALUES (?, 'at', ?, '{}', 'CPU', 'unfinished', 1.5)", (KEY, json.dumps(PLAN))
+            )
+            for each in rows:
+                values = dataclasses.asdict(each) | GONE | {"run": KEY, "opinions": opinions}
+                values["image"] = None if each.image is None else zlib.compress(each.image)
+                known = {name for (_, name, *_) in connection.execute("PRAGMA table_info(rows)")}
+                values = {name: value for name, value in values.items() if name in known}
+                marks = ", ".join(f":{name}" for name in values)
+                connection.execute(f"INSERT INTO rows ({', '.join(values)}) VALUES ({marks})", values)
+                scores = {"mask": Score(7, 1 / 3, 4.6), "confidence": Score(None, None, -math.log(each.p1_y1))}
+                if version >= 4:
+                    scores |= {name: Score(y, None, value) for name, y, value in OPINIONS}
+                ssim = each.ssim if version >= 2 else None
+                expected.append(dataclasses.replace(each, fooled=True, ssim=ssim, scores=scores))
+            if version >= 3:
+                connection.execute("INSERT INTO fittings VALUES (?, 'universal', x'01')", (KEY,))
+    return expected
+
+
+def copies(path: Path) -> list[str]:
+    """Names of the files that were made beside a closed database."""
+    return sorted(file.name for file in path.parent.iterdir() if file != path)
+
+
+ROWS = [
+    # Not in the order of their keys: rows are listed in the order in which they were computed.
+    row(1, "pgd", y1=4, p1_y1=0.1, ssim=0.5, l2=0.25, label_before=0, label_after=4, confidence_after=0.9),
+    row(0, image=image(1)),
+    row(0, "cw", p1_y1=1.0, image=image(2), reason="why"),
+    row(2, "cw"),
+    row(1, "cw"),
+]
+
+
+@pytest.mark.parametrize("version", FORMATS)
+def test_an_old_database_is_migrated_and_copied_first(
+    tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows stay, in their order, and what was not measured then is not made up."""
+    monkeypatch.setattr(runs_schema, "_CHUNK", 2)
+    path = tmp_path / "runs.sqlite"
+    expected = old_database(path, version, ROWS)
+    direct(path, "DELETE FROM rows WHERE position = 2")
+    del expected[3]
+    before = direct(path, "SELECT rowid, * FROM rows ORDER BY rowid")
+    with Database(path) as database:
+        assert Path(f"{path}-wal").stat().st_size == 0
+        assert database.rows(KEY, images=True) == expected
+        assert database.run(KEY).plan == PLAN
+        assert [r for _, r in database.rows_after(KEY)] == database.rows(KEY)
+        assert database.fitting(KEY, "universal") == (b"\1" if version >= 3 else None)
+        database.note(KEY, "cw", "new")
+        database.append(KEY, [row(2, "cw", fooled=True), row(0)])
+        assert database.rows(KEY)[4:] == [row(2, "cw", fooled=True)]
+    assert copies(path) == [f"runs.sqlite.format-{version}.bak"]
+    copy = path.with_name(copies(path)[0])
+    assert direct(copy, "PRAGMA user_version") == [(version,)]
+    assert direct(copy, "SELECT rowid, * FROM rows ORDER BY rowid") == before
+    with Database(tmp_path / "other" / "fresh.sqlite") as fresh:
+        fresh.runs()
+    assert schema_of(path) == schema_of(fresh.path)
+    with Database(path) as database:  # once is enough
+        assert len(database.rows(KEY)) == 5
+    assert len(copies(path)) == 2
+
+
+def schema_of(path: Path) -> tuple[object, ...]:
+    found = direct(path, "SELECT type, name, sql FROM sqlite_master")
+    spaced = {(kind, name, sql and " ".join(sql.split())) for kind, name, sql in found}
+    return spaced, direct(path, "PRAGMA user_version"), direct(path, "PRAGMA application_id")
+
+
+def test_the_copy_has_what_another_program_wrote_last(tmp_path: Path) -> None:
+    """Its transactions may be in the write-ahead log alone."""
+    path = tmp_path / "runs.sqlite"
+    expected = old_database(path, 4, ROWS)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_autocheckpoint = 0")
+        with other:
+            other.execute("UPDATE rows SET name = 'last'")
+        with Database(path) as database:
+            assert database.rows(KEY, images=True) == [dataclasses.replace(r, name="last") for r in expected]
+    assert set(direct(tmp_path / "runs.sqlite.format-4.bak", "SELECT name FROM rows")) == {("last",)}
+
+
+def test_a_copy_that_is_there_stays(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    names = [f"runs.sqlite.format-4.{end}" for end in ("bak", "2.bak")]
+    for name in names:
+        (tmp_path / name).write_text("somebody's")
+    old_database(path, 4, ROWS)
+    Database(path).close()
+    assert copies(path) == sorted([*names, "runs.sqlite.format-4.3.bak"])
+    assert [(tmp_path / name).read_text() for name in names] == ["somebody's"] * 2
+    assert direct(tmp_path / "runs.sqlite.format-4.3.bak", "PRAGMA user_version") == [(4,)]
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.sqlite"
+    expected = old_database(path, 2, ROWS)
+    before = direct(path, "SELECT rowid, * FROM rows"), schema_of(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs_schema, "_CHUNK", 2)
+        patch.setattr(runs_schema, "_scores", failing_at(4))
+        with pytest.raises(RunError, match=r"runs\.sqlite"):
+            Database(path)
+    assert (direct(path, "SELECT rowid, * FROM rows"), schema_of(path)) == before
+    assert copies(path) == []
+    with Database(path) as database:
+        assert [r.name for r in database.rows(KEY)] == [r.name for r in expected]
+
+
+def failing_at(call: int):
+    left = iter(range(call - 1))
+    return lambda *_: "{}" if next(left, None) is not None else 1 / 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_in_the_middle_of_a_migration(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    expected = old_database(path, 4, ROWS)
+    code = (
+        "import os, signal, sys\n"
+        "from ciad_engine import runs, runs_schema\n"
+        "runs_schema._CHUNK, whole, calls = 2, runs_schema._scores, []\n"
+        "def scores(*values):\n"
+        "    calls.append(values)\n"
+        "    if len(calls) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return whole(*values)\n"
+        "runs_schema._scores = scores\n"
+        "runs.Database(sys.argv[1])\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, path], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert direct(path, "PRAGMA user_version") == [(4,)]
+    with Database(path) as database:
+        assert database.rows(KEY, images=True) == expected
+    assert copies(path) == ["runs.sqlite.format-4.bak"]
+
+
+def test_a_full_disk_is_reported_before_anything_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "runs.sqlite"
+    expected = old_database(path, 4, [row(k, image=image(k)) for k in range(40)])
+    connect = sqlite3.connect
+
+    class Full(sqlite3.Connection):
+        def backup(self, target: sqlite3.Connection, **_: object) -> None:
+            target.execute("CREATE TABLE begun (x)")
+            Path(target.execute("PRAGMA database_list").fetchone()[2] + "-journal").touch()
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sqlite3.connect", lambda name, **more: connect(name, factory=Full, **more))
+        with pytest.raises(RunError, match=r"runs\.sqlite was left as it is.*disk is full.* [1-9]\d* MB free"):
+            Database(path)
+    assert copies(path) == []
+    assert direct(path, "PRAGMA user_version") == [(4,)]
+    with Database(path) as database:
+        assert database.rows(KEY, images=True) == expected
+
+
+def test_a_copy_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    old_database(path, 4, ROWS)
+    part = tmp_path / "runs.sqlite.format-4.part"
+    part.mkdir()
+    with pytest.raises(RunError, match=r"runs\.sqlite was left as it is.*cannot be copied"):
+        Database(path)
+    assert direct(path, "PRAGMA user_version") == [(4,)]
+    part.rmdir()
+    part.write_bytes(b"left by a program that was killed" * 100)
+    with Database(path) as database:
+        assert len(database.rows(KEY)) == 5
+    assert copies(path) == ["runs.sqlite.format-4.bak"]
+
+
+def test_two_processes_migrate_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    expected = old_database(path, 4, [row(k, image=image(k)) for k in range(300)])
+    code = (
+        "import sys; from ciad_engine.runs import Database\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        f"print(len(Database(sys.argv[1]).rows({KEY!r})))\n"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    answers = [child.communicate(timeout=60)[0] for child in children]
+    assert answers == ["300\n"] * 3
+    assert copies(path) == ["runs.sqlite.format-4.bak"]
+    with Database(path) as database:
+        assert database.rows(KEY, images=True) == expected
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_program_waits_for_another_one_that_migrates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    """That takes longer than a batch, for which the usual timeout is meant; what is `done` then is not done again."""
+    monkeypatch.setattr("ciad_engine.runs._BUSY_SECONDS", 0.05)
+    path = tmp_path / "runs.sqlite"
+    old_database(path, 4, ROWS)
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        if done:
+            other.execute(f"PRAGMA user_version = {runs_schema.VERSION}")
+        timer = threading.Timer(0.5, other.commit)
+        timer.start()
+        with Database(path) as database, database._connected() as connection:
+            assert connection.execute("PRAGMA busy_timeout").fetchone() == (50,)
+        timer.join()
+    assert copies(path) == ([] if done else ["runs.sqlite.format-4.bak"])
+
+
+@pytest.mark.parametrize("opinions", ["", "nothing", "[1]", "[[]]", "{}x", '[["mlp", 3]]', "null"])
+def test_damage_in_an_old_row_does_not_keep_the_other_runs_from_migrating(tmp_path: Path, opinions: str) -> None:
+    path = tmp_path / "runs.sqlite"
+    old_database(path, 4, ROWS, opinions)
+    direct(path, f"INSERT INTO runs VALUES ('{'f' * 64}', 'at', '{{}}', '{{}}', 'CPU', 'unfinished', 1.5)")
+    with Database(path) as database:
+        with pytest.raises(RunError, match=r"runs\.sqlite is damaged.*row of run 0123456789ab"):
+            database.rows(KEY)
+        assert database.rows("f" * 64) == []
+        assert database.image(KEY, "cw", 0).shape == (3, 32, 32)
+
+
+def test_an_impossible_probability_in_an_old_row_is_damage(tmp_path: Path) -> None:
+    old_database(tmp_path / "runs.sqlite", 4, [row(0)], "[]")
+    direct(tmp_path / "runs.sqlite", "UPDATE rows SET p1_y1 = 0")
+    with Database(tmp_path / "runs.sqlite") as database, pytest.raises(RunError, match=r"runs\.sqlite is damaged"):
+        database.rows(KEY)
 
 
 def test_what_an_attack_was_fitted_to_is_kept_once(started: Database) -> None:
@@ -238,13 +560,35 @@ def test_damaged_file_is_named_and_kept(tmp_path: Path, content: bytes) -> None:
     assert path.read_bytes() == content
 
 
-def test_damage_found_while_reading_is_named(started: Database) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "image = x'00112233'", "image = 'text'", "scores = 'no'", "scores = '[]'", 'scores = \'{"mask": [1]}\'',
+        "scores = '3'", "scores = x'ff'", "name = CAST(x'ff' AS TEXT)",
+    ],
+)  # fmt: skip
+def test_damage_found_while_reading_is_named(started: Database, damage: str) -> None:
     started.append(KEY, [row(0, image=image(1))])
-    with sqlite3.connect(started.path) as direct:
-        direct.execute("UPDATE rows SET image = x'00112233'")
-    direct.close()
-    for read in (lambda: started.rows(KEY, images=True), lambda: started.image(KEY, BENIGN, 0)):
-        with pytest.raises(RunError, match=r"runs\.sqlite.*damaged"):
+    direct(started.path, f"UPDATE rows SET {damage}")
+    with pytest.raises(RunError, match=r"runs\.sqlite is damaged"):
+        started.rows(KEY, images=True)
+    started.delete(KEY)  # as the message advises
+    assert started.runs() == []
+
+
+@pytest.mark.parametrize("damage", [b"\0\1\2\3", "text", zlib.compress(image(1)[:-3])])
+def test_damage_of_an_image_is_named(started: Database, damage: bytes | str) -> None:
+    started.append(KEY, [row(0, image=image(1))])
+    with contextlib.closing(sqlite3.connect(started.path)) as other, other:
+        other.execute("UPDATE rows SET image = ?", (damage,))
+    with pytest.raises(RunError, match=r"runs\.sqlite is damaged"):
+        started.image(KEY, BENIGN, 0)
+
+
+def test_damage_of_a_plan_is_named(started: Database) -> None:
+    direct(started.path, "UPDATE runs SET plan = '{'")
+    for read in (started.runs, started.unfinished, lambda: started.run(KEY)):
+        with pytest.raises(RunError, match=r"runs\.sqlite is damaged"):
             read()
 
 
@@ -252,21 +596,17 @@ def test_damage_found_while_reading_is_named(started: Database) -> None:
 def test_newer_and_foreign_databases_are_refused_unaltered(started: Database, pragma: str, message: str) -> None:
     started.append(KEY, [row(0)])
     started.close()
-    direct = sqlite3.connect(started.path)
-    direct.execute(f"PRAGMA {pragma}")
-    direct.close()
+    direct(started.path, f"PRAGMA {pragma}")
     before = started.path.read_bytes()
     with pytest.raises(RunError, match=rf"runs\.sqlite.*{message}"):
         Database(started.path)
     assert started.path.read_bytes() == before
+    assert copies(started.path) == []
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.sqlite"
-    direct = sqlite3.connect(path)
-    direct.execute("CREATE TABLE bookmarks (url TEXT)")
-    direct.commit()
-    direct.close()
+    direct(path, "CREATE TABLE bookmarks (url TEXT)")
     with pytest.raises(RunError, match="not one of CIAD"):
         Database(path)
 
@@ -281,15 +621,15 @@ def test_folder_in_the_way(tmp_path: Path) -> None:
 
 def test_a_lock_held_by_another_program_is_explained(started: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ciad_engine.runs._BUSY_SECONDS", 0.05)
-    direct = sqlite3.connect(started.path, isolation_level=None)
-    direct.execute("BEGIN IMMEDIATE")
+    other = sqlite3.connect(started.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
     with Database(started.path) as second:
         with pytest.raises(RunError, match="in use by another program"):
             second.append(KEY, [row(0)])
         assert second.rows(KEY) == []  # readers are not held up
-        direct.execute("COMMIT")
+        other.execute("COMMIT")
         second.append(KEY, [row(0)])
-    direct.close()
+    other.close()
 
 
 def test_threads_write_and_read_at_once(started: Database) -> None:
@@ -316,14 +656,12 @@ def test_threads_write_and_read_at_once(started: Database) -> None:
 def test_two_processes_start_and_write_at_once(tmp_path: Path) -> None:
     code = (
         "import sys; from ciad_engine.runs import Database, Row\n"
-        "def row(p, attack): return Row(attack, p, 0, 'n', 0, 0, 0, 0.5, 0.5, 0.5, 0.0)\n"
+        "def row(p, attack): return Row(attack, p, 0, 'n', 0, 0, 0.5)\n"
         "d = Database(sys.argv[1]); d.start('k' * 64, {}, {}, 'CPU')\n"
         "for p in range(60): d.append('k' * 64, [row(p, sys.argv[2]), row(p, 'both')])\n"
     )
-    root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     path = tmp_path / "shared.sqlite"
-    children = [subprocess.Popen([sys.executable, "-c", code, path, name], env=environment) for name in ("a", "b")]
+    children = [subprocess.Popen([sys.executable, "-c", code, path, name], cwd=ROOT) for name in ("a", "b")]
     assert [child.wait(60) for child in children] == [0, 0]
     with Database(path) as database:
         assert database.counts("k" * 64) == {"a": 60, "b": 60, "both": 60}
@@ -348,9 +686,16 @@ def test_importing_needs_no_torch() -> None:
     names = "runs, inspection, evaluation.planning, evaluation.tables, evaluation.export, evaluation.statistics"
     imports = "".join(f"import ciad_engine.{name}\n" for name in names.split(", "))
     code = imports + "import sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_row_defaults_are_those_of_an_untouched_image() -> None:
     benign: Row = row(0)
-    assert (benign.success, benign.l2, benign.linf, benign.forwards, benign.label_after) == (False, 0, 0, 0, None)
+    assert (benign.fooled, benign.evaded, benign.l2, benign.linf, benign.forwards, benign.label_after) == (
+        False,
+        None,
+        0,
+        0,
+        0,
+        None,
+    )

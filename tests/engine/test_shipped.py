@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import bundles, datasets, resources
-from ciad_engine.training import recipes
-from ciad_engine.training.loop import Schedule
+from ciad_engine import bundles, datasets, resources, systems
+from ciad_engine.domain import CIFAR10
+from ciad_engine.evaluation import planning
+from ciad_engine.training import finishing, recipes
+from ciad_engine.training.recipes import Schedule
 
 MEGABYTE = 10**6
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +32,16 @@ def test_the_bundle_is_small(card) -> None:
 
 
 def test_the_bundle_was_trained_by_the_recipe(card) -> None:
-    assert set(card.content["training"]) == set(recipes._STRETCH)
-    assert card.content["training"][recipes.AGAIN]["validation of the mean of both ends"]
-    for role, record in card.content["training"].items():
-        assert Schedule(**record["schedule"]) == getattr(recipes.PAPER, role), role
-    assert card.content["recipe"]["beta"] == recipes.PAPER.beta
+    training = card.content["training"]
+    assert {name: Schedule(**record["schedule"]) for name, record in training.items()} == {
+        stage.name: stage.schedule for stage in recipes.PAPER.stages
+    }
+    for stage in recipes.PAPER.stages:
+        entry = card.content["networks"][stage.role]
+        assert (entry["network"], entry["arguments"]) == (stage.network, stage.arguments)
+        assert ("validation of the mean of both ends" in training[stage.name]) == stage.continues
+        assert training[stage.name]["seconds"] / 60 == pytest.approx(stage.minutes, abs=1)
+    assert card.content["recipe"].items() >= recipes.PAPER.options.items()
 
 
 def test_the_networks_are_as_good_as_they_have_to_be(card) -> None:
@@ -50,7 +57,7 @@ def test_the_samples_are_whole_and_named_as_what_they_are() -> None:
     assert np.bincount(found.labels, minlength=10).min() >= 40
     assert "generated" in found.source
     assert not found.official
-    assert sorted(name for part in card["made"] for name in part["classes"]) == sorted(datasets.CLASS_NAMES)
+    assert sorted(name for part in card["made"] for name in part["classes"]) == sorted(CIFAR10.classes)
     for part in card["made"]:
         distances = part["choice"]["chosen draws to training images"]
         assert distances["min"] > part["choice"]["near-copy limit (2 % quantile of 1,000 test images' distances)"]
@@ -63,7 +70,7 @@ def test_the_samples_card_measures_this_bundle(card) -> None:
     assert measured["bundle checksum"] == card.checksum
     for source, figures in card.content["measured"].items():
         assert measured[source] == figures
-    again = recipes.measure(bundles.load("paper", torch.device("cpu")), found)
+    again = finishing.measure(systems.load("paper", torch.device("cpu")), found)
     assert again == pytest.approx(measured[found.source], abs=1.5 / len(found))
 
 
@@ -79,7 +86,7 @@ def test_readme_and_measured_have_the_cards_tables(card, measured) -> None:
     for preset in ("paper", "sweep"):
         for transferred in (False, True):
             shown = [source for source in measured["sources"](card, preset, transferred).values() if source]
-            assert {source.plan.bundle_checksum for source in shown} == {card.checksum}
+            assert all(card.knows(source.plan.bundle_checksum) for source in shown)
             if preset == "paper":
                 assert [source.plan.limit >= 2000 for source in shown] == [True] * 3
 
@@ -90,7 +97,7 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
     What is said in words ("one in five"), and of an earlier bundle, is not.
     """
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    fgsm, jsma, cw = (measured["TITLES"][name] for name in ("fgsm", "jsma", "cw"))
+    fgsm, jsma, cw = (planning.title(name) for name in ("fgsm", "jsma", "cw"))
     kept, found, passed = measured["KEPT"], measured["FOUND"], measured["PASSED"]
     (score, mlp, confidence), graded = measured["AREAS"], measured["GRADED"][0]
     aimed = ", target = random"
@@ -151,21 +158,20 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
             figure(measured["PASSED_MLP"], fgsm, "paper"),
         ),
         (
-            "finds {} to {} of the untargeted attacks on f1",
+            "it flags {} to {} if the attack is untargeted",
             figure(graded, fgsm, "paper"),
             figure(graded, cw, "paper"),
         ),
         (
-            "{} to {} of the untargeted transferred ones",
-            figure(graded, cw, "paper", True),
-            figure(graded, jsma, "paper", True),
+            "{} to {} of those that transfer from untargeted FGSM and JSMA",
+            *sorted(figure(graded, title, "paper", True) for title in (fgsm, jsma)),
         ),
         (
             "C&W with kappa 5 {}, with kappa 10 {}, f2 on the mask {} and {}",
             *(figure(measure, f"{cw}, confidence = {k}") for measure in (confidence, score) for k in (5, 10)),
         ),
         (
-            "{} to {} of those that aim at a random class",
+            "{} to {} if the target is a random class",
             figure(graded, f"{fgsm}, eps = 8{aimed}"),
             figure(graded, f"{cw}, confidence = 0{aimed}"),
         ),
@@ -173,11 +179,16 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
         assert sentence.format(*figures) in text
     (right,) = card.content["measured"].values()
     alarms, by_f2, by_f1 = (
-        f"{100 * share:.0f} %" for share in (1 - right["benign rate, paper's rule"], right["f2 on masks"], right["f1"])
+        f"{100 * rate:.0f}%" for rate in (1 - right["benign rate, paper's rule"], right["f2 on masks"], right["f1"])
     )
-    assert f"the paper's rule calls {alarms} of untouched CIFAR-10 test images" in text
-    assert f"only {by_f2} of them right from their masks (f1: {by_f1})" in text
+    assert f"the paper's rule flags {alarms} of benign CIFAR-10 test images" in text
+    assert f"only {by_f2} of them correctly from their masks (f1: {by_f1})" in text
+    correct, everything = (1 - right[f"benign rate, graded{of}"] for of in (", f1 right", ""))
+    assert (
+        f"flags {100 * correct:.1f}% of the benign test images that f1 classifies correctly and"
+        f" {100 * everything:.1f}% of all" in text
+    )
     on_samples = datasets.read_samples(datasets.samples_path())[1]["measured"]["CIAD samples (generated)"]
-    assert f"f1 names {100 * on_samples['f1']:.0f} % of them" in text
+    assert f"f1 classifies {100 * on_samples['f1']:.0f}% of them correctly" in text
     alarms = 1 - on_samples["benign rate, paper's rule"]
-    assert f"the paper's rule calls {100 * alarms:.1f} % of them" in text
+    assert f"the paper's rule flags {100 * alarms:.1f}% of them" in text

@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import bundles, datasets
-from ciad_engine.attacks.base import FOOLED
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
-from ciad_engine.attacks.deepfool import DeepFool
-from ciad_engine.attacks.fgsm import FGSM
-from ciad_engine.attacks.jsma import JSMA
+from ciad_engine import bundles, datasets, systems
+from ciad_engine.attacks.catalogue import BIM, FGSM, JSMA, CarliniWagnerL2, DeepFool
+from ciad_engine.attacks.goal import Goal
 from ciad_engine.attacks.model import Model
-from ciad_engine.attacks.projected_gradient import BIM
+from ciad_engine.attacks.words import FOOLED
 from ciad_engine.imaging import to_lattice, to_unit
 from ciad_engine.jobs import Job
 
@@ -27,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # theirs
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    found = bundles.load("paper", torch.device("cpu")).network(bundles.CLASSIFIER)
+    found = systems.load("paper", torch.device("cpu")).network(bundles.CLASSIFIER)
     return found.eval().requires_grad_(False)
 
 
@@ -63,7 +60,7 @@ def test_fgsm_and_bim_are_theirs(library, network, known):
         fgsm = module.FGSM(exact, eps=8 / 255)(x, labels)
         bim = module.BIM(exact, eps=8 / 255, alpha=2 / 255, steps=10)(x, labels)
     for attack, theirs in ((FGSM(eps=8), fgsm), (BIM(eps=8, step=2, iterations=10), bim)):
-        ours = attack.find(Model(exact, len(x)), x, labels, None, Job()).images
+        ours = attack.find(Model(exact, len(x)), x, Goal(labels), Job()).images
         assert same_levels(ours, theirs) > 0.9999
         assert same_levels(ours, x) < 0.1
 
@@ -76,7 +73,7 @@ def test_fgsm_is_that_of_art(network, known):
     x, loss = to_unit(images), torch.nn.CrossEntropyLoss()
     model = PyTorchClassifier(network, loss, (3, 32, 32), 10, clip_values=(0.0, 1.0), device_type="cpu")
     theirs = module.FastGradientMethod(model, eps=8 / 255, batch_size=64).generate(x.numpy(), labels.numpy())
-    ours = FGSM(eps=8).find(Model(network, len(x)), x, labels, None, Job()).images
+    ours = FGSM(eps=8).find(Model(network, len(x)), x, Goal(labels), Job()).images
     assert same_levels(ours, torch.from_numpy(theirs)) > 0.999
 
 
@@ -109,7 +106,7 @@ def test_carlini_and_wagner_comes_as_near_as_foolbox(network, known):
     model = library.PyTorchModel(network, bounds=(0, 1))
     theirs, _, success = attack(model, to_unit(images), labels, epsilons=None)
     ours = CarliniWagnerL2(search_steps=5, iterations=150, initial_c=1e-2).find(
-        Model(network, 16), to_unit(images), labels, None, Job()
+        Model(network, 16), to_unit(images), Goal(labels), Job()
     )
     fooled = torch.tensor([reason == FOOLED for reason in ours.reason])
     assert fooled.sum() >= success.sum()
@@ -125,7 +122,7 @@ def test_deepfool_comes_as_near_as_foolbox(network, known):
     model = library.PyTorchModel(network, bounds=(0, 1))
     attack = library.attacks.L2DeepFoolAttack(steps=50, candidates=10, overshoot=0.02)
     theirs, _, success = attack(model, to_unit(images), labels, epsilons=None)
-    ours = DeepFool().find(Model(network, 64), to_unit(images), labels, None, Job())
+    ours = DeepFool().find(Model(network, 64), to_unit(images), Goal(labels), Job())
     fooled = torch.tensor([reason == FOOLED for reason in ours.reason])
     assert fooled.sum() >= success.sum()
     both = fooled & success

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication
 
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
-from ciad_engine import bundles, compute
+from ciad_engine import bundles, compute, systems
 from ciad_engine import datasets as data_room
 from ciad_engine.datasets import ImageSet
 from ciad_engine.evaluation import planning
@@ -39,8 +39,8 @@ def engine(qapp: QApplication, untrained_bundle: Path) -> Iterator[Engine]:
 def tiny_set(untrained_bundle: Path) -> ImageSet:
     """Random images with the untrained classifier's own labels."""
     images = np.random.default_rng(5).integers(0, 256, (COUNT, 3, 32, 32), dtype=np.uint8)
-    system = bundles.load(untrained_bundle, compute.choose_device("cpu"))
-    labels = system.detector().inspect(images).y1.astype(np.int64)
+    system = systems.load(untrained_bundle, compute.choose_device("cpu"))
+    labels = system.inspect(images).y1.astype(np.int64)
     return ImageSet(images, labels, "random pictures (not the official files)")
 
 

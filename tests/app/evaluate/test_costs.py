@@ -9,7 +9,7 @@ from ciad_engine.runs import BENIGN, Database, Row
 
 
 def rows(attack: str, seconds: float, count: int = 2) -> list[Row]:
-    return [Row(attack, k, k, "", 0, 0, 0, 1.0, 1.0, 1.0, 0.0, seconds=seconds) for k in range(count)]
+    return [Row(attack, k, k, "", 0, 0, 1.0, seconds=seconds) for k in range(count)]
 
 
 def store(database: Database, key: str, attack: str, settings: dict, seconds: float, device: str = "CPU") -> None:
@@ -43,12 +43,22 @@ def test_an_attack_at_several_strengths_has_several_rates(tmp_path: Path):
     assert both == {"fgsm eps = 8": costs.Rate(3.0, True), "fgsm eps = 4": costs.Rate(1.0, False)}
 
 
+def test_an_attack_that_evades_a_detector_has_another_rate(tmp_path: Path):
+    attack = ("pgd", {"eps": 8.0})
+    plan = {"attacked": "classifier", "attacks": [{"name": "pgd", "settings": {"eps": 8.0}}]}
+    with Database(tmp_path / "r.sqlite") as database:
+        database.start("a", {**plan, "evade": [{"name": "mask", "rule": "graded"}]}, {}, "CPU")
+        database.append("a", [*rows(BENIGN, 0.001), *rows("pgd", 3.0)])
+        assert costs.measured(database, [attack], "classifier", "CPU", ("mask:graded",))["pgd"].exact
+        assert costs.measured(database, [attack], "classifier", "CPU")["pgd"] == costs.Rate(3.0, False)
+
+
 def test_estimate_says_what_it_does_not_know():
     rates = {BENIGN: costs.Rate(0.0, True), "fgsm": costs.Rate(0.1, True)}
     titles = {"fgsm": "FGSM", "cw": "C&W"}
     assert costs.estimate({"fgsm": "FGSM"}, 100, rates) == "About 10 s. FGSM: 10 s."
     assert costs.estimate(titles, 100, rates) == "At least 10 s. FGSM: 10 s; not yet measured here: C&W."
-    assert "once the first images are done" in costs.estimate(titles, 100, {})
+    assert "An estimate appears after the first images." in costs.estimate(titles, 100, {})
     assert costs.estimate({}, 100, rates) == "Choose at least one attack."
     several = {"fgsm eps = 2": "FGSM", "fgsm eps = 4": "FGSM", "cw confidence = 0": "C&W", "cw confidence = 5": "C&W"}
     rates = {"fgsm eps = 2": costs.Rate(0.1, True), "fgsm eps = 4": costs.Rate(0.2, True)}
@@ -75,7 +85,7 @@ def test_a_stage_never_measured_is_timed_by_its_own_progress():
     assert remaining.text(125) == "about 30 s left"
 
 
-def test_images_that_are_taken_over_do_not_make_the_others_look_quick():
+def test_images_that_are_reused_do_not_make_the_others_look_quick():
     now = [0.0]
     remaining = costs.Remaining(("", "cw"), 100, {"cw": costs.Rate(6.0, True)}, clock=lambda: now[0])
     assert remaining.text(100) == "about 10 min left"

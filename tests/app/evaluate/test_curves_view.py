@@ -9,24 +9,32 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
 
 from ciad_app.evaluate.curves_view import CurvesView
+from ciad_engine.detectors import MASK
+from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.evaluation.curves import Curve
-from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
 from ciad_engine.evaluation.records import POOLED
 from ciad_engine.evaluation.statistics import roc
-from ciad_engine.evaluation.table import Cell
+from ciad_engine.evaluation.table import Cell, Subject
 from tests.app.evaluate.test_page import evaluate, finish
 
+CONFIDENCE = "confidence"
+THRESHOLDS = {
+    MASK: {0.05: Threshold(1.5, "test"), 0.01: Threshold(3.0, "test")},
+    CONFIDENCE: {0.05: Threshold(2.5, "test")},
+}
 
-def curve(opinion: str, attack: str, shift: float) -> Curve:
+
+def curve(detector: str, attack: str, shift: float) -> Curve:
     random = np.random.default_rng(3)
     negative = random.exponential(1.0, 200)
     positive = random.exponential(1.0, 200) + shift
     area = Cell(0.5 + shift / 10, 200, 0.4, 0.9, area=True)
-    return Curve(opinion, attack, f"Title of {attack}", positive, negative, *roc(positive, negative), area)
+    subject = Subject(attack, f"Title of {attack}", "", {}, detector)
+    return Curve(subject, attack, positive, negative, *roc(positive, negative), area)
 
 
 CURVES = [
-    curve(opinion, attack, 1.0 + k) for k, opinion in enumerate((MASK, CONFIDENCE)) for attack in ("fgsm", "cw", POOLED)
+    curve(name, attack, 1.0 + k) for k, name in enumerate((MASK, CONFIDENCE)) for attack in ("fgsm", "cw", POOLED)
 ]
 
 
@@ -58,7 +66,7 @@ def test_nothing_is_said_before_there_is_something(view):
 
 
 def test_every_attack_has_its_curve_with_the_area_below_it(view):
-    view.show_curves(CURVES, {0.05: 1.5, 0.01: 3.0})
+    view.show_curves(CURVES, THRESHOLDS)
     assert names(view.roc) == [f"Title of {a}: AUROC 0.600 [0.400, 0.900]" for a in ("fgsm", "cw", POOLED)]
     x, y = next(item for item in view.roc.listDataItems() if item.name()).getData()
     np.testing.assert_array_equal(x, CURVES[0].false)
@@ -85,22 +93,22 @@ def test_many_curves_are_named_below_the_plots_and_chosen_there(view, qtbot):
     assert view.names.height() > heights  # fewer columns
     place = view.names.visualItemRect(view.names.item(3)).center()
     qtbot.mouseClick(view.names.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    assert view.attack.currentData() == many[3].attack
+    assert view.attack.currentData() == many[3].label
     assert view.names.currentRow() == 3
 
 
-def test_the_histogram_is_of_the_chosen_attack_and_shows_the_thresholds_of_the_mask_alone(view):
-    view.show_curves(CURVES, {0.05: 1.5, 0.01: 3.0})
+def test_the_histogram_is_of_the_chosen_attack_and_shows_the_thresholds_of_the_detector(view):
+    view.show_curves(CURVES, THRESHOLDS)
     assert view.attack.currentData() == POOLED
     assert names(view.scores) == ["benign", "adversarial"]
     assert marks(view.scores) == [1.5, 3.0]
     view.attack.setCurrentIndex(view.attack.findData("cw"))
     heights = {item.name(): item.getData()[1] for item in view.scores.listDataItems()}
     assert all(sum(shares) == pytest.approx(1) for shares in heights.values())
-    view.opinion.setCurrentIndex(view.opinion.findData(CONFIDENCE))
-    assert marks(view.scores) == []  # they are thresholds of another score
+    view.detector.setCurrentIndex(view.detector.findData(CONFIDENCE))
+    assert marks(view.scores) == [2.5]
+    assert view.detector.currentText() == "f1's confidence"
     assert "0.700" in names(view.roc)[0]
-    assert "p1" in view.scores.getAxis("bottom").labelText
 
 
 def test_what_is_chosen_stays_while_a_run_fills_its_rows(view):
@@ -108,15 +116,15 @@ def test_what_is_chosen_stays_while_a_run_fills_its_rows(view):
     assert view.attack.currentData() == "fgsm"
     view.show_curves(CURVES, {})
     assert view.attack.currentData() == "fgsm"
-    view.opinion.setCurrentIndex(view.opinion.findData(CONFIDENCE))
+    view.detector.setCurrentIndex(view.detector.findData(CONFIDENCE))
     view.show_curves(CURVES, {})
-    assert view.opinion.currentData() == CONFIDENCE
+    assert view.detector.currentData() == CONFIDENCE
     view.show_curves(CURVES[:2], {})
-    assert view.opinion.currentData() == MASK
+    assert view.detector.currentData() == MASK
 
 
 def test_the_plots_follow_the_theme(view):
-    view.show_curves(CURVES, {0.05: 1.0})
+    view.show_curves(CURVES, THRESHOLDS)
     palette = QPalette(view.palette())
     palette.setColor(QPalette.ColorRole.Base, QColor("#101214"))
     palette.setColor(QPalette.ColorRole.Text, QColor("#f0f0f0"))

@@ -9,14 +9,16 @@ from PySide6.QtCore import QPersistentModelIndex, Qt
 from PySide6.QtTest import QAbstractItemModelTester
 
 from ciad_app.evaluate import model as m
-from ciad_engine.runs import BENIGN, Row
+from ciad_engine.detectors.threshold import Threshold
+from ciad_engine.runs import BENIGN, Row, Score
 
 UP, DOWN = Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder
 
 
-def row(position: int, attack: str = BENIGN, y1: int = 0, y2: int = 0, **more) -> Row:
-    base = {"image_index": position, "name": f"image {position}", "label": 0, "p1_y1": 0.5, "p2_y2": 0.5, "p2_y1": 0.5}
-    return Row(attack=attack, position=position, y1=y1, y2=y2, **{**base, "score_graded": 0.7, **more})
+def row(position: int, attack: str = BENIGN, y1: int = 0, y2: int = 0, score: float = 0.7, **more) -> Row:
+    base = {"image_index": position, "name": f"image {position}", "label": 0, "p1_y1": 0.5}
+    scores = {"mask": Score(y2, 0.5, score), "confidence": Score(None, None, 10 * score)}
+    return Row(attack=attack, position=position, y1=y1, **{"scores": scores, **base, **more})
 
 
 def positions(model: m.RowsModel) -> list[int]:
@@ -27,17 +29,17 @@ def positions(model: m.RowsModel) -> list[int]:
 def model(qapp) -> m.RowsModel:
     made = m.RowsModel()
     made.tester = QAbstractItemModelTester(made, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    made.set_names(("cat", "dog"), {"fgsm": "FGSM"})
+    made.set_names(("cat", "dog"))
     return made
 
 
 def test_keeps_the_rules_of_qt_while_it_is_filled_sorted_and_filtered(model):
     model.set_rows([row(0), row(1)])
     model.sort(m.COL_SCORE, DOWN)
-    model.append([row(0, "fgsm", y1=1, success=True), row(1, "fgsm", reason="no")])
+    model.append([row(0, "fgsm", y1=1, fooled=True), row(1, "fgsm", reason="no")])
     for choice in m.Filter:
         model.set_filter(choice)
-    model.append([row(2, "fgsm", y1=1, success=True)])
+    model.append([row(2, "fgsm", y1=1, fooled=True)])
     model.set_filter(m.Filter.ALL)
     model.sort(-1)
     assert model.rowCount() == 5
@@ -55,10 +57,10 @@ def test_numbers_sort_as_numbers(model):
 
 
 def test_rows_that_arrive_take_their_sorted_place_and_the_selection_stays_on_its_row(model):
-    model.set_rows([row(p, score_graded=score) for p, score in enumerate((3.0, 1.0))])
+    model.set_rows([row(p, score=score) for p, score in enumerate((3.0, 1.0))])
     model.sort(m.COL_SCORE, UP)
     selected = QPersistentModelIndex(model.index(1, m.COL_SCORE))
-    model.append([row(2, score_graded=2.0), row(3, score_graded=0.5)])
+    model.append([row(2, score=2.0), row(3, score=0.5)])
     assert positions(model) == [3, 1, 2, 0]
     assert selected.row() == 3
     assert selected.data(m.ROW_ROLE).position == 0
@@ -74,8 +76,8 @@ def test_a_row_is_held_once_and_without_its_image(model):
 ROWS = [
     row(0),  # benign, right
     row(1, y2=1),  # false alarm
-    row(0, "fgsm", y1=1, y2=0, success=True),  # caught
-    row(1, "fgsm", y1=1, y2=1, success=True),  # missed
+    row(0, "fgsm", y1=1, y2=0, fooled=True),  # caught
+    row(1, "fgsm", y1=1, y2=1, fooled=True),  # missed
     row(2, "fgsm", reason="no adversarial image found"),
 ]
 
@@ -105,18 +107,55 @@ def test_decisions_are_told_in_words_and_signs(model):
     ]  # fmt: skip
     bold = [model.index(line, m.COL_DECISION).data(Qt.ItemDataRole.FontRole) is not None for line in range(5)]
     assert bold == [False, True, False, True, False]
-    assert model.index(2, m.COL_Y1).data() == "dog 50 %"
-    assert model.index(2, m.COL_ATTACK).data() == "FGSM"
+    assert model.index(2, m.COL_Y1).data() == "dog 50%"
+    assert model.index(2, m.COL_ATTACK).data() == "FGSM (L∞)"
     assert model.index(4, m.COL_RESULT).data() == "– no adversarial image found"
+
+
+def test_the_columns_are_those_of_the_chosen_detector(model):
+    model.set_rows(ROWS)
+    assert model.detectors == ("mask", "confidence")
+    header = model.headerData(m.COL_Y2, Qt.Orientation.Horizontal)
+    assert (header, model.index(1, m.COL_Y2).data(), model.index(1, m.COL_SCORE).data()) == (
+        "f2 on the mask", "dog 50%", "0.70",
+    )  # fmt: skip
+    assert model.index(1, m.COL_RECOVERS).data() == "– no"
+    model.choose_detector("confidence")
+    assert model.headerData(m.COL_Y2, Qt.Orientation.Horizontal) == "f1's confidence"
+    assert (model.index(1, m.COL_Y2).data(), model.index(1, m.COL_SCORE).data()) == ("", "7.00")
+    assert model.index(1, m.COL_DECISION).data() == ""  # no class, and no threshold known
+    model.set_filter(m.Filter.MISSED)
+    assert model.rowCount() == 0
+    model.set_thresholds({"confidence": {0.05: Threshold(8.0, "chosen for tests")}})
+    assert [model.row_at(line) for line in range(model.rowCount())] == [ROWS[2], ROWS[3]]
+    model.set_thresholds({"confidence": {0.05: Threshold(6.0, "chosen for tests")}})
+    assert model.rowCount() == 0
+    model.set_rows([row(0, scores={"mask": Score(0, None, 1.0)})])  # of a run that knew no other
+    assert model.detector == "mask"
+    model.set_filter(m.Filter.ALL)
+    assert model.index(0, m.COL_Y2).data() == "cat"
+
+
+def test_an_image_that_fooled_but_was_flagged_is_a_failed_attack_that_says_so(model):
+    evading = [
+        row(0, "pgd", y1=1, fooled=True, evaded=True),
+        row(1, "pgd", y1=1, y2=1, fooled=True, evaded=False, reason="flagged by a detector"),
+    ]
+    model.set_rows(evading)
+    assert [model.index(line, m.COL_RESULT).data() for line in (0, 1)] == [
+        "✓ fooled, not flagged", "– fooled, but flagged by a detector",
+    ]  # fmt: skip
+    model.set_filter(m.Filter.FAILED)
+    assert model.row_at(0) == evading[1]
+    model.set_filter(m.Filter.SUCCESSFUL)
+    assert model.row_at(0) == evading[0]
 
 
 def test_thirty_thousand_rows_sort_within_a_blink(qapp):
     model = m.RowsModel()
-    model.set_rows(
-        [row(p, attack, score_graded=(p * 7919) % 10_007) for attack in ("", "a", "b") for p in range(10_000)]
-    )
+    model.set_rows([row(p, attack, score=(p * 7919) % 10_007) for attack in ("", "a", "b") for p in range(10_000)])
     started = time.perf_counter()
     model.sort(m.COL_SCORE, DOWN)
-    model.append([row(10_000, "b", score_graded=5.0)])
+    model.append([row(10_000, "b", score=5.0)])
     assert time.perf_counter() - started < 1.0  # 0.1 s on two busy cores; a Python comparison a pair takes seconds
-    assert model.row_at(0).score_graded == max(row.score_graded for row in model.rows)
+    assert model.score(model.row_at(0)) == max(model.score(row) for row in model.rows)

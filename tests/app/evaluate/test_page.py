@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from ciad_app.evaluate.model import COL_L2
+from ciad_app.evaluate.model import COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
 from ciad_engine.evaluation import planning, runner
@@ -45,9 +46,9 @@ def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Two images a batch, and after the third batch nothing more until the event is set or the job is cancelled."""
-    real, go_on = runner.run, threading.Event()
+    real, go_on = runner.finish, threading.Event()
 
-    def run(plan, system, data, database, job):
+    def run(sitting, job):
         tell, batches = job.on_partial, []
 
         def on_partial(rows):
@@ -57,9 +58,9 @@ def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
                 time.sleep(0.005)
 
         job.on_partial = on_partial
-        real(plan, system, data, database, job, batch_size=2)
+        real(sitting, job, batch_size=2)
 
-    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "finish", run)
     return go_on
 
 
@@ -72,21 +73,28 @@ def test_rows_and_tables_fill(page, tiny_data, qtbot):
         (r.attack, r.position, r.y1) for r in database.rows(run.key)
     ]
     qtbot.waitUntil(lambda: bool(page.results.tables.tables) and "finished" not in page.results.tables.common.text())
-    assert [table.name for table in page.results.tables.tables] == ["table1", "table2", "table4", "attacks", "controls"]
-    assert page.results.tables.cards[1].grid.item(0, 1).text() == page.results.tables.tables[1].rows[0][1].text()
+    tables = page.results.tables
+    assert [table.name for table in tables.tables] == ["table1", "table2", "detectors", "table4", "attacks"]
+    assert (
+        tables.cards[1].grid.item(0, 1).text()
+        == tables.tables[1].cell("FGSM (L∞)", "adversarial_images", "mask").text()
+    )
+    long, short = tables.tables[1].columns[3].title, tables.tables[1].columns[3].heading
+    line = next(k for k in range(tables.cards[1].grid.rowCount()) if tables.cards[1].grid.item(k, 0).text() == short)
+    assert tables.cards[1].grid.item(line, 0).toolTip() == long != short
     assert page.results.banner.isVisibleTo(page)
     assert "random pictures" in page.results.banner.text()
     qtbot.waitUntil(lambda: page.results.runs.count() == 1 and "finished" in page.results.runs.itemText(0))
     qtbot.waitUntil(lambda: page.panel.estimate.text().startswith("About"))
 
 
-def test_images_that_are_taken_over_are_counted_alone(page, tiny_data, monkeypatch, qtbot):
+def test_images_that_are_reused_are_counted_alone(page, tiny_data, monkeypatch, qtbot):
     evaluate(page, tiny_data, qtbot)
     said, bars = [], []
     monkeypatch.setattr(page, "_say", said.append)
     monkeypatch.setattr(page.results, "show_progress", lambda done, total: bars.append((done, total)))
     evaluate(page, tiny_data, qtbot, attacks=("fgsm", "jsma"))
-    assert f"Taking over images of FGSM: 0 of {COUNT}" in said
+    assert f"Reusing images of FGSM (L∞): 0 of {COUNT}" in said
     assert {total for _, total in bars} == {COUNT, 3 * COUNT, 0}
 
 
@@ -207,7 +215,7 @@ def test_discard_asks_once_more_and_removes_the_run(page, tiny_data, held, qtbot
 def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny_set, qtbot):
     evaluate(page, tiny_data, qtbot, limit=8)
     table = page.results.rows.table
-    line = next(i for i in range(page.model.rowCount()) if page.model.row_at(i).success)
+    line = next(i for i in range(page.model.rowCount()) if page.model.row_at(i).fooled)
     row = page.model.row_at(line)
     table.scrollTo(page.model.index(line, 0))
     middle = table.visualRect(page.model.index(line, 1)).center()
@@ -238,6 +246,70 @@ def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set
     finish(page, qtbot)
 
 
+def test_an_image_that_fooled_f1_but_was_flagged_can_be_opened(page, tiny_data, monkeypatch, qtbot):
+    database = evaluate(page, tiny_data, qtbot, limit=4)
+    row = next(row for row in page.model.rows if row.fooled)
+    flagged = dataclasses.replace(row, evaded=False, reason="flagged by a detector")
+    with qtbot.waitSignal(page.row_opened) as caught:
+        page._open_row(flagged)
+    assert np.array_equal(caught.args[0].adversarial, database.image(page._run.key, row.attack, row.position))
+
+
+def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
+    panel = page.panel
+    prepare(page, tiny_data, qtbot, attacks=("fgsm", "deepfool"), limit=3)
+    assert [panel.evade.itemText(k) for k in range(3)] == ["No detector", "f2 on the mask", "f2 on the shuffled mask"]
+    panel.evade.setCurrentIndex(1)
+    assert panel.request().evade == ("mask:disagreement",)
+    assert panel.start.toolTip().startswith("DeepFool cannot evade a detector")
+    panel.attacks.choose([("fgsm", {"eps": 32.0})])
+    page.start()
+    finish(page, qtbot)
+    plan = planning.from_json(page._run.plan)
+    assert [(one.name, one.rule) for one in plan.evade] == [("mask", "disagreement")]
+    assert {row.evaded for row in page.model.rows if row.attack} <= {True, False}
+    qtbot.waitUntil(lambda: "evading f2 on the mask" in page.results.runs.currentText(), timeout=TIMEOUT)
+    panel.evade.setCurrentIndex(0)
+    panel.set_plan(plan)
+    assert panel.request().evade == ("mask:disagreement",)
+    graded = dataclasses.replace(plan, evade=(dataclasses.replace(plan.evade[0], rule="graded"), *plan.evade))
+    panel.set_plan(graded)  # of the command line
+    assert panel.request().evade == ("mask:graded", "mask:disagreement")
+    panel.attacked.addItem("Transferred", "second_classifier")
+    panel.attacked.setCurrentIndex(1)
+    assert panel.request().evade == ()
+    assert not panel.evade.isEnabled()
+    assert "direct setting" in panel.evade.toolTip()
+
+
+def test_the_rows_show_the_detector_that_is_chosen_beside_the_filter(page, tiny_data, qtbot):
+    evaluate(page, tiny_data, qtbot, limit=4)
+    choice = page.results.rows.detector
+    assert [choice.itemText(k) for k in range(choice.count())] == [
+        "f2 on the mask", "f2 on the shuffled mask", "f2 on a constant mask", "f1's confidence",
+    ]  # fmt: skip
+    assert choice.currentData() == page.model.detector == "mask"
+    before = page.model.index(0, COL_DECISION).data()
+    choice.setCurrentIndex(choice.findData("confidence"))
+    assert page.model.detector == "confidence"
+    row = page.model.row_at(0)
+    flagged = row.scores["confidence"].value > 3.0  # the threshold on the card
+    assert before
+    assert page.model.index(0, COL_DECISION).data().startswith("▲" if flagged else "○")
+    page.results.rows.filter.setCurrentIndex(1)
+    assert choice.currentData() == "confidence"
+
+
+def test_a_run_of_the_same_networks_under_an_earlier_checksum_is_offered(page, interrupted, monkeypatch, qtbot):
+    info = page._engine.info
+    run = interrupted(info.card)
+    newer = dataclasses.replace(info.card, checksum="f" * 64, earlier=(info.card.checksum,))
+    monkeypatch.setattr(page._engine, "info", dataclasses.replace(info, card=newer))
+    page.offer_to_continue()
+    qtbot.waitUntil(page.results.bar.isVisible)
+    assert page._run.key == run.key
+
+
 def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbot):
     database = evaluate(page, tiny_data, qtbot, limit=2)
     thesis = tmp_path / "thesis"
@@ -260,7 +332,7 @@ def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):
     with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
         page.export_csv(tmp_path / "out")
     names = {path.name for path in caught.args[0]}
-    tables = {f"{name}.csv" for name in ("table1", "table2", "table4", "attacks", "controls", "roc", "rows")}
+    tables = {f"{name}.csv" for name in ("table1", "table2", "table4", "attacks", "roc", "rows")}
     assert names == {*tables, "run.json", "roc.svg", "roc.png", "scores.svg", "scores.png"}
     assert str(tmp_path / "out") in page.results.state.text()
     with (tmp_path / "out" / "rows.csv").open(encoding="utf-8", newline="") as file:
@@ -286,7 +358,7 @@ def test_tables_are_copied_as_text_and_html(page, tiny_data, qtbot):
     page.results.copy.click()
     data = QApplication.clipboard().mimeData()
     assert "Table 2" in data.text()
-    assert "<td>True positive</td>" in data.html()
+    assert "<td>True positive rate</td>" in data.html()
 
 
 def test_a_past_run_can_be_opened(page, tiny_data, qtbot):
@@ -349,9 +421,8 @@ def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
     finish(page, qtbot)
     qtbot.waitUntil(lambda: len(page.results.tables.tables) > 0, timeout=TIMEOUT)
     assert {row.attack for row in page.model.rows} == {"", "fgsm eps = 2", "fgsm eps = 16"}
-    assert page.model.attack_title("fgsm eps = 16") == "FGSM, eps = 16"
-    heads = [row[0].text() for row in page.results.tables.tables[0].rows]
-    assert heads == ["FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"]
+    assert page.model.attack_title("fgsm eps = 16") == "FGSM (L∞), eps = 16"
+    assert page.results.tables.tables[0].turned()[0] == ["FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"]
     rates = page._rates
     page._look_up_rates()
     qtbot.waitUntil(lambda: page._rates is not rates, timeout=TIMEOUT)

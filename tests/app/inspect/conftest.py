@@ -28,6 +28,6 @@ def known(engine, qtbot):
     """Six images labelled with what the untrained classifier says of them, so that they can be attacked."""
     pixels = np.random.default_rng(5).integers(0, 256, (6, 3, 32, 32), dtype=np.uint8)
     found = []
-    engine.submit(lambda session, job: session.system.detector("paper").inspect(pixels).y1, found.append)
+    engine.submit(lambda session, job: session.system.inspect(pixels).y1, found.append)
     qtbot.waitUntil(lambda: bool(found), timeout=TIMEOUT)
     return ImageSet(pixels, found[0], "Test images")

@@ -10,13 +10,14 @@ from PIL import Image
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton
 
-from ciad_app.inspect import saving
+from ciad_app.inspect import saving, work
 from ciad_app.inspect.collection import RECORDS, YOURS
 from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import imaging, inspection
-from ciad_engine.attacks.base import NO_ADVERSARIAL
-from ciad_engine.datasets.base import CLASS_NAMES, ImageSet
+from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
+from ciad_engine.datasets.base import ImageSet
+from ciad_engine.domain import CIFAR10
 from tests.app.inspect.steps import TIMEOUT, attack, settle
 
 
@@ -27,8 +28,12 @@ def test_selecting_an_image_shows_its_verdict(page, known, qtbot):
     found = page.found
     assert page.verdict.word.text() == inspection.headline(found.benign, False)
     assert page.verdict.sign.kind == page.verdict.word.text()
-    assert page.verdict.sentence.text().lower() in inspection.sentence(found).lower()
-    assert "threshold 0.5" in page.verdict.evidence.text()
+    told = inspection.explain(found)
+    assert page.verdict.sentence.text() == told.text
+    assert page.verdict.evidence.text() == told.evidence
+    assert "threshold 0.5" in told.evidence
+    assert page.verdict.others.text().split("\n") == list(told.others)
+    assert len(told.others) == 3
     assert np.array_equal(page.grid.benign_mask.array, 1 - found.benign.masks[0])
     for column, p in zip(page.grid.benign_bars.columns, (found.benign.p1, found.benign.p2), strict=True):
         assert np.array_equal(column, p[0])
@@ -47,7 +52,10 @@ def test_an_attack_fills_every_pane_and_moves_none(page, known, qtbot):
     assert found.attack.success[0]
     assert found.attack.settings["eps"] == 32.0
     assert np.array_equal(page.grid.adversarial.array, found.attack.images[0].transpose(1, 2, 0))
-    assert np.array_equal(page.grid.difference.array, inspection.difference(found, 16).transpose(1, 2, 0))
+    assert np.array_equal(
+        page.grid.difference.array,
+        inspection.difference(found.image, found.attacked_image, 16).transpose(1, 2, 0),
+    )
     assert np.allclose(page.grid.mask_change.array, found.benign.masks[0] - found.adversarial.masks[0], atol=1e-6)
     assert page.grid.adversarial_bars.columns[0].sum() == pytest.approx(1, abs=1e-5)
     assert page.grid.change_bars.columns[0].sum() == pytest.approx(0, abs=1e-5)
@@ -79,9 +87,9 @@ def test_the_history_goes_back(page, known, qtbot):
     first = page.found
     attack(page, qtbot, eps=64.0)
     qtbot.waitUntil(lambda: page.panel.history.count() == 2, timeout=TIMEOUT)
-    assert page.found is not first
+    assert page.found.attack is not first.attack
     page.panel.history.setCurrentRow(0)
-    assert page.found is first
+    assert page.found.attack is first.attack
     assert page.panel.request() == ("fgsm", first.attack.settings)
     assert np.array_equal(page.grid.adversarial.array, first.attack.images[0].transpose(1, 2, 0))
     page.next_image()
@@ -90,16 +98,101 @@ def test_the_history_goes_back(page, known, qtbot):
     assert page.panel.history.count() == 2
 
 
-def test_another_rule_judges_the_same_images(page, known, qtbot):
+def test_another_detector_or_rule_decides_at_once_without_the_engine(page, known, engine, monkeypatch, qtbot):
     page.show_set(known)
     settle(page, qtbot)
     attack(page, qtbot)
     before = page.found.attack
-    page.panel.rule.setCurrentIndex(1)
-    qtbot.waitUntil(lambda: page.found.benign.rule == "graded", timeout=TIMEOUT)
+    height = page.verdict.height()
+    monkeypatch.setattr(engine, "submit", pytest.fail)
+    page.panel.rule.setCurrentIndex(page.panel.rule.findData("graded"))
     assert page.found.attack is before
-    assert page.found.adversarial.rule == "graded"
+    assert (page.found.benign.rule, page.found.adversarial.rule) == ("graded", "graded")
     assert "chosen for tests" in page.verdict.evidence.text()
+    page.panel.detector.setCurrentIndex(page.panel.detector.findData("confidence"))
+    assert page.panel.deciding == ("confidence", "graded")
+    assert page.found.adversarial.detector == "confidence"
+    assert page.verdict.sentence.text() == inspection.explain(page.found).text
+    assert "f2 on the mask" in page.verdict.others.toolTip()
+    assert "f1's confidence" in page.grid.adversarial_bars.toolTip()
+    assert [page.panel.rule.itemData(k) for k in range(page.panel.rule.count())] == ["graded"]  # it has no class
+    page.panel.detector.setCurrentIndex(page.panel.detector.findData("constant-mask"))
+    assert page.panel.deciding == ("constant-mask", "disagreement")  # it has no threshold
+    assert page.found.benign.rule == "disagreement"
+    assert page.verdict.height() == height
+
+
+def test_a_detector_chosen_while_an_attack_runs_decides_on_its_result(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    page.panel.choose("fgsm", {"eps": 32.0})
+    page.attack_now()
+    said = page.verdict.sentence.text()
+    page.panel.detector.setCurrentIndex(page.panel.detector.findData("shuffled-mask"))
+    assert page.verdict.sentence.text() == said  # "Attacking", not the verdict on the original
+    qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
+    assert page.found.benign.detector == page.found.adversarial.detector == "shuffled-mask"
+    assert page.verdict.sentence.text() == inspection.explain(page.found).text
+
+
+def test_the_history_shows_an_attack_by_the_detector_that_is_chosen_now(page, known, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    page.panel.history.setCurrentRow(-1)
+    page.panel.detector.setCurrentIndex(page.panel.detector.findData("confidence"))
+    page.panel.history.setCurrentRow(0)
+    assert page.found.adversarial.detector == "confidence"
+
+
+def test_the_attacker_may_know_the_detector(page, known, monkeypatch, qtbot):
+    known_to_it, real = [], inspection.inspect
+
+    def inspect(*arguments, **settings):
+        known_to_it.append(settings.get("evade"))
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(inspection, "inspect", inspect)
+    page.show_set(known)
+    settle(page, qtbot)
+    page.panel.choose("deepfool", {})
+    assert not page.panel.knows.isEnabled()
+    assert page.panel.knows.toolTip().startswith("DeepFool cannot evade a detector. Choose FGSM")
+    page.panel.knows.setChecked(True)
+    assert page.panel.evade == ()
+    page.panel.detector.setCurrentIndex(page.panel.detector.findData("confidence"))
+    page.panel.choose("pgd", {"eps": 64.0, "iterations": 10})
+    assert page.panel.knows.isEnabled()
+    assert page.panel.evade == ("confidence:graded",)
+    page.attack_now()
+    qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
+    assert known_to_it[-1] == ("confidence:graded",)
+    line = page.panel.history.item(0).text()
+    assert "PGD 64, evading f1's confidence" in line
+    result = page.found.attack
+    assert line.startswith("✔") is bool(result.success[0])
+    assert result.evaded[0] == (not page.found.adversarial.adversarial[0])  # the same detector decides
+
+
+def test_an_image_that_fooled_f1_but_was_flagged_is_shown(page, known, engine, monkeypatch, qtbot):
+    page.show_set(known)
+    settle(page, qtbot)
+    real = work.attack
+
+    def flagged(*arguments):
+        found = real(*arguments)
+        changes = {"evaded": np.array([False]), "reason": np.array([FLAGGED]), "notes": ("It has no gradient.",)}
+        return dataclasses.replace(found, attack=dataclasses.replace(found.attack, **changes))
+
+    monkeypatch.setattr(work, "attack", flagged)
+    attack(page, qtbot)
+    assert not page.found.attack.success[0]
+    assert page.grid.adversarial.array is not None
+    assert page.saves.save.isEnabled()
+    assert "but flagged by a detector" in page.panel.results.values["outcome"].text()
+    assert page.panel.results.values["notes"].text() == "It has no gradient."
+    assert page.panel.history.item(0).text().startswith("✘ FGSM 32 → ")
+    assert "did not evade" in page.verdict.sentence.text()
 
 
 def test_only_the_last_of_many_selected_images_is_shown(page, known, qtbot):
@@ -151,7 +244,7 @@ def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
     attack(page, qtbot)
     path = tmp_path / "adversarial.png"
     assert page.save_image(path)
-    assert np.array_equal(imaging.read(path).pixels, page.found.attack.images[0])
+    assert np.array_equal(imaging.read(path, 32).pixels, page.found.attack.images[0])
     path.write_bytes(b"mine")
     assert not page.save_image(path)
     assert path.read_bytes() == b"mine"
@@ -249,7 +342,7 @@ def test_files_are_added_and_bad_ones_are_told_in_one_message(page, qtbot, tmp_p
 
 
 def test_a_folder_of_pictures_and_a_data_set_open(page, qtbot, tmp_path):
-    for place in ("loose", *(f"set/test/{name}" for name in CLASS_NAMES)):
+    for place in ("loose", *(f"set/test/{name}" for name in CIFAR10.classes)):
         (tmp_path / place).mkdir(parents=True)
         for i in range(2):
             Image.fromarray(np.full((32, 32, 3), 40 * i, np.uint8)).save(tmp_path / place / f"{i}.png")
@@ -279,20 +372,30 @@ def test_pasted_bytes_are_shown(page, qtbot):
     assert np.array_equal(page.found.image, pixels)
 
 
-def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path):
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path, labelled):
     page.show_set(known)
     settle(page, qtbot)
     attack(page, qtbot)
     made = page.found
-    page.show_record(made.image, made.label, made.attack.images[0], "row 17")
+    page.show_record(made.image, made.label if labelled else None, made.attacked_image, "row 17")
     qtbot.waitUntil(lambda: page.found is not None and page.found.name == "row 17", timeout=TIMEOUT)
     assert page.gallery.sets.currentText() == RECORDS
-    assert page.found.attack.l2[0] == pytest.approx(made.attack.l2[0])
-    assert page.found.attack.linf[0] == made.attack.linf[0]
+    assert page.found.attack is None
+    assert page.found.label == (made.label if labelled else None)
+    assert page.found.reference == made.label  # without a label, what f1 says of the original
+    assert page.found.distances == pytest.approx(made.distances)
     assert np.allclose(page.found.adversarial.p1, made.adversarial.p1, atol=1e-6)
-    assert page.panel.results.values["cost"].text() == "–"
+    figures = page.panel.results.values
+    after = made.classes[int(made.adversarial.y1[0])]
+    assert figures["outcome"].text() == f"✔ {made.classes[made.label]} → {after}"
+    assert figures["l2"].text() == f"{made.distances['l2']:.3f}"
+    assert figures["cost"].text() == figures["seconds"].text() == "–"
     assert page.export(tmp_path / "pair.png")
-    assert "forwards" not in json.loads((tmp_path / "pair.json").read_text(encoding="utf-8"))["attack"]
+    content = json.loads((tmp_path / "pair.json").read_text(encoding="utf-8"))
+    assert content["attack"] is None
+    assert content["distances"]["linf"] == made.distances["linf"]
+    assert (tmp_path / "pair.svg").read_text(encoding="utf-8").count("<image ") == 4
 
 
 def test_all_panes_show_the_same_part(page, known, qtbot):
@@ -337,7 +440,10 @@ def test_the_magnification_can_be_chosen(page, known, qtbot):
     settle(page, qtbot)
     attack(page, qtbot)
     page.grid.gain.setCurrentIndex(page.grid.gain.findData(2))
-    assert np.array_equal(page.grid.difference.array, inspection.difference(page.found, 2).transpose(1, 2, 0))
+    assert np.array_equal(
+        page.grid.difference.array,
+        inspection.difference(page.found.image, page.found.attacked_image, 2).transpose(1, 2, 0),
+    )
     page.grid.mask_scale.setCurrentIndex(page.grid.mask_scale.findData(0.1))
     assert page.grid.mask_change.item.getLevels().tolist() == [-0.1, 0.1]
 
@@ -380,7 +486,7 @@ def test_a_given_class_is_chosen_by_name_where_it_counts(page, known, qtbot):
     form.set_values({"target": "given"})
     assert form.editor("target_class").isEnabled()
     form.editor("target_class").setCurrentText("ship")
-    assert page.panel.request()[1]["target_class"] == CLASS_NAMES.index("ship")
+    assert page.panel.request()[1]["target_class"] == CIFAR10.classes.index("ship")
     page.panel.reset.click()
     assert not form.editor("target_class").isEnabled()
 
@@ -415,16 +521,15 @@ def known_pixels():
     return ImageSet(np.zeros((2, 3, 32, 32), np.uint8), np.zeros(2, np.int64), "Test images")
 
 
-def test_words_of_the_verdict(page, known, qtbot):
+def test_the_verdict_is_the_explanation_and_files_are_named_after_the_image(page, known, qtbot):
     page.show_set(known)
     settle(page, qtbot)
     attack(page, qtbot)
     found = page.found
-    word, text, evidence = saving.verdict_words(found)
-    assert f"{word}: {text[:1].lower()}{text[1:]}" == inspection.sentence(found)
-    failed = dataclasses.replace(found.attack, success=np.array([False]), reason=np.array([NO_ADVERSARIAL]))
-    alarm = dataclasses.replace(found.benign, adversarial=np.array([True]))
-    _, text, _ = saving.verdict_words(dataclasses.replace(found, benign=alarm, attack=failed, adversarial=None))
-    assert text.startswith("The attack found no adversarial image within its limits. This benign image is called")
-    assert f"({found.classes[found.reference]})" in evidence
+    failed = dataclasses.replace(
+        found.attack,
+        fooled=np.array([False]), evaded=np.array([False]), reason=np.array([NO_ADVERSARIAL]),
+    )  # fmt: skip
+    page._show(dataclasses.replace(found, attack=failed, attacked_image=None, adversarial=None))
+    assert page.verdict.sentence.text().startswith("The attack found no adversarial image within its limits. ")
     assert saving.stem(dataclasses.replace(found, name="a/b c?.png")) == "b_c-fgsm"

@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QPalette
 
 from ciad_app.widgets.colour_bar import ColourBar
 from ciad_app.widgets.image_pane import ImagePane
-from ciad_app.widgets.probability_bars import ProbabilityBars, percent
+from ciad_app.widgets.probability_bars import MOST, ProbabilityBars, percent, telling
 
 
 def colour_at(pane, row, column):
@@ -127,8 +127,8 @@ def test_bars_show_what_they_are_given(qtbot):
     assert bars.grab().toImage() != empty
     assert sum(bars.columns[0]) == pytest.approx(1)
     assert sum(bars.columns[1]) == pytest.approx(1)
-    assert "f1: the image: cat 70 %" in bars.accessibleDescription()
-    assert "f2: the mask: frog 60 %" in bars.accessibleDescription()
+    assert "f1: the image: cat 70%" in bars.accessibleDescription()
+    assert "f2: the mask: frog 60%" in bars.accessibleDescription()
     bars.clear()
     assert bars.columns == ()
     assert bars.grab().toImage() == empty
@@ -148,15 +148,59 @@ def test_the_length_of_a_bar_is_its_probability(qtbot):
     assert blue(0.8) / blue(1.0) == pytest.approx(0.8, abs=0.03)
 
 
+def test_images_of_another_size_fill_the_pane_and_the_keyboard_reaches_their_edge(pane, qtbot):
+    pane.set_image(np.zeros((64, 64, 3), np.uint8))
+    assert pane.view.targetRect() == QRectF(0, 0, 64, 64)
+    pane.show_part(QRectF(40, 40, 20, 20))
+    pane.set_image(np.ones((64, 64, 3), np.uint8))
+    assert pane.view.targetRect() == QRectF(40, 40, 20, 20)  # another image of that size moves nothing
+    pixels = []
+    pane.pixel_changed.connect(pixels.append)
+    pane.mark((63, 62))
+    qtbot.keyClick(pane, Qt.Key.Key_Right)
+    assert pixels == [(63, 63)]
+    pane.set_image(np.zeros((32, 32)))
+    assert pane.view.targetRect() == QRectF(0, 0, 32, 32)
+
+
+def test_of_many_classes_those_that_matter_are_shown():
+    random = np.random.default_rng(0)
+    columns = [random.dirichlet(np.full(43, 0.1)) for _ in range(4)]
+    shown = telling(columns, (17,))
+    assert len(shown) == MOST
+    assert list(shown) == sorted(shown)
+    assert {17, *(int(p.argmax()) for p in columns)} <= set(shown.tolist())
+    highest = np.max(columns, axis=0)
+    free = [k for k in shown if k not in {17, *(int(p.argmax()) for p in columns)}]
+    assert min(highest[free]) >= max(highest[[k for k in range(43) if k not in shown]])
+    assert telling([np.full(10, 0.1)], ()).tolist() == list(range(10))
+
+
+def test_classes_without_a_row_are_summed_up_in_the_tool_tip(qtbot):
+    bars = ProbabilityBars("Bars", "")
+    qtbot.addWidget(bars)
+    bars.resize(300, 200)
+    p1, p2 = np.full(43, 0.01), np.full(43, 0.02)
+    p1[40], p2[41] = 0.58, 0.16
+    bars.show_values([f"a sign with the number {k}" for k in range(43)], p1, p2)
+    assert len(bars.shown) == MOST
+    assert {"a sign with the number 40", "a sign with the number 41"} <= set(bars.shown)
+    assert "33 classes without a row, together: f1 33%, f2 66%" in bars.toolTip()
+    few = ProbabilityBars("Bars", "")
+    qtbot.addWidget(few)
+    few.show_values(("cat", "dog"), p1[:2], p2[:2])
+    assert "without a row" not in few.toolTip()
+
+
 @pytest.mark.parametrize(
     ("value", "signed", "text"),
     [
-        (0.0, False, "<1 %"),
-        (0.993, False, ">99 %"),
-        (0.001, False, "<1 %"),
-        (0.555, False, "56 %"),
-        (0.999, False, ">99 %"),
-        (1.0, False, "100 %"),
+        (0.0, False, "<1%"),
+        (0.993, False, ">99%"),
+        (0.001, False, "<1%"),
+        (0.555, False, "56%"),
+        (0.999, False, ">99%"),
+        (1.0, False, "100%"),
         (0.25, True, "+25"),
         (-0.25, True, "-25"),
         (0.0001, True, "≈0"),

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine.attacks.base import NO_ADVERSARIAL
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
+from ciad_engine.attacks.catalogue import CarliniWagnerL2
+from ciad_engine.attacks.goal import Goal
 from ciad_engine.attacks.lattice import ROUNDS
 from ciad_engine.attacks.model import Model
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.errors import SettingError
 from ciad_engine.imaging import to_lattice, to_unit
 from ciad_engine.jobs import Job
@@ -41,8 +42,7 @@ def floats(attack, network, images, labels, targets=None):
     found = attack.find(
         Model(network, len(images)),
         to_unit(torch.tensor(images)),
-        torch.tensor(labels),
-        None if targets is None else torch.tensor(targets),
+        Goal(torch.tensor(labels), None if targets is None else torch.tensor(targets)),
         Job(),
     )
     assert found.images.min() >= 0
@@ -162,7 +162,7 @@ def test_a_descent_takes_two_passes_an_iteration_at_most():
     labels = torch.tensor(answers(inner, images))
     network = Wrapped(inner, count).eval().requires_grad_(False)
     attack, model = CarliniWagnerL2(iterations=100, search_steps=4), Model(network, 10)
-    attack.find(model, to_unit(torch.tensor(images)), labels, None, Job())
+    attack.find(model, to_unit(torch.tensor(images)), Goal(labels), Job())
     assert (model.forwards + model.backwards <= 2 * 100 * 4).all()
     # What is counted is what the network was asked for.
     assert seen == {"forward": model.forwards.sum(), "backward": model.backwards.sum()}

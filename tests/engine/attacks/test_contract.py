@@ -10,14 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ciad_engine import attacks
-from ciad_engine.attacks import base
-from ciad_engine.attacks.base import (
-    ALREADY_WRONG,
-    FOOLED,
-    OWN_CLASS,
-    Attack,
-    run_batched,
-)
+from ciad_engine.attacks import running
+from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks.running import run_batched
+from ciad_engine.attacks.words import ALREADY_WRONG, FOOLED, OWN_CLASS
 from ciad_engine.distances import ssim
 from ciad_engine.errors import CiadError, SettingError
 from ciad_engine.imaging import to_unit
@@ -114,7 +110,7 @@ def test_an_image_does_not_depend_on_its_batch_mates(name):
 def test_the_batch_size_changes_nothing(name, monkeypatch):
     network, images = Curved(seed=1), random_images(10)
     labels = answers(network, images)
-    monkeypatch.setattr(base, "CHUNK", 2)  # several chunks of attacks that refill, too
+    monkeypatch.setattr(running, "CHUNK", 2)  # several chunks of attacks that refill, too
     attack, job = small(name, target="next"), Recorder()
     split = run_batched(attack, network, images, labels, job, batch_size=3)
     assert_same(rows(split, slice(None)), rows(attack.run(network, images, labels), slice(None)))

@@ -1,8 +1,7 @@
 import numpy as np
 import torch
 
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
-from ciad_engine.attacks.ddn import DDN
+from ciad_engine.attacks.catalogue import DDN, CarliniWagnerL2
 from ciad_engine.attacks.lattice import on_lattice
 from ciad_engine.imaging import to_unit
 

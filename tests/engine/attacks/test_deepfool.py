@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine.attacks.ddn import DDN
-from ciad_engine.attacks.deepfool import DeepFool
+from ciad_engine.attacks.catalogue import DDN, DeepFool
+from ciad_engine.attacks.goal import Goal
 from ciad_engine.attacks.model import Model
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job
@@ -36,7 +36,7 @@ def test_it_is_the_papers_on_a_curved_network():
     network, images = Curved(classes=5).eval(), random_images(12)
     labels = answers(network, images)
     found = DeepFool(iterations=30).find(
-        Model(network, 12), to_unit(torch.tensor(images)).double(), torch.tensor(labels), None, Job()
+        Model(network, 12), to_unit(torch.tensor(images)).double(), Goal(torch.tensor(labels)), Job()
     )
     for i in range(12):
         x = to_unit(torch.tensor(images[i : i + 1])).double()

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ciad_engine.attacks.fgsm import FGSM
+from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.attacks.model import Model, look
 from ciad_engine.errors import SettingError
 from ciad_engine.imaging import to_unit

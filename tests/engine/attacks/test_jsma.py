@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ciad_engine.attacks import jsma, saliency
-from ciad_engine.attacks.base import NO_ADVERSARIAL, NO_PAIR
-from ciad_engine.attacks.jsma import JSMA
+from ciad_engine.attacks.catalogue import JSMA
+from ciad_engine.attacks.words import NO_ADVERSARIAL, NO_PAIR
 from ciad_engine.errors import SettingError
 
 from .toys import VALUES, Curved, Linear, Recorder, answers, random_images

@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from ciad_engine.attacks.base import FOOLED, LOST_TO_ROUNDING, NO_ADVERSARIAL, Attack, Found
+from ciad_engine.attacks.base import Attack, Found
+from ciad_engine.attacks.goal import Goal
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model
+from ciad_engine.attacks.words import FOOLED, LOST_TO_ROUNDING, NO_ADVERSARIAL
 from ciad_engine.imaging import to_lattice, to_unit
 
 from .toys import Curved, Linear, answers, random_images
@@ -41,7 +43,7 @@ def balanced(classes=2):
 
 def mend(network, images, labels, candidates, norm, targets=None):
     model = Model(network, len(images))
-    return repair(model, torch.arange(len(images)), images, candidates, labels, targets, norm), model
+    return repair(model, torch.arange(len(images)), images, candidates, Goal(labels, targets), norm), model
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
@@ -181,7 +183,7 @@ class _Nearly(Attack):
 
     name, title, source, norm = "nearly", "Nearly", "", "linf"
 
-    def find(self, model, images, labels, targets, job):
+    def find(self, model, images, goal, job):
         return Found(images + 0.4 / 255, torch.ones(len(images), dtype=torch.int64), [FOOLED, NO_ADVERSARIAL])
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import torch
 
-from ciad_engine.attacks.carlini_wagner import CarliniWagnerL2
-from ciad_engine.attacks.lbfgs import LBFGS, _Memory, _Search
+from ciad_engine.attacks.catalogue import LBFGS, CarliniWagnerL2
+from ciad_engine.attacks.goal import Goal
+from ciad_engine.attacks.lbfgs import _Memory, _Search
 from ciad_engine.attacks.model import Model
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job
@@ -28,7 +29,7 @@ def test_the_minimum_in_the_box_is_found():
     x = to_unit(torch.tensor(images)).double()
     c = torch.full((10,), 0.7, dtype=torch.float64)
     model = Model(network, 10)
-    search = _Search(LBFGS(iterations=200), model, x, torch.tensor(labels), None)
+    search = _Search(LBFGS(iterations=200), model, x, Goal(torch.tensor(labels)))
     ends = {}
     original = search._evaluate
 

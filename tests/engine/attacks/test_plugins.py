@@ -15,7 +15,8 @@ MODULE = '''
 import dataclasses
 from typing import ClassVar
 import torch
-from ciad_engine.attacks.base import Attack, Found, NO_ADVERSARIAL
+from ciad_engine.attacks.base import Attack, Found
+from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.attacks.parameters import parameter
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Invert(Attack):
     norm: ClassVar[str] = "linf"
     amount: float = parameter(1.0, "Amount", "How much.", low=0, high=1)
 
-    def find(self, model, images, labels, targets, job):
+    def find(self, model, images, goal, job):
         changed = torch.lerp(images, 1 - images, self.amount)
         return Found(changed, torch.ones(len(images), dtype=torch.int64), [NO_ADVERSARIAL] * len(images))
 
@@ -52,8 +53,8 @@ fgsm = toy_attack:Invert
 
 
 def forget():
-    attacks._plugins.cache_clear()
-    attacks._leave_out.cache_clear()
+    attacks._entries.cache_clear()
+    attacks._other.cache_clear()
 
 
 @pytest.fixture
@@ -89,7 +90,8 @@ def test_an_evaluation_with_it(package, tmp_path):
         assert len(rows) == 8
         assert any(row.success for row in rows)
         (table,) = [table for table in tables.all_tables(database, key) if table.name == "attacks"]
-    assert "invert" in [row[0].value for row in table.rows]
+    assert "Inversion (L∞)" in [subject.title for subject in table.subjects]
+    assert planning.title("invert amount = 0.5") == "Inversion (L∞), amount = 0.5"
 
 
 def test_its_settings_are_flags(package):
@@ -98,17 +100,18 @@ def test_its_settings_are_flags(package):
     parser = argparse.ArgumentParser()
     options.add_attack_settings(parser)
     arguments = parser.parse_args(["--amount", "0.25"])
-    made = options.create_attack(arguments, "invert")
+    made = options.create_attack(arguments, "invert", ())
     assert made is not None
     assert made.amount == 0.25
     for words in ([], ["--set", "gone.x=1"], ["--eps", "1"]):
         with pytest.raises(options.WrongUse, match="'gone' of the package toy-attack cannot be loaded"):
-            options.create_attack(parser.parse_args(words), "gone")
+            options.create_attack(parser.parse_args(words), "gone", ())
 
 
 def test_a_broken_package_stops_nothing_else(package, caplog):
     found = attacks.usable()
-    assert set(found) == {*attacks._REGISTRY, "invert"}
+    assert set(found) == {*attacks.own(), "invert"}
+    attacks.usable()
     assert sorted(record.args[0].split("'")[1] for record in caplog.records) == [
         "gone",
         "other",
@@ -120,14 +123,14 @@ def test_a_broken_package_stops_nothing_else(package, caplog):
 
 def test_ours_cannot_be_replaced(package):
     assert attacks.names().count("fgsm") == 1
-    assert attacks.get("fgsm").__module__ == "ciad_engine.attacks.fgsm"
+    assert attacks.get("fgsm").__module__ == "ciad_engine.attacks.catalogue"
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wrong", "'wrong' of the package toy-attack is no"),
-        ("other", "'other' of the package toy-attack is no"),
+        ("wrong", "'wrong' of the package toy-attack is not an"),
+        ("other", "'other' of the package toy-attack is not an"),
         ("gone", "'gone' of the package toy-attack cannot be loaded"),
         ("two words", "'two words' of the package toy-attack has a space in its name"),
         ("untitled", "'untitled' of the package toy-attack has no title"),

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine.attacks.fgsm import FGSM
-from ciad_engine.attacks.projected_gradient import BIM, PGD
+from ciad_engine.attacks.catalogue import BIM, FGSM, PGD
 from ciad_engine.errors import SettingError
 from ciad_engine.imaging import to_unit
 

@@ -5,19 +5,19 @@ from dataclasses import fields
 from pathlib import Path
 
 from ciad_engine import attacks
+from ciad_engine.attacks.words import NORMS
 
 from . import test_contract
 
 ROOT = Path(__file__).resolve().parents[3]
 README = ROOT / "README.md"
-DISTANCES = {"linf": "L∞", "l2": "L2", "l0": "L0"}
 
 
 def test_the_readme_lists_every_attack():
     text = README.read_text(encoding="utf-8")
     lines = [line for line in text.partition("## Attacks")[2].splitlines() if line.startswith("| `")]
     expected = [
-        f"| `{name}` | {cls.title} | {DISTANCES[cls.norm]} | {cls.source} |"
+        f"| `{name}` | {cls.title} | {NORMS[cls.norm]} | {cls.source} |"
         for name, cls in ((name, attacks.get(name)) for name in attacks.own())
     ]
     assert lines == expected

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ciad_engine import attacks
+from ciad_engine.attacks.goal import Goal
 from ciad_engine.attacks.model import Model
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Job
@@ -25,12 +26,12 @@ def test_where_images_wait_the_batch_stays_full(name):
     network = Wrapped(inner, seen).eval().requires_grad_(False)
     model = Model(network, 40, width=8)
     attack = small(name)
-    found = attack.find(model, to_unit(torch.tensor(images)), labels, None, Job())
+    found = attack.find(model, to_unit(torch.tensor(images)), Goal(labels), Job())
     assert widths[0] == 8
     assert widths == sorted(widths, reverse=True)
     assert widths.count(8) > len(widths) / 2
     assert sum(widths) == model.forwards.sum(), "nobody rides along"
-    whole = attack.find(Model(network, 40), to_unit(torch.tensor(images)), labels, None, Job())
+    whole = attack.find(Model(network, 40), to_unit(torch.tensor(images)), Goal(labels), Job())
     # A value's place in memory may decide its last bit: not more than that.
     assert (found.images - whole.images).abs().max() < 0.01 / 255
     assert (torch.equal(found.steps, whole.steps), found.reason) == (True, whole.reason)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import attacks, bundles, datasets, imaging
+from ciad_engine import attacks, bundles, datasets, imaging, systems
+from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.model import classify
-from ciad_engine.attacks.universal import Universal
 
 QUICK = {
     "pgd": {"iterations": 5},
@@ -19,7 +19,7 @@ QUICK = {
 
 @pytest.mark.parametrize("name", attacks.own())
 def test_a_saved_image_fools_as_the_one_in_memory(name, tmp_path):
-    network = bundles.load("paper", torch.device("cpu")).network(bundles.CLASSIFIER)
+    network = systems.load("paper", torch.device("cpu")).network(bundles.CLASSIFIER)
     samples = datasets.samples()
     chosen = np.arange(0, 400, 25)
     attack = attacks.create(name, **QUICK.get(name, {}))
@@ -30,7 +30,7 @@ def test_a_saved_image_fools_as_the_one_in_memory(name, tmp_path):
     read = []
     for k, image in enumerate(result.images):
         imaging.save_png(tmp_path / f"{k}.png", image)
-        read.append(imaging.read(tmp_path / f"{k}.png").pixels)
+        read.append(imaging.read(tmp_path / f"{k}.png", 32).pixels)
     np.testing.assert_array_equal(np.stack(read), result.images)
     said = classify(network, torch.from_numpy(np.stack(read))).argmax(1).numpy()
     np.testing.assert_array_equal(said, result.label_after)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ciad_engine import attacks
-from ciad_engine.attacks.base import ALREADY_WRONG
-from ciad_engine.attacks.fgsm import FGSM
+from ciad_engine.attacks.catalogue import FGSM
+from ciad_engine.attacks.words import ALREADY_WRONG
 
 from .test_contract import SMALL, small
 from .toys import Curved, answers, random_images

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from ciad_engine import bundles, datasets
+from ciad_engine import bundles, datasets, systems
 from ciad_engine.attacks import universal
-from ciad_engine.attacks.base import ALREADY_WRONG, NO_ADVERSARIAL, run_batched
+from ciad_engine.attacks.catalogue import Perturbation, Universal
 from ciad_engine.attacks.model import fingerprint
-from ciad_engine.attacks.universal import Universal
+from ciad_engine.attacks.running import run_batched
+from ciad_engine.attacks.words import ALREADY_WRONG, NO_ADVERSARIAL
 from ciad_engine.errors import CiadError, SettingError
 from ciad_engine.jobs import Cancelled, Job
 
@@ -74,11 +75,11 @@ def test_what_is_reported_is_true_of_the_returned_images():
 
 
 def test_it_is_better_than_chance_on_images_it_never_saw():
-    system, samples = bundles.load("paper", torch.device("cpu")), datasets.samples()
+    system, samples = systems.load("paper", torch.device("cpu")), datasets.samples()
     network = system.network(bundles.CLASSIFIER)
     attack = Universal(eps=20, passes=10).fitted(network, samples.images[100:300])
     signs = np.random.default_rng(0).choice([-20, 20], attack.perturbation.levels.shape).astype(np.int16)
-    chance = dataclasses.replace(attack, perturbation=universal.Perturbation(signs, 1, 0.0))
+    chance = dataclasses.replace(attack, perturbation=Perturbation(signs, 1, 0.0))
     learned, random = (a.run(network, samples.images[:100], samples.labels[:100]) for a in (attack, chance))
     assert learned.success.sum() >= random.success.sum() + 25
     assert learned.linf.max() <= 20

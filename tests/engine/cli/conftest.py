@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from ciad_engine import bundles, networks
+from ciad_engine import bundles
 from ciad_engine.cli import main
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine.detectors.threshold import Threshold
+from ciad_engine.domain import CIFAR10
+from tests import untrained
 
 
 @pytest.fixture(scope="session")
@@ -20,29 +21,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a complete bundle called "tiny"."""
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
     roles = {
-        bundles.CLASSIFIER: ("alexnet", {}),
+        **untrained.ROLES,
         bundles.MASK_GENERATOR: ("lan", {"widths": [16, 16]}),
-        bundles.MASK_CLASSIFIER: ("lenet", {}),
         bundles.SECOND_CLASSIFIER: ("alexnet", {}),
     }
-    entries = {}
-    for number, (role, (name, arguments)) in enumerate(roles.items()):
-        with torch.random.fork_rng([]):
-            torch.manual_seed(number)
-            network = networks.create(name, **arguments)
-        digest = bundles.save_network(network, folder / f"{role}.safetensors")
-        entries[role] = {"network": name, "arguments": arguments, "file": f"{role}.safetensors", "sha256": digest}
-    bundles.save_card(
+    untrained.write(
         folder,
-        {
-            "name": "tiny",
-            "title": "untrained networks",
-            "classes": list(CLASS_NAMES),
-            "networks": entries,
-            "data": {"name": "none", "official": False},
-            "thresholds": {"graded": {"value": 1.0, "source": "invented for a test"}},
-            "measured": {},
-        },
+        roles=roles,
+        thresholds={0.05: Threshold(1.0, "invented for a test")},
+        title="untrained networks",
+        data={"name": "none", "official": False},
+        measured={},
     )
     return folder
 
@@ -65,7 +54,7 @@ def folders(tmp_path: Path) -> Path:
     root = tmp_path / "folders"
     generator = np.random.default_rng(6)
     for part in ("train", "test"):
-        for name in CLASS_NAMES:
+        for name in CIFAR10.classes:
             (root / part / name).mkdir(parents=True)
             for number in range(3):
                 pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)

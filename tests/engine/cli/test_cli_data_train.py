@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -14,9 +15,12 @@ import pytest
 
 from ciad_engine import bundles, datasets, download, resources
 from ciad_engine.cli import train
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
-from ciad_engine.training import recipes
-from ciad_engine.training.loop import Metric, Schedule
+from ciad_engine.training import recipes, stages
+from ciad_engine.training.loop import Metric
+from ciad_engine.training.recipes import Schedule
+from tests.engine.helpers_data import write_class_folders
 
 Ciad = Callable[..., tuple[int, str, str]]
 
@@ -31,8 +35,19 @@ def test_check_says_what_a_data_set_is(ciad: Ciad, folders: Path) -> None:
         assert part is not None
         assert f"{name}: {len(part)} images, checksum {part.checksum}" in text
     counts = re.findall(r"^  (\w+) +(\d+)$", text, re.MULTILINE)
-    assert [name for name, _ in counts] == list(datasets.CLASS_NAMES) * 2
+    assert [name for name, _ in counts] == list(CIFAR10.classes) * 2
     assert sorted(count for _, count in counts) == ["2"] + ["3"] * 19
+    assert "10 classes, images of 32x32 pixels" in text
+
+
+def test_check_lists_the_classes_of_any_data_set(ciad: Ciad, tmp_path: Path) -> None:
+    signs = write_class_folders(tmp_path, 3, Domain(("give way", "stop"), 48))
+    code, text, err = ciad("data", "check", signs)
+    assert code == 0, err
+    assert ": images; not CIFAR-10." in text.replace(f"{tmp_path.name}/", "")
+    assert "2 classes, images of 48x48 pixels" in text
+    assert re.findall(r"^  (give way|stop) +(\d)$", text, re.MULTILINE) == [("give way", "3"), ("stop", "3")] * 2
+    assert "official" not in text + err
 
 
 def test_check_of_the_samples_says_that_they_are_not_cifar(
@@ -97,9 +112,9 @@ def test_fetch_goes_to_the_data_folder_by_itself(
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe called "short": six steps a network."""
     schedule = Schedule(steps=3, batch=8)
-    recipe = recipes.Recipe("short", 10, 5.0, *[schedule] * 6)
+    short = tuple(dataclasses.replace(stage, schedule=schedule) for stage in recipes.PAPER.stages)
+    recipe = dataclasses.replace(recipes.PAPER, name="short", validation=10, stages=short)
     monkeypatch.setattr(recipes, "_RECIPES", {"short": recipe})
-    monkeypatch.setattr(recipes, "NAMES", ("short",))
 
 
 def test_train_writes_a_bundle_that_inspects(
@@ -125,14 +140,14 @@ def test_train_writes_a_bundle_that_inspects(
 def test_a_cancelled_training_says_how_to_go_on(
     ciad: Ciad, short: None, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = recipes.train_bundle
+    whole = stages.train_bundle
     out = tmp_path / "trained"
 
     def interrupted(recipe, data, folder, job: Job, **rest):  # type: ignore[no-untyped-def]
         job.on_result = lambda metric: job.cancel()  # type: ignore[attr-defined]
         return whole(recipe, data, folder, job, **rest)
 
-    monkeypatch.setattr(recipes, "train_bundle", interrupted)
+    monkeypatch.setattr(stages, "train_bundle", interrupted)
     words = ("train", "--recipe", "short", "--data", folders, "--out", out, "--device", "cpu")
     code, text, err = ciad(*words)
     assert (code, text) == (130, "")
@@ -140,7 +155,7 @@ def test_a_cancelled_training_says_how_to_go_on(
         f"ciad: cancelled. Checkpoints are in {out / 'training'}; the same command with --resume goes on."
     )
     assert not (out / bundles.CARD).exists()
-    monkeypatch.setattr(recipes, "train_bundle", whole)
+    monkeypatch.setattr(stages, "train_bundle", whole)
     assert ciad(*words, "--resume")[0] == 0
     assert bundles.read_card(out).name == "short"
 

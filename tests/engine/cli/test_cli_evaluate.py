@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ciad_engine import runs
+from ciad_engine import bundles, runs
 from ciad_engine.evaluation import runner
 from ciad_engine.jobs import Job
 
@@ -51,7 +51,7 @@ def test_evaluate_prints_tables_and_says_where_the_rows_are(ciad: Ciad, words: l
     assert run.plan["attacks"] == [{"name": "fgsm", "settings": run.plan["attacks"][0]["settings"]}]
     assert run.plan["attacks"][0]["settings"]["eps"] == 4
     assert (run.plan["limit"], run.plan["seed"], run.plan["official"]) == (12, 0, False)
-    for title in ("Table 1", "Table 2", "Attacks"):
+    for title in ("Table 1", "Table 2", "Detectors compared", "Table 4", "Attacks"):
         assert f"{title}: " in text
     assert f"ciad runs export {run.short} --csv DIR --database {words[-1]}" in text
     assert "12 images" in err
@@ -102,8 +102,12 @@ def test_json_is_the_only_thing_on_stdout(ciad: Ciad, words: list[object]) -> No
     assert code == 0
     content = json.loads(text)
     assert content["run"] == only_run(words).key
-    assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "attacks", "controls"]
-    assert content["thresholds"]["graded"]["value"] == 1.0
+    tables = {table["name"]: table for table in content["tables"]}
+    assert list(tables) == ["table1", "table2", "table4", "attacks"]
+    shown = [row["detector"] for row in tables["table2"]["subjects"] if row["attack"] == "fgsm"]
+    assert shown == ["mask", "shuffled-mask", "constant-mask", "confidence"]
+    known = {"0.05": {"value": 1.0, "source": "invented for a test"}}
+    assert content["thresholds"] == {name: known for name in shown if name != "constant-mask"}
 
 
 def test_csv_beside_the_tables(ciad: Ciad, words: list[object], tmp_path: Path) -> None:
@@ -162,6 +166,70 @@ def test_a_flag_that_makes_equal_what_a_preset_varies_leaves_one(ciad: Ciad, wor
 
 
 @pytest.mark.parametrize(
+    ("evade", "known"),
+    [
+        (["mask"], [("mask", "disagreement")]),
+        (["mask:paper"], [("mask", "disagreement")]),
+        (["mask:graded", "confidence"], [("mask", "graded"), ("confidence", "graded")]),
+    ],
+)
+def test_attacks_that_know_the_detectors(
+    evade: list[str], known: list[tuple[str, str]], ciad: Ciad, words: list[object]
+) -> None:
+    del words[7:9]
+    code, text, err = ciad(*words, "--eps", 128, *(flag for one in evade for flag in ("--evade", one)))
+    assert code == 0, err
+    run = only_run(words)
+    assert [(one["name"], one["rule"]) for one in run.plan["evade"]] == known
+    said = ", evading " + ", ".join(f"{name}:{rule}" for name, rule in known)
+    assert f"direct setting{said}; fgsm" in err
+    assert f"direct{said}" in ciad("runs", "list", "--database", words[-1])[1]
+    assert "Evasion rate" in text
+    with runs.Database(Path(str(words[-1]))) as database:
+        fooled = [row for row in database.rows(run.key, "fgsm") if row.fooled]
+        assert all(row.evaded is None for row in database.rows(run.key, ""))
+    assert fooled, "the test needs an image that fools f1"
+    for row in fooled:
+        flagged = [
+            row.scores[name].label != row.y1 if rule == "disagreement" else row.scores[name].value > 1.0
+            for name, rule in known
+        ]
+        assert row.evaded is not any(flagged)
+        assert row.reason == ("" if row.evaded else "flagged by a detector")
+
+
+def test_an_attacker_who_knows_a_detector_makes_another_run(ciad: Ciad, words: list[object]) -> None:
+    assert ciad(*words)[0] == 0
+    plain = only_run(words).key
+    assert ciad(*words, "--evade", "mask")[0] == 0
+    assert ciad(*words, "--evade", "mask:disagreement")[0] == 0  # the usual rule: the same run
+    with runs.Database(Path(str(words[-1]))) as database:
+        found = {run.key: run for run in database.runs()}
+    assert len(found) == 2
+    assert "evade" not in found[plain].plan
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        (["--evade", "magic"], "bundle 'tiny' has no detector 'magic'; it has mask, shuffled-mask, constant-mask, "),
+        (["--evade", "mask:best"], "'best' is none of the rules disagreement, graded."),
+        (["--evade", "confidence:paper"], "the detector 'confidence' has no class of its own; evade it by the rule"),
+        (["--evade", "constant-mask:graded"], "bundle 'tiny' has no threshold for the detector 'constant-mask'."),
+        (["--evade", "mask", "--attacks", "fgsm,deepfool"], "DeepFool cannot evade a detector; leave it out."),
+        (["--evade", "mask", "--transferred"], "leave out the transferred setting."),
+    ],
+)
+def test_what_cannot_be_evaded_is_refused(extra: list[str], sentence: str, ciad: Ciad, words: list[object]) -> None:
+    code, text, err = ciad(*words, *extra)
+    assert (code, text) == (1, "")
+    (complaint,) = [line for line in err.splitlines() if line.startswith("ciad: ")]
+    assert complaint.startswith("ciad: evade: ")
+    assert sentence in complaint
+    assert not Path(str(words[-1])).exists()
+
+
+@pytest.mark.parametrize(
     ("extra", "sentence"),
     [
         (["--attacks", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
@@ -201,9 +269,9 @@ def test_show_and_export_an_earlier_run(ciad: Ciad, words: list[object], bundle:
     assert run.device in text
     code, text, err = ciad("runs", "show", run.key[:4], *database)  # the tiny bundle is not among the installed ones
     assert code == 0, err
-    assert "the bundle 'tiny' is not at hand" in text
+    assert "no threshold applied, because bundle 'tiny' is not installed" in " ".join(text.split())
     code, text, _ = ciad("runs", "show", run.short, *database, "--json")
-    assert json.loads(text)["thresholds"]["graded"] is None
+    assert json.loads(text)["thresholds"] == {}
     code, text, err = ciad("runs", "export", run.short, "--csv", tmp_path / "csv", *database, "--bundle", bundle)
     assert code == 0, err
     assert sorted(text.split()) == sorted(str(path) for path in (tmp_path / "csv").iterdir())
@@ -217,10 +285,14 @@ def test_a_run_goes_on_the_bundles_card(ciad: Ciad, words: list[object], bundle:
     run, database = only_run(words), ["--database", words[-1]]
     code, text, err = ciad("bundles", "record", own, run.short, *database)
     assert code == 0, err
-    assert "holds 1 evaluation:" in text
+    written = own / "evaluations" / f"{run.short}.json"
+    assert text == f"Wrote {written}.\n"
+    (evaluation,) = bundles.read_card(own).evaluations()
+    assert evaluation == json.loads(written.read_text(encoding="utf-8"))
+    assert evaluation["run"] == run.key
     code, text, err = ciad("bundles", "show", own)
     assert code == 0, err
-    assert "Table 2: does the detector tell adversarial from benign?" in text
+    assert "Table 2: does the detector separate adversarial from benign images?" in text
     assert "ciad evaluate --bundle BUNDLE --data PATH --limit 12 --seed 0 --preset paper --attacks fgsm" in text
     assert ciad("runs", "show", run.short, *database, "--bundle", own)[1].count("has changed") == 0
     code, _, err = ciad("bundles", "record", own, "nothing", *database)

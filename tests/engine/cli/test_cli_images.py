@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ciad_engine import bundles, imaging
-from ciad_engine.datasets import CLASS_NAMES
+from ciad_engine import attacks, bundles, imaging, inspection, systems
+from ciad_engine.attacks.base import AttackResult
+from ciad_engine.domain import CIFAR10
 
 Ciad = Callable[..., tuple[int, str, str]]
 
@@ -20,8 +21,8 @@ def label_of(bundle: Path, picture: Path) -> str:
     """What the bundle's classifier says of a picture."""
     import torch
 
-    system = bundles.load(bundle, torch.device("cpu"))
-    return CLASS_NAMES[int(system.detector().inspect(imaging.read(picture).pixels[None]).y1[0])]
+    system = systems.load(bundle, torch.device("cpu"))
+    return CIFAR10.classes[int(system.inspect(imaging.read(picture, 32).pixels[None]).y1[0])]
 
 
 def test_attack_saves_what_it_reports(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_attack_on_a_wrong_label_changes_nothing(
     ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     said = label_of(bundle, pictures[0])
-    wrong = next(name for name in CLASS_NAMES if name != said)
+    wrong = next(name for name in CIFAR10.classes if name != said)
     words = ("--attack", "fgsm", "--label", wrong, "--bundle", bundle, "--out", tmp_path / "out")
     code, text, _ = ciad("attack", pictures[0], *words)
     assert code == 0
@@ -89,9 +90,15 @@ def test_a_bad_picture_is_named_and_the_others_go_on(
 def test_inspect_says_a_sentence_for_each(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
     code, text, err = ciad("inspect", *pictures, "--bundle", bundle)
     assert code == 0, err
-    for path, line in zip(pictures, text.splitlines(), strict=True):
+    lines = text.splitlines()
+    assert len(lines) == 4 * len(pictures)
+    for number, path in enumerate(pictures):
+        line, *others = lines[4 * number : 4 * number + 4]
         assert line.startswith(f"{path.name}: ")
         assert label_of(bundle, path) in line
+        titles = ("f2 on the shuffled mask: ", "f2 on a constant mask: ", "f1's confidence: ")
+        for other, title in zip(others, titles, strict=True):  # those that do not decide
+            assert other.startswith(f"  {title}")
 
 
 def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:
@@ -101,19 +108,22 @@ def test_inspect_writes_where_f1_looks(ciad: Ciad, bundle: Path, pictures: list[
     words = ("--attack", "fgsm", "--eps", 128, "--bundle", bundle, "--out", out)
     code, text, err = ciad("inspect", *pictures, *words)
     assert code == 0, err
-    detector = bundles.load(bundle, torch.device("cpu")).detector()
-    fooled = [p for p, line in zip(pictures, text.splitlines(), strict=True) if "found no adversarial" not in line]
+    system = systems.load(bundle, torch.device("cpu"))
+    sentences = [line for line in text.splitlines() if not line.startswith(" ")]
+    fooled = [p for p, line in zip(pictures, sentences, strict=True) if "found no adversarial" not in line]
     assert fooled
     names = {f"{path.stem}-looks.png" for path in pictures}
     for kind in ("fgsm", "fgsm-looks", "fgsm-difference"):
         names |= {f"{path.stem}-{kind}.png" for path in fooled}
     assert {path.name for path in out.iterdir()} == names
     for path in pictures:
-        mask = detector.inspect(imaging.read(path).pixels[None]).masks[0]
+        mask = system.inspect(imaging.read(path, 32).pixels[None]).masks[0]
         seen = np.asarray(Image.open(out / f"{path.stem}-looks.png").convert("L"))
         assert seen.shape == (256, 256)
         assert np.array_equal(seen[::8, ::8], np.rint(255 * (1 - mask)).astype(np.uint8))
-    changed = imaging.read(out / f"{fooled[0].stem}-fgsm.png").pixels.astype(int) - imaging.read(fooled[0]).pixels
+    changed = (
+        imaging.read(out / f"{fooled[0].stem}-fgsm.png", 32).pixels.astype(int) - imaging.read(fooled[0], 32).pixels
+    )
     shown = np.asarray(Image.open(out / f"{fooled[0].stem}-fgsm-difference.png").convert("RGB"))[::8, ::8]
     assert np.array_equal(shown, np.clip(128 + 16 * changed, 0, 255).transpose(1, 2, 0))
 
@@ -164,7 +174,7 @@ def test_an_older_result_is_not_taken_for_this_attacks(
 def test_a_target_class_by_name_needs_no_second_flag(
     ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
-    goal = next(name for name in CLASS_NAMES if name != label_of(bundle, pictures[0]))
+    goal = next(name for name in CIFAR10.classes if name != label_of(bundle, pictures[0]))
     words = ("--attack", "cw", "--target-class", goal, "--initial-c", 10, "--search-steps", 2, "--iterations", 100)
     code, text, err = ciad("attack", pictures[0], *words, "--bundle", bundle, "--out", tmp_path / "out")
     assert code == 0, err
@@ -180,9 +190,198 @@ def test_inspect_as_json(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None
     for record, path in zip(records, pictures, strict=False):
         assert record["label"]["class"] == "cat"
         assert record["attack"]["settings"]["eps"] == 128
-        assert record["benign"]["rule"] == "graded"
+        assert (record["benign"]["detector"], record["benign"]["rule"]) == ("mask", "graded")
         assert record["benign"]["threshold"] == {"value": 1.0, "source": "invented for a test"}
         assert record["benign"]["classifier"]["class"] == label_of(bundle, path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "detector", "rule"),
+    [
+        ([], "mask", "disagreement"),
+        (["--rule", "paper"], "mask", "disagreement"),
+        (["--rule", "disagreement"], "mask", "disagreement"),
+        (["--rule", "graded"], "mask", "graded"),
+        (["--detector", "shuffled-mask"], "shuffled-mask", "disagreement"),
+        (["--detector", "shuffled-mask", "--rule", "graded"], "shuffled-mask", "graded"),
+        (["--detector", "confidence"], "confidence", "graded"),
+        (["--detector", "confidence", "--rule", "graded"], "confidence", "graded"),
+    ],
+)
+def test_another_detector_or_rule_decides(
+    flags: list[str], detector: str, rule: str, ciad: Ciad, bundle: Path, pictures: list[Path]
+) -> None:
+    import torch
+
+    words = ("inspect", pictures[0], "--attack", "fgsm", "--eps", 128, "--bundle", bundle, *flags)
+    code, text, err = ciad(*words, "--json")
+    assert code == 0, err
+    (record,) = json.loads(text)
+    expected = inspection.inspect(
+        systems.load(bundle, torch.device("cpu")),
+        imaging.read(pictures[0], 32).pixels,
+        pictures[0].name,
+        attack=attacks.create("fgsm", eps=128),
+        detector=detector,
+        rule=rule,
+    )
+    assert record["adversarial"] is not None
+    for key, verdict in (("benign", expected.benign), ("adversarial", expected.adversarial)):
+        assert (record[key]["detector"], record[key]["rule"]) == (detector, rule)
+        assert record[key]["score"] == pytest.approx(verdict.score[0])
+        assert record[key]["adversarial"] == verdict.adversarial[0]
+    assert record["sentence"] == inspection.sentence(expected)
+    lines = ciad(*words)[1].splitlines()
+    assert lines == [
+        f"{pictures[0].name}: {record['sentence']}",
+        *(f"  {line}" for line in inspection.explain(expected).others),
+    ]
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--detector", "magic"], "detector: 'magic' is none of mask, shuffled-mask, constant-mask, confidence."),
+        (
+            ["--detector", "confidence", "--rule", "paper"],
+            "rule: the detector 'f1's confidence' cannot decide by the rule 'disagreement': it has no class of its"
+            " own.",
+        ),
+        (
+            ["--detector", "constant-mask", "--rule", "graded"],
+            "rule: the detector 'f2 on a constant mask' cannot decide by the rule 'graded': the bundle's card has no"
+            " threshold for it.",
+        ),
+    ],
+)
+def test_a_detector_that_cannot_decide_is_refused_once(
+    flags: list[str], sentence: str, ciad: Ciad, bundle: Path, pictures: list[Path]
+) -> None:
+    assert ciad("inspect", *pictures, "--bundle", bundle, *flags) == (1, "", f"ciad: {sentence}\n")
+
+
+def test_a_rule_that_does_not_exist_is_wrong_use(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
+    code, text, err = ciad("inspect", pictures[0], "--bundle", bundle, "--rule", "best")
+    assert (code, text) == (2, "")
+    assert "argument --rule: invalid choice: 'best' (choose from" in err
+
+
+EVADES = [
+    (["mask"], ["mask"]),
+    (["mask:paper"], ["mask:disagreement"]),
+    (["mask:graded"], ["mask:graded"]),
+    (["shuffled-mask:disagreement", "confidence"], ["shuffled-mask:disagreement", "confidence:graded"]),
+]
+
+
+def evading(bundle: Path, pictures: list[Path], evade: list[str]) -> tuple[systems.System, AttackResult]:
+    """What FGSM with eps = 128 makes of the pictures if it has to evade these detectors."""
+    import torch
+
+    system = systems.load(bundle, torch.device("cpu"))
+    batch = np.stack([imaging.read(path, 32).pixels for path in pictures])
+    classes = system.inspect(batch).y1
+    network = system.network(bundles.CLASSIFIER)
+    return system, attacks.create("fgsm", eps=128).run(network, batch, classes, evade=system.evasions(evade))
+
+
+@pytest.mark.parametrize(("words", "evade"), EVADES)
+def test_attack_evades_detectors(
+    words: list[str], evade: list[str], ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    system, expected = evading(bundle, pictures, evade)
+    flags = [flag for one in words for flag in ("--evade", one)]
+    out = tmp_path / "out"
+    code, text, err = ciad(
+        "attack", *pictures, "--attack", "fgsm", "--eps", 128, "--bundle", bundle, "--out", out, *flags
+    )
+    assert code == 0, err
+    *lines, last = text.splitlines()
+    names = ", ".join(one.partition(":")[0] for one in evade)
+    fooled, evaded = expected.fooled.sum(), expected.success.sum()
+    assert fooled == 3, "the test needs images that fool f1"
+    assert evade != ["mask"] or 0 < evaded < 3, "the test needs images that are flagged, and one that is not"
+    assert last.startswith(f"{fooled} of 3 fooled the classifier, {evaded} of them also evaded {names} (")
+    for row, (path, line) in enumerate(zip(pictures, lines, strict=True)):
+        saved = imaging.read(out / f"{path.stem}-fgsm.png", 32).pixels
+        assert np.array_equal(saved, expected.images[row])  # also one that is flagged
+        assert (", flagged by a detector -> " in line) == (not expected.evaded[row])
+        flagged = [bool(system.inspect(saved[None]).by(*one.split(":")).adversarial[0]) for one in evade]
+        assert expected.evaded[row] == (not any(flagged))
+
+
+@pytest.mark.parametrize(("words", "evade"), EVADES[1::2])
+def test_inspect_attacks_detectors_too(
+    words: list[str], evade: list[str], ciad: Ciad, bundle: Path, pictures: list[Path]
+) -> None:
+    _, expected = evading(bundle, pictures, evade)
+    flags = [flag for one in words for flag in ("--evade", one)]
+    asked = ("inspect", *pictures, "--attack", "fgsm", "--eps", 128, "--bundle", bundle, *flags)
+    code, text, err = ciad(*asked, "--json")
+    assert code == 0, err
+    for row, record in enumerate(json.loads(text)):
+        assert record["attack"]["fooled"] is True
+        assert record["attack"]["evaded"] == expected.evaded[row]
+        assert record["attack"]["linf"] == expected.linf[row]
+        assert record["attack"]["l2"] == pytest.approx(expected.l2[row])
+        failed = "The attack fooled the classifier, but it did not evade the detector"
+        assert (failed in record["sentence"]) == (not expected.evaded[row])
+        for one in evade if expected.evaded[row] else ():
+            name, _, rule = one.partition(":")
+            assert record["adversarial"]["detectors"][name]["flagged"][rule or "disagreement"] is False
+
+
+@pytest.mark.parametrize("command", ["attack", "inspect"])
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            ["--attack", "fgsm", "--evade", "magic"],
+            "detector: bundle 'tiny' has no 'magic'; it has mask, shuffled-mask, constant-mask, confidence.",
+        ),
+        (["--attack", "fgsm", "--evade", "mask:best"], "rule: 'best' is none of disagreement, graded."),
+        (
+            ["--attack", "fgsm", "--evade", "confidence:paper"],
+            "rule: the detector 'f1's confidence' cannot decide by the rule 'disagreement': it has no class of its"
+            " own.",
+        ),
+        (
+            ["--attack", "fgsm", "--evade", "constant-mask:graded"],
+            "rule: the detector 'f2 on a constant mask' cannot decide by the rule 'graded': the bundle's card has no"
+            " threshold for it.",
+        ),
+        (
+            ["--attack", "deepfool", "--evade", "mask", "--evade", "confidence"],
+            "DeepFool cannot evade a detector (mask, confidence); choose another attack.",
+        ),
+    ],
+)
+def test_what_cannot_be_evaded_is_refused_once(
+    command: str, flags: list[str], sentence: str, ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    out = ["--out", tmp_path / "out"] if command == "attack" else []
+    code, text, err = ciad(command, *pictures, "--bundle", bundle, *out, *flags)
+    assert (code, text, err) == (1, "", f"ciad: {sentence}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_without_a_gradient_cannot_be_evaded(
+    ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    """f2 on a constant mask does not depend on the image."""
+    words = ("--attack", "fgsm", "--evade", "constant-mask", "--bundle", bundle)
+    sentence = "The detector 'constant-mask' has no gradient with respect to the image: no attack can evade it."
+    code, text, err = ciad("attack", pictures[0], *words, "--out", tmp_path / "out")
+    assert (code, text, err) == (1, "", f"ciad: {sentence}\n")
+    code, text, err = ciad("inspect", pictures[0], *words)
+    assert (code, text, err) == (1, "", f"ciad: {pictures[0].name}: {sentence}\n")
+
+
+def test_nothing_evades_without_an_attack(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:
+    code, text, err = ciad("inspect", pictures[0], "--bundle", bundle, "--evade", "mask")
+    assert (code, text) == (2, "")
+    assert err.endswith("ciad inspect: error: --evade goes with --attack: it is the attack that evades.\n")
 
 
 def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path, tmp_path: Path) -> None:

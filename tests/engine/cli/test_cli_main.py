@@ -44,6 +44,33 @@ def test_no_torch_is_imported_before_it_is_needed(words: list[str]) -> None:
     assert done.returncode in (0, 2)
 
 
+def test_no_help_imports_torch() -> None:
+    """Of no command and of none of its actions; in one process, since each would take a second."""
+    program = """
+import argparse, contextlib, io, sys
+from ciad_engine import cli
+
+def actions(parser):
+    return list(parser._subparsers._group_actions[0].choices) if parser._subparsers else []
+
+asked = [[]]
+for name in cli._COMMANDS:
+    (group,) = cli._parser([name])._subparsers._group_actions
+    asked += [[name], *([name, action] for action in actions(group.choices[name]))]
+for words in asked:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        code = cli.main([*words, "--help"])
+    assert (code, out.getvalue().startswith("usage: ciad")) == (0, True), words
+    assert "torch" not in sys.modules, f"torch was imported by: ciad {' '.join(words)} --help"
+print(len(asked))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, timeout=60, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1 + len(cli._COMMANDS) + 9  # actions of data, runs and bundles
+
+
 def test_version(ciad: Ciad) -> None:
     assert ciad("--version") == (0, f"ciad {__version__}\n", "")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
-import types
 from pathlib import Path
 
 import pytest
 
 from ciad_engine import attacks
+from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.attacks.parameters import check, parameter
 from ciad_engine.cli import options
 from ciad_engine.cli.options import WrongUse
+
+CLASSES = ("beech", "oak")  # of the bundle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,7 @@ class Pull:
 
 @pytest.fixture(autouse=True)
 def two_attacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("two_attacks_of_a_test")
-    module.__dict__.update(Push=Push, Pull=Pull)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    registry = {"push": f"{module.__name__}:Push", "pull": f"{module.__name__}:Pull"}
-    monkeypatch.setattr(attacks, "_REGISTRY", registry)
+    monkeypatch.setattr(attacks, "_OWN", {"push": Push, "pull": Pull})
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -56,31 +53,38 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def test_settings_arrive_with_their_kinds() -> None:
-    attack = options.create_attack(parse("--eps", "4", "--steps", "3", "--keep", "no"), "push")
+    attack = options.create_attack(parse("--eps", "4", "--steps", "3", "--keep", "no"), "push", CLASSES)
     assert attack == Push(eps=4.0, steps=3, keep=False)
-    attack = options.create_attack(parse("--towards", "next", "--set", "pull.seed=3"), "pull")
+    attack = options.create_attack(parse("--towards", "next", "--set", "pull.seed=3"), "pull", CLASSES)
     assert attack == Pull(towards="next", seed=3)
 
 
 def test_a_target_class_says_that_it_is_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attacks, "_REGISTRY", {"fgsm": "ciad_engine.attacks.fgsm:FGSM"})
-    for words in (["--target-class", "cat"], ["--set", "fgsm.target_class=cat"], ["--target-class", "3"]):
-        made = options.create_attack(parse(*words), "fgsm")
+    monkeypatch.setattr(attacks, "_OWN", {"fgsm": FGSM})
+    for words in (["--target-class", "Oak"], ["--set", "fgsm.target_class=oak"], ["--target-class", "1"]):
+        made = options.create_attack(parse(*words), "fgsm", CLASSES)
         assert made is not None
-        assert (made.target, made.target_class) == ("given", 3)
-    made = options.create_attack(parse("--target-class", "cat", "--target", "next"), "fgsm")
+        assert (made.target, made.target_class) == ("given", 1)
+    made = options.create_attack(parse("--target-class", "oak", "--target", "next"), "fgsm", CLASSES)
     assert made is not None
     assert made.target == "next"
 
 
+@pytest.mark.parametrize("name", ["cat", "2", "-1", ""])
+def test_a_target_class_is_one_of_the_bundles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "_OWN", {"fgsm": FGSM})
+    with pytest.raises(WrongUse, match=rf"^fgsm: target_class: '{name}' is none of beech, oak \(or 0 to 1\)\.$"):
+        options.create_attack(parse(f"--target-class={name}"), "fgsm", CLASSES)
+
+
 def test_nothing_said_means_defaults() -> None:
-    assert options.create_attack(parse(), "push") == Push()
-    assert options.create_attack(parse(), None) is None
+    assert options.create_attack(parse(), "push", CLASSES) == Push()
+    assert options.create_attack(parse(), None, CLASSES) is None
 
 
 def test_several_attacks_share_the_command_line() -> None:
     arguments = parse("--eps", "4", "--set", "push.steps=2", "--set", "pull.steps=500")
-    assert options.attack_settings(arguments, ["push", "pull"]) == {
+    assert options.attack_settings(arguments, ["push", "pull"], CLASSES) == {
         "push": {"eps": 4.0, "steps": 2},
         "pull": {"steps": 500},
     }
@@ -109,14 +113,14 @@ def test_several_attacks_share_the_command_line() -> None:
 )
 def test_what_makes_no_sense_is_said(words: list[str], names: list[str], sentence: str) -> None:
     with pytest.raises(WrongUse) as caught:
-        options.attack_settings(parse(*words), names)
+        options.attack_settings(parse(*words), names, CLASSES)
     assert str(caught.value) == sentence
 
 
 @pytest.mark.parametrize("value", ["256", "-1", "nan", "inf"])
 def test_a_value_out_of_range_is_wrong_use(value: str) -> None:
     with pytest.raises(WrongUse, match=r"eps = .* is not a number from 0 to 255 grey levels"):
-        options.create_attack(parse(f"--eps={value}"), "push")
+        options.create_attack(parse(f"--eps={value}"), "push", CLASSES)
 
 
 def test_help_is_made_from_the_schema() -> None:
@@ -131,7 +135,7 @@ def test_help_is_made_from_the_schema() -> None:
 
 def test_a_commands_own_flag_wins() -> None:
     assert parse("--seed", "9").seed == 9
-    assert options.attack_settings(parse("--seed", "9"), ["pull"]) == {"pull": {}}
+    assert options.attack_settings(parse("--seed", "9"), ["pull"], CLASSES) == {"pull": {}}
 
 
 def test_labels_by_name_and_number() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ciad_engine.evaluation import curves, records
-from ciad_engine.evaluation.opinions import CONFIDENCE, MASK
 from ciad_engine.evaluation.records import POOLED
+from ciad_engine.evaluation.table import Cell, Subject
 from ciad_engine.runs import Database
-from tests.engine.evaluation import test_control_table, test_tables, tiny
+from tests.engine.evaluation import test_other_detectors, test_tables, tiny
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def database(tmp_path: Path):
         yield opened
 
 
-def test_a_curve_for_each_attack_with_adversarials_and_each_opinion(database: Database) -> None:
-    found = curves.curves(test_control_table.filled(database))
-    assert [(curve.opinion, curve.attack) for curve in found] == [
-        (MASK, "fgsm"),
-        ("a plain MLP on the image", "fgsm"),
-        ("f2 on a constant mask", "fgsm"),
-        (CONFIDENCE, "fgsm"),
+def test_a_curve_for_each_attack_with_adversarials_and_each_detector(database: Database) -> None:
+    found = curves.curves(test_other_detectors.filled(database))
+    assert [(curve.detector, curve.label) for curve in found] == [
+        ("mask", "fgsm"),
+        ("mlp", "fgsm"),
+        ("constant-mask", "fgsm"),
+        ("confidence", "fgsm"),
     ]
     mask = found[0]
     assert (mask.title, mask.positive.tolist(), mask.negative.tolist()) == (
@@ -42,19 +42,23 @@ def test_a_curve_for_each_attack_with_adversarials_and_each_opinion(database: Da
 
 def test_attacks_without_adversarials_have_no_curve(database: Database) -> None:
     found = curves.curves(records.load(database, test_tables.filled(database)))
-    assert {curve.attack for curve in found} == {"fgsm", POOLED}
+    assert {curve.label for curve in found} == {"fgsm", POOLED}
 
 
-def test_charts_show_each_opinion_and_each_attack(database: Database) -> None:
+def test_charts_show_each_detector_and_each_attack(database: Database) -> None:
     found = records.load(database, test_tables.filled(database))
     roc, scores = curves.charts(found, curves.curves(found), tiny.system(threshold=1.5).card)
     assert (roc.name, scores.name) == ("roc", "scores")
-    assert [plot.title for plot in roc.plots] == [f"{MASK}: AUROC", f"{CONFIDENCE}: AUROC"]
-    assert [line.label for line in roc.plots[0].series] == ["a coin", "FGSM (L∞): 0.562", "All together: 0.562"]
+    assert [plot.title for plot in roc.plots] == ["f2 on the mask: AUROC", "f1's confidence: AUROC"]
+    assert [line.label for line in roc.plots[0].series] == [
+        "guessing",
+        "FGSM (L∞): 0.562",
+        "All attacks together: 0.562",
+    ]
     assert len({line.colour for line in roc.plots[0].series}) == 3
     fgsm, pooled = scores.plots
-    assert (fgsm.title, pooled.title) == ("FGSM (L∞)", "All together")
-    assert fgsm.marks == ((1.5, "5 %"), (2.5, "1 %"))
+    assert (fgsm.title, pooled.title) == ("FGSM (L∞)", "All attacks together")
+    assert fgsm.marks == ((1.5, "5%"), (2.5, "1%"))
     for line in fgsm.series:
         widths, heights = np.diff(line.x)[1::2], line.y[1:-1:2]
         assert widths.sum() == pytest.approx(fgsm.x_range[1])
@@ -62,28 +66,28 @@ def test_charts_show_each_opinion_and_each_attack(database: Database) -> None:
     for chart in (roc, scores):
         said = " ".join(chart.notes)
         assert all(
-            words in said for words in ("n = 6 images", "All together: an image", "Not computed on the official")
+            words in said
+            for words in ("n = 6 images", "All attacks together: an image", "Not computed on the official")
         )
-    assert "Upright lines" in scores.notes[0]
+    assert "Vertical lines" in scores.notes[0]
 
 
 def test_charts_say_that_a_run_is_not_finished(database: Database) -> None:
     found = records.load(database, test_tables.filled(database, finished=False))
     for chart in curves.charts(found, curves.curves(found)):
         assert chart.notes[-1].startswith("The run is not finished")
-        assert "Upright lines" not in chart.notes[0]
+        assert "Vertical lines" not in chart.notes[0]
 
 
 def test_many_lines_are_told_apart_with_and_without_colours() -> None:
-    one = curves.Curve(MASK, "a", "A", *[np.zeros(1)] * 4, None)
-    styles = [curves.line_style(one, place) for place in range(20)]
+    styles = [curves.line_style(place) for place in range(20)]
     assert len(set(styles)) == 20
     assert len({dashes for _, dashes in styles[:8]}) == 8
 
 
 def test_the_last_bin_holds_what_lies_beyond() -> None:
     scores = np.concatenate([np.linspace(0, 1, 1000), [50.0]])
-    curve = curves.Curve(MASK, "a", "A", scores, scores, scores, scores, None)
+    curve = curves.Curve(Subject("a", "A", "", {}, "mask"), "a", *[scores] * 4, Cell(None))
     bins = curves.edges([curve])
     assert bins[-1] < 1.1
     assert curves.histogram(scores, bins).sum() == pytest.approx(1)
@@ -92,5 +96,5 @@ def test_the_last_bin_holds_what_lies_beyond() -> None:
 def test_a_run_without_adversarials_has_no_charts(database: Database) -> None:
     found = records.load(database, test_tables.filled(database))
     empty = {label: [] for label in found.attacked}
-    nothing = records.Records(found.run, found.plan, found.benign, empty)
+    nothing = records.Records(found.run, found.plan, found.benign, empty, {})
     assert curves.charts(nothing, curves.curves(nothing)) == ()

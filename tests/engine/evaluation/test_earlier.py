@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ciad_engine import bundles
+from ciad_engine import bundles, systems
 from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.evaluation import earlier, planning, runner
 from ciad_engine.jobs import Cancelled
-from ciad_engine.runs import Database, Row
+from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_runner import Listening, assert_alike, timeless
 
+EVADED = planning.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
 ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
 
 
@@ -25,7 +27,7 @@ def database(tmp_path: Path):
         yield opened
 
 
-def another() -> bundles.System:
+def another() -> systems.System:
     """The same f1 with another f2."""
     system = tiny.system()
     with torch.no_grad():
@@ -41,7 +43,7 @@ def no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attack, "run_checked", refuse)
 
 
-def test_only_what_the_detector_says_is_computed_anew(
+def test_only_the_detectors_are_computed_anew(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, system, other = tiny.data(), tiny.system(), another()
@@ -56,10 +58,11 @@ def test_only_what_the_detector_says_is_computed_anew(
     found = database.rows(key, images=True)
     assert timeless(found) == timeless(expected)
     ours, theirs = database.rows(key, "fgsm"), database.rows(first, "fgsm")
+    assert [row.scores["mlp"] for row in ours] == [row.scores["mlp"] for row in theirs]  # of the same image
     assert [row.seconds for row in ours] == [row.seconds for row in theirs]
-    assert [row.score_graded for row in ours] != [row.score_graded for row in theirs]
-    assert job.notes == [f"FGSM: 30 images of run {first[:12]}, which attacked the same network."]
-    assert job.steps[-2:] == [(30, 30, "Taking over images of FGSM"), (60, 60, "Finished")]
+    assert [row.scores["mask"] for row in ours] != [row.scores["mask"] for row in theirs]
+    assert job.notes == [f"FGSM (L∞): 30 images of run {first[:12]}, which attacked the same network."]
+    assert job.steps[-2:] == [(30, 30, "Reusing images of FGSM (L∞)"), (60, 60, "Finished")]
 
 
 def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path) -> None:
@@ -71,10 +74,10 @@ def test_what_the_other_run_lacks_is_attacked(database: Database, tmp_path: Path
     job = Listening()
     found = database.rows(runner.run(plan, other, data, database, job, batch_size=8))
     assert_alike(found, expected)
-    assert "FGSM: 12 images of run" in job.notes[0]
+    assert "FGSM (L∞): 12 images of run" in job.notes[0]
 
 
-def test_a_run_that_was_stopped_takes_over_what_it_lacks(database: Database, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_reuses_what_it_lacks(database: Database, tmp_path: Path) -> None:
     data, system, other = tiny.data(), tiny.system(), another()
     plan = tiny.plan(data, other, 30, attacks=ATTACKS[:1], attacked=bundles.SECOND_CLASSIFIER)
     with pytest.raises(Cancelled):
@@ -83,14 +86,11 @@ def test_a_run_that_was_stopped_takes_over_what_it_lacks(database: Database, tmp
     runner.run(run, system, data, database)
     job = Listening()
     found = database.rows(runner.run(plan, other, data, database, job))
-    assert "FGSM: 12 images of run" in job.notes[0]  # the first eight of the twenty were there
+    assert "FGSM (L∞): 12 images of run" in job.notes[0]  # the first eight of the twenty were there
     with Database(tmp_path / "alone.sqlite") as alone:
         expected = alone.rows(runner.run(plan, other, data, alone))
-    assert_alike(sorted(found, key=place), sorted(expected, key=place))
-
-
-def place(row: Row) -> tuple[str, int]:
-    return row.attack, row.position
+    by_place = {(row.attack, row.position): row for row in timeless(expected)}
+    assert {(row.attack, row.position): row for row in timeless(found)} == by_place
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,7 @@ def place(row: Row) -> tuple[str, int]:
         {"data_checksum": "other"},
         {"attacked_network": "other weights"},
         {"attacked_network": ""},
+        {"evade": (EVADED,)},
     ],
 )
 def test_what_would_be_attacked_otherwise_is_not_taken(database: Database, change: dict[str, object]) -> None:
@@ -137,3 +138,44 @@ def test_of_several_runs_the_one_with_most_images_is_taken(database: Database) -
     found = earlier.find(database, plan, plan.attacks[0], runner.versions_of(plan.attacks[0]), device)
     assert found is not None
     assert (found.run.key, len(found.rows)) == (keys[1], 20)
+
+
+def test_images_made_against_another_detector_are_never_used(database: Database) -> None:
+    """They evade that detector, or another of its rules, thresholds or networks: other images altogether."""
+    data, system = tiny.data(), tiny.system()
+    plain = tiny.plan(data, system, attacks=ATTACKS[:1])
+    evading = dataclasses.replace(plain, evade=(EVADED,))
+    for plan in (plain, evading):  # as if both had been computed, on the same images of the same network
+        key = runner.run(plain, system, data, database)
+        database.start(plan.key(), planning.to_json(plan), database.run(key).versions, database.run(key).device)
+        if plan is evading:
+            database.append(plan.key(), database.rows(key, "fgsm", images=True))
+    run = database.run(plain.key())
+    versions = runner.versions_of(ATTACKS[0])
+
+    def found(**changes: object) -> str | None:
+        wanted = dataclasses.replace(plain, bundle_checksum="cd" * 32, **changes)
+        known = earlier.find(database, wanted, ATTACKS[0], versions, run.device)
+        return None if known is None else known.run.key
+
+    assert found() == plain.key()
+    assert found(evade=(EVADED,)) == evading.key()
+    for other in ({"name": "mask"}, {"rule": "graded"}, {"threshold": 0.6}, {"networks": "cd" * 32}):
+        assert found(evade=(dataclasses.replace(EVADED, **other),)) is None
+    assert found(evade=(EVADED, dataclasses.replace(EVADED, name="mask"))) is None
+
+
+def test_another_version_of_an_attack_makes_its_images_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, system = tiny.data(), tiny.system()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    run = database.run(runner.run(plan, system, data, database))
+
+    def found(choice: planning.AttackChoice) -> earlier.Earlier | None:
+        wanted = tiny.plan(data, another(), attacks=(choice,))
+        return earlier.find(database, wanted, choice, runner.versions_of(choice), run.device)
+
+    assert found(ATTACKS[0]) is not None
+    monkeypatch.setattr(FGSM, "version", 2)
+    assert found(ATTACKS[0]) is None

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from ciad_engine import bundles
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning, runner, tables
-from ciad_engine.evaluation.records import attack_title
+from ciad_engine.evaluation.records import subject
+from ciad_engine.evaluation.table import Cell, Column, Table, to_json
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 
@@ -23,10 +25,10 @@ SHOWN = {
 }
 
 
-def figure(table: str, column: str, own: float) -> float:
-    """A number of its own for each column, from `own` on."""
-    known = sorted({(m.table, c) for each in SHOWN.values() for m in each for c in (m.column, m.paper)})
-    return own + known.index((table, column)) / 1000
+def figure(table: str, column: str, own: float, detector: str = "mask") -> float:
+    """A number of its own for each column and detector, from `own` on."""
+    known = sorted({(m.table, c, m.detector) for each in SHOWN.values() for m in each for c in (m.column, m.paper)})
+    return own + known.index((table, column, detector)) / 1000
 
 
 def evaluation(
@@ -46,9 +48,14 @@ def evaluation(
     for name in sorted({measure.table for measure in SHOWN[transferred]}):
         measures = [measure for measure in SHOWN[transferred] if measure.table == name]
         columns = list(dict.fromkeys(c for m in measures for c in (m.column, m.paper) if c))
-        cells = [{"value": figure(name, column, own)} for column in columns]
-        rows = [[{"value": attack_title(label)}, *cells] for label in plan.labels]
-        tables.append({"name": name, "title": name, "columns": ["Attack", *columns], "rows": rows, "notes": []})
+        subjects, cells = [], []
+        for detector in dict.fromkeys(measure.detector for measure in measures):
+            having = {c for m in measures if m.detector == detector for c in (m.column, m.paper)}
+            subjects += [subject(plan, label, detector) for label in plan.labels]
+            line = tuple(Cell(figure(name, c, own, detector) if c in having else None) for c in columns)
+            cells += [line] * len(plan.labels)
+        headed = tuple(Column(key, key) for key in columns)
+        tables.append(to_json(Table(name, name, headed, tuple(subjects), tuple(cells), ())))
     command = f"ciad evaluate --limit {limit}{' --transferred' if transferred else ''}"
     entry = {"run": plan.key(), "plan": planning.to_json(plan), "command": command, "device": "CPU"}
     return {**entry, "seconds_alone": 6.0 * limit, "tables": tables}
@@ -57,7 +64,7 @@ def evaluation(
 def card(*evaluations: dict[str, Any]) -> bundles.Card:
     measured = {"test images": {"n": 1000, "f1": 0.75, "f2 on masks": 0.5, "benign rate": 0.1}}
     content = {bundles.EVALUATIONS: list(evaluations), "measured": measured}
-    return bundles.Card("paper", Path("nowhere"), (), content, "ab")
+    return bundles.Card("paper", Path("nowhere"), CIFAR10, (), content, "ab")
 
 
 def sections(made: str) -> dict[str, str]:
@@ -70,30 +77,38 @@ def test_each_setting_has_its_measures() -> None:
     made = sections(MADE["page"](card(*swept, evaluation("paper", 200, transferred=True), evaluation("paper", 300))))
     right, direct, transferred, other, other_transferred = made.values()
 
-    def line(words: str, table: str, column: str, paper: str = "") -> str:
-        brackets = f" (paper {figure(table, paper, 0.5):.3f})" if paper else ""
-        return f"\n| {words} | {figure(table, column, 0.5):.3f}{brackets} |"
+    def line(words: str, table: str, column: str, paper: str = "", detector: str = "mask") -> str:
+        brackets = f" (paper {figure(table, paper, 0.5, detector):.3f})" if paper else ""
+        return f"\n| {words} | {figure(table, column, 0.5, detector):.3f}{brackets} |"
 
     assert "f1 0.7500 [0.722, 0.776] (paper 0.82), f2 on masks 0.5000 [0.469, 0.531] (paper 0.60).\n" in right
     assert "On test images:\n\n- `ciad evaluate --limit 300` (30 min on CPU)\n\n|" in direct
-    for words, table, column, paper in (
-        ("Table 1: the mask keeps its class", "table1", "Mask retention", "Paper"),
-        ("Table 2: true positive", "table2", "True positive", "Paper's true positive"),
-        ("Table 2: true negative", "table2", "True negative", "Paper's true negative"),
-        ("True negative, all benign images", "table2", "True negative, all benign", "Paper's true negative"),
-        ("Table 4: recovery", "table4", "Recovery", "Paper, all three"),
-        ("AUROC: f1 alone, its top probability", "controls", "AUROC: f1's own confidence", ""),
+    for words, *where in (
+        ("Table 1: mask retention rate", "table1", "mask_retention_rate", "paper_mask_retention_rate"),
+        ("Table 2: true positive rate", "table2", "true_positive_rate", "paper_true_positive_rate"),
+        (
+            "Table 2: true negative rate, same images before the attack",
+            "table2",
+            "true_negative_rate_paired",
+            "paper_true_negative_rate",
+        ),
+        ("True negative rate, all benign images", "table2", "true_negative_rate_all", "paper_true_negative_rate"),
+        ("Table 4: recovery rate", "table4", "recovery_rate", "paper_rate"),
+        ("AUROC: f1's confidence", "table2", "auroc", "", "confidence"),
+        ("AUROC: MLP on the image", "table2", "auroc", "", "mlp"),
     ):
-        assert line(words, table, column, paper) in direct
+        assert line(words, *where) in direct
     assert "`ciad evaluate --limit 200 --transferred`" in transferred
     place = "VGG-like network in f1's place"
-    assert line("Table 3: true positive", "table2", "True positive", "Paper's true positive") in transferred
+    assert (
+        line("Table 3: true positive rate", "table2", "true_positive_rate", "paper_true_positive_rate") in transferred
+    )
     for rate in ("positive", "negative"):
-        column, paper = f"Attacked network in f1's place: true {rate}", f"Paper's true {rate}"
-        assert line(f"Table 3: true {rate}, {place}", "table2", column, paper) in transferred
+        column, paper = f"attacked_true_{rate}_rate", f"paper_true_{rate}_rate"
+        assert line(f"Table 3: true {rate} rate, {place}", "table2", column, paper) in transferred
     assert "`ciad evaluate --limit 100`" in other
-    assert "| The mask keeps its class | True positive | True negative |" in other
-    assert f"\n| FGSM (L∞), eps = 2 | {figure('attacks', 'Images', 0.5):.3f} |" in other
+    assert "| Mask retention rate | True positive rate | True negative rate, same images before the attack |" in other
+    assert f"\n| FGSM (L∞), eps = 2 | {figure('attacks', 'images', 0.5, ''):.3f} |" in other
     assert "\n| C&W (L2), confidence = 0, target = random | 0." in other
     assert "\n| FGSM (L∞), eps = 2 | 0." in other_transferred
     assert "JSMA" not in other_transferred
@@ -115,12 +130,12 @@ def test_of_each_attack_the_evaluation_with_most_images_is_shown() -> None:
         "- FGSM (L∞), JSMA (L0): `ciad evaluate --limit 9000` (900 min on CPU)",
         "- C&W (L2): `ciad evaluate --limit 2000` (200 min on CPU)",
     ]
-    (line,) = re.findall(r"^\| Table 2: true positive.*", direct, re.MULTILINE)
+    (line,) = re.findall(r"^\| Table 2: true positive rate.*", direct, re.MULTILINE)
     assert re.findall(r"\| (0\.\d+) \(", line) == [
-        f"{figure('table2', 'True positive', own):.3f}" for own in (0.875, 0.875, 0.75)
+        f"{figure('table2', 'true_positive_rate', own):.3f}" for own in (0.875, 0.875, 0.75)
     ]
     transferred = made["Attacks on the VGG-like network (transferred)"]
-    assert re.findall(r"^\| Table 3: true positive \| – \| – \| 0.*", transferred, re.MULTILINE)
+    assert re.findall(r"^\| Table 3: true positive rate \| – \| – \| 0.*", transferred, re.MULTILINE)
     swept = made["Settings compared, direct"]
     assert re.findall("^- .*", swept, re.MULTILINE) == ["- `ciad evaluate --limit 500` (50 min on CPU)"]
 
@@ -137,43 +152,47 @@ def test_the_headline_is_of_both_settings() -> None:
     made = MADE["headline"](card(*of_both))
     lines = re.findall(r"^\| (Table \d: .*?) \| (\S+)(?: \(paper \S+)? \| (\S+) ", made, re.MULTILINE)
     assert [words for words, *_ in lines] == [
-        "Table 1: the mask keeps its class",
-        "Table 2: true positive",
-        "Table 2: true negative",
-        "Table 4: adversarial images whose benign mask was right",
-        "Table 4: true positive",
-        "Table 4: recovery",
+        "Table 1: mask retention rate",
+        "Table 2: true positive rate",
+        "Table 2: true negative rate, same images before the attack",
+        "Table 4: adversarial images whose benign mask is classified correctly",
+        "Table 4: true positive rate",
+        "Table 4: recovery rate",
         "Table 3: adversarial images",
-        "Table 3: true positive",
-        "Table 3: true negative",
+        "Table 3: true positive rate",
+        "Table 3: true negative rate, same images before the attack",
     ]
-    assert lines[1][1:] == (f"{figure('table2', 'True positive', 0.5):.3f}",) * 2
-    assert lines[7][1:] == ("–", f"{figure('table2', 'True positive', 0.125):.3f}")
+    assert lines[1][1:] == (f"{figure('table2', 'true_positive_rate', 0.5):.3f}",) * 2
+    assert lines[7][1:] == ("–", f"{figure('table2', 'true_positive_rate', 0.125):.3f}")
     assert "Table 3" not in MADE["headline"](card(evaluation("paper", 300)))
 
 
 def test_a_share_says_of_how_many_where_these_are_not_the_adversarial_images() -> None:
     entry = evaluation("paper", 100)
     for table in entry["tables"]:
-        for row in table["rows"]:
+        for row in table["cells"]:
             for column, cell in zip(table["columns"], row, strict=True):
-                if column == "Adversarial images":
+                if column["key"] == "adversarial_images":
                     cell["value"] = 1500
-                elif column in ("True positive", "Success rate", "True negative, all benign"):
-                    cell |= {"share": True, "n": 1500 if column == "True positive" else 2000}
+                elif column["key"] in ("true_positive_rate", "success_rate", "true_negative_rate_all"):
+                    cell |= {"rate": True, "n": 1500 if column["key"] == "true_positive_rate" else 2000}
         if table["name"] == "table4":
             table["notes"] = ["Filtered on the truth.", "Data: these."]
     page, head = MADE["page"](card(entry)), MADE["headline"](card(entry))
     found, success, passed = (
-        f"{figure(*place, 0.5):.3f}"
-        for place in (("table2", "True positive"), ("attacks", "Success rate"), ("table2", "True negative, all benign"))
+        f"{figure(table, column, 0.5, detector):.3f}"
+        for table, column, detector in (
+            ("table2", "true_positive_rate", "mask"),
+            ("attacks", "success_rate", ""),
+            ("table2", "true_negative_rate_all", "mask"),
+        )
     )
-    assert f"| Table 2: true positive | {found} (paper" in page
+    assert f"| Table 2: true positive rate | {found} (paper" in page
     assert f"| Success rate | {success} of 2,000 |" in page
     for text in (page, head):
-        assert f"| True negative, all benign images | {passed} of 2,000 (paper" in text
+        assert f"| True negative rate, all benign images | {passed} of 2,000 (paper" in text
         assert "\nTable 4. Filtered on the truth.\n" in text
-    assert "| Table 4: adversarial images whose benign mask was right | 1,500 |" in head
+    assert "| Table 4: adversarial images whose benign mask is classified correctly | 1,500 |" in head
 
 
 def test_of_two_with_as_many_images_the_newest_is_shown() -> None:
@@ -198,11 +217,12 @@ def test_other_evaluations_are_left_out() -> None:
 def test_what_a_card_lacks_is_named() -> None:
     entry = evaluation("paper", 100)
     (table,) = [table for table in entry["tables"] if table["name"] == "table1"]
-    table["columns"][1] = "Retention"
-    with pytest.raises(SystemExit, match=r"no 'Mask retention' of FGSM \(L∞\) in table1: record its run"):
+    missing = r"no 'mask_retention_rate' of FGSM \(L∞\) by 'mask' in table1: record its run once more"
+    table["columns"][0]["key"] = "retention"
+    with pytest.raises(SystemExit, match=missing):
         MADE["page"](card(entry))
     entry["tables"].remove(table)
-    with pytest.raises(SystemExit, match=r"no 'Mask retention' of FGSM \(L∞\) in table1: record its run"):
+    with pytest.raises(SystemExit, match=missing):
         MADE["page"](card(entry))
 
 
@@ -213,9 +233,10 @@ def test_our_tables_have_the_columns_that_are_shown(tmp_path: Path, transferred:
     plan = tiny.plan(data, system, 6, attacks=(planning.choose("fgsm"),), attacked=attacked)
     with Database(tmp_path / "runs.sqlite") as database:
         made = tables.all_tables(database, runner.run(plan, system, data, database), system.card)
-    columns = {(table.name, column) for table in made for column in table.columns}
-    wanted = {(m.table, column) for m in SHOWN[transferred] for column in (m.column, m.paper) if column}
-    assert wanted - columns == set()
+    found = {table.name: table for table in made}
+    for measure in SHOWN[transferred]:
+        for column in filter(None, (measure.column, measure.paper)):
+            found[measure.table].cell("FGSM (L∞)", column, measure.detector)
 
 
 def test_only_what_lies_between_the_lines_is_made_anew() -> None:

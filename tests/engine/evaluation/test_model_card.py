@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from ciad_engine import bundles
+from ciad_engine.detectors.threshold import Threshold
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import model_card, planning, tables, thresholds
 from ciad_engine.runs import Database
-from ciad_engine.training.loop import Schedule
+from ciad_engine.training.recipes import Schedule
+from tests import untrained
 from tests.engine.evaluation import test_tables
 
 
@@ -24,11 +27,11 @@ def database(tmp_path: Path):
 
 @pytest.fixture
 def card(untrained_bundle: Path, tmp_path: Path) -> bundles.Card:
-    """A card that may be written on."""
+    """A card in a folder that may be written to."""
     content = bundles.read_card(untrained_bundle).content
-    folder = tmp_path / "bundle"
-    folder.mkdir()
-    return bundles.save_card(folder, {**content, "thresholds": {"graded": {"value": 1.0, "source": "a test"}}})
+    masks = {0.05: Threshold(1.0, "a test")}
+    listed = [bundles.DetectorEntry("mask", "mask", untrained.MASKS, masks)]
+    return bundles.save_card(tmp_path / "bundle", {**content, "detectors": bundles.detectors_json(listed)})
 
 
 def ran(database: Database, card: bundles.Card, **changes: object) -> str:
@@ -38,18 +41,25 @@ def ran(database: Database, card: bundles.Card, **changes: object) -> str:
 def test_a_card_is_read_as_sections(card: bundles.Card) -> None:
     found = {section.title: dict(section.figures) for section in model_card.sections(card)}
     assert found["Networks"]["classifier (f1)"].startswith("alexnet, ")
-    assert found["Threshold of the rule 'graded'"] == {"value": "1", "source": "a test"}
+    assert found["Thresholds of the detectors"] == {"f2 on the mask": "at 5%: 1 (a test)"}
     assert "Limits" not in found  # this card says none
 
 
-def test_a_run_goes_on_the_card_with_all_its_tables(card: bundles.Card, database: Database) -> None:
+def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Card, database: Database) -> None:
     key = ran(database, card)
-    after = model_card.record(card, database, key[:10])
-    assert after == dataclasses.replace(bundles.read_card(card.folder))
-    section = model_card.sections(after)[-1]
+    before = (card.folder / bundles.CARD).read_bytes()
+    path = model_card.record(card, database, key[:10])
+    assert path == card.folder / "evaluations" / f"{key[:12]}.json"
+    assert (card.folder / bundles.CARD).read_bytes() == before
+    section = model_card.sections(card)[-1]
     assert section.title == "Evaluation, direct setting: 6 images of bundled samples (generated images)"
-    found = tables.all_tables(database, key, card)
-    assert [(table.title, table.rows) for table in section.tables] == [(table.title, table.rows) for table in found]
+    everything = tables.all_tables(database, key, card)
+    (entry,) = card.evaluations()
+    assert model_card.tables_in(entry) == everything
+    found = tables.for_screen(everything)
+    assert [dataclasses.replace(table, notes=()) for table in section.tables] == [
+        dataclasses.replace(table, notes=()) for table in found
+    ]
     assert section.sentences == found[0].notes[-3:]
     for shown, table in zip(section.tables, found, strict=True):
         assert (*shown.notes, *section.sentences) == table.notes
@@ -59,19 +69,38 @@ def test_a_run_goes_on_the_card_with_all_its_tables(card: bundles.Card, database
 
 def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: Database) -> None:
     key = ran(database, card)
-    after = model_card.record(card, database, key)
+    model_card.record(card, database, key)
+    after = bundles.read_card(card.folder)
     assert after.checksum == card.checksum
-    assert thresholds.graded_thresholds(after, planning.from_json(database.run(key).plan)) != {}
+    assert thresholds.of_detectors(after, planning.from_json(database.run(key).plan)) != {}
     changed = bundles.save_card(card.folder, {**after.content, "seed": 99})
     assert changed.checksum != card.checksum
 
 
-def test_a_run_is_there_once(card: bundles.Card, database: Database) -> None:
-    keys = [ran(database, card, seed=seed) for seed in (1, 2, 1)]
-    after = card
-    for key in keys:
-        after = model_card.record(after, database, key)
-    assert [entry["run"] for entry in after.content[bundles.EVALUATIONS]] == [keys[1], keys[0]]
+def test_a_run_is_there_once_and_the_earliest_is_first(card: bundles.Card, database: Database) -> None:
+    keys = [ran(database, card, seed=seed) for seed in (1, 2)]
+    for key in (*keys, keys[0]):
+        model_card.record(card, database, key)
+    assert len(list((card.folder / "evaluations").iterdir())) == 2
+    for first, second in (keys, reversed(keys)):
+        for key, created in ((first, "2024-01-01"), (second, "2024-01-02")):
+            path = card.folder / "evaluations" / f"{key[:12]}.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "created": created}))
+        assert [entry["run"] for entry in card.evaluations()] == [first, second]
+
+
+def test_a_run_of_the_same_networks_under_an_earlier_identity_is_recorded(
+    card: bundles.Card, database: Database
+) -> None:
+    old = "ef" * 32
+    key = test_tables.filled(database, bundle=card.name, bundle_checksum=old)
+    with pytest.raises(RunError, match=r"of the bundle 'untrained' \(efefefefefef\), not of"):
+        model_card.record(card, database, key)
+    known = bundles.save_card(card.folder, {**card.content, "earlier_checksums": [old]})
+    assert known.checksum == card.checksum
+    model_card.record(known, database, key)
+    graded = model_card.tables_in(known.evaluations()[0])[1].cell("FGSM (L∞)", "graded_5_true_positive_rate", "mask")
+    assert graded.value == 0.5  # the card's threshold is that run's
 
 
 def test_what_does_not_belong_on_the_card_is_refused(card: bundles.Card, database: Database) -> None:
@@ -80,21 +109,29 @@ def test_what_does_not_belong_on_the_card_is_refused(card: bundles.Card, databas
     for key, message in ((unfinished, "is not finished"), (foreign, r"of the bundle 'tiny' \(abababababab\), not of")):
         with pytest.raises(RunError, match=message):
             model_card.record(card, database, key)
-    assert bundles.EVALUATIONS not in bundles.read_card(card.folder).content
+    assert card.evaluations() == []
+    (card.folder / "evaluations").write_text("a file in the folder's place")
+    with pytest.raises(BundleError, match=r"Cannot write .*evaluations"):
+        model_card.record(card, database, ran(database, card))
 
 
 @pytest.mark.parametrize("entry", [3, {}, {"plan": {}}, {"tables": []}])
 def test_an_unreadable_evaluation_is_named(card: bundles.Card, entry: object) -> None:
-    broken = bundles.save_card(card.folder, {**card.content, bundles.EVALUATIONS: [entry]})
-    with pytest.raises(BundleError, match=f"The card of bundle '{card.name}' in .* is unreadable"):
-        model_card.sections(broken)
+    path = card.folder / "evaluations" / "one.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(entry))
+    with pytest.raises(BundleError, match=rf"The card of bundle '{card.name}' in .* is unreadable|one\.json.* is not"):
+        model_card.sections(card)
+    path.write_text("{")
+    with pytest.raises(BundleError, match=r"one\.json.* is not valid JSON"):
+        model_card.sections(card)
 
 
 def test_the_whole_schedule_is_told_and_what_was_measured_after_it() -> None:
     schedule = Schedule(steps=7, weight_decay=0.05, clip=None, erase=8)
     record = {"schedule": dataclasses.asdict(schedule), "seed": 0, "seconds": 90.0, "validation": {"accuracy": 0.5}}
     content = {"networks": {}, "training": {"classifier": {**record, "of the mean": {"accuracy": 0.75}}}}
-    _, training = model_card.sections(bundles.Card("tiny", Path("nowhere"), (), content, "ab"))
+    _, training = model_card.sections(bundles.Card("tiny", Path("nowhere"), CIFAR10, (), content, "ab"))
     assert training.title == "Training of the classifier (f1)"
     told = dict(training.figures)
     assert len(told) == len(dataclasses.fields(schedule)) - 1 + 3  # without the clip it lacks
@@ -102,12 +139,16 @@ def test_the_whole_schedule_is_told_and_what_was_measured_after_it() -> None:
     assert (told["minutes"], told["accuracy"], told["of the mean"]) == ("1.5", "0.5", "accuracy 0.75")
 
 
-def test_the_thresholds_of_the_controls_are_told() -> None:
-    at = {"graded": {"value": 2.5, "source": "a test"}, "graded, 1 %": {"value": 4.0, "source": "a test"}}
-    content = {"networks": {}, bundles.CONTROL_THRESHOLDS: {"mlp": at, "confidence": at}}
-    _, section = model_card.sections(bundles.Card("tiny", Path("nowhere"), (), content, "ab"))
+def test_the_thresholds_of_all_detectors_are_listed() -> None:
+    known = {0.05: Threshold(2.5, "a test"), 0.01: Threshold(4, "a test")}
+    listed = tuple(
+        bundles.DetectorEntry(name, name, {}, of)
+        for name, of in (("mlp", known), ("constant-mask", {}), ("confidence", known))
+    )
+    card = bundles.Card("tiny", Path("nowhere"), CIFAR10, listed, {"networks": {}}, "ab")
+    _, section = model_card.sections(card)
     assert dict(section.figures) == dict.fromkeys(
-        ("a plain MLP on the image", "f1's own confidence"), "graded: 2.5 (a test); graded, 1 %: 4 (a test)"
+        ("MLP on the image", "f1's confidence"), "at 5%: 2.5 (a test); at 1%: 4 (a test)"
     )
 
 
@@ -121,18 +162,18 @@ def test_the_command_names_the_bundle_only_where_its_name_finds_it(
     card: bundles.Card, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = ran(database, card)
-    assert "--bundle BUNDLE " in model_card.record(card, database, key).content[bundles.EVALUATIONS][0]["command"]
+    model_card.record(card, database, key)
+    assert "--bundle BUNDLE " in card.evaluations()[0]["command"]
     monkeypatch.setattr(bundles, "available", lambda: (card,))
-    named = model_card.record(card, database, key).content[bundles.EVALUATIONS][0]["command"]
-    assert f"--bundle {card.name} " in named
+    model_card.record(card, database, key)
+    assert f"--bundle {card.name} " in card.evaluations()[0]["command"]
 
 
-def test_the_layout_of_the_file_is_not_part_of_the_card(card: bundles.Card, database: Database) -> None:
+def test_the_layout_of_the_file_is_not_part_of_the_card(card: bundles.Card) -> None:
     file = card.folder / bundles.CARD
     file.write_text(json.dumps(card.content, indent=4).replace("\n", "\r\n"))
     laid_out = bundles.read_card(card.folder)
     assert laid_out.checksum == card.checksum
-    assert model_card.record(laid_out, database, ran(database, laid_out)).checksum == card.checksum
 
 
 def test_tables_survive_the_card(database: Database) -> None:
@@ -140,5 +181,5 @@ def test_tables_survive_the_card(database: Database) -> None:
 
     for table in tables.all_tables(database, test_tables.filled(database)):
         assert from_json(json.loads(json.dumps(to_json(table)))) == table
-    with pytest.raises(ValueError, match="as many cells"):
-        from_json({**to_json(table), "columns": ["one"]})
+    with pytest.raises(ValueError, match="one cell per column"):
+        from_json({**to_json(table), "columns": []})

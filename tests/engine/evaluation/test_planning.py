@@ -9,9 +9,10 @@ import shlex
 import pytest
 
 from ciad_engine import bundles, cli
-from ciad_engine.attacks import targets
+from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.cli import evaluate
-from ciad_engine.errors import RunError, SettingError
+from ciad_engine.domain import Domain
+from ciad_engine.errors import DataError, RunError, SettingError
 from ciad_engine.evaluation import planning
 from tests.engine.evaluation import tiny
 
@@ -57,6 +58,48 @@ def test_key_is_the_same_on_every_machine() -> None:
     assert PLAN.key() == "ffa44062a0fe30a3972e8cc403890ca64854169e020ff5c600b5d21ea3aef68e"
 
 
+# As CIAD stored it before plans had a domain and detectors to evade, with the key that the run had.
+OLD = """{"bundle": "paper", "bundle_checksum": "BUNDLE", "data": "CIFAR-10 test set", "data_checksum": "DATA",
+"official": true, "attacks": [{"name": "fgsm", "settings": {"eps": 8.0}}], "limit": 100, "seed": 1,
+"attacked": "classifier", "attacked_network": "WEIGHTS"}""".replace("BUNDLE", "a" * 64).replace("DATA", "b" * 64)
+
+
+def test_an_old_plan_keeps_its_key() -> None:
+    plan = planning.from_json(json.loads(OLD))
+    assert plan.key() == "ffa44062a0fe30a3972e8cc403890ca64854169e020ff5c600b5d21ea3aef68e"
+    assert planning.to_json(plan) == json.loads(OLD)  # fields it did not have are not added
+    assert (plan.classes, plan.size, plan.evade) == (planning.CIFAR10.classes, 32, ())
+
+
+EVADED = planning.Evaded("mask", "disagreement", 0.5, "c" * 64)
+
+
+def test_key_depends_on_the_domain_and_on_what_is_to_be_evaded() -> None:
+    changes = (
+        {"classes": (*PLAN.classes[:9], "lorry")},
+        {"size": 48},
+        {"evade": (EVADED,)},
+        *(
+            {"evade": (dataclasses.replace(EVADED, **change),)}
+            for change in ({"name": "mlp"}, {"rule": "graded"}, {"threshold": 0.6}, {"networks": "d" * 64})
+        ),
+    )
+    keys = {dataclasses.replace(PLAN, **change).key() for change in changes}
+    assert len(keys | {PLAN.key()}) == len(changes) + 1
+    for change in changes:
+        plan = dataclasses.replace(PLAN, **change)
+        again = planning.from_json(json.loads(json.dumps(planning.to_json(plan))))
+        assert (again, again.key()) == (plan, plan.key())
+
+
+def test_only_a_changed_algorithm_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = dataclasses.replace(PLAN, attacks=(planning.AttackChoice("cw", ()),))
+    keys = PLAN.key(), other.key()
+    monkeypatch.setattr(FGSM, "version", 2)
+    assert PLAN.key() != keys[0]
+    assert other.key() == keys[1]
+
+
 def test_plain_data_and_back() -> None:
     text = json.dumps(planning.to_json(PLAN))
     again = planning.from_json(json.loads(text))
@@ -92,26 +135,26 @@ def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -
         f"fgsm eps = {eps}, target = {to}" for eps, to in ((2, "untargeted"), (8, "untargeted"), (8, "next"))
     )
     assert [planning.attack_of(label) for label in (*most, "cw")] == ["fgsm"] * 3 + ["cw"]
-    assert planning.titled("fgsm eps = 2", {"fgsm": "Fast"}) == "Fast, eps = 2"
-    assert planning.titled("cw", {}) == "cw"
-    assert [planning.titled(label, {"fgsm": "Fast"}) for label in most[1:]] == [
-        "Fast, eps = 8",
-        "Fast, eps = 8, target = next",
+    assert [planning.title(label) for label in (*most[1:], "cw", "jsma target = untargeted", "gone a = 1")] == [
+        "FGSM (L∞), eps = 8",
+        "FGSM (L∞), eps = 8, target = next",
+        "C&W (L2)",
+        "JSMA (L0)",
+        "gone, a = 1",
     ]
-    assert planning.titled("jsma target = untargeted", {}) == "jsma"
 
 
 def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> None:
     chosen = planning.preset("sweep")
     assert set(planning.preset("paper")) <= set(chosen)
     made = planning.make(tiny.system().card, tiny.data(), chosen, None, 0)
-    assert [planning.titled(label, {}) for label in made.labels] == [
-        *(f"fgsm, eps = {eps}" for eps in (2, 4, 8, 16)),
-        "fgsm, eps = 8, target = random",
-        "jsma",
-        "jsma, target = random",
-        *(f"cw, confidence = {kappa}" for kappa in (0, 5, 10, 20)),
-        "cw, confidence = 0, target = random",
+    assert [planning.title(label) for label in made.labels] == [
+        *(f"FGSM (L∞), eps = {eps}" for eps in (2, 4, 8, 16)),
+        "FGSM (L∞), eps = 8, target = random",
+        "JSMA (L0)",
+        "JSMA (L0), target = random",
+        *(f"C&W (L2), confidence = {kappa}" for kappa in (0, 5, 10, 20)),
+        "C&W (L2), confidence = 0, target = random",
     ]
 
 
@@ -133,7 +176,6 @@ def test_settings_without_effect_make_no_other_plan() -> None:
 
 
 def test_the_text_leaves_out_settings_without_effect() -> None:
-    assert planning._ONLY_WITH == {"target_class": targets.GIVEN, "target_seed": targets.RANDOM}
     aims = [{}, {"target": "next"}, {"target": "given", "target_class": 3}, {"target": "random", "target_seed": 4}]
     assert [planning.choose("fgsm", **aim).text() for aim in aims] == [
         "fgsm (eps = 8, target = untargeted)",
@@ -148,10 +190,9 @@ def test_the_text_leaves_out_settings_without_effect() -> None:
 def test_titles_stay_apart() -> None:
     words = ("untargeted", "next", "random", "best")
     several = [("fgsm", planning.choose("fgsm", eps=eps, target=word).parameters()) for eps in (2, 4) for word in words]
-    titles = [planning.titled(label, {}) for label in planning.labels(several)]
+    titles = [planning.title(label) for label in planning.labels(several)]
     assert len(set(titles)) == len(several)
-    assert f"target = {targets.UNTARGETED}" == planning._UNTARGETED
-    assert titles[0] == "fgsm, eps = 2"
+    assert titles[0] == "FGSM (L∞), eps = 2"
 
 
 def test_make_quotes_bundle_and_data() -> None:
@@ -188,9 +229,65 @@ def test_make_refuses_what_cannot_be_run(change: dict[str, object], message: str
 
 
 def test_make_refuses_labels_the_bundle_does_not_know() -> None:
-    card = dataclasses.replace(tiny.system().card, classes=("cat", "dog"))
-    with pytest.raises(SettingError, match="among the 2 classes"):
+    card = dataclasses.replace(tiny.system().card, domain=Domain(("cat", "dog"), 32))
+    with pytest.raises(DataError, match="airplane"):
         planning.make(card, tiny.data(), PLAN.attacks, None, 1)
+
+
+def test_labels_and_classes_are_the_bundles() -> None:
+    """Labels are numbers: a plan quotes the data as they are once they are matched with the bundle by class name."""
+    data, card = tiny.data(), tiny.system().card
+    turned = dataclasses.replace(card, domain=Domain(tuple(reversed(card.classes)), 32))
+    plan, other = (planning.make(each, data, PLAN.attacks, None, 1) for each in (card, turned))
+    assert plan.data_checksum == data.checksum
+    assert (other.data_checksum, other.classes) == (data.matched(turned.domain).checksum, turned.classes)
+    assert other.data_checksum != plan.data_checksum
+    with pytest.raises(DataError, match="48"):
+        planning.make(dataclasses.replace(card, domain=Domain(card.classes, 48)), data, PLAN.attacks, None, 1)
+
+
+def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FGSM, "evades", True)
+    card = tiny.system(threshold=1.5).card
+    plan = planning.make(card, tiny.data(), PLAN.attacks, None, 1, evade=("mask", "mlp:graded", "confidence"))
+    assert [(one.name, one.rule, one.threshold) for one in plan.evade] == [
+        ("mask", "disagreement", 0.5),
+        ("mlp", "graded", 1.5),
+        ("confidence", "graded", 1.5),
+    ]
+    assert planning.command(plan, "tiny").endswith(
+        " --evade mask:disagreement --evade mlp:graded --evade confidence:graded"
+    )
+    networks = {one.name: one.networks for one in plan.evade}
+    assert len(set(networks.values())) == 3
+    content = {"networks": {**card.content["networks"], bundles.MASK_CLASSIFIER: {"sha256": "other weights"}}}
+    other = dataclasses.replace(card, content=content)
+    assert planning.evaded(other, "mask").networks != networks["mask"]
+    assert planning.evaded(other, "mlp:graded").networks == networks["mlp"]
+
+
+@pytest.mark.parametrize(
+    ("evade", "attacked", "message"),
+    [
+        ("squeeze", "classifier", "evade: bundle 'tiny' has no detector 'squeeze'; it has mask, mlp, shuffled-mask"),
+        ("mask:best", "classifier", "evade: 'best' is none of the rules disagreement, graded"),
+        ("constant-mask:graded", "classifier", "no threshold for the detector 'constant-mask'"),
+        ("confidence:disagreement", "classifier", "evade: the detector 'confidence' has no class of its own"),
+        ("mask", "second_classifier", "evade: an attacker who knows the detectors attacks f1 itself"),
+    ],
+)
+def test_make_refuses_detectors_that_cannot_be_evaded(
+    evade: str, attacked: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FGSM, "evades", True)
+    with pytest.raises(SettingError, match=message):
+        planning.make(tiny.system().card, tiny.data(), PLAN.attacks, None, 1, attacked, (evade,))
+
+
+def test_make_refuses_attacks_that_cannot_evade(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FGSM, "evades", False)
+    with pytest.raises(SettingError, match="evade: FGSM cannot evade a detector; leave it out"):
+        planning.make(tiny.system().card, tiny.data(), PLAN.attacks, None, 1, evade=("mask",))
 
 
 def test_plans_are_told_apart_by_what_differs() -> None:
@@ -218,7 +315,7 @@ def test_the_command_of_a_plan_runs_that_plan() -> None:
         program, *words = shlex.split(planning.command(plan, "my own"))
         assert program == "ciad"
         said = cli._parser(words).parse_args(words)
-        assert evaluate._choices(said) == plan.attacks
+        assert evaluate._choices(said, card.classes) == plan.attacks
         assert (said.bundle, said.limit, said.seed, said.transferred) == ("my own", 7, 3, True)
 
 

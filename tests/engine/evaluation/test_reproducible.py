@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ciad_engine import bundles, datasets
+from ciad_engine import datasets, systems
 from ciad_engine.evaluation import planning, runner, tables
 from ciad_engine.runs import Database, Row
 
@@ -22,13 +22,13 @@ QUICK = (
 def evaluated(
     path: Path, device: str, limit: int, attacks: tuple[planning.AttackChoice, ...]
 ) -> tuple[list[Row], list]:
-    system = bundles.load("paper", torch.device(device))
+    system = systems.load("paper", torch.device(device))
     data = datasets.choose(datasets.SAMPLES)
     plan = planning.make(system.card, data, attacks, limit, 7)
     with Database(path) as database:
         key = runner.run(plan, system, data, database)
         rows = [dataclasses.replace(row, seconds=0) for row in database.rows(key, images=True)]
-        return rows, list(tables.table2(database, key, system.card).rows)
+        return rows, [list(row) for row in tables.all_tables(database, key, system.card)[1].cells]
 
 
 def test_the_same_plan_gives_the_same_rows(tmp_path: Path) -> None:
@@ -42,6 +42,6 @@ def test_cpu_and_cuda_agree_within_their_intervals(tmp_path: Path) -> None:
     (_, here), (_, there) = (evaluated(tmp_path / name, name, 200, QUICK) for name in ("cpu", "cuda"))
     for ours, theirs in zip(here, there, strict=True):
         for one, other in zip(ours, theirs, strict=True):
-            if one.share and one.n:
+            if one.rate and one.n:
                 assert one.low <= other.value <= one.high
                 assert other.low <= one.value <= other.high

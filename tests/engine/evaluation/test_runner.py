@@ -14,9 +14,7 @@ import pytest
 import torch
 
 from ciad_engine import attacks, bundles, compute
-from ciad_engine.attacks.universal import Universal
-from ciad_engine.detectors.contrast import GRADED, PAPER
-from ciad_engine.detectors.controls import MLP, second_opinions
+from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import planning, runner
 from ciad_engine.jobs import Cancelled, Job
@@ -51,21 +49,21 @@ class Listening(Job):
 
 
 def assert_alike(found: list[Row], expected: list[Row]) -> None:
-    """Compare rows but for rounding: what a network computes depends on the size of its batch by some 1e-7."""
+    """The same rows, but for rounding: what a network computes depends on the size of its batch by some 1e-7."""
     for one, other in zip(timeless(found), timeless(expected), strict=True):
-        assert measured(one) == pytest.approx(measured(other), rel=1e-4)
-        assert labels(one) == labels(other)
-        nothing = dict.fromkeys(("p1_y1", "p2_y2", "p2_y1", "score_graded", "confidence_after"), 0)
-        assert dataclasses.replace(one, **nothing, opinions=()) == dataclasses.replace(other, **nothing, opinions=())
-
-
-def measured(row: Row) -> list[float]:
-    own = [row.p1_y1, row.p2_y2, row.p2_y1, row.score_graded, row.confidence_after or 0]
-    return own + [opinion.score for opinion in row.opinions]
-
-
-def labels(row: Row) -> list[tuple[str, int | None]]:
-    return [(opinion.name, opinion.y) for opinion in row.opinions]
+        assert dataclasses.replace(one, p1_y1=0, confidence_after=0, scores={}) == dataclasses.replace(
+            other, p1_y1=0, confidence_after=0, scores={}
+        )
+        assert (one.p1_y1, one.confidence_after or 0) == pytest.approx(
+            (other.p1_y1, other.confidence_after or 0), rel=1e-4
+        )
+        assert list(one.scores) == list(other.scores)
+        for score, wanted in zip(one.scores.values(), other.scores.values(), strict=True):
+            assert (score.label, score.probability) == (
+                wanted.label,
+                wanted.probability and pytest.approx(wanted.probability, rel=1e-4),
+            )
+            assert score.value == pytest.approx(wanted.value, rel=1e-4)
 
 
 def timeless(rows: list[Row]) -> list[Row]:
@@ -87,7 +85,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
         return timeless(database.rows(key, images=True))
 
 
-def test_rows_say_what_attack_and_detector_say(database: Database) -> None:
+def test_rows_hold_what_attack_and_detectors_found(database: Database) -> None:
     system, data = tiny.system(), tiny.data()
     plan = tiny.plan(data, system)
     key = runner.run(plan, system, data, database, batch_size=8)
@@ -101,29 +99,35 @@ def test_rows_say_what_attack_and_detector_say(database: Database) -> None:
     assert 0 < result.success.sum() < 30
     assert (result.reason == "already misclassified").any()
     for attack, shown in ((BENIGN, images), ("fgsm", result.images)):
-        paper, graded = system.detector(PAPER).inspect(shown), system.detector(GRADED).inspect(shown)
+        verdict = system.inspect(shown)
         control = system.network(bundles.CONTROL)
-        told = second_opinions(paper, shown, system.network(bundles.MASK_CLASSIFIER), control)
         with torch.no_grad():
-            mlp = control(torch.from_numpy(shown) / 255).argmax(1).numpy()
+            mlp = control(torch.from_numpy(shown) / 255).softmax(1).numpy()
         for k, row in enumerate(database.rows(key, attack, images=True)):
             assert (row.position, row.image_index) == (k, index[k])
             assert (row.name, row.label) == (data.names[index[k]], labels[k])
-            assert (row.y1, row.y2) == (paper.y1[k], paper.y2[k])
-            assert row.score_graded == pytest.approx(graded.score[k], rel=1e-5)
-            assert row.p1_y1 == pytest.approx(paper.p1[k, row.y1], rel=1e-5)
-            assert row.p2_y2 == pytest.approx(paper.p2[k, row.y2], rel=1e-5)
-            assert row.p2_y1 == pytest.approx(paper.p2[k, row.y1], rel=1e-5)
-            assert {o.name: (o.y, pytest.approx(o.score, rel=1e-5)) for o in row.opinions} == {
-                name: (opinion.y[k], opinion.score[k]) for name, opinion in told.items()
-            }
-            assert next(o.y for o in row.opinions if o.name == MLP) == mlp[k]
+            assert row.y1 == verdict.y1[k]
+            assert row.p1_y1 == pytest.approx(verdict.p1[k, row.y1], rel=1e-5)
+            assert list(row.scores) == ["mask", "mlp", "shuffled-mask", "constant-mask", "confidence"]
+            for name, found in verdict.findings.items():
+                score = row.scores[name]
+                assert score.value == pytest.approx(found.scores[k], rel=1e-5)
+                if name == "confidence":
+                    assert (score.label, score.probability) == (None, None)
+                    assert score.value == pytest.approx(-np.log(row.p1_y1), rel=1e-5)
+                else:
+                    assert score.label == found.labels[k]
+                    assert score.probability == pytest.approx(found.probabilities[k].max(), rel=1e-5)
+                    assert score.value == pytest.approx(-np.log(found.probabilities[k, row.y1]), rel=1e-4)
+            assert row.scores["mlp"].label == mlp[k].argmax()
+            assert row.scores["mlp"].value == pytest.approx(-np.log(mlp[k, row.y1]), rel=1e-4)
+            assert row.evaded is None
             assert row.seconds > 0
             if attack:
-                for name in ("success", "reason", "label_before", "label_after", "l0_values", "l0_pixels", "linf",
-                             "l2", "ssim", "forwards", "backwards", "steps"):  # fmt: skip
+                for name in ("success", "fooled", "reason", "label_before", "label_after", "l0_values", "l0_pixels",
+                             "linf", "l2", "ssim", "forwards", "backwards", "steps"):  # fmt: skip
                     assert getattr(row, name) == getattr(result, name)[k], name
-                assert (row.image is not None) == row.success
+                assert (row.image is not None) == row.fooled
             assert np.array_equal(database.image(key, attack, k), shown[k])
 
 
@@ -144,7 +148,7 @@ def test_progress_counts_images_and_rows_come_after_each_batch(database: Databas
     assert {step[1] for step in job.steps} == {90}
     assert done[0] == 0
     assert done[-1] == 90
-    assert {step[2] for step in job.steps} == {"Benign images", "FGSM", "JSMA", "Finished"}
+    assert {step[2] for step in job.steps} == {"Benign images", "FGSM (L∞)", "JSMA (L0)", "Finished"}
     assert database.run(database.runs()[0].key).seconds == pytest.approx(sum(r.seconds for b in job.rows for r in b))
 
 
@@ -170,11 +174,7 @@ def test_continued_with_another_batch_size(database: Database, whole: list[Row])
         runner.run(plan, system, data, database, Listening(5), batch_size=8)
     runner.run(plan, system, data, database, batch_size=7)
     again = timeless(database.rows(plan.key(), images=True))
-    for one, other in zip(again, whole, strict=True):
-        assert (one.attack, one.position, one.image, one.y1, one.y2) == (
-            other.attack, other.position, other.image, other.y1, other.y2,
-        )  # fmt: skip
-        assert one.score_graded == pytest.approx(other.score_graded, rel=1e-4)
+    assert_alike(again, whole)
 
 
 def test_killed_process_loses_only_its_batch(tmp_path: Path, whole: list[Row]) -> None:
@@ -248,7 +248,7 @@ def test_transferred_attack_is_made_for_the_second_classifier(database: Database
     rows = database.rows(key, "fgsm")
     assert [row.success for row in rows] == result.success.tolist()
     assert [row.label_after for row in rows] == result.label_after.tolist()
-    verdict = system.detector(PAPER).inspect(result.images)
+    verdict = system.inspect(result.images)
     assert [row.y1 for row in rows] == verdict.y1.tolist()
     fooled_both = [row.success and row.y1 != row.label for row in rows]
     assert 0 < sum(fooled_both) < result.success.sum()  # y1 is f1's, not the attacked network's

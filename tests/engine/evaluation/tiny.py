@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import bundles
-from ciad_engine.datasets import CLASS_NAMES, ImageSet
+from ciad_engine import bundles, systems
+from ciad_engine.datasets import ImageSet
+from ciad_engine.detectors.threshold import Threshold
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.evaluation import planning
-from ciad_engine.runs import Row
+from ciad_engine.runs import Row, Score
 
 
 class Classifier(nn.Module):
@@ -43,7 +46,7 @@ class MaskClassifier(nn.Module):
         return (nn.functional.avg_pool2d(masks, 8) - 0.5).flatten(1) @ self.weight.T
 
 
-def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System:
+def system(second: bool = True, threshold: float | None = 1.5, domain: Domain = CIFAR10) -> systems.System:
     networks: dict[str, nn.Module] = {
         bundles.CLASSIFIER: Classifier(1),
         bundles.MASK_GENERATOR: MaskGenerator(),
@@ -56,16 +59,18 @@ def system(second: bool = True, threshold: float | None = 1.5) -> bundles.System
             networks[bundles.SECOND_CLASSIFIER].weight += 0.5 * Classifier(2).weight
     thresholds = {}
     if threshold is not None:
-        thresholds["graded"] = {"value": threshold, "source": "chosen for tests"}
-        thresholds["graded, 1 %"] = {"value": threshold + 1, "source": "chosen, too"}
-    card = bundles.Card(
-        "tiny",
-        Path("tiny"),
-        CLASS_NAMES,
-        {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}, "thresholds": thresholds},
-        "ab" * 32,
+        thresholds = {0.05: Threshold(threshold, "chosen for tests"), 0.01: Threshold(threshold + 1, "chosen, too")}
+    masks = {"generator": bundles.MASK_GENERATOR, "classifier": bundles.MASK_CLASSIFIER}
+    entries = (
+        bundles.DetectorEntry("mask", "mask", masks, thresholds),
+        bundles.DetectorEntry("mlp", "direct", {"classifier": bundles.CONTROL}, thresholds),
+        bundles.DetectorEntry("shuffled-mask", "shuffled-mask", masks, thresholds),
+        bundles.DetectorEntry("constant-mask", "constant-mask", masks, {}),
+        bundles.DetectorEntry("confidence", "confidence", {}, thresholds),
     )
-    return bundles.System(card, {role: n.eval() for role, n in networks.items()}, torch.device("cpu"))
+    content = {"networks": {role: {"sha256": f"weights of {role}"} for role in networks}}
+    card = bundles.Card("tiny", Path("tiny"), domain, entries, content, "ab" * 32)
+    return systems.assemble(card, {role: n.eval() for role, n in networks.items()}, torch.device("cpu"))
 
 
 def data(count: int = 40, source: str = "synthetic images", official: bool = False) -> ImageSet:
@@ -78,12 +83,15 @@ def data(count: int = 40, source: str = "synthetic images", official: bool = Fal
     return ImageSet(images, labels, source, official)
 
 
-def plan(data_set: ImageSet, loaded: bundles.System, limit: int = 30, **kwargs: object) -> planning.Plan:
+def plan(data_set: ImageSet, loaded: systems.System, limit: int = 30, **kwargs: object) -> planning.Plan:
     kwargs.setdefault("attacks", (planning.choose("fgsm", eps=8),))
     return planning.make(loaded.card, data_set, limit=limit, seed=11, **kwargs)
 
 
-def row(position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, **kw) -> Row:
+def row(
+    position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 0, score: float = 0.0, scores=(), **kw
+) -> Row:
+    """A row with the mask detector's class and score and f1's confidence; `scores` are of other detectors, by name."""
     return Row(
         attack=attack,
         position=position,
@@ -91,10 +99,7 @@ def row(position: int, attack: str = "", label: int = 0, y1: int = 0, y2: int = 
         name=f"image {position}",
         label=label,
         y1=y1,
-        y2=y2,
         p1_y1=0.75,
-        p2_y2=0.5,
-        p2_y1=0.25,
-        score_graded=score,
+        scores={"mask": Score(y2, 0.5, score), "confidence": Score(None, None, -math.log(0.75)), **dict(scores)},
         **kw,
     )

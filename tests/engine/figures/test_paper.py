@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ciad_engine import attacks, bundles, datasets
-from ciad_engine.errors import DataError
+from ciad_engine import attacks, datasets, systems
+from ciad_engine.errors import DataError, SettingError
 from ciad_engine.figures import paper
 from ciad_engine.figures.inspected import mask, of_inspection
 from ciad_engine.inspection import inspect, percent
@@ -19,7 +19,7 @@ QUICK = (attacks.create("fgsm"), attacks.create("jsma"), attacks.create("cw", it
 
 @pytest.fixture(scope="module")
 def system():
-    return bundles.load("paper", torch.device("cpu"))
+    return systems.load("paper", torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def figures(system, samples):
 
 
 def says(system, images: list[np.ndarray]):
-    return system.detector().inspect(np.stack(images))
+    return system.inspect(np.stack(images)).by("mask")
 
 
 def shown(row) -> list[np.ndarray]:
@@ -55,7 +55,7 @@ def test_figure_1_has_every_class_with_its_mask(figures, system, samples):
     names = list(system.card.classes)
     captions = [panel.caption[0].split(", ") for panel in figures["figure1"].rows[0]]
     assert [name for name, _ in captions] == [f"f1: {name}" for name in names]
-    assert all(chance.endswith(" %") for _, chance in captions)
+    assert [chance for _, chance in captions] == [percent(verdict.p1[k, y]) for k, y in enumerate(verdict.y1)]
     assert [system.card.classes[y] for y in verdict.y1] == names
     for k, shown_mask in enumerate(masks):
         np.testing.assert_array_equal(shown_mask[0], np.rint(255 * (1 - verdict.masks[k])))
@@ -111,17 +111,32 @@ def test_where_there_is_nothing_to_show_it_says_so(system, samples):
     assert [next(made).name, next(made).name] == ["figure1", "figure4"]
     with pytest.raises(DataError, match=r"^Figures 3, 5 and 6 are left out: .* 0 can be fooled by all of FGSM"):
         next(made)
-    verdict = system.detector().inspect(samples.images[:100])
+    verdict = system.inspect(samples.images[:100]).by("mask")
     agreed = (verdict.y1 == samples.labels[:100]) & (verdict.y2 == samples.labels[:100])
     made = paper.paper_figures(system, samples.subset(np.flatnonzero(agreed)[:20]), QUICK[:2])
     assert [next(made).name for _ in range(4)] == ["figure1", "figure3", "figure6", "figure5"]
     with pytest.raises(DataError, match=r"^Figure 4 is left out: of 20 images of"):
         next(made)
     wrong = dataclasses.replace(samples.subset(np.arange(20)), labels=(samples.labels[:20] + 5) % 10)
-    right = system.detector().inspect(wrong.images).y1 == wrong.labels
+    right = system.inspect(wrong.images).y1 == wrong.labels
     assert not right.any(), "the test needs images that f1 gets wrong"
     with pytest.raises(DataError, match=r"names no image of .* right"):
         list(paper.paper_figures(system, wrong, QUICK))
+
+
+def with_detectors(system, names: list[str]) -> systems.System:
+    """The system with these detectors of its own alone, in this order."""
+    card = dataclasses.replace(system.card, detectors=tuple(system.card.detector(name) for name in names))
+    return systems.assemble(card, system.networks, system.device)
+
+
+def test_the_mask_is_shown_whichever_detector_is_the_bundles_first(system, samples, figures):
+    made = next(paper.paper_figures(with_detectors(system, ["confidence", "mask"]), samples, QUICK))
+    for row, expected in zip(made.rows, figures["figure1"].rows, strict=True):
+        assert [panel.caption for panel in row] == [panel.caption for panel in expected]
+        np.testing.assert_array_equal(shown(row), shown(expected))
+    with pytest.raises(SettingError, match="detector: 'mask' is none of confidence"):
+        next(paper.paper_figures(with_detectors(system, ["confidence"]), samples, QUICK))
 
 
 def test_progress_and_cancel(system, samples):

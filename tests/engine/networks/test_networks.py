@@ -28,15 +28,26 @@ def test_sizes_are_the_published_ones(name):
     assert parameters(networks.create(name)) == SIZES[name]
 
 
+@pytest.mark.parametrize("size", [16, 28, 32, 33, 48, 64])
 @pytest.mark.parametrize(("name", "channels"), [("alexnet", 3), ("vgg-like", 3), ("lenet", 1), ("mlp", 3)])
-def test_classifiers_return_one_logit_a_class(name, channels):
-    network = networks.create(name, classes=7).eval()
-    assert network(torch.rand(2, channels, 32, 32)).shape == (2, 7)
+def test_classifiers_return_one_logit_a_class_at_any_size(name, channels, size):
+    if name == "vgg-like" and size < 32:
+        with pytest.raises(SettingError, match=rf"vgg-like.*size = {size}, but it takes images of 32x32"):
+            networks.create(name, size=size)
+        return
+    network = networks.create(name, classes=7, size=size).eval()
+    assert network(torch.rand(2, channels, size, size)).shape == (2, 7)
 
 
-def test_the_mask_is_one_channel_between_0_and_1():
-    mask = networks.create("lan")(torch.rand(5, 3, 32, 32))
-    assert mask.shape == (5, 1, 32, 32)
+def test_a_mask_that_leaves_nothing_after_pooling_is_refused():
+    with pytest.raises(SettingError, match=r"lenet.*size = 15, but it takes masks of 16x16"):
+        networks.create("lenet", size=15)
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_the_mask_is_one_channel_between_0_and_1(size):
+    mask = networks.create("lan", size=size, widths=[8])(torch.rand(5, 3, size, size))
+    assert mask.shape == (5, 1, size, size)
     assert mask.dtype == torch.float32
     assert 0 <= mask.min() <= mask.max() <= 1
 

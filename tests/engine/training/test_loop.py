@@ -8,12 +8,13 @@ from torch import nn
 
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
-from ciad_engine.training.loop import Metric, Schedule, Stage, epoch_rows, train
+from ciad_engine.training.loop import Metric, Objective, epoch_rows, train
+from ciad_engine.training.recipes import Schedule
 
 CPU = torch.device("cpu")
 
 
-class Regression(Stage):
+class Regression(Objective):
     """A small network with dropout and batch norm: everything whose state could be lost."""
 
     name = "toy"
@@ -139,14 +140,6 @@ def test_each_epoch_shows_every_image_once_in_a_new_order():
     assert not torch.equal(*epochs)
 
 
-def test_the_rate_rises_then_falls_to_zero():
-    schedule = Schedule(steps=100, learning_rate=1.0, warmup=0.1, decay=0.5)
-    rates = [schedule.rate(step) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[9:50] == [1.0] * 41
-    assert rates[-1] == pytest.approx(1 / 50)
-
-
 def test_a_long_gradient_is_cut_to_its_limit(tmp_path):
     """The first step of Nesterov momentum .9 moves the weights by 1.9 times rate times gradient."""
 
@@ -185,3 +178,51 @@ def test_weights_that_diverged_are_not_saved(tmp_path):
     with pytest.raises(Cancelled):
         train(stage, tmp_path, CPU, 0, StopAt(20), resume=True)
     assert (tmp_path / "toy.checkpoint.safetensors").read_bytes() == good
+
+
+class Using(Regression):
+    """It computes with a network that has all that differs between the modes, and does to it what `harm` does."""
+
+    def __init__(self, harm=lambda network: None):
+        super().__init__(Schedule(steps=50, batch=16))
+        self.used = Regression(SCHEDULE).network
+        self.given, self.harm, self.modes = (self.used,), harm, set()
+        self.used.register_forward_hook(lambda *_: self.modes.update(m.training for m in self.used.modules()))
+
+    def loss(self, rows):
+        error = (self.network(self.x[rows]) - self.used(self.x[rows])).square().mean()
+        self.harm(self.used)
+        return error, {}
+
+    def validate(self):
+        self.used(self.x)
+        return {}
+
+
+def test_a_network_that_is_given_is_frozen_and_in_eval_mode(tmp_path):
+    objective = Using()
+    state = {key: value.clone() for key, value in objective.used.state_dict().items()}
+    wanted = objective.used.eval()(objective.x)
+    objective.used.train()
+    objective.modes.clear()
+    train(objective, tmp_path, CPU, 0, Job(), resume=False)
+    assert objective.modes == {False}
+    assert all(torch.equal(value, state[key]) for key, value in objective.used.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in objective.used.parameters())  # given back as it was
+    assert objective.used.training
+    assert torch.equal(objective.used.eval()(objective.x), wanted)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda used: used.train(),
+        lambda used: used[3].train(),  # dropout alone
+        lambda used: used[1].running_mean.add_(0.1),
+        lambda used: used.requires_grad_(True),
+        lambda used: used[0].weight.data.add_(0.1),
+    ],
+)
+def test_an_objective_that_changes_what_it_is_given_is_found_out(tmp_path, harm):
+    with pytest.raises(RuntimeError, match="training of toy changed a network"):
+        train(Using(harm), tmp_path, CPU, 0, Job(), resume=False)

@@ -1,225 +1,238 @@
-"""What each network's training adds: augmentation, the LAN's objective, f2's input."""
+"""From a (tiny, synthetic) data set to a bundle, interrupted on the way."""
+
+import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
-from ciad_engine import networks
-from ciad_engine.compute import mixed_precision
-from ciad_engine.jobs import Cancelled, Job
-from ciad_engine.training.augment import erase, flip_and_shift
-from ciad_engine.training.loop import Schedule
-from ciad_engine.training.stages import ClassifierStage, Images, MaskClassifierStage, MaskGeneratorStage, accuracy
+from ciad_engine import systems
+from ciad_engine.errors import BundleError, DataError, SettingError
+from ciad_engine.imaging import to_unit
+from ciad_engine.jobs import Cancelled
+from ciad_engine.training import loop, recipes, stages
+from ciad_engine.training.averaging import average_into
+from ciad_engine.training.objectives import Classify, Images
+from ciad_engine.training.recipes import Schedule
+from ciad_engine.training.stages import train_bundle
+from tests.engine.training.tiny import FOUR, SHORT, TINY, StopDuring, changed, image_set, synthetic
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def images():
-    torch.manual_seed(0)
-    return Images(torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8), torch.arange(20) % 10, CPU)
-
-
-def test_every_augmented_image_is_a_shifted_or_mirrored_original():
-    torch.manual_seed(0)
-    originals = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
-    padded = nn.functional.pad(originals.float(), (2,) * 4, mode="reflect").byte()
-    mirrored = shifted = 0
-    for _ in range(20):
-        for before, whole, after in zip(originals, padded, flip_and_shift(originals, reach=2), strict=True):
-            views = {}
-            for top in range(5):
-                for left in range(5):
-                    window = whole[:, top : top + 8, left : left + 8]
-                    views[(False, top, left)], views[(True, top, left)] = window, window.flip(-1)
-            found = [key for key, view in views.items() if torch.equal(view, after)]
-            assert found, "the colours or rows of an image were mixed up"
-            mirrored += any(key[0] for key in found)
-            shifted += not torch.equal(before, after)
-    assert 30 < mirrored < 90
-    assert shifted > 90
-
-
-def test_no_reach_leaves_only_the_mirror():
-    images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    for before, after in zip(images, flip_and_shift(images, reach=0), strict=True):
-        assert torch.equal(after, before) or torch.equal(after, before.flip(-1))
-
-
-class ConstantMask(nn.Module):
-    def __init__(self, value: float):
-        super().__init__()
-        self.value = nn.Parameter(torch.tensor(value))
-
-    def forward(self, x):
-        return self.value.expand(len(x), 1, 32, 32)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.25, 1.0])
-def test_the_objective_is_the_lan_papers(images, value):
-    torch.manual_seed(0)
-    classifier = networks.create("alexnet").eval()
-    stage = MaskGeneratorStage(ConstantMask(value), Schedule(1), images, images, classifier, beta=5.0)
-    x, noise = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
-    loss, metrics = stage._objective(x, noise, stage._ask(x))
-    corrupted = value * noise + (1 - value) * x
-    expected = -(classifier(x).softmax(1) * classifier(corrupted).log_softmax(1)).sum(1).mean() - 5.0 * value
-    torch.testing.assert_close(loss, expected)
-    assert float(metrics["mean mask"].detach()) == value
-
-
-def test_the_noise_is_other_training_images(images):
-    """Where the mask is 1 everywhere, the classifier is shown the noise alone."""
-    shown = []
-
-    class Classifier(nn.Module):
-        def forward(self, x):
-            shown.append((x * 255).round().byte())
-            return x.mean((2, 3)) @ torch.ones(3, 10)
-
-    stage = MaskGeneratorStage(ConstantMask(1.0), Schedule(1, shift=0), images, images, Classifier(), beta=5.0)
-    torch.manual_seed(1)
-    rows = torch.arange(8)
-    stage.loss(rows)
-    noise = shown[1]
-    known = torch.cat([images.images, images.images.flip(-1)])
-    places = [int((known == picture).flatten(1).all(1).nonzero()[0, 0]) % len(images) for picture in noise]
-    assert len(set(places)) > 4
-    assert places != rows.tolist()
-
-
-class Counting(nn.Module):
-    def __init__(self, network):
-        super().__init__()
-        self.network, self.calls = network, 0
-
-    def forward(self, x):
-        self.calls += 1
-        return 40 * self.network(x)  # decided answers, unlike those of an untrained network
-
-
-def test_the_classifier_is_asked_beforehand_where_that_is_less_work(images):
-    torch.manual_seed(0)
-    classifier = Counting(networks.create("alexnet")).eval()
-    generator = networks.create("lan", widths=(16,))
-    views = 2 * 3**2
-    losses = {}
-    for steps in (views * 20 // 4 - 1, views * 20 // 4):  # one step short of asking about as many images
-        schedule = Schedule(steps, batch=4, shift=1)
-        stage = MaskGeneratorStage(generator, schedule, images, images, classifier, beta=1.0)
-        classifier.calls = 0
-        stage.prepare(Job())
-        assert classifier.calls == (views if steps == views * 20 // 4 else 0)
-        classifier.calls = 0
-        torch.manual_seed(1)
-        with mixed_precision(CPU):  # as in training
-            losses[steps] = [stage.loss(torch.randint(20, (4,)))[0].item() for _ in range(10)]
-        assert classifier.calls == (10 if steps == views * 20 // 4 else 20)
-    before, asked = losses.values()
-    assert before == pytest.approx(asked, rel=1e-2)  # the answers are kept in half precision
-    assert max(before) > 1.2 * min(before)
-
-
-def test_asking_beforehand_can_be_cancelled(images):
-    class Impatient(Job):
-        def on_progress(self, done, total, text):
-            assert total == 18 * 20
-            if done >= 100:
-                self.cancel()
-
-    stage = MaskGeneratorStage(
-        networks.create("lan", widths=(16,)),
-        Schedule(1000, shift=1),
-        images,
-        images,
-        networks.create("alexnet"),
-        beta=1.0,
-    )
+@pytest.mark.parametrize(
+    "during",
+    ["classifier", "mask generator", "mask classifier", "control", "second classifier", "second classifier again"],
+)
+def test_a_training_stopped_in_any_stage_goes_on_to_the_same_bundle(tmp_path, data, whole, during):
     with pytest.raises(Cancelled):
-        stage.prepare(Impatient())
+        train_bundle(TINY, data, tmp_path / "part", StopDuring(f"Training {during}"), device="cpu")
+    assert not (tmp_path / "part" / "card.json").exists()
+    part = train_bundle(TINY, data, tmp_path / "part", resume=True, device="cpu")
+    for role, entry in whole.content["networks"].items():
+        assert part.content["networks"][role]["sha256"] == entry["sha256"], role
+    assert part.content["measured"] == whole.content["measured"]
 
 
-def test_only_the_mask_generator_gets_a_gradient(images):
-    classifier = networks.create("alexnet")
-    generator = networks.create("lan", widths=(16,))
-    stage = MaskGeneratorStage(generator, Schedule(1), images, images, classifier, beta=1.0)
-    stage.loss(torch.arange(8))[0].backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.parameters())
-    assert all(p.grad is None for p in classifier.parameters())
-    assert not classifier.training
+def test_the_second_cycle_goes_on_from_the_first_and_meets_it_half_way(whole):
+    training = whole.folder / "training"
+    record = whole.content["training"]["second_classifier_again"]
+    assert record["schedule"] == dataclasses.asdict(FOUR)
+    assert 0 <= record["validation of the mean of both ends"]["validation accuracy"] <= 1
+    with safetensors.safe_open(training / "second_classifier_again.checkpoint.safetensors", "pt") as file:
+        assert file.metadata()["step"] == "4"
+    ends = [
+        safetensors.torch.load_file(training / f"{name}.checkpoint.safetensors")
+        for name in ("second_classifier", "second_classifier_again")
+    ]
+    shipped = systems.load(whole.folder, CPU).network("second_classifier").state_dict()
+    for key, value in shipped.items():
+        first, second = (end[f"network.{key}"] for end in ends)
+        if key.endswith("weight") and value.ndim > 1:
+            assert 0 < (first - second).abs().max() < 0.1, key  # not another network
+            torch.testing.assert_close(value, (first + second) / 2, rtol=1e-3, atol=1e-4)
 
 
-def test_f2_is_trained_on_masks_and_leaves_g_alone(images):
-    generator, lenet = networks.create("lan", widths=(16,)), networks.create("lenet")
-    stage = MaskClassifierStage(lenet, Schedule(1), images, images, generator)
-    seen = []
-    lenet.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
-    stage.loss(torch.arange(8))[0].backward()
-    assert seen == [(8, 1, 32, 32)]
-    assert all(p.grad is None for p in generator.parameters())
-    assert 0 <= stage.validate()["validation accuracy"] <= 1
+def test_norms_are_measured_anew_where_weights_are_averaged():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 32 * 32, 2))
+    other = {key: value + 1 for key, value in network.state_dict().items()}
+    images = Images(torch.randint(0, 256, (700, 3, 32, 32), dtype=torch.uint8), torch.zeros(700).long(), CPU)
+    random = torch.get_rng_state()
+    average_into(Classify("x", network, Schedule(1, shift=0), images, images), other, seed=3)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not network.training
+    inside = network[0](to_unit(images.images))
+    torch.testing.assert_close(network[1].running_mean, inside.mean((0, 2, 3)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(network[1].running_var, inside.var((0, 2, 3)), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(network[3].weight, other["3.weight"] - 0.5)
 
 
-def test_accuracy_counts(images):
-    class Label(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.unused = nn.Parameter(torch.zeros(1))
-            self.calls = 0
-
-        def forward(self, x):
-            self.calls += 1
-            out = torch.zeros(len(x), 10)
-            out[:, 3] = 1
-            return out
-
-    assert accuracy(Label(), images) == pytest.approx(2 / 20)
+def test_the_second_cycle_is_tied_to_the_first(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training second classifier again"), device="cpu")
+    (tmp_path / "training" / "second_classifier.checkpoint.safetensors").unlink()
+    longer = changed(TINY, "second_classifier", schedule=dataclasses.replace(SHORT, steps=7))
+    with pytest.raises(BundleError, match=r"second_classifier_again.* another schedule"):
+        train_bundle(longer, data, tmp_path, resume=True, device="cpu")
 
 
-def test_a_classifier_stage_fits_two_easy_images():
-    data = Images(
-        torch.stack([torch.zeros(3, 32, 32), torch.full((3, 32, 32), 255.0)]).byte(), torch.tensor([0, 1]), CPU
+def test_nothing_is_overwritten_without_resume(whole, data):
+    with pytest.raises(SettingError, match="--resume"):
+        train_bundle(TINY, data, whole.folder, device="cpu")
+
+
+def test_validation_images_are_not_trained_on(data):
+    fit, validation, test = stages.split(data, 20, seed=0)
+    assert (len(fit), len(validation), len(test)) == (60, 20, 30)
+    assert not set(fit.names) & set(validation.names)
+    assert set(fit.names) | set(validation.names) == set(data.train.names)
+    again = stages.split(data, 20, seed=0)[1]
+    assert again.names == validation.names
+
+
+def test_a_data_set_without_training_part_is_refused(data, tmp_path):
+    with pytest.raises(DataError, match="training"):
+        train_bundle(TINY, dataclasses.replace(data, train=None), tmp_path / "x", device="cpu")
+    with pytest.raises(DataError, match="at least 10000"):
+        train_bundle(recipes.PAPER, data, tmp_path / "y", device="cpu")
+
+
+def test_other_data_do_not_go_on_from_the_checkpoints(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training mask generator"), device="cpu")
+    other = dataclasses.replace(data, train=image_set(80, 2, "other training set"))
+    with pytest.raises(BundleError, match="data set"):
+        train_bundle(TINY, other, tmp_path, resume=True, device="cpu")
+    with pytest.raises(BundleError, match="data set"):
+        train_bundle(changed(TINY, "mask_generator", options={"beta": 7.0}), data, tmp_path, resume=True, device="cpu")
+
+
+def test_a_finished_bundle_is_left_as_it_is(whole, data):
+    again = train_bundle(TINY, data, whole.folder, resume=True, device="cpu")
+    assert again.checksum == whole.checksum
+    further = dataclasses.replace(TINY, stages=(*TINY.stages, dataclasses.replace(TINY.stages[0], role="further")))
+    assert train_bundle(further, data, whole.folder, resume=True, device="cpu") == again
+    longer = changed(TINY, "second_classifier_again", schedule=dataclasses.replace(FOUR, steps=5))
+    with pytest.raises(BundleError, match="another schedule"):  # not finished by this recipe
+        train_bundle(longer, data, whole.folder, resume=True, device="cpu")
+
+
+def test_no_card_is_written_before_the_bundle_is_measured(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Inspecting"), device="cpu")
+    assert not (tmp_path / "card.json").exists()
+    train_bundle(TINY, data, tmp_path, resume=True, device="cpu")
+    assert systems.load(tmp_path, torch.device("cpu")).detector("mask").thresholds[0.05].value > 0
+
+
+def test_another_generator_and_what_follows_from_it_are_entries(tmp_path, data):
+    """A second cycle of a network that classifies masks measures its norms on masks."""
+    _, generator, classifier = TINY.stages[:3]
+    generator = dataclasses.replace(generator, role="other_generator", options={"beta": 0.1})
+    classifier = dataclasses.replace(classifier, role="other_classifier", uses=("other_generator",))
+    again = dataclasses.replace(classifier, continues=True, schedule=FOUR)
+    recipe = dataclasses.replace(TINY, stages=(*TINY.stages, generator, classifier, again))
+    card = train_bundle(recipe, data, tmp_path, device="cpu")
+    networks = systems.load(tmp_path, CPU).networks
+    assert list(card.content["networks"])[-2:] == ["other_generator", "other_classifier"]
+    assert card.content["origin"]["beta"] == [5.0, 0.1]
+    fit, _, _ = stages.split(data, 20, 0)
+    with torch.no_grad():
+        masks = networks["other_generator"](to_unit(torch.from_numpy(fit.images)))
+    norm = networks["other_classifier"].normalise
+    assert norm.running_mean.item() == pytest.approx(masks.mean().item(), abs=0.01)
+    assert norm.running_var.item() == pytest.approx(masks.var().item(), rel=0.1)
+
+
+def test_images_of_a_size_that_the_recipe_is_not_for_are_refused(tmp_path, data):
+    large = changed(TINY, "control", sizes=(48, 64))
+    with pytest.raises(SettingError, match="48 x 48 to 64 x 64"):
+        train_bundle(large, data, tmp_path / "bundle", device="cpu")
+    assert not (tmp_path / "bundle").exists()
+
+
+TWO = Schedule(steps=2, batch=4)
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """The paper's networks, two steps each, in bfloat16: also on a processor that has to emulate it."""
+    folder = tmp_path_factory.mktemp("paper")
+    recipe = dataclasses.replace(recipes.PAPER, validation=20)
+    for stage in recipe.stages:
+        recipe = changed(recipe, stage.name, schedule=TWO)
+    used = []
+
+    def bfloat16(device):
+        used.append(device)
+        return torch.autocast("cpu", torch.bfloat16)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "mixed_precision", bfloat16)
+        train_bundle(recipe, synthetic(), folder, device="cpu")
+    assert len(used) == 12
+    return folder
+
+
+def test_all_networks_train_in_bfloat16(paper):
+    for network in systems.load(paper, CPU).networks.values():
+        assert all(bool(torch.isfinite(p).all()) and p.dtype == torch.float32 for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "after", "seed"),
+    [
+        ("classifier", "alexnet", "", 0),
+        ("mask_generator", "lan", "", 0),
+        ("mask_classifier", "lenet", "", 0),
+        ("control", "mlp", "", 0),
+        ("second_classifier", "vgg-like", "", 0),
+        ("second_classifier_again", "vgg-like", '"after": {"batch": 4, %s, "steps": 2, %s}, ', 1),
+    ],
+)
+def test_the_papers_checkpoints_say_what_they_always_said(paper, name, network, after, seed):
+    """Or the checkpoints of a training that an earlier version began would be refused."""
+    middle = (
+        '"clip": null, %s"decay": 0.9, "erase": 0, "label_smoothing": 0.0, "learning_rate": 0.001, "optimizer": "adamw"'
     )
-    torch.manual_seed(0)
-    network = networks.create("alexnet", classes=2, dropout=0.0, dense_dropout=0.0)
-    stage = ClassifierStage("classifier", network, Schedule(1), data, data)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    for _ in range(20):
-        loss, _ = stage.loss(torch.tensor([0, 1]))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert stage.validate() == {"validation accuracy": 1.0}
+    end = '"warmup": 0.1, "weight_decay": 0.0'
+    after = after and after % (f'{middle % ""}, "shift": 2', end)
+    with safetensors.safe_open(paper / "training" / f"{name}.checkpoint.safetensors", "pt") as file:
+        assert file.metadata()["identity"] == (
+            f'{{"batch": 4, {middle % """"count": 60, """}, "origin": {{{after}"beta": 7.0, '
+            f'"data": "checksum of training set", "network": ["{network}", {{}}], "recipe": "paper"}}, '
+            f'"seed": {seed}, "shift": 2, "steps": 2, {end}}}'
+        )
 
 
-def test_erasing_paints_one_square_somewhere():
-    images = torch.full((2000, 3, 12, 10), 7, dtype=torch.uint8)
-    torch.manual_seed(0)
-    painted = erase(images, 4)
-    assert (images == 7).all()
-    grey = (painted == 128).all(1)
-    assert ((painted == 7).all(1) ^ grey).all()  # all colours of a pixel or none
-    heights, widths = grey.any(2).sum(1), grey.any(1).sum(1)
-    assert torch.equal(grey.sum((1, 2)), heights * widths)  # a rectangle
-    assert (heights.min(), heights.max(), widths.min(), widths.max()) == (2, 4, 2, 4)  # cut at the edges
-    often = grey.double().mean(0)  # of the 12 x 10 places a square may have its centre, 4 x 4 reach an inner pixel
-    assert often[5, 5] == pytest.approx(4 / 12 * 4 / 10, abs=0.03)
-    assert often.min() > 2 / 12 * 2 / 10 * 0.6
+def test_an_earlier_versions_training_goes_on(tmp_path, data):
+    """`old` was written before recipes were lists of stages: f1 is trained, g for six steps of eight."""
 
+    class Watching(StopDuring):
+        steps = 0
 
-def test_nothing_is_erased_unless_asked_for():
-    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
-    assert erase(images, 0) is images
+        def on_progress(self, done, total, text):
+            self.steps += text in ("Training classifier", "Training mask generator")
+            super().on_progress(done, total, text)
 
-
-@pytest.mark.parametrize("side", [0, 8])
-def test_a_classifier_is_shown_partly_erased_images_where_its_schedule_says_so(side):
-    class Watching(nn.Module):
-        def forward(self, images):
-            self.grey = float((images == 128 / 255).all(1).double().mean())
-            return images.mean((2, 3)).repeat(1, 4)[:, :10].requires_grad_()
-
-    white = Images(torch.full((16, 3, 32, 32), 255, dtype=torch.uint8), torch.arange(16) % 10, CPU)
-    network = Watching()
-    ClassifierStage("x", network, Schedule(1, erase=side), white, white).loss(torch.arange(16))
-    assert (network.grey > 0.02) == bool(side)
+    recipe = TINY
+    for name in ("classifier", "mask_generator"):
+        recipe = changed(recipe, name, arguments={"widths": [1]})
+    shutil.copytree(Path(__file__).parent / "old", tmp_path / "part" / "training")
+    for folder, resume, steps in (("part", True, 2), ("whole", False, 6 + 8)):
+        job = Watching("Training mask classifier")
+        with pytest.raises(Cancelled):
+            train_bundle(recipe, data, tmp_path / folder, job, resume=resume, device="cpu")
+        assert job.steps == steps
+    for name in ("classifier", "mask_generator"):
+        part, whole = (
+            safetensors.torch.load_file(tmp_path / folder / "training" / f"{name}.checkpoint.safetensors")
+            for folder in ("part", "whole")
+        )
+        assert part.keys() == whole.keys()
+        for key, value in whole.items():
+            torch.testing.assert_close(part[key], value, msg=f"{name}: {key}")

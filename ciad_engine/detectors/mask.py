@@ -1,0 +1,54 @@
+"""The paper's detector: f2 classifies the attention mask that g draws of the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ciad_engine.detectors.base import Detector, Inputs
+
+GENERATOR, CLASSIFIER = "generator", "classifier"  # names of its networks on a card: g and f2
+LEAST_SLOPE = 0.05  # of the sigmoid, for attacks; its own goes to 0 where a mask is black or white
+
+
+class MaskDetector(Detector):
+    """f2(g(x)), Nguyen et al. 2017 (arXiv 1712.00558), section 2. Networks: "generator" (g) and "classifier" (f2)."""
+
+    def log_probabilities(self, inputs: Inputs) -> Tensor:
+        return _log_softmax(self.networks[CLASSIFIER], self.masks(inputs))
+
+    def masks(self, inputs: Inputs) -> Tensor:
+        return inputs.through(self.networks[GENERATOR])
+
+    def for_attack(self, images: Tensor) -> Tensor:
+        generator = self.networks[GENERATOR]
+        before_sigmoid = getattr(generator, "mask_logits", None)
+        if before_sigmoid is None:
+            return self.log_probabilities(Inputs(images))
+        masks = _Sigmoid.apply(before_sigmoid(images).float())  # type: ignore[no-untyped-call]
+        return _log_softmax(self.networks[CLASSIFIER], masks)
+
+
+def _log_softmax(network: nn.Module, images: Tensor) -> Tensor:
+    out: Tensor = network(images)
+    return out.float().log_softmax(1)
+
+
+class _Sigmoid(torch.autograd.Function):
+    """The sigmoid, with a slope of at least LEAST_SLOPE on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        out = torch.sigmoid(logits)
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (out,) = ctx.saved_tensors
+        slope: Tensor = gradient * (out * (1 - out)).clamp(min=LEAST_SLOPE)
+        return slope

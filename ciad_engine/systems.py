@@ -1,0 +1,156 @@
+"""A loaded bundle: the classifier f1, its detectors and its domain on one device, and the verdicts they give."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ciad_engine import bundles, compute, detectors, imaging
+from ciad_engine.attacks.goal import Evasion
+from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict, threshold_of
+from ciad_engine.domain import Domain
+from ciad_engine.errors import BundleError, SettingError
+from ciad_engine.jobs import Job
+
+BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """The networks of a bundle by role, in eval mode, and the detectors made of them."""
+
+    card: bundles.Card
+    networks: Mapping[str, nn.Module]
+    device: torch.device
+    detectors: Mapping[str, Detector]
+
+    @property
+    def domain(self) -> Domain:
+        return self.card.domain
+
+    def network(self, role: str) -> nn.Module:
+        """Return the network of a role.
+
+        Raises:
+            BundleError: the bundle has none.
+        """
+        if role not in self.networks:
+            raise BundleError(f"Bundle '{self.card.name}' has no {role.replace('_', ' ')}: {self.card.folder}")
+        return self.networks[role]
+
+    def detector(self, name: str) -> Detector:
+        """Return the detector `name`.
+
+        Raises:
+            SettingError: the bundle has none of that name; lists those it has.
+        """
+        if name not in self.detectors:
+            raise SettingError(
+                f"detector: bundle '{self.card.name}' has no '{name}'; it has {', '.join(self.detectors) or 'none'}."
+            )
+        return self.detectors[name]
+
+    def evasion(self, name: str, rule: str = "") -> Evasion:
+        """Return a detector as an attack that knows it has to evade it; by its usual rule if none is given.
+
+        Raises:
+            SettingError: the bundle has no such detector, or it has no such rule.
+        """
+        detector = self.detector(name)
+        rule = rule or next(iter(detector.rules), detectors.GRADED)
+        threshold_of(detector.title, detector.rules, rule)
+        return Evasion(name, functools.partial(detector.excess, rule=rule))
+
+    def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
+        """Return the detectors that "NAME" or "NAME:RULE" stand for. Raises SettingError as `evasion` does."""
+        return tuple(self.evasion(*text.split(":", 1)) for text in texts)
+
+    def inspect(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64] | None = None,
+        job: Job | None = None,
+    ) -> Verdict:
+        """Return the verdict on uint8 images (N, 3, H, W): what f1 and every detector find.
+
+        The first detector of the card decides, by its usual rule; `Verdict.by` chooses another.
+
+        Args:
+            labels: int64 (N,), the true classes if they are known.
+
+        Raises:
+            Cancelled: through `job`, between batches.
+        """
+
+        def look(rows: slice) -> dict[str, npt.NDArray[Any]]:
+            return self._look(images[rows])
+
+        with contextlib.ExitStack() as stack:
+            for network in self._used:
+                stack.enter_context(compute.borrowed(network))
+            parts = list(compute.in_batches(look, len(images), BATCH, job, "Inspecting"))
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        p1, masks = columns.pop(""), columns.pop("masks", None)
+        y1 = p1.argmax(1)
+        findings = {name: _finding(self.detectors[name], log_p, y1) for name, log_p in columns.items()}
+        first = next(iter(findings))
+        found = Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, "")
+        return found.by(first)
+
+    @property
+    def _used(self) -> set[nn.Module]:
+        """f1 and the networks of the detectors."""
+        own = (network for detector in self.detectors.values() for network in detector.networks.values())
+        return {self.network(bundles.CLASSIFIER), *own}
+
+    @torch.inference_mode()
+    def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """Return f1's probabilities (""), each detector's log probabilities by name, and the masks, for one batch."""
+        inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
+        # In double: the distance of a confident prediction from 1 would be lost in single precision.
+        found = {"": inputs.through(self.network(bundles.CLASSIFIER)).double().softmax(1)}
+        for name, detector in self.detectors.items():
+            found[name] = detector.log_probabilities(inputs)
+            masks = detector.masks(inputs)
+            if masks is not None:
+                found.setdefault("masks", masks[:, 0])
+        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+
+def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: npt.NDArray[np.int64]) -> Finding:
+    scores = detector.score(torch.from_numpy(log_p), torch.from_numpy(y1)).double().numpy()
+    labels = log_p.argmax(1) if detector.classifies else None
+    return Finding(detector.title, np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
+
+
+def load(name: str | Path, device: torch.device) -> System:
+    """Load a bundle by name or path.
+
+    Raises:
+        BundleError: missing or damaged, or its weights do not fit the networks on the card, or a detector on the card
+            cannot be made.
+    """
+    card = bundles.read_card(bundles.find(str(name)))
+    return assemble(card, bundles.load_networks(card, device), device)
+
+
+def assemble(card: bundles.Card, networks: Mapping[str, nn.Module], device: torch.device) -> System:
+    """Make a system of a card and its networks. Raises BundleError as `load` does."""
+    made = {}
+    for entry in card.detectors:
+        own = {name: networks[role] for name, role in entry.networks.items()}
+        try:
+            kind = detectors.get(entry.kind)
+        except SettingError as error:
+            raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
+        made[entry.name] = kind(entry.name, networks[bundles.CLASSIFIER], own, entry.thresholds, entry.options)
+    return System(card, networks, device, made)

@@ -1,0 +1,150 @@
+"""The end of a training: the networks' files, thresholds, what the system is worth, the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ciad_engine import _version, bundles, compute, systems
+from ciad_engine.datasets import DataSet, ImageSet
+from ciad_engine.detectors import DISAGREEMENT, GRADED, MASK
+from ciad_engine.detectors.threshold import RATES, threshold_at
+from ciad_engine.domain import Domain
+from ciad_engine.jobs import Job
+from ciad_engine.systems import System
+from ciad_engine.training.objectives import Images, accuracy
+from ciad_engine.training.recipes import Recipe
+
+NEGATIVES = "benign validation images that f1 classifies correctly"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A training whose stages are done.
+
+    Attributes:
+        domain: of the data set.
+        networks: by role; `architectures` has the registry name and the arguments of each.
+        record: what `loop.train` returned, by stage.
+        origin: what decides all networks besides schedules and seed.
+    """
+
+    recipe: Recipe
+    data: DataSet
+    validation: ImageSet
+    test: ImageSet
+    domain: Domain
+    networks: Mapping[str, nn.Module]
+    architectures: Mapping[str, tuple[str, dict[str, Any]]]
+    record: Mapping[str, Any]
+    origin: Mapping[str, Any]
+    seed: int
+
+
+def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bundles.Card:
+    """Write the networks, measure what was written (weights are stored in half precision), then write the card."""
+    recipe, data, validation, test = trained.recipe, trained.data, trained.validation, trained.test
+    entries = {}
+    for role, network in trained.networks.items():
+        file = f"{role}.safetensors"
+        name, arguments = trained.architectures[role]
+        entries[role] = {
+            "network": name,
+            "arguments": arguments,
+            "file": file,
+            "sha256": bundles.save_network(network, folder / file),
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }
+    content: dict[str, Any] = {
+        "name": recipe.name,
+        "title": recipe.title,
+        "licence": "MIT",
+        "created": datetime.date.today().isoformat(),
+        "domain": {"classes": list(trained.domain.classes), "size": trained.domain.size},
+        "networks": entries,
+        "data": {
+            "name": data.name,
+            "official": data.official,
+            "training images": len(data.train or ()) - len(validation),
+            "validation images": len(validation),
+            "test images": len(test),
+            "checksum": {"train": data.train.checksum if data.train else None, "test": test.checksum},
+        },
+        "recipe": {"name": recipe.name, **recipe.options, "noise": "bootstrapped from training images"},
+        "training": trained.record,
+        "origin": trained.origin,
+        "seed": trained.seed,
+        "software": {"ciad": _version.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "hardware": compute.describe_device(device),
+        "limits": limits(trained),
+    }
+    listed = [bundles.DetectorEntry(d.name, d.kind, d.networks, {}) for d in recipe.detectors]
+    content["detectors"] = bundles.detectors_json(listed)
+    card = bundles.card_of(folder, content)  # not written before it is whole
+    system = systems.assemble(card, bundles.load_networks(card, device), device)
+    content["detectors"] = bundles.detectors_json(thresholds(system, validation, job.part(0.0, 0.5)))
+    system = systems.assemble(bundles.card_of(folder, content), system.networks, device)
+    content["measured"] = {test.source: measure(system, test, job.part(0.5, 1.0))}
+    return bundles.save_card(folder, content)
+
+
+def limits(trained: Trained) -> list[str]:
+    """Return what a card says the system is not good for."""
+    data, size = trained.data, trained.domain.size
+    other = f"Trained and measured on {data.name}, not on the official files, on which nothing was measured."
+    return [
+        f"For {size}x{size} colour images of these classes: {', '.join(trained.domain.classes)}.",
+        *([] if data.official else [other]),
+        *trained.recipe.limits,
+    ]
+
+
+def thresholds(system: System, validation: ImageSet, job: Job | None = None) -> list[bundles.DetectorEntry]:
+    """Return the card's detectors with their thresholds, from the validation images that f1 classifies correctly.
+
+    A detector that does not grade gets none.
+    """
+    verdict = system.inspect(validation.images, validation.labels, job)
+    correct = verdict.y1 == validation.labels
+    found = []
+    for entry in system.card.detectors:
+        scores = verdict.findings[entry.name].scores[correct]
+        graded = system.detectors[entry.name].grades and correct.any()
+        of = {rate: threshold_at(scores, rate, NEGATIVES) for rate in RATES} if graded else {}
+        found.append(dataclasses.replace(entry, thresholds=of))
+    return found
+
+
+def measure(system: System, part: ImageSet, job: Job | None = None) -> dict[str, Any]:
+    """Return accuracies and benign rates of a system on one labelled set, each a rate of n images.
+
+    Keys: "n"; the accuracy of each classifier; "f2 on masks"; "benign rate, paper's rule" (f1 and f2 agree), the same
+    among images that f1 classifies correctly, and "benign rate, graded" among all and among these. Those of f2 are
+    missing without the detector "mask", those of the graded rule without its threshold.
+    """
+    verdict = system.inspect(part.images, part.labels, job)
+    correct = verdict.y1 == part.labels
+    figures: dict[str, Any] = {"n": len(part), "f1": float(correct.mean())}
+    if MASK in verdict.findings:
+        mask = verdict.by(MASK, DISAGREEMENT)
+        agree = ~mask.adversarial
+        figures |= {
+            "f2 on masks": float((mask.y2 == part.labels).mean()),
+            "benign rate, paper's rule": float(agree.mean()),
+            "benign rate, paper's rule, f1 right": float(agree[correct].mean()) if correct.any() else None,
+        }
+        if GRADED in verdict.findings[MASK].rules:
+            passed = ~verdict.by(MASK, GRADED).adversarial
+            figures["benign rate, graded"] = float(passed.mean())
+            figures["benign rate, graded, f1 right"] = float(passed[correct].mean()) if correct.any() else None
+    for role in (bundles.SECOND_CLASSIFIER, bundles.CONTROL):
+        if system.card.has(role):
+            figures[role.replace("_", " ")] = accuracy(system.network(role), Images.of(part, system.device))
+    return figures

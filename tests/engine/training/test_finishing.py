@@ -1,0 +1,74 @@
+"""What a finished bundle is: it loads and judges, and its card holds what was measured of it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from ciad_engine import bundles, systems
+from ciad_engine.detectors.threshold import RATES, threshold_at
+from ciad_engine.domain import CIFAR10
+from ciad_engine.imaging import to_unit
+from ciad_engine.training import finishing, stages
+from tests.engine.evaluation import tiny
+from tests.engine.training.tiny import TINY
+
+
+def test_a_recipe_makes_a_bundle_that_loads_and_judges(whole, data):
+    card, system = whole, systems.load(whole.folder, torch.device("cpu"))
+    assert system.card == card
+    assert card.domain == CIFAR10
+    assert [entry.name for entry in card.detectors] == [entry.name for entry in TINY.detectors]
+    assert card.content["data"]["training images"] == 60
+    assert any("synthetic, not on the official files" in limit for limit in card.content["limits"])
+    assert any(limit.startswith("Adaptive attacks") for limit in card.content["limits"])
+    assert card.content["limits"][0].startswith("For 32x32 colour images of these classes: airplane, ")
+    thresholds = card.detector("mask").thresholds
+    assert thresholds[0.05].value <= thresholds[0.01].value
+    assert card.content["training"]["classifier"]["schedule"]["steps"] == 6
+    measured = card.content["measured"]["test set"]
+    verdict = system.inspect(data.test.images, data.test.labels)
+    assert measured["n"] == 30
+    with torch.no_grad():
+        control = system.network(bundles.CONTROL)(to_unit(torch.from_numpy(data.test.images))).argmax(1).numpy()
+    assert measured["control"] == pytest.approx((control == data.test.labels).mean())
+    assert measured["f1"] == pytest.approx((verdict.y1 == data.test.labels).mean())
+    assert measured["f2 on masks"] == pytest.approx((verdict.y2 == data.test.labels).mean())
+    assert measured["benign rate, paper's rule"] == pytest.approx((verdict.y1 == verdict.y2).mean())
+
+
+def test_every_threshold_is_of_validation_images_that_f1_classifies_correctly(whole, data):
+    card, system = whole, systems.load(whole.folder, torch.device("cpu"))
+    _, validation, _ = stages.split(data, TINY.validation, 0)
+    verdict = system.inspect(validation.images)
+    correct = verdict.y1 == validation.labels
+    for entry in card.detectors:
+        scores = verdict.findings[entry.name].scores[correct]
+        if entry.name == "constant-mask":  # its score is the same for all images of a class
+            assert not entry.thresholds
+            continue
+        assert set(entry.thresholds) == set(RATES)
+        for rate, found in entry.thresholds.items():
+            assert found == threshold_at(scores, rate, finishing.NEGATIVES)
+            assert f" of {correct.sum()} benign validation images that f1 classifies correctly" in found.source
+
+
+def test_images_that_f1_gets_wrong_do_not_raise_a_threshold():
+    system, images = tiny.system(), tiny.data(400)
+    verdict = system.inspect(images.images)
+    wrong = verdict.y1 != images.labels
+    assert 20 < wrong.sum() < 200
+    for entry in finishing.thresholds(system, images):
+        if entry.thresholds:
+            scores = verdict.findings[entry.name].scores
+            value = entry.thresholds[0.05].value
+            assert value == np.quantile(scores[~wrong], 0.95, method="higher")
+    everything = finishing.thresholds(system, dataclasses.replace(images, labels=verdict.y1.copy(), checksum=""))
+    assert everything[0].thresholds != finishing.thresholds(system, images)[0].thresholds
+
+
+def test_a_detector_with_as_many_scores_as_classes_gets_no_threshold():
+    found = {entry.name: entry.thresholds for entry in finishing.thresholds(tiny.system(), tiny.data(200))}
+    assert found["constant-mask"] == {}
+    assert all(found[name] for name in ("mask", "mlp", "shuffled-mask", "confidence"))
