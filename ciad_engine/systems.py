@@ -82,7 +82,8 @@ class System:
     ) -> Verdict:
         """Return the verdict on uint8 images (N, 3, H, W): what f1 and every detector find.
 
-        The first detector of the card decides, by its usual rule; `Verdict.by` chooses another.
+        The first detector of the card decides, by its usual rule; `Verdict.by` chooses another. If it has none yet,
+        because the card lacks its threshold, nothing decides.
 
         Args:
             labels: int64 (N,), the true classes if they are known.
@@ -104,7 +105,7 @@ class System:
         findings = {name: _finding(self.detectors[name], log_p, y1) for name, log_p in columns.items()}
         first = next(iter(findings))
         found = Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, "")
-        return found.by(first)
+        return found.by(first) if findings[first].rules else found
 
     @property
     def _used(self) -> set[nn.Module]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ciad_engine import datasets
 from ciad_engine.cli import console, options
+from ciad_engine.domain import CIFAR10
 from ciad_engine.training import recipes
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine.training import stages
 
     data = datasets.load(arguments.data, job)
-    job.note(f"Training on {data.name}{'' if data.official else ' (not the official CIFAR-10 files)'}.")
+    other = data.domain == CIFAR10 and not data.official
+    job.note(f"Training on {data.name}{' (not the official CIFAR-10 files)' if other else ''}.")
     job.continuing = f"Checkpoints are in {arguments.out / 'training'}; the same command with --resume goes on."
     if not job.quiet:
         job.on_result = _Curve(job).show

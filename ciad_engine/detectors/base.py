@@ -146,7 +146,7 @@ class Verdict:
         masks: float32 (N, H, W), attention masks as a LAN draws them (1: unimportant); None without a mask detector.
         findings: by detector, in the order in which they are shown.
         labels: int64 (N,), the true classes, or None.
-        detector, rule: what decides.
+        detector, rule: what decides; the rule is "" if nothing does.
     """
 
     y1: npt.NDArray[np.int64]

@@ -16,6 +16,7 @@ import numpy as np
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.detectors.threshold import RATES
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.records import (
     POOLED,
@@ -203,6 +204,11 @@ def _filled(
     )
 
 
+def _as_papers(records: Records) -> bool:
+    """Return whether the run is of the paper's classes and image size, so that its figures stand beside the paper's."""
+    return records.plan.domain == CIFAR10
+
+
 def _table1(records: Records) -> Table:
     rows = []
     for attack in records.attacked if MASK in records.detectors else ():
@@ -215,7 +221,7 @@ def _table1(records: Records) -> Table:
         }
         if records.plan.transferred:
             cells["mask_retention_rate_all_fooled"] = rates(records.fooled(attack), _keeps)
-        else:  # the paper's Table 1 is about the direct setting
+        elif _as_papers(records):  # whose Table 1 is about the direct setting
             cells["paper_mask_retention_rate"] = Cell(PAPER_RETENTION.get(planning.attack_of(attack)))
         rows.append((records.subject(attack, MASK), cells))
     meaning = "Mask retention rate: adversarial images whose mask keeps the class by f2 that it had before the attack."
@@ -225,12 +231,13 @@ def _table1(records: Records) -> Table:
 
 def _table2(records: Records, card: bundles.Card | None) -> Table:
     paper = PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT
+    compared = _as_papers(records)
     rows = []
     for detector in records.detectors:
         for attack in records.groups:
             cells = _detection(records, attack, detector, card)
             published = paper.get(planning.attack_of(attack), (None, None))
-            if detector == MASK:
+            if detector == MASK and compared:
                 cells["paper_true_positive_rate"] = Cell(published[0])
                 cells["paper_true_negative_rate"] = Cell(published[1])
             rows.append((records.subject(attack, detector), cells))
@@ -242,7 +249,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         " rate: benign images that are not flagged. Recovery rate: adversarial images that the detector classifies as"
         " the true class.",
         *((_INSTEAD,) if records.plan.transferred else ()),
-        *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
+        *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if compared and names & paper.keys() else ()),
         note(card, records.plan, MASK),
         *records.about_groups,
     )
@@ -317,8 +324,9 @@ def _table4(records: Records) -> Table:
             "true_positive_rate": rates(pairs, lambda p: _label(p.adversarial) != p.adversarial.y1),
             "true_negative_rate_paired": rates(pairs, lambda p: _label(p.benign) == p.benign.y1),
             "recovery_rate": rates(pairs, lambda p: _label(p.adversarial) == p.adversarial.label),
-            "paper_rate": Cell(PAPER_FILTERED.get(planning.attack_of(attack))),
         }
+        if _as_papers(records):
+            cells["paper_rate"] = Cell(PAPER_FILTERED.get(planning.attack_of(attack)))
         rows.append((records.subject(attack, MASK), cells))
     truth = (
         "Filtered on the truth: only images whose benign mask is classified correctly. Since f1 classifies them"
