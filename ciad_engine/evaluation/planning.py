@@ -83,7 +83,7 @@ class Evaded:
 
     Attributes:
         name, rule: of the detector; `threshold`: of that rule.
-        networks: SHA-256 of the networks that it is made of.
+        networks: SHA-256 of its kind, networks and options.
     """
 
     name: str
@@ -385,7 +385,10 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     if entry is None:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    has_class = detectors.get(entry.kind).classifies
+    kind = detectors.get(entry.kind)
+    if not kind.grades:
+        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
+    has_class = kind.classifies
     rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
     if rule not in detectors.RULES:
         raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
@@ -395,5 +398,5 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     if threshold is None:
         raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
     weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
-    digest = hashlib.sha256(json.dumps([entry.kind, weights]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
     return Evaded(name, rule, threshold.value, digest)

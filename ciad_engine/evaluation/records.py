@@ -144,6 +144,11 @@ def about_run(records: Records) -> tuple[str, ...]:
         " AUROC.",
         "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
     ]
+    if plan.evade:
+        notes.append(
+            "The attacker knows the detector: an image counts as adversarial if it fools f1, whether or not it evades"
+            " the detector. The evasion rate says how often it does both, of the images that could be attacked."
+        )
     notes += [f"{planning.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
     if not plan.official:
         notes.append(

@@ -265,7 +265,7 @@ def _detection(records: Records, attack: str, detector: str, card: bundles.Card 
         for name, scores in (("true_negative_rate", of_correct), ("true_negative_rate_all", of_all)):
             cells[f"{key}_{name}"] = NO_RATE if known is None else rate_of(scores <= known.value)
     evading = _attempts(records, attack)
-    if evading:
+    if evading and detector in {one.name for one in records.plan.evade}:
         cells["evasion_rate"] = rates(evading, lambda row: row.success)
     if not records.classifies(detector):
         return cells

@@ -191,7 +191,7 @@ SENTENCES = [
     # an attack that fools the classifier, but does not evade the detector
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP, attack=result(FLAGGED)),
-        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector (flagged by a detector)."
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector."
         " The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
     ),
     # an attacked image that does not fool the classifier, e.g. made for another one: the truth is unknown

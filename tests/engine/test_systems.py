@@ -105,7 +105,7 @@ def test_an_evasion_is_score_minus_threshold() -> None:
         (("magic",), "has no 'magic'"),
         (("mask", "best"), "'best' is none of disagreement, graded"),
         (("confidence", "disagreement"), "it has no class of its own"),
-        (("constant-mask", "graded"), "no threshold for it"),
+        (("constant-mask", "graded"), "gives every image the same class"),
     ],
 )
 def test_what_cannot_be_evaded_is_refused(words: tuple[str, ...], message: str) -> None:

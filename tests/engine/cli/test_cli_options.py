@@ -98,7 +98,7 @@ def test_several_attacks_share_the_command_line() -> None:
         (
             ["--steps", "1"],
             ["push", "pull"],
-            "--steps is a setting of push and pull; say which one: --set push.steps=...",
+            "--steps is a setting of push and pull; choose one: --set push.steps=...",
         ),
         (["--eps", "much"], ["push"], "push: eps = 'much' is not a number from 0 to 255 grey levels."),
         (["--steps", "1.5"], ["push"], "push: steps = '1.5' is not a whole number from 1 to 100."),

@@ -271,7 +271,7 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     [
         ("squeeze", "classifier", "evade: bundle 'tiny' has no detector 'squeeze'; it has mask, mlp, shuffled-mask"),
         ("mask:best", "classifier", "evade: 'best' is none of the rules disagreement, graded"),
-        ("constant-mask:graded", "classifier", "no threshold for the detector 'constant-mask'"),
+        ("constant-mask:graded", "classifier", "'constant-mask' gives every image the same class"),
         ("confidence:disagreement", "classifier", "evade: the detector 'confidence' has no class of its own"),
         ("mask", "second_classifier", "evade: an attacker who knows the detectors attacks f1 itself"),
     ],

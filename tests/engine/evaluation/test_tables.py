@@ -183,7 +183,7 @@ def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database
     assert fgsm["graded_5_true_negative_rate_all"] == rate(3, 6)
     assert fgsm["graded_5_true_negative_rate"] == rate(3, 5)
     assert fgsm["graded_1_true_negative_rate"] == rate(4, 5)
-    assert any("at 5%: 1.5 (chosen for tests); at 1%: 2.5 (chosen, too)." in note for note in table.notes)
+    assert any("at 5% 1.5 (chosen for tests); at 1% 2.5 (chosen, too)." in note for note in table.notes)
     nothing = cells(table, "cw")
     assert nothing["true_positive_rate"] == nothing["graded_5_true_positive_rate"] == NO_RATE
     assert nothing["auroc"] == Cell(None, 0, area=True)
@@ -245,7 +245,7 @@ def test_a_card_with_one_threshold_says_that_the_other_is_missing(database: Data
     table = made(database, filled(database), card)["table2"]
     assert cells(table, "fgsm")["graded_1_true_positive_rate"] == NO_RATE
     assert cells(table, "fgsm")["graded_5_true_positive_rate"] == rate(2, 4)
-    assert any("at 5%: 1.5 (chosen for tests); at 1%: none on the card." in note for note in table.notes)
+    assert any("at 5% 1.5 (chosen for tests); at 1% none on the card." in note for note in table.notes)
 
 
 def test_attack_table_counts_success_failures_and_cost(database: Database) -> None:
