@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ciad_engine import attacks as registry
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks import parameters
-from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, UNTARGETED
+from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError, SettingError
@@ -211,6 +211,11 @@ def _figure(value: object) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)  # all digits anybody gives, and no ".0"
 
 
+def _typed(setting: str, value: Any, classes: Sequence[str]) -> str:
+    """Return a setting's value as it is typed: a class by its name, because "7" may be the name of another one."""
+    return classes[value] if setting == TARGET_CLASS else _figure(value)
+
+
 def attack_of(label: str) -> str:
     """The registry name of the attack with this label."""
     return label.partition(" ")[0]
@@ -301,7 +306,7 @@ def command(plan: Plan, bundle: str) -> str:
         base = {choice.name: choice.parameters() for choice in preset("paper")}
         parts.append(f"--attacks {','.join(names)}")
         parts += [
-            f"--set {choice.name}.{key}={_figure(value)}"
+            f"--set {shlex.quote(f'{choice.name}.{key}={_typed(key, value, plan.classes)}')}"
             for choice in plan.attacks
             for key, value in choice.settings
             if value != base.get(choice.name, usual[choice.name])[key]
