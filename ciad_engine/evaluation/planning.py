@@ -17,7 +17,7 @@ from ciad_engine import bundles, detectors
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class Plan:
     @property
     def transferred(self) -> bool:
         return self.attacked != bundles.CLASSIFIER
+
+    @property
+    def domain(self) -> Domain:
+        return Domain(self.classes, self.size)
 
     def key(self) -> str:
         """SHA-256 (64 hex digits) of everything that decides the rows.
