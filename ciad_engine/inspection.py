@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ciad_engine import bundles, datasets, detectors, distances
 from ciad_engine.attacks.words import NO_ADVERSARIAL
-from ciad_engine.errors import SettingError
+from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
     It is fitted once for a loaded system. So a sample is among the images it learned from.
 
     Raises:
-        DataError: the samples are missing or damaged, or have other classes or another size than the bundle.
-        SettingError: the attack cannot learn from them.
+        DataError: the samples are missing or damaged.
+        SettingError: the attack cannot learn from them, or they have other classes or another size than the bundle.
         Cancelled: through `job`.
     """
     from ciad_engine.attacks.fitted import FittedAttack
@@ -166,9 +166,15 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
     job = job or Job()
     known = _fitted.setdefault(system.network(bundles.CLASSIFIER), {})
     if attack not in known:
-        known[attack] = attack.fitted(
-            system.network(bundles.CLASSIFIER), datasets.samples().matched(system.domain).images, job
-        )
+        samples = datasets.samples()
+        try:
+            samples = samples.matched(system.domain)
+        except DataError as error:
+            raise SettingError(
+                f"{attack.name}: it learns from the bundled samples, which are not of the classes and size of bundle"
+                f" '{system.card.name}'. Evaluate a data set with it: there it learns from images left over."
+            ) from error
+        known[attack] = attack.fitted(system.network(bundles.CLASSIFIER), samples.images, job)
         job.note(f"{attack.title}: {known[attack].about_fitting()}.")
     return known[attack]
 

@@ -104,9 +104,9 @@ class System:
         p1, masks = columns.pop(""), columns.pop("masks", None)
         y1 = p1.argmax(1)
         findings = {name: _finding(self.detectors[name], log_p, y1) for name, log_p in columns.items()}
-        first = next(iter(findings))
-        found = Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, "")
-        return found.by(first)
+        first, finding = next(iter(findings.items()))
+        rule = next(iter(finding.rules), detectors.GRADED)
+        return Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
 
     @property
     def _used(self) -> set[nn.Module]:

@@ -26,6 +26,7 @@ from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
 from ciad_engine import attacks, detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Run
@@ -146,8 +147,8 @@ class ResultsView(QWidget):
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
     def show_data_warning(self, plan: planning.Plan | None) -> None:
-        """Say prominently that a run's data are not the official ones; None or official: nothing."""
-        self.banner.setVisible(plan is not None and not plan.official)
+        """Warn if a run's data are of CIFAR-10's classes and size, but not the official ones."""
+        self.banner.setVisible(plan is not None and plan.domain == CIFAR10 and not plan.official)
         if plan is not None:
             self.banner.setText(f"⚠ Computed on {plan.data}. Do not compare these figures directly with the paper's.")
 

@@ -111,9 +111,9 @@ def label_number(name: str | None, classes: Sequence[str]) -> int | None:
 
 
 def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
-    folded = [known.casefold() for known in classes]
-    if name.casefold() in folded:
-        return folded.index(name.casefold())
+    for known, wanted in ((list(classes), name), ([one.casefold() for one in classes], name.casefold())):
+        if wanted in known:
+            return known.index(wanted)
     if name.isascii() and name.isdigit() and int(name) < len(classes):
         return int(name)
     raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine.training import stages
 
     data = datasets.load(arguments.data, job)
-    job.note(f"Training on {data.name}{'' if data.official else ' (not the official CIFAR-10 files)'}.")
+    job.note(f"Training on {data.name}.")
     job.continuing = f"Checkpoints are in {arguments.out / 'training'}; the same command with --resume goes on."
     if not job.quiet:
         job.on_result = _Curve(job).show

@@ -178,8 +178,12 @@ class Verdict:
 
     @property
     def threshold(self) -> Threshold:
-        """The threshold of the rule."""
-        return self.chosen.rules[self.rule]
+        """The threshold of the rule.
+
+        Raises:
+            SettingError: the card has none, so that nothing can be decided.
+        """
+        return threshold_of(self.chosen.title, self.chosen.rules, self.rule)
 
     @property
     def score(self) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ciad_engine import detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
@@ -150,7 +151,7 @@ def about_run(records: Records) -> tuple[str, ...]:
             " the detector. The evasion rate says how often it does both, of the images that could be attacked."
         )
     notes += [f"{planning.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
-    if not plan.official:
+    if plan.domain == CIFAR10 and not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."
             " Keep that in mind when comparing with the paper."

@@ -250,8 +250,8 @@ def test_another_detector_or_rule_decides(
         ),
         (
             ["--detector", "constant-mask", "--rule", "graded"],
-            "evade: the detector 'constant-mask' gives every image the same class: no attack can evade it; choose"
-            " another.",
+            "rule: the detector 'f2 on a constant mask' cannot decide by the rule 'graded': the bundle's card has no"
+            " threshold for it.",
         ),
     ],
 )

@@ -143,6 +143,7 @@ def test_labels_by_name_and_number() -> None:
     assert options.label_number(None, classes) is None
     assert options.label_number("CAT", classes) == 1
     assert options.label_number("0", classes) == 0
+    assert options.label_number("CAT", (*classes, "CAT")) == len(classes)
     for wrong in ("dog", "2", "-1", "²", ""):
         with pytest.raises(WrongUse, match="airplane, cat"):
             options.label_number(wrong, classes)

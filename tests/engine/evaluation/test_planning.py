@@ -319,6 +319,15 @@ def test_the_command_of_a_plan_runs_that_plan() -> None:
         assert (said.bundle, said.limit, said.seed, said.transferred) == ("my own", 7, 3, True)
 
 
+@pytest.mark.parametrize("named", ["7", "a stop sign", "Bear"])
+def test_the_command_of_a_plan_aims_at_a_class_by_name(named: str) -> None:
+    classes = ("bear", "8", "9", "10", "11", "12", "13", "14", "15", named)  # class 9 is not the one called "9"
+    aimed = planning.choose("fgsm", target="given", target_class=9)
+    plan = dataclasses.replace(PLAN, classes=classes, attacks=(aimed,))
+    _, *words = shlex.split(planning.command(plan, "tiny"))
+    assert evaluate._choices(cli._parser(words).parse_args(words), classes) == (aimed,)
+
+
 def test_a_plan_no_command_can_say_has_none() -> None:
     twice = (planning.choose("fgsm", eps=3), planning.choose("fgsm", eps=5))
     assert planning.command(planning.make(tiny.system().card, tiny.data(), twice, 7, 3), "tiny") == ""

@@ -291,6 +291,18 @@ def test_official_data_need_no_warning(database: Database) -> None:
         assert not any("official" in note for note in table.notes)
 
 
+@pytest.mark.parametrize("attacked", ["classifier", "second_classifier"])
+@pytest.mark.parametrize("change", [{"classes": ("give way", "stop", *"abcdefgh")}, {"size": 48}])
+def test_the_papers_figures_are_left_out_beside_those_of_another_domain(
+    database: Database, change: dict[str, object], attacked: str
+) -> None:
+    for table in tables.all_tables(database, filled(database, attacked=attacked, **change)):
+        assert table.columns
+        assert not [column.key for column in table.columns if column.key.startswith("paper")]
+        assert not [note for note in table.notes if "The paper gives" in note or "The paper compares" in note]
+        assert "CIFAR" not in " ".join(table.notes)
+
+
 def test_a_running_run_has_tables_that_say_so(database: Database) -> None:
     for table in tables.all_tables(database, filled(database, finished=False)):
         assert "The run is not finished: benign 6 of 6, FGSM (L∞) 6 of 6, C&W (L2) 5 of 6." in table.notes
