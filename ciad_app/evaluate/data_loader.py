@@ -10,11 +10,9 @@ from PySide6.QtCore import QObject, Signal
 
 from ciad_app.evaluate import known_data, work
 from ciad_app.evaluate.setup_panel import DataChoice
-from ciad_app.evaluate.tasks import Tasks
-from ciad_app.worker import Task
+from ciad_app.worker import Engine, Task
 from ciad_engine import datasets
 
-NAME = "data"  # of its tasks
 _PATHS = "data_paths.json"  # beside the database
 
 
@@ -33,11 +31,11 @@ class DataLoader(QObject):
     failed = Signal()
 
     def __init__(
-        self, tasks: Tasks, choice: DataChoice, folder: Callable[[], Path | None], parent: QObject | None = None
+        self, engine: Engine, choice: DataChoice, folder: Callable[[], Path | None], parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
         self.data: datasets.ImageSet | None = None
-        self._tasks, self._choice, self._folder = tasks, choice, folder
+        self._engine, self._choice, self._folder = engine, choice, folder
         self._task: Task | None = None
         self._downloading = False
         choice.chosen.connect(self.load)
@@ -49,22 +47,24 @@ class DataLoader(QObject):
 
     def load(self, text: str) -> None:
         """Load "samples" or the data at a path; "" only forgets what was loaded."""
-        self._drop()
+        self.stop()
         self.data = None
         if text:
             self._submit(work.load_data(text), lambda data: self._loaded(text, data), "Loading images")
         self.changed.emit()
 
     def stop(self) -> None:
-        """Load nothing any more; what still arrives is passed over."""
-        self._drop()
+        """Load nothing any more."""
+        if self._task is not None:
+            self._task.drop()
+        self._ended()
 
     def download(self) -> None:
         """Download CIFAR-10, then load it; while it is being downloaded: cancel."""
         if self._downloading and self._task is not None:
             self._task.cancel()
             return
-        self._drop()
+        self.stop()
         self.data = None
         self._choice.show_busy("Connecting …")
         self._submit(
@@ -81,41 +81,32 @@ class DataLoader(QObject):
         there = place == datasets.SAMPLES or (place != "" and os.path.exists(place))  # noqa: PTH110
         return place if there else ""
 
-    def show_progress(self, done: int, total: int, text: str) -> None:
-        """The engine's progress, while it is about these tasks."""
+    def _progress(self, done: int, total: int, text: str) -> None:
         self._choice.show_busy(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
 
     def _submit(
         self, inner: work.Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled."
     ) -> None:
-        """Callbacks of a task that was replaced in the meantime are passed over."""
+        self._task = self._engine.submit(
+            inner,
+            done,
+            failed=self._not_loaded,
+            cancelled=lambda: self._not_loaded(if_cancelled),
+            progress=self._progress,
+            text=text,
+        )
 
-        def guarded(function: Callable[..., None]) -> Callable[..., None]:
-            def call(*arguments: object) -> None:
-                if self._task is task:
-                    self._task = None
-                    self._set_downloading(False)
-                    function(*arguments)
-
-            return call
-
-        task = self._tasks.submit(
-            NAME, inner, guarded(done), guarded(self._not_loaded),
-            guarded(lambda: self._not_loaded(if_cancelled)), text,
-        )  # fmt: skip
-        self._task = task
-
-    def _drop(self) -> None:
-        task, self._task = self._task, None
+    def _ended(self) -> None:
+        self._task = None
         self._set_downloading(False)
-        if task is not None:
-            task.cancel()
 
     def _fetched(self, path: object) -> None:
+        self._ended()
         self._choice.choose(str(path))
 
     def _loaded(self, text: str, data: object) -> None:
         assert isinstance(data, datasets.ImageSet)
+        self._ended()
         self.data = data
         self._choice.show_loaded(data)
         folder = self._folder()
@@ -125,6 +116,7 @@ class DataLoader(QObject):
         self.changed.emit()
 
     def _not_loaded(self, message: str) -> None:
+        self._ended()
         self._choice.show_error(message)
         self.changed.emit()
         self.failed.emit()

@@ -10,7 +10,7 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QWidget
 
 from ciad_app.durations import duration
-from ciad_app.evaluate import costs, csv_files, data_loader, work
+from ciad_app.evaluate import costs, csv_files, work
 from ciad_app.evaluate.background import Background
 from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
@@ -18,7 +18,6 @@ from ciad_app.evaluate.live_tables import LiveTables, Results
 from ciad_app.evaluate.model import OpenedRow, RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
 from ciad_app.evaluate.setup_panel import SetupPanel
-from ciad_app.evaluate.tasks import Tasks
 from ciad_app.settings import Settings
 from ciad_app.worker import Engine, EngineInfo, Task
 from ciad_engine import attacks, bundles, datasets
@@ -26,8 +25,6 @@ from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
-
-_EVALUATION = "evaluation"
 
 
 class EvaluatePage(QWidget):
@@ -72,9 +69,8 @@ class EvaluatePage(QWidget):
         self.model = RowsModel(self)
         self.panel = SetupPanel()
         self.results = ResultsView(self.model)
-        self._tasks = Tasks(engine)
         self.loader = DataLoader(
-            self._tasks, self.panel.data, lambda: self._database.path.parent if self._database else None, self
+            engine, self.panel.data, lambda: self._database.path.parent if self._database else None, self
         )
         self._continuation = Continuation(self.results.bar, self.loader, self.panel.data, self._go_on)
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -119,7 +115,6 @@ class EvaluatePage(QWidget):
         self.results.rows.opened.connect(self._open_row)
         self._engine.ready.connect(self._ready)
         self._engine.unavailable.connect(self._unavailable)
-        self._engine.progress.connect(self._progress)
 
     def _open_database(self, path: Path | None) -> None:
         try:
@@ -249,16 +244,15 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _progress(self, done: int, total: int, text: str) -> None:
-        if self._tasks.running == data_loader.NAME:
-            self.loader.show_progress(done, total, text)
-        elif self._tasks.running == _EVALUATION and self._remaining is not None:
-            self.results.show_progress(done, total)
-            if total == self._remaining.total:
-                left = self._remaining.text(done)
-                self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
-            else:  # images of another run are reused, which counts these alone
-                self._remaining.begin_anew()
-                self._say(f"{text}: {done:,} of {total:,}")
+        if self._remaining is None:
+            return
+        self.results.show_progress(done, total)
+        if total == self._remaining.total:
+            left = self._remaining.text(done)
+            self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
+        else:  # images of another run are reused, which counts these alone
+            self._remaining.begin_anew()
+            self._say(f"{text}: {done:,} of {total:,}")
 
     def _data_changed(self) -> None:
         self.panel.set_data(self.loader.data)
@@ -272,10 +266,16 @@ class EvaluatePage(QWidget):
         self.results.bar.withdraw()
         self._say("Starting …")
         self.panel.estimate.setText("")
-        self._task = self._tasks.submit(
-            _EVALUATION, inner, self._finished, self._evaluation_failed, self._cancelled, "Evaluating", self._arrived,
+        self._task = self._engine.submit(
+            inner,
+            self._finished,
+            failed=self._evaluation_failed,
+            cancelled=self._cancelled,
+            partial=self._arrived,
+            progress=self._progress,
+            text="Evaluating",
             tells_time=True,
-        )  # fmt: skip
+        )
         self._update()
 
     def _arrived(self, result: Any) -> None:

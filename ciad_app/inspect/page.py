@@ -368,17 +368,16 @@ class InspectPage(QWidget):
         """Submit `ask`; `say` tells the person at once, and again when it begins, whether other work goes first."""
 
         def finish(then: Callable[[], None]) -> None:
-            if self._task is task:
-                self._task, self._attacking = None, False
-                then()
-                self._update_controls()
+            self._task, self._attacking = None, False
+            then()
+            self._update_controls()
 
         task = self._engine.submit(
             ask,
             lambda found: finish(lambda: done(found)),
             failed=lambda reason: finish(lambda: self._failed(reason, attacking)),
             cancelled=lambda: finish(lambda: self._cancelled(attacking)),
-            begun=lambda: say(False) if self._task is task else None,
+            begun=lambda: say(False),
             text=text,
         )
         self._task, self._attacking = task, attacking
@@ -386,11 +385,10 @@ class InspectPage(QWidget):
         self._update_controls()
 
     def _drop_task(self) -> None:
-        """Forget the running task; its result, should one still come, is not shown."""
         self._debounce.stop()
-        task, self._task, self._attacking = self._task, None, False
-        if task is not None:
-            task.cancel()
+        if self._task is not None:
+            self._task.drop()
+        self._task, self._attacking = None, False
 
     def _failed(self, reason: str, attacking: bool) -> None:
         self._go_back(attacking, "That did not work.", reason)

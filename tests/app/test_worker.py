@@ -51,7 +51,7 @@ def test_ready_tells_what_the_window_needs(engine):
 
 def test_work_runs_in_the_engine_thread_and_done_in_the_windows(engine, qtbot):
     calls = Calls()
-    calls.submit(engine, lambda session, job: (threading.current_thread().name, session.device.type))
+    calls.submit(engine, lambda session, job: (threading.current_thread().name, session.system.device.type))
     qtbot.waitUntil(lambda: bool(calls))
     assert calls == [("done", ("ciad-engine", "cpu"))]
 
