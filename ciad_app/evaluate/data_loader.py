@@ -66,7 +66,7 @@ class DataLoader(QObject):
             return
         self.stop()
         self.data = None
-        self._choice.show_busy("Connecting …")
+        self._choice.say("Connecting …")
         self._submit(
             work.fetch(), self._fetched, "Downloading CIFAR-10", "Cancelled; what has been downloaded is kept."
         )
@@ -82,7 +82,7 @@ class DataLoader(QObject):
         return place if there else ""
 
     def _progress(self, done: int, total: int, text: str) -> None:
-        self._choice.show_busy(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
+        self._choice.say(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
 
     def _submit(
         self, inner: work.Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled."
@@ -117,7 +117,7 @@ class DataLoader(QObject):
 
     def _not_loaded(self, message: str) -> None:
         self._ended()
-        self._choice.show_error(message)
+        self._choice.say(f"⚠ {message}")
         self.changed.emit()
         self.failed.emit()
 

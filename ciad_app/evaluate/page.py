@@ -263,7 +263,7 @@ class EvaluatePage(QWidget):
 
     def _launch(self, inner: work.Work) -> None:
         self._continuation.forget()
-        self.results.bar.withdraw()
+        self.results.bar.hide()
         self._say("Starting …")
         self.panel.estimate.setText("")
         self._task = self._engine.submit(
@@ -329,7 +329,7 @@ class EvaluatePage(QWidget):
         info = self._engine.info
         fits = info is not None and info.card.knows(plan.bundle_checksum)
         if run.finished or not fits or not planning.can_go_on(run):
-            self.results.bar.withdraw()
+            self.results.bar.hide()
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
@@ -360,7 +360,7 @@ class EvaluatePage(QWidget):
     def _discard(self) -> None:
         run, database = self._run, self._database
         self._continuation.forget()
-        self.results.bar.withdraw()
+        self.results.bar.hide()
         if run is None or database is None or self._task is not None:
             return
 
