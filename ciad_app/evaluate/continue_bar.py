@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QStyle
 
-from ciad_app.widgets.build import button, label, row
+from ciad_app.widgets.build import button, in_row, label
 
 _SURE = "Remove this run and all its rows for good? If another window or terminal still computes it, that ends, too."
 
@@ -28,7 +28,7 @@ class ContinueBar(QFrame):
         of_continue = "Compute the missing images of this run with the settings it was started with"
         self.go_on = button("Continue", of_continue, self._left)
         self.discard = button("Discard", "Remove this run and its rows from the results database", self._right)
-        row(icon, (self.label, 1), self.go_on, self.discard, parent=self, margins=(8, 4, 8, 4))
+        in_row(icon, (self.label, 1), self.go_on, self.discard, parent=self, margins=(8, 4, 8, 4))
         self._text = ""
         self._asking = False  # whether Discard was pressed once, and the buttons mean Keep and Remove
         self.setVisible(False)

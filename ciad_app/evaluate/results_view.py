@@ -14,7 +14,7 @@ from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
-from ciad_app.widgets.build import button, choice, column, label, label_of, row
+from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of
 from ciad_engine import attacks, detectors
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
@@ -93,9 +93,9 @@ class ResultsView(QWidget):
             self.split.setStretchFactor(place, stretch)
         self.split.setSizes([360, 240])
         self.split.setChildrenCollapsible(False)
-        head = row(label_of(self.runs, "Eval&uation"), (self.runs, 1), self.copy, self.export)
-        line = row((self.state, 1), self.progress)
-        column(head, self.bar, line, self.banner, (self.split, 1), parent=self, margins=8)
+        head = in_row(label_of(self.runs, "Eval&uation"), (self.runs, 1), self.copy, self.export)
+        line = in_row((self.state, 1), self.progress)
+        in_column(head, self.bar, line, self.banner, (self.split, 1), parent=self, margins=8)
         self.runs.activated.connect(lambda _: self.run_chosen.emit(self.runs.currentData() or ""))
 
     def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:

@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
 
 from ciad_app.evaluate.attack_list import AttackList
 from ciad_app.evaluate.work import Request
-from ciad_app.widgets.build import button, choice, column, label, refill, row
+from ciad_app.widgets.build import button, choice, in_column, in_row, label, refill
 from ciad_app.widgets.no_wheel import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
@@ -56,7 +56,7 @@ class DataChoice(QGroupBox):
         self.state = label("No images loaded yet.", wrap=True, selectable=True)
         self.path: str | None = None
         self.folder_to_begin = ""  # where dialogs start as long as there is no path
-        column(self.samples, self.cifar, row(self.folder, self.file, self.download), self.state, parent=self)
+        in_column(self.samples, self.cifar, in_row(self.folder, self.file, self.download), self.state, parent=self)
         self.samples.clicked.connect(lambda: self.choose(datasets.SAMPLES))
         self.cifar.clicked.connect(self._again)
 
@@ -159,20 +159,20 @@ class SetupPanel(QWidget):
 
     def _arrange(self) -> None:
         which = QGroupBox("Attacks")
-        column(self.attacks, row(self.preset, self.sweep, None), parent=which)
+        in_column(self.attacks, in_row(self.preset, self.sweep, None), parent=which)
         how = QGroupBox("Run")
         form = QFormLayout(how)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        count = row((self.limit, 1), self.all)
+        count = in_row((self.limit, 1), self.all)
         form.addRow("&Images", count)
         form.labelForField(count).setBuddy(self.limit)  # type: ignore[attr-defined]
         form.addRow("&Seed", self.seed)
         form.addRow("Settin&g", self.attacked)
         form.addRow("Attacker &knows", self.evade)
         body = QWidget()
-        column(self.data, which, how, None, parent=body, margins=8)
-        foot = column(self.estimate, row((self.start, 2), (self.cancel, 1)), margins=(8, 0, 8, 8))
-        column((Scrolled(body, column=True), 1), foot, parent=self, margins=0)
+        in_column(self.data, which, how, None, parent=body, margins=8)
+        foot = in_column(self.estimate, in_row((self.start, 2), (self.cancel, 1)), margins=(8, 0, 8, 8))
+        in_column((Scrolled(body, column=True), 1), foot, parent=self, margins=0)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def set_engine(self, info: EngineInfo) -> None:

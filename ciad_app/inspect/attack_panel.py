@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from ciad_app.inspect.results import Results
 from ciad_app.widgets.attack_form import attack_form
-from ciad_app.widgets.build import button, choice, column, label, label_of, refill, row
+from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of, refill
 from ciad_app.widgets.parameter_form import ParameterForm
 from ciad_app.worker import DetectorInfo
 from ciad_engine import detectors
@@ -93,9 +93,9 @@ class AttackPanel(QWidget):
         self.history.setToolTip("The attacks done on this image. Click one to see it again.")
         self.history.setMinimumHeight(54)
         self.history.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the tool tip has it whole
-        buttons = row((self.button, 2), (self.stop, 1), (self.reset, 1))
+        buttons = in_row((self.button, 2), (self.stop, 1), (self.reset, 1))
         past = label_of(self.history, "History of this image")
-        column(
+        in_column(
             self.attack, self.source, (scroll, 3), self.knows, buttons, decides, self.results, past, (self.history, 2),
             parent=self, margins=0, spacing=6,
         )  # fmt: skip

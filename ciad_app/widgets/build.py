@@ -62,13 +62,13 @@ def refill(box: QComboBox, entries: Mapping[Any, str], wanted: object = None) ->
         box.setCurrentIndex(max(0, box.findData(chosen)))
 
 
-def row(*parts: Part, parent: QWidget | None = None, margins: Margins = None, spacing: int = -1) -> QHBoxLayout:
+def in_row(*parts: Part, parent: QWidget | None = None, margins: Margins = None, spacing: int = -1) -> QHBoxLayout:
     """Lay out side by side, as the layout of `parent` or to be put into another one."""
     return _lay_out(QHBoxLayout(), parts, parent, margins, spacing)
 
 
-def column(*parts: Part, parent: QWidget | None = None, margins: Margins = None, spacing: int = -1) -> QVBoxLayout:
-    """Lay out below each other; see `row`."""
+def in_column(*parts: Part, parent: QWidget | None = None, margins: Margins = None, spacing: int = -1) -> QVBoxLayout:
+    """Lay out below each other; see `in_row`."""
     return _lay_out(QVBoxLayout(), parts, parent, margins, spacing)
 
 
