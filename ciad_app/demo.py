@@ -146,7 +146,7 @@ class _Demo:
         fooled = -1
         for tried in range(TRIES):
             if tried:
-                page.next_image()
+                page.gallery.step(1)
             found = self._looked_at(f"inspecting sample {tried + 1}")
             if int(found.benign.y1[0]) != found.label or bool(found.benign.adversarial[0]):
                 continue

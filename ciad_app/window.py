@@ -58,7 +58,7 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(icon())
         self.setAcceptDrops(True)
 
-        self.inspect = InspectPage(engine, kept)
+        self.inspect = InspectPage(engine, kept.last_folder)
         self.inspect.message.connect(self.say)
         self.inspect.folder_used.connect(self._remember_folder)
         self._evaluate: EvaluatePage | None = None
