@@ -187,7 +187,7 @@ class _Demo:
         shown = self._tables_shown()
         exported: list[Path] = []
         page.exported.connect(exported.extend)
-        page.export_csv(self.folder)
+        page.export(self.folder)
         self.wait("exporting the tables", lambda: bool(exported))
         self.written += [path.name for path in exported]
         self.picture(_EVALUATE_VIEW, self.window)

@@ -92,7 +92,7 @@ class MainWindow(QMainWindow):
     def evaluate(self) -> EvaluatePage:
         """Page Evaluate, built on first use, or when the models are there."""
         if self._evaluate is None:
-            self._evaluate = EvaluatePage(self.engine, self.settings, self.database_path)
+            self._evaluate = EvaluatePage(self.engine, self.settings.last_folder, self.database_path)
             self._evaluate.row_opened.connect(self._open_row)
             self._evaluate.folder_used.connect(self._remember_folder)
             self._evaluate.interrupted.connect(self._tell_interrupted)

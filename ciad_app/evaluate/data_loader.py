@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from ciad_app.evaluate import known_data, work
+from ciad_app.evaluate import work
 from ciad_app.evaluate.setup_panel import DataChoice
 from ciad_app.worker import Engine, Task
-from ciad_engine import datasets
+from ciad_engine import datasets, files
 
-_PATHS = "data_paths.json"  # beside the database
+log = logging.getLogger(__name__)
+
+_PATHS = "data_paths.json"  # beside the database: a run knows its data by checksum only
+_KEPT = 50  # data sets
 
 
 class DataLoader(QObject):
-    """Serves a `DataChoice`: loads what is chosen there and says how it went.
+    """Serves a `DataChoice`: loads what is chosen there and says how it went."""
 
-    Args:
-        folder: where the paths of data sets are remembered; None: nowhere.
-
-    Signals:
-        changed(): `data` is another data set now, or None.
-        failed(): what was chosen could not be loaded; the choice says why.
-    """
-
-    changed = Signal()
-    failed = Signal()
+    changed = Signal()  # `data` is another data set now, or None
+    failed = Signal()  # what was chosen could not be loaded; the choice says why
 
     def __init__(
         self, engine: Engine, choice: DataChoice, folder: Callable[[], Path | None], parent: QObject | None = None
     ) -> None:
+        """The paths of data sets are remembered in `folder()`, if it is one."""
         super().__init__(parent)
         self.data: datasets.ImageSet | None = None
         self._engine, self._choice, self._folder = engine, choice, folder
@@ -76,7 +74,7 @@ class DataLoader(QObject):
     def place_of(self, checksum: str) -> str:
         """What to `choose` for the data of this checksum: "samples", an existing path, or "" if unknown."""
         folder = self._folder()
-        place = known_data.read(folder / _PATHS).get(checksum, "") if folder else ""
+        place = known_places(folder / _PATHS).get(checksum, "") if folder else ""
         # `Path.exists` raises where a folder above may not be entered.
         there = place == datasets.SAMPLES or (place != "" and os.path.exists(place))  # noqa: PTH110
         return place if there else ""
@@ -112,7 +110,7 @@ class DataLoader(QObject):
         folder = self._folder()
         if folder is not None:
             place = text if text == datasets.SAMPLES else str(Path(text).absolute())
-            known_data.remember(folder / _PATHS, data.checksum, place)
+            remember_place(folder / _PATHS, data.checksum, place)
         self.changed.emit()
 
     def _not_loaded(self, message: str) -> None:
@@ -124,3 +122,28 @@ class DataLoader(QObject):
     def _set_downloading(self, downloading: bool) -> None:
         self._downloading = downloading
         self._choice.download.setText("Stop" if downloading else "Download")
+
+
+def known_places(file: Path) -> dict[str, str]:
+    """Checksum -> path of data sets; empty if the file is missing or unusable (the person is asked then)."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("Cannot read %s (%s): data of earlier evaluations will be asked for.", file, error)
+        return {}
+    return {key: value for key, value in content.items() if isinstance(value, str)} if isinstance(content, dict) else {}
+
+
+def remember_place(file: Path, checksum: str, path: str) -> None:
+    """Note where a data set lies; if that cannot be written, the log says so."""
+    known = known_places(file)
+    if known.get(checksum) == path:
+        return
+    known.pop(checksum, None)
+    known[checksum] = path
+    try:
+        files.write_whole(file, (json.dumps(dict(list(known.items())[-_KEPT:]), indent=1) + "\n").encode())
+    except OSError as error:
+        log.warning("Cannot write %s: %s.", file, error.strerror)
