@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject, Signal
 
 from ciad_app.evaluate import work
 from ciad_app.evaluate.setup_panel import DataChoice
-from ciad_app.worker import Engine, Task
+from ciad_app.worker import Engine, Task, Work
 from ciad_engine import datasets, files
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,7 @@ class DataLoader(QObject):
     def _progress(self, done: int, total: int, text: str) -> None:
         self._choice.say(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
 
-    def _submit(
-        self, inner: work.Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled."
-    ) -> None:
+    def _submit(self, inner: Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled.") -> None:
         self._task = self._engine.submit(
             inner,
             done,

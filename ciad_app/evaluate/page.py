@@ -22,7 +22,7 @@ from ciad_app.evaluate.model import OpenedRow, RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
 from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.widgets.build import in_row
-from ciad_app.worker import Engine, EngineInfo, Task
+from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
@@ -231,7 +231,7 @@ class EvaluatePage(QWidget):
 
     # A run.
 
-    def _launch(self, inner: work.Work) -> None:
+    def _launch(self, inner: Work) -> None:
         self._continuation.forget()
         self.results.bar.hide()
         self._say("Starting …")

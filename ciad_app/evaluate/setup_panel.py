@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 from ciad_app.evaluate.attack_list import AttackList
 from ciad_app.evaluate.work import Request
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, refill
-from ciad_app.widgets.no_wheel import NoWheel
+from ciad_app.widgets.parameter_form import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors

@@ -18,9 +18,8 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.inspect.results import Results
-from ciad_app.widgets.attack_form import attack_form
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of, refill
-from ciad_app.widgets.parameter_form import ParameterForm
+from ciad_app.widgets.parameter_form import ParameterForm, attack_form
 from ciad_app.worker import DetectorInfo
 from ciad_engine import detectors
 from ciad_engine.attacks.base import Attack
