@@ -118,7 +118,6 @@ class Task:
 
     @property
     def cancelling(self) -> bool:
-        """Whether `cancel` was called."""
         return self.job.cancelled
 
     @property

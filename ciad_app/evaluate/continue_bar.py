@@ -34,7 +34,6 @@ class ContinueBar(QFrame):
         self.setVisible(False)
 
     def offer(self, text: str) -> None:
-        """Show the bar with this sentence."""
         self._text = text
         self._ask(False)
         self.setVisible(True)

@@ -14,9 +14,7 @@ from ciad_engine.runs import BENIGN, Database, Row
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """Seconds an image."""
-
-    seconds: float
+    seconds: float  # an image
     exact: bool  # measured with the very settings asked for
 
 

@@ -198,11 +198,9 @@ class RowsModel(QAbstractTableModel):
         return self._rows
 
     def row_at(self, line: int) -> Row:
-        """The row shown at a line of the view."""
         return self._rows[self._shown[line]]
 
     def set_names(self, classes: Sequence[str]) -> None:
-        """Show these class names, in label order."""
         self.classes = tuple(classes)
         self._all_changed()
 
@@ -213,7 +211,6 @@ class RowsModel(QAbstractTableModel):
             self._refilter()
 
     def choose_detector(self, name: str) -> None:
-        """Show the columns of this detector."""
         if name != self.detector:
             self.detector = name
             self._refilter()
@@ -267,7 +264,6 @@ class RowsModel(QAbstractTableModel):
         return len(fresh)
 
     def set_filter(self, chosen: Filter) -> None:
-        """Show only these rows."""
         if chosen is not self._filter:
             self._filter = chosen
             self._refilter()
@@ -283,7 +279,6 @@ class RowsModel(QAbstractTableModel):
         self._rearrange()
 
     def sort_value(self, row: Row, column: int) -> float | str:
-        """What a column is sorted by."""
         number = COLUMNS[column].number
         return COLUMNS[column].text(self, row).casefold() if number is None else number(self, row)
 

@@ -176,7 +176,6 @@ class SetupPanel(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def set_engine(self, info: EngineInfo) -> None:
-        """Fill in what depends on the loaded bundle."""
         self.attacks.set_attacks(info.attacks, info.domain.classes)
         self.data.samples.setEnabled(info.has_samples)
         self.data.set_official(info.domain == CIFAR10)

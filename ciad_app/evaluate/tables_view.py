@@ -118,7 +118,6 @@ class TableCard(FollowsFont, QWidget):
         return max((metrics.horizontalAdvance(text) for text in texts), default=0) + 2 * _MARGIN
 
     def first_width(self) -> int:
-        """How wide the column of the measures has to be."""
         return self._text_width(0)
 
     def wanted_width(self) -> int:

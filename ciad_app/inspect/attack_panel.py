@@ -188,7 +188,6 @@ class AttackPanel(QWidget):
         return str(self.attack.currentData()), self.form.values() if self.form else {}
 
     def choose(self, name: str, settings: dict[str, Any]) -> None:
-        """Choose an attack and fill its form."""
         place = self.attack.findData(name)
         if place >= 0:
             self.attack.setCurrentIndex(place)

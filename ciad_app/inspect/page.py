@@ -136,7 +136,6 @@ class InspectPage(FollowsFont, QWidget):
             self.message.emit(f"{text}: it waits for the other work to finish or to be cancelled.")
 
     def open_dialog(self) -> None:
-        """Ask for pictures and open them."""
         kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in work.ENDINGS)});;All files (*)"
         files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.saves.folder, kinds)
         self.open_paths([Path(f) for f in files])
@@ -150,7 +149,6 @@ class InspectPage(FollowsFont, QWidget):
         self.gallery.show_collection(of_entries(RECORDS, entries), len(entries) - 1)
 
     def attack_now(self) -> None:
-        """Attack the selected image as the panel says."""
         entry = self._entry
         if entry is None or self._why_no_attack():
             return
@@ -175,7 +173,6 @@ class InspectPage(FollowsFont, QWidget):
         )
 
     def cancel(self) -> None:
-        """Stop what this page waits for."""
         if self._task is not None:
             self._task.cancel()
 

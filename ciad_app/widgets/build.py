@@ -16,7 +16,7 @@ Box = TypeVar("Box", bound=QBoxLayout)
 
 
 def label(text: str = "", *, wrap: bool = False, selectable: bool = False, quiet: bool = False) -> QLabel:
-    """A text; `quiet` is paler than what can be set."""
+    """Make a label; `quiet` is paler than what can be set."""
     made = QLabel(text)
     made.setWordWrap(wrap)
     if selectable:
@@ -27,14 +27,14 @@ def label(text: str = "", *, wrap: bool = False, selectable: bool = False, quiet
 
 
 def label_of(widget: QWidget, text: str) -> QLabel:
-    """The label of a widget; its key leads to the widget."""
+    """Make the label of a widget, to which its key leads."""
     made = QLabel(text)
     made.setBuddy(widget)
     return made
 
 
 def button(text: str, tip: str = "", slot: Callable[[], object] | None = None) -> QPushButton:
-    """A button; `slot` is called without arguments."""
+    """Make a button; `slot` is called without arguments."""
     made = QPushButton(text)
     made.setToolTip(tip)
     if slot is not None:
@@ -43,7 +43,7 @@ def button(text: str, tip: str = "", slot: Callable[[], object] | None = None) -
 
 
 def choice(name: str = "", tip: str = "", short: bool = False) -> QComboBox:
-    """A choice for `refill`; `short` does not ask for the width of its longest entry."""
+    """Make a choice for `refill`; `short` does not ask for the width of its longest entry."""
     made = QComboBox()
     made.setAccessibleName(name)
     made.setToolTip(tip)

@@ -74,7 +74,6 @@ class ProbabilityBars(FollowsFont, QWidget):
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The classes that have a row."""
         return tuple(self._classes[k] for k in self._rows)
 
     def set_hint(self, text: str) -> None:
