@@ -23,8 +23,8 @@ def action(
 ) -> QAction:
     """Make an action of `parent`, reachable by its shortcuts wherever the focus is; the menu shows the first of them.
 
-    Shortcuts are standard keys or sequences such as "Ctrl+E". `tip` is shown in the status bar, and as tool tip with the
-    shortcut. `role` is where macOS moves the action; by default nowhere, whatever its text reminds macOS of.
+    Shortcuts are standard keys or sequences such as "Ctrl+E". `tip` is shown in the status bar, and as tool tip with
+    the shortcut. `role` is where macOS moves the action; by default nowhere, whatever its text reminds macOS of.
     """
     made = QAction(text, parent)
     keys: list[QKeySequence] = []
