@@ -139,9 +139,11 @@ class JSMA(_Own):
     sum of all other logits (theta < 0: alpha < 0 < beta). The search is exact. A value is no longer
     available once it is at the end of its range. At most floor(gamma * values / 2) steps.
 
-    Untargeted, the step's target is the class the network finds most likely after the label, and
-    any wrong class ends the attack. Success is tested before each step, so an image of T steps
-    takes T + 1 forward and 2 T backward passes, one forward pass before the attack, and one after it
+    Untargeted, the target is the class that the network finds most likely after the label, and any
+    wrong class ends the attack. If the attempt fails, the image starts anew toward the next likely
+    class, so that no target succeeds on an image on which the untargeted attack fails. Success is
+    tested before each step, so an image of T steps takes T + 1 forward and 2 T backward passes (and a
+    forward pass more for each further attempt), one forward pass before the attack, and one after it
     if a `theta` of less than the range leaves values that have to be rounded.
     """
 
@@ -150,6 +152,7 @@ class JSMA(_Own):
     source: ClassVar[str] = "Papernot et al. 2016 (arXiv 1511.07528), algorithm 3, equations 8-10"
     norm: ClassVar[str] = "l0"
     algorithm: ClassVar[str] = "jsma:find"
+    version: ClassVar[int] = 2
     refills: ClassVar[bool] = True
 
     theta: float = parameter(
