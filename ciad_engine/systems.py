@@ -102,11 +102,13 @@ class System:
             parts = list(compute.in_batches(look, len(images), BATCH, job, "Inspecting"))
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         p1, masks = columns.pop(""), columns.pop("masks", None)
-        y1 = p1.argmax(1)
-        findings = {name: _finding(self.detectors[name], log_p, y1) for name, log_p in columns.items()}
+        findings = {
+            name: _finding(detector, columns[name], columns[f"{name} score"])
+            for name, detector in self.detectors.items()
+        }
         first, finding = next(iter(findings.items()))
         rule = next(iter(finding.rules), detectors.GRADED)
-        return Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
+        return Verdict(p1.argmax(1), p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
 
     @property
     def _used(self) -> set[nn.Module]:
@@ -116,22 +118,25 @@ class System:
 
     @torch.inference_mode()
     def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-        """Return f1's probabilities (""), each detector's log probabilities by name, and the masks, for one batch."""
+        """Return f1's probabilities (""), each detector's and its score by name, and the masks, for one batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
         found = {"": inputs.through(self.network(bundles.CLASSIFIER)).double().softmax(1)}
+        classes = found[""].argmax(1)
         for name, detector in self.detectors.items():
-            found[name] = detector.log_probabilities(inputs)
+            found[name] = inputs.log_probabilities(detector).exp()
+            found[f"{name} score"] = detector.score(inputs, classes).double()
             masks = detector.masks(inputs)
             if masks is not None:
                 found.setdefault("masks", masks[:, 0])
         return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: npt.NDArray[np.int64]) -> Finding:
-    scores = detector.score(torch.from_numpy(log_p), torch.from_numpy(y1)).double().numpy()
-    labels = log_p.argmax(1) if detector.classifies else None
-    return Finding(detectors.title(detector.name), np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
+def _finding(
+    detector: Detector, probabilities: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]
+) -> Finding:
+    labels = probabilities.argmax(1) if detector.classifies else None
+    return Finding(detectors.title(detector.name), probabilities.astype(np.float32), labels, scores, detector.rules)
 
 
 def load(name: str | Path, device: torch.device) -> System:
@@ -147,12 +152,13 @@ def load(name: str | Path, device: torch.device) -> System:
 
 def assemble(card: bundles.Card, networks: Mapping[str, nn.Module], device: torch.device) -> System:
     """Make a system of a card and its networks. Raises BundleError as `load` does."""
-    made = {}
+    made: dict[str, Detector] = {}
     for entry in card.detectors:
         own = {name: networks[role] for name, role in entry.networks.items()}
         try:
             kind = detectors.get(entry.kind)
         except SettingError as error:
             raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
-        made[entry.name] = kind(entry.name, networks[bundles.CLASSIFIER], own, entry.thresholds, entry.options)
+        f1 = networks[bundles.CLASSIFIER]
+        made[entry.name] = kind(entry.name, f1, own, entry.thresholds, entry.options, made)
     return System(card, networks, device, made)

@@ -23,9 +23,6 @@ class ShuffledMask(MaskDetector):
         shuffled = masks.flatten(1)[:, order].view_as(masks)
         return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)  # type: ignore[no-any-return]
 
-    def for_attack(self, images: Tensor) -> Tensor:
-        return self.log_probabilities(Inputs(images))
-
 
 class ConstantMask(MaskDetector):
     """f2 on a mask of one half everywhere: one prediction for all images."""
@@ -37,6 +34,3 @@ class ConstantMask(MaskDetector):
         constant = inputs.images.new_full((1, 1, height, width), 0.5)
         log_p: Tensor = self.networks[CLASSIFIER](constant).float().log_softmax(1)
         return log_p.expand(count, -1)
-
-    def for_attack(self, images: Tensor) -> Tensor:
-        return self.log_probabilities(Inputs(images))

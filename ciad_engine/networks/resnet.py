@@ -15,7 +15,7 @@ class ResNet(nn.Module):
     there for every pixel would take most of the time. Each further group begins with a 2x2 convolution of stride 2.
     A smooth activation instead of ReLU makes adversarial training better (Xie et al. 2020, arXiv 2006.14536).
 
-    Input: float (N, 3, size, size) in [0, 1], `size` a multiple of 2 ** (number of groups). Output: logits (N, classes).
+    Input: float (N, 3, size, size) in [0, 1], `size` a multiple of 2 ** len(widths). Output: logits (N, classes).
     """
 
     def __init__(
