@@ -118,13 +118,13 @@ class System:
 
     @torch.inference_mode()
     def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-        """Return f1's probabilities (""), each detector's and its score by name, and the masks, for one batch."""
+        """Return f1's probabilities (""), each detector's log probabilities, its score, and the masks, for one batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
         found = {"": inputs.through(self.network(bundles.CLASSIFIER)).double().softmax(1)}
         classes = found[""].argmax(1)
         for name, detector in self.detectors.items():
-            found[name] = inputs.log_probabilities(detector).exp()
+            found[name] = inputs.log_probabilities(detector)
             found[f"{name} score"] = detector.score(inputs, classes).double()
             masks = detector.masks(inputs)
             if masks is not None:
@@ -132,11 +132,9 @@ class System:
         return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _finding(
-    detector: Detector, probabilities: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]
-) -> Finding:
-    labels = probabilities.argmax(1) if detector.classifies else None
-    return Finding(detectors.title(detector.name), probabilities.astype(np.float32), labels, scores, detector.rules)
+def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]) -> Finding:
+    labels = log_p.argmax(1) if detector.classifies else None
+    return Finding(detectors.title(detector.name), np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
 
 
 def load(name: str | Path, device: torch.device) -> System:

@@ -52,7 +52,7 @@ class Detector(abc.ABC):
         networks: the detector's own, by the names that the card gives them.
         thresholds: of its score, by false positive rate on benign validation images.
         options: further settings on the card.
-        others: the bundle's detectors that its card lists before this one.
+        others: the bundle's detectors by name, this one included; they are complete when it is first used.
 
     Class attributes: `title` of another package's kind, for people; `classifies`, whether it has a class of its own
     (without one there is no disagreement with f1); `grades`, whether its score depends on the image and not on f1's
@@ -74,7 +74,7 @@ class Detector(abc.ABC):
     ) -> None:
         self.name, self.f1, self.networks = name, f1, dict(networks)
         self.thresholds, self.options = dict(thresholds or {}), dict(options or {})
-        self.others = dict(others or {})
+        self.others = {} if others is None else others
 
     @abc.abstractmethod
     def log_probabilities(self, inputs: Inputs) -> Tensor:

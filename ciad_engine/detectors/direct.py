@@ -46,4 +46,4 @@ class Confidence(Detector):
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
-        return inputs.through(self.f1).double().log_softmax(1)
+        return inputs.through(self.f1).double().softmax(1).log()

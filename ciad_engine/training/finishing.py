@@ -85,12 +85,14 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "hardware": compute.describe_device(device),
         "limits": limits(trained),
     }
-    listed = [bundles.DetectorEntry(d.name, d.kind, d.networks, {}) for d in recipe.detectors]
+    listed = [bundles.DetectorEntry(d.name, d.kind, d.networks, {}, d.options) for d in recipe.detectors]
     content["detectors"] = bundles.detectors_json(listed)
     card = bundles.card_of(folder, content)  # not written before it is whole
     system = systems.assemble(card, bundles.load_networks(card, device), device)
-    content["detectors"] = bundles.detectors_json(thresholds(system, validation, job.part(0.0, 0.5)))
-    system = systems.assemble(bundles.card_of(folder, content), system.networks, device)
+    for index, fill in enumerate((calibrate, thresholds)):
+        filled = fill(system, validation, job.part(index * 0.25, index * 0.25 + 0.25))
+        content["detectors"] = bundles.detectors_json(filled)
+        system = systems.assemble(bundles.card_of(folder, content), system.networks, device)
     content["measured"] = {test.source: measure(system, test, job.part(0.5, 1.0))}
     return bundles.save_card(folder, content)
 
@@ -104,6 +106,18 @@ def limits(trained: Trained) -> list[str]:
         *([other] if trained.domain == CIFAR10 and not data.official else []),
         *trained.recipe.limits,
     ]
+
+
+def calibrate(system: System, validation: ImageSet, job: Job | None = None) -> list[bundles.DetectorEntry]:
+    """Return the card's detectors with the options that they compute from each other's scores of benign images.
+
+    These are the validation images that f1 classifies correctly.
+    """
+    verdict = system.inspect(validation.images, validation.labels, job)
+    correct = verdict.y1 == validation.labels
+    scores = {name: finding.scores[correct] for name, finding in verdict.findings.items()}
+    entries = system.card.detectors
+    return [dataclasses.replace(e, options=system.detectors[e.name].calibrated(scores)) for e in entries]
 
 
 def thresholds(system: System, validation: ImageSet, job: Job | None = None) -> list[bundles.DetectorEntry]:

@@ -61,8 +61,9 @@ class Stage:
         uses: roles of the trained networks that the loss is computed with; they are frozen and in eval mode.
         minutes: about how long it takes on two CPU cores with images of 32 x 32; its share of the progress bar.
         sizes: smallest and largest side of the images it is meant for, in pixels.
-        continues: this is a second cycle of the role's training, from where the first ended (a warm restart,
-            Loshchilov and Hutter 2017, arXiv 1608.03983). The weights become the mean of both cycles' ends.
+        starts_from: the role whose trained weights it begins with; new ones if empty. Its own role: a second cycle
+            (a warm restart, Loshchilov and Hutter 2017, arXiv 1608.03983).
+        averages: the weights become the mean of those it began with and those it ended with.
     """
 
     role: str
@@ -74,21 +75,28 @@ class Stage:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sizes: tuple[int, int] = (32, 64)
-    continues: bool = False
+    starts_from: str = ""
+    averages: bool = False
+
+    @property
+    def again(self) -> bool:
+        """Whether this is the second cycle of its role."""
+        return self.starts_from == self.role
 
     @property
     def name(self) -> str:
         """File name of the checkpoint and key in the card's record of the training."""
-        return f"{self.role}_again" if self.continues else self.role
+        return f"{self.role}_again" if self.again else self.role
 
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """A detector of the bundle: its name, its kind, and the role of each network it is made of."""
+    """A detector of the bundle: its name, its kind, the role of each network it is made of, and its options."""
 
     name: str
     kind: str
     networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +109,7 @@ class Recipe:
             off them, so that the test set is touched once, at the end.
         stages: in the order in which they are trained.
         limits: sentences for the card: what the system is not good for.
+        classifier_of: a bundle whose f1 is taken over, instead of being trained, if it was trained on the same images.
 
     Raises:
         ValueError: a stage or a detector uses a network that is not trained before it.
@@ -112,16 +121,20 @@ class Recipe:
     stages: tuple[Stage, ...]
     detectors: tuple[Detector, ...] = ()
     limits: tuple[str, ...] = ()
+    classifier_of: str = ""
 
     def __post_init__(self) -> None:
         first: dict[str, Stage] = {}
-        cycles: set[str] = set()
+        names: set[str] = set()
         for stage in self.stages:
-            same = first.setdefault(stage.role, stage)
-            again = (same.network, same.arguments) == (stage.network, stage.arguments) and same is not stage
-            if again != stage.continues or stage.name in cycles or not set(stage.uses) <= first.keys() - {stage.role}:
+            before = first.get(stage.starts_from)
+            follows = (before is not None) == bool(stage.starts_from) and stage.name not in names
+            if before is not None:
+                follows &= (before.network, before.arguments) == (stage.network, stage.arguments)
+            if not follows or not set(stage.uses) <= first.keys() - {stage.role}:
                 raise ValueError(f"recipe {self.name}: stage {stage.name} does not follow from the stages before it")
-            cycles.add(stage.name)
+            first.setdefault(stage.role, stage)
+            names.add(stage.name)
         for detector in self.detectors:
             if not set(detector.networks.values()) <= first.keys():
                 raise ValueError(f"recipe {self.name}: no stage trains the networks of detector {detector.name}")
@@ -230,7 +243,8 @@ PAPER = Recipe(
                 _SECOND_CLASSIFIER.schedule, steps=3_000, learning_rate=0.05, warmup=0.1, decay=0.9, erase=8
             ),
             minutes=19,
-            continues=True,
+            starts_from=bundles.SECOND_CLASSIFIER,
+            averages=True,
         ),
     ),
     detectors=(

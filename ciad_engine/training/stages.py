@@ -12,7 +12,8 @@ from torch import nn
 
 from ciad_engine import bundles, compute, networks
 from ciad_engine.datasets import DataSet, ImageSet
-from ciad_engine.errors import DataError, SettingError
+from ciad_engine.domain import Domain
+from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.jobs import Job
 from ciad_engine.training.averaging import average_into
 from ciad_engine.training.finishing import Trained, finish
@@ -71,24 +72,31 @@ def train_bundle(
     trained: dict[str, nn.Module] = {}
     architectures: dict[str, tuple[str, dict[str, Any]]] = {}
     record: dict[str, Any] = {}
+    taken = _taken(recipe, data, domain, where)
+    for role in taken:
+        job.note(f"The {role} is that of bundle '{recipe.classifier_of}'.")
     end, minutes = 0.0, sum(stage.minutes for stage in recipe.stages)
     for stage in recipe.stages:
+        start, end = end, end + FINISHING * stage.minutes / minutes
+        if stage.role in taken and not stage.again:
+            architectures[stage.role], trained[stage.role], record[stage.name] = taken[stage.role]
+            continue
         about, first = dict(origin), {}
-        if stage.continues:
-            first = {key: value.clone() for key, value in trained[stage.role].state_dict().items()}
-            about["after"] = record[stage.role]["schedule"]
-        else:
+        if not stage.again:
             fitting = networks.needed(stage.network, classes=len(domain.classes), size=domain.size)
             architectures[stage.role] = stage.network, {**fitting, **stage.arguments}
             trained[stage.role] = _network(*architectures[stage.role], seed)
+        if stage.starts_from:
+            first = {key: value.clone() for key, value in trained[stage.starts_from].state_dict().items()}
+            trained[stage.role].load_state_dict(first)
+            about["after"] = record[stage.starts_from]["schedule"]
         about["network"] = architectures[stage.role]
         given = [trained[role] for role in stage.uses]
         objective = LOSSES[stage.loss](
             stage.name, trained[stage.role], stage.schedule, fit, validation, *given, **stage.options
         )
-        start, end = end, end + FINISHING * stage.minutes / minutes
-        record[stage.name] = train(objective, work, where, seed + stage.continues, job.part(start, end), resume, about)
-        if stage.continues:
+        record[stage.name] = train(objective, work, where, seed + stage.again, job.part(start, end), resume, about)
+        if stage.averages:
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
     job.progress(99, 100, "Measuring the bundle")
@@ -111,6 +119,28 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
         )
     order = np.random.default_rng(seed).permutation(len(data.train))
     return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
+
+
+def _taken(
+    recipe: Recipe, data: DataSet, domain: Domain, device: torch.device
+) -> dict[str, tuple[tuple[str, dict[str, Any]], nn.Module, Any]]:
+    """Return architecture, network and record of the classifier that the recipe takes from another bundle.
+
+    None if that bundle is of other images, or not there.
+    """
+    if not recipe.classifier_of:
+        return {}
+    try:
+        card = bundles.read_card(bundles.find(recipe.classifier_of))
+    except BundleError:
+        return {}
+    known = card.content.get("data", {}).get("checksum", {}).get("train")
+    if card.domain != domain or data.train is None or known != data.train.checksum:
+        return {}
+    role, entry = bundles.CLASSIFIER, card.content["networks"][bundles.CLASSIFIER]
+    record = {**card.content["training"][role], "taken from": f"bundle '{card.name}'"}
+    network = bundles.load_networks(card, device)[role]
+    return {role: ((entry["network"], entry["arguments"]), network, record)}
 
 
 def _finished(folder: Path, recipe: Recipe, origin: Mapping[str, Any], seed: int) -> bundles.Card | None:

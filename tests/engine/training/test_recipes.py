@@ -14,7 +14,7 @@ from ciad_engine.training.recipes import PAPER, Detector, Recipe, Schedule, Stag
 SHORT = Schedule(steps=1)
 A = Stage("a", "mlp", "classify", SHORT, minutes=1)
 B = Stage("b", "lan", "mask", SHORT, minutes=1, uses=("a",), options={"beta": 5.0})
-AGAIN = dataclasses.replace(A, continues=True)
+AGAIN = dataclasses.replace(A, starts_from="a", averages=True)
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -134,7 +134,7 @@ def test_another_generator_and_what_follows_from_it_are_entries(tmp_path, data):
     _, generator, classifier = TINY.stages[:3]
     generator = dataclasses.replace(generator, role="other_generator", options={"beta": 0.1})
     classifier = dataclasses.replace(classifier, role="other_classifier", uses=("other_generator",))
-    again = dataclasses.replace(classifier, continues=True, schedule=FOUR)
+    again = dataclasses.replace(classifier, starts_from="other_classifier", averages=True, schedule=FOUR)
     recipe = dataclasses.replace(TINY, stages=(*TINY.stages, generator, classifier, again))
     card = train_bundle(recipe, data, tmp_path, device="cpu")
     networks = systems.load(tmp_path, CPU).networks
