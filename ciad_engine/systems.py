@@ -118,7 +118,7 @@ class System:
 
     @torch.inference_mode()
     def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-        """Return f1's probabilities (""), each detector's log probabilities, its score, and the masks, for one batch."""
+        """Return f1's probabilities (""), each detector's log probabilities and score, and the masks, of a batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
         found = {"": inputs.through(self.network(bundles.CLASSIFIER)).double().softmax(1)}
