@@ -3,12 +3,16 @@
     python -m tests.benchmarks.cuda [--devices cpu,cuda] [--minutes 9] [--data PATH] [--images 512] [--out FILE]
 
 Everything is measured with a few images first, then with more, as long as the minutes last; a later round replaces the
-rows of an earlier one, and what there was no time for is listed. A difference of 0 means equal results: `--devices
-cpu,cpu` has no other. Attacks have their default settings and the batch size of an evaluation. A stage of training
-takes the first steps of its schedule, from the initial weights of one seed and with the bundle's networks. The
-generators of CPU and CUDA draw different numbers from one seed, so the steps that are compared draw theirs on the CPU;
-those that are timed do not, and the first of them is left out. A first round's other times include whatever is loaded
-at the first call. NVIDIA_TF32_OVERRIDE=0 in the environment shows how many of the differences are TF32's.
+rows of an earlier one, and what there was no time for is listed. `--out` writes the table as FILE.md and FILE.csv after
+each round.
+
+A difference of 0 means equal results: `--devices cpu,cpu` has no other. That of a rate is the share of images whose
+results differ, that of a median the median of the images' differences. Attacks have their default settings, and the
+batch size that an evaluation has on the device. A stage of training takes the first steps of its schedule, from the
+same initial weights and with the bundle's networks. From one seed, CPU and CUDA draw different random numbers, so the
+steps that are compared draw them on the CPU; those that are timed do not, and the first of them is not counted. Other
+speeds of the first round include what is loaded at the first call. With NVIDIA_TF32_OVERRIDE=0 in the environment the
+differences are those without TF32.
 """
 
 from __future__ import annotations
@@ -49,12 +53,14 @@ from ciad_engine.training.averaging import average_into
 from ciad_engine.training.loop import Metric, train
 from ciad_engine.training.objectives import LOSSES, Images
 from ciad_engine.training.recipes import Recipe, Stage
+from ciad_engine.training.stages import _network
 
 FIRST, GROWTH = 8, 4  # images of the first round, and by what factor they grow
 SPARE = 500  # images that a fitted attack learns from, or half of them all; the others are attacked
 STEPS = 5  # of training that are compared: the longer, the more a difference in rounding grows
-TRAINING, VALIDATION = 256, 100  # images that stages are given; few, so that the mask's preparation is quick
+VALIDATION = 100  # images on which a stage is validated after its steps
 SEED = 0
+DISTANCES = {"l2": "l2", "linf": "linf", "l0": "l0_values"}  # fields of a result, by norm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,19 +80,17 @@ class Row:
 
 
 class DrawOnCPU(TorchDispatchMode):
-    """Draw random numbers of any device with the CPU's generator."""
+    """Draw the random numbers of any device with the CPU's generator."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        given = args[0].device if args and isinstance(args[0], torch.Tensor) else torch.device("cpu")
-        device = torch.device(kwargs.get("device") or given)
-        if torch.Tag.nondeterministic_seeded not in func.tags or device.type == "cpu":
+        if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        to = {"device": "cpu"} if "device" in kwargs else {}
         twins = tree_map_only(torch.Tensor, lambda t: torch.empty_like(t, device="cpu").copy_(t), args)
-        drawn = func(*twins, **{**kwargs, **to})
-        if drawn is twins[0]:  # drawn in place
+        drawn = func(*twins, **{**kwargs, **({"device": "cpu"} if "device" in kwargs else {})})
+        if twins and drawn is twins[0]:  # in place
             return args[0].copy_(drawn)
+        device = kwargs["device"] if "device" in kwargs else args[0].device
         return tree_map_only(torch.Tensor, lambda t: t.to(device), drawn)
 
 
@@ -133,18 +137,18 @@ def inspect(pair: Sequence[System], data: ImageSet, job: Job, count: int) -> lis
     one, other = verdicts
     row = functools.partial(Row, "detector", images=len(images))
     rows = [
-        row("f1", measure="largest difference of a probability", difference=largest(one.p1, other.p1)),
-        row("f1", measure="images of another class", difference=float((one.y1 != other.y1).mean())),
+        row("f1", measure="probability, largest difference", difference=largest(one.p1, other.p1)),
+        row("f1", measure="class", difference=float((one.y1 != other.y1).mean())),
     ]
     if one.masks is not None and other.masks is not None:
-        rows.append(row("masks", measure="largest difference", difference=largest(one.masks, other.masks)))
+        rows.append(row("masks", measure="value, largest difference", difference=largest(one.masks, other.masks)))
     for name, finding in one.findings.items():
         scores = (finding.scores, other.findings[name].scores)
-        rows.append(row(name, measure="largest difference of a score", difference=largest(*scores)))
+        rows.append(row(name, measure="score, largest difference", difference=largest(*scores)))
         for rule in finding.rules:
             flagged = [verdict.by(name, rule).adversarial for verdict in verdicts]
             rates, differ = [float(f.mean()) for f in flagged], float((flagged[0] != flagged[1]).mean())
-            rows.append(row(name, measure=f"flagged by {rule}; images of another verdict", values=rates, difference=differ))
+            rows.append(row(name, measure=f"rate flagged by {rule}", values=rates, difference=differ))
     return [*rows, speed("detector", "all", len(images), seconds)]
 
 
@@ -172,21 +176,21 @@ def attack(name: str, pair: Sequence[System], data: ImageSet, job: Job, count: i
     ]
     row = functools.partial(Row, "attack", name, count)
     rows = [
-        row("success rate; images of another success", success, float((one.success != other.success).mean())),
-        row("images of another class afterwards", difference=float((one.label_after != other.label_after).mean())),
-        row("detection rate; images of another verdict", detected, float((flagged[0] != flagged[1]).mean())),
+        row("success rate", success, float((one.success != other.success).mean())),
+        row("class afterwards", difference=float((one.label_after != other.label_after).mean())),
+        row("detection rate of successes", detected, float((flagged[0] != flagged[1]).mean())),
     ]
-    for field, unit in (("l2", "L2"), ("linf", "Linf, /255"), ("l0_values", "L0, values")) if both.any() else ():
-        values = [getattr(found, field)[both].astype(float) for found in results]
+    for norm in dict.fromkeys(("l2", attacks.norm(name))) if both.any() else ():
+        values = [getattr(found, DISTANCES[norm])[both].astype(float) for found in results]
         medians, apart = [float(np.median(v)) for v in values], np.abs(values[0] - values[1])
-        rows.append(row(f"median {unit}; median difference", medians, float(np.median(apart))))
-        rows.append(row(f"{unit}: largest difference", difference=float(apart.max())))
+        rows.append(row(f"{DISTANCES[norm]}, median", medians, float(np.median(apart))))
+        rows.append(row(f"{DISTANCES[norm]}, largest difference", difference=float(apart.max())))
     return [*rows, speed("attack", name, count, seconds)]
 
 
 def stage(recipe: Recipe, one: Stage, pair: Sequence[System], data: ImageSet, job: Job, count: int) -> list[Row]:
     """Compare one stage of a recipe after `STEPS` steps, and time as many as there are images for."""
-    steps, batch, name = 2 + count // 16, one.schedule.batch, f"{recipe.name}: {one.name}"
+    steps, batch, name = 2 + count // 16, min(one.schedule.batch, len(data)), f"{recipe.name}: {one.name}"
     compared = []
     for system in pair:
         with DrawOnCPU():
@@ -198,7 +202,7 @@ def stage(recipe: Recipe, one: Stage, pair: Sequence[System], data: ImageSet, jo
     losses = [watch.loss for *_, watch, _ in compared]
     rows = [
         row(f"loss of step {STEPS}", losses, largest(*losses)),
-        row("largest change of a weight; largest difference", change, largest(first, second)),
+        row("largest change of a weight", change, largest(first, second)),
         row("difference of the weights, relative to their change", difference=apart),
     ]
     for key, value in compared[0][-1].items():
@@ -215,10 +219,7 @@ def trained(
 
     def fresh(this: Stage) -> nn.Module:
         fitting = networks.needed(this.network, classes=len(data.domain.classes), size=data.domain.size)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(SEED)
-            made = networks.create(this.network, **{**fitting, **this.arguments})
-        return made.to(memory_format=torch.channels_last).to(system.device)  # type: ignore[call-overload]
+        return _network(this.network, {**fitting, **this.arguments}, SEED).to(system.device)
 
     def weights() -> torch.Tensor:
         return torch.cat([v.detach().double().cpu().flatten() for v in network.state_dict().values()])
@@ -226,12 +227,9 @@ def trained(
     stages = {other.role: other for other in reversed(recipe.stages)}
     given = [system.networks[role] if role in system.networks else fresh(stages[role]).eval() for role in one.uses]
     network, plan = fresh(one), one.schedule
-    # The rates of the schedule's first steps, of which many only warm up.
+    # The rates are those of the whole schedule's first steps.
     short = dataclasses.replace(plan, steps=steps, learning_rate=plan.rate(steps - 1), warmup=1.0, decay=0.0)
-    fit, held = (
-        Images.of(data.subset(range(*part)), system.device)
-        for part in ((min(TRAINING, len(data))), (-min(VALIDATION, len(data)), 0))
-    )
+    fit, held = (Images.of(part, system.device) for part in (data, data.subset(range(min(VALIDATION, len(data))))))
     objective = LOSSES[one.loss](one.name, network, short, fit, held, *given, **one.options)
     watch, start = Watch(job, system.device), weights()
     first = {key: value.clone() for key, value in network.state_dict().items()}
@@ -240,3 +238,121 @@ def trained(
     if one.continues:
         average_into(objective, first, SEED)
     return start, weights(), watch, record["validation"]
+
+
+def tasks(pair: Sequence[System], data: ImageSet, job: Job) -> dict[str, Callable[[int], list[Row]]]:
+    """Return all that is compared, each a function of the number of images."""
+    found = {"detectors": functools.partial(inspect, pair, data, job)}
+    for name in attacks.usable():
+        found[f"attack {name}"] = functools.partial(attack, name, pair, data, job)
+    for recipe in map(recipes.get, recipes.names()):
+        for one in recipe.stages:
+            found[f"stage {recipe.name}: {one.name}"] = functools.partial(stage, recipe, one, pair, data, job)
+    return found
+
+
+def measure(
+    work: dict[str, Callable[[int], list[Row]]], most: int, end: float
+) -> Iterable[tuple[list[Row], list[str], list[str]]]:
+    """Yield after each round all rows so far, what was left out for want of time, and what failed."""
+    rows: dict[str, list[Row]] = {}
+    spent: dict[str, float] = {}  # seconds an image
+    left, failed = [], []
+    size = 0
+    while size < most:
+        size = min(most, size * GROWTH or FIRST)
+        for name, task in work.items():
+            began = time.monotonic()
+            try:
+                if began + spent.get(name, 0.0) * size > end:
+                    raise Cancelled
+                rows[name] = task(size)
+                spent[name] = (time.monotonic() - began) / size
+            except Cancelled:
+                left.append(f"{name} ({size} images)")
+            except Exception as error:  # of one task; the others may tell something yet
+                traceback.print_exc()
+                failed.append(f"{name} ({size} images): {error}")
+        yield [row for name in work for row in rows.get(name, [])], left, failed
+
+
+def floats(device: torch.device) -> str:
+    """Describe how a device computes floats; CIAD itself sets only the training's precision."""
+    with compute.mixed_precision(device):
+        mixed = torch.is_autocast_enabled(device.type)
+        training = str(torch.get_autocast_dtype(device.type)) if mixed else "torch.float32"
+    text = f"{compute.describe_device(device)}: training in {training.removeprefix('torch.')}"
+    if device.type == "cuda":
+        dnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        override = os.environ.get("NVIDIA_TF32_OVERRIDE", "not set")
+        text += (
+            f"; TF32 in convolutions {dnn.allow_tf32}, in matrix products {products.allow_tf32} (NVIDIA_TF32_OVERRIDE "
+            f"{override}); cuDNN {dnn.version()}, benchmark {dnn.benchmark}, deterministic {dnn.deterministic}"
+        )
+    return text
+
+
+def summary(rows: Sequence[Row], left: Sequence[str], failed: Sequence[str]) -> list[str]:
+    compared = [row for row in rows if row.difference is not None]
+    different = sum(row.difference != 0 for row in compared)
+    return [
+        f"{different} of {len(compared)} measures differ." if different else f"All {len(compared)} measures are equal.",
+        *([f"No time for: {', '.join(left)}."] if left else []),
+        *(f"Failed: {text}" for text in failed),
+    ]
+
+
+def written(value: Any) -> str:
+    return "–" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    end = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--devices", default="cpu,cuda", help="two of cpu, cuda, cuda:1 ... (cpu,cuda)")
+    parser.add_argument("--minutes", type=float, default=9.0, help="after which no more is measured (9)")
+    parser.add_argument("--data", default="samples", help="images in any form `ciad data` reads (samples)")
+    parser.add_argument("--images", type=int, default=512, help="most images in a round (512)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write FILE.md and FILE.csv")
+    options = parser.parse_args(arguments)
+    end += 60 * options.minutes
+    names = options.devices.split(",")
+    if len(names) != 2:
+        parser.error("--devices takes two devices with a comma between them")
+    if "cuda" in options.devices and not torch.cuda.is_available():
+        sys.exit(
+            "No CUDA device is available: run this on a machine with an NVIDIA GPU and a CUDA build of torch, or "
+            "compare the CPU with itself (--devices cpu,cpu)."
+        )
+    memory.keep_freed()
+    try:
+        devices = [compute.choose_device(name) for name in names]
+        pair = [systems.load("paper", device) for device in devices]
+        data = datasets.choose(options.data).matched(pair[0].domain)
+    except CiadError as error:
+        sys.exit(str(error))
+    job = Job()
+    timer = threading.Timer(end - time.monotonic(), job.cancel)
+    timer.daemon = True
+    timer.start()
+    head = ["part", "name", "images", "measure", *(f"{k} {name}" for k, name in enumerate(names, 1)), "difference"]
+    head.append("ratio")
+    for rows, left, failed in measure(tasks(pair, data, job), options.images, end):
+        lines = [[written(cell) for cell in row.cells()] for row in rows]
+        notes = [f"{data.source}; torch {torch.__version__}.", *map(floats, devices), *summary(rows, left, failed)]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))
+        if options.out:
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([head, *(row.cells() for row in rows)])
+            page = "# " + " beside ".join(names) + "\n\n" + table + "\n" + "".join(f"- {note}\n" for note in notes)
+            write_whole(options.out.with_suffix(".md"), page.encode())
+            write_whole(options.out.with_suffix(".csv"), text.getvalue().encode())
+        print(notes[-1] if failed else summary(rows, left, failed)[0], flush=True)
+    timer.cancel()
+    print(table, *notes, sep="\n")
+    if failed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
