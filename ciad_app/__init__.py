@@ -7,3 +7,4 @@ QT_LIBRARIES = (
     "libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xkb1 libxkbcommon-x11-0 "
     "libxkbcommon0"
 )
+INSTALL_QT = f"\nOn Debian and Ubuntu install what Qt needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"

@@ -21,13 +21,10 @@ def action(
     shortcuts: tuple[str | QKeySequence.StandardKey, ...] = (),
     role: QAction.MenuRole = QAction.MenuRole.NoRole,
 ) -> QAction:
-    """An action of `parent`, reachable by its shortcuts wherever the focus is.
+    """Make an action of `parent`, reachable by its shortcuts wherever the focus is; the menu shows the first of them.
 
-    Args:
-        text: with the "&" of its menu key.
-        tip: what it does; shown in the status bar, and as tool tip with the shortcut.
-        shortcuts: standard keys or sequences such as "Ctrl+E"; the first is shown in the menu.
-        role: where macOS moves it; by default nowhere, whatever its text reminds macOS of.
+    Shortcuts are standard keys or sequences such as "Ctrl+E". `tip` is shown in the status bar, and as tool tip with
+    the shortcut. `role` is where macOS moves the action; by default nowhere, whatever its text reminds macOS of.
     """
     made = QAction(text, parent)
     keys: list[QKeySequence] = []
@@ -55,11 +52,7 @@ def fill(parent: QWidget, menu: QMenu, rows: Sequence[Row]) -> None:
 
 
 def choice(
-    parent: QWidget,
-    menu: QMenu,
-    chosen: str,
-    options: dict[str, tuple[str, str]],
-    slot: Callable[[str], object],
+    parent: QWidget, menu: QMenu, chosen: str, options: dict[str, tuple[str, str]], slot: Callable[[str], object]
 ) -> QActionGroup:
     """Exclusive actions in `menu`; `options` maps a value to text and tip, `slot` gets the value."""
     group = QActionGroup(parent)

@@ -146,7 +146,7 @@ class _Demo:
         fooled = -1
         for tried in range(TRIES):
             if tried:
-                page.next_image()
+                page.gallery.step(1)
             found = self._looked_at(f"inspecting sample {tried + 1}")
             if int(found.benign.y1[0]) != found.label or bool(found.benign.adversarial[0]):
                 continue
@@ -187,7 +187,7 @@ class _Demo:
         shown = self._tables_shown()
         exported: list[Path] = []
         page.exported.connect(exported.extend)
-        page.export_csv(self.folder)
+        page.export(self.folder)
         self.wait("exporting the tables", lambda: bool(exported))
         self.written += [path.name for path in exported]
         self.picture(_EVALUATE_VIEW, self.window)

@@ -23,9 +23,10 @@ from typing import IO
 import platformdirs
 from PySide6.QtCore import QMessageLogContext, QObject, Qt, QtMsgType, Signal, qInstallMessageHandler
 from PySide6.QtGui import QFontDatabase
-from PySide6.QtWidgets import QApplication, QDialog, QDialogButtonBox, QLabel, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QDialogButtonBox, QPlainTextEdit, QWidget
 
-from ciad_app import QT_LIBRARIES
+from ciad_app import INSTALL_QT
+from ciad_app.widgets.build import in_column, label
 from ciad_app.worker import EngineInfo, Failure
 from ciad_engine import __version__
 
@@ -64,10 +65,9 @@ def log_path() -> Path:
 
 
 def start_log(debug: bool = False) -> str:
-    """Log to memory, to standard error and, where it can be written, to a file.
+    """Log to memory, to standard error and, if it can be written, to a file.
 
-    Returns:
-        What a hard crash of the last start left behind, "" where there was none.
+    Returns what a hard crash of the last start left behind, "" if there was none.
     """
     global _crash_file
     root = logging.getLogger()
@@ -121,10 +121,8 @@ def stop_log() -> None:
 
 def versions(info: EngineInfo | None = None) -> str:
     """What a report or a question should name, one line each; torch only where it is loaded."""
-    lines = [
-        f"CIAD {__version__}",
-        f"Python {platform.python_version()} on {platform.platform()} ({platform.machine()})",
-    ]
+    python = f"Python {platform.python_version()} on {platform.platform()} ({platform.machine()})"
+    lines = [f"CIAD {__version__}", python]
     for package in ("PySide6-Essentials", "pyqtgraph", "numpy", "torch"):
         try:
             lines.append(f"{package} {importlib.metadata.version(package)}")
@@ -145,8 +143,8 @@ class Reporter(QObject):
 
     _caught = Signal(str, str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.info: EngineInfo | None = None
         self._dialog: QDialog | None = None
         self._hooks = (sys.excepthook, threading.excepthook)
@@ -196,11 +194,11 @@ class ReportDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("CIAD met an unexpected error")
         self.report = f"{summary}\n\n{about}\n\n{text}\n\nLast lines of the log:\n" + "\n".join(_memory.lines)
-        sentence = QLabel(
+        sentence = label(
             f"{summary}\n\nThis is a bug. The program goes on; if it behaves oddly, save your work and start it "
-            f"again. The report below contains no image; file names may appear in it."
+            f"again. The report below contains no image; file names may appear in it.",
+            wrap=True,
         )
-        sentence.setWordWrap(True)
         view = QPlainTextEdit(self.report, readOnly=True, lineWrapMode=QPlainTextEdit.LineWrapMode.NoWrap)
         view.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
         view.setAccessibleName("Error report")
@@ -208,10 +206,7 @@ class ReportDialog(QDialog):
         copy = buttons.addButton("&Copy report", QDialogButtonBox.ButtonRole.ActionRole)
         copy.clicked.connect(lambda: QApplication.clipboard().setText(self.report))
         buttons.rejected.connect(self.reject)
-        layout = QVBoxLayout(self)
-        layout.addWidget(sentence)
-        layout.addWidget(view)
-        layout.addWidget(buttons)
+        in_column(sentence, view, buttons, parent=self)
         self.resize(760, 480)
 
 
@@ -228,7 +223,7 @@ def _qt_message(kind: QtMsgType, context: QMessageLogContext, text: str | None) 
         text = f"The display {named} could not be opened. `ciad-gui --demo` needs none."
     elif kind == QtMsgType.QtFatalMsg and "platform plugin" in text and sys.platform.startswith("linux"):
         # Qt ends the program after this, and nothing can be caught: say what helps.
-        text += f"\nOn Debian and Ubuntu install what Qt needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"
+        text += INSTALL_QT
     if "propagateSizeHints" in text:
         kind = QtMsgType.QtDebugMsg  # the offscreen platform says so of each window; nothing follows from it
     category = context.category or "default"

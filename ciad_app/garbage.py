@@ -1,9 +1,8 @@
 """Collect Python's garbage in the window's thread only.
 
-Python's collector runs in whichever thread happens to allocate: the engine thread, usually. Where a
-cycle holds an object of Qt, that thread would then destroy it under the window's feet, and the
-program ends with a segmentation fault at a random moment. (The same remedy is known from other
-PyQt and PySide programs.)
+Python's collector runs in whichever thread happens to allocate: the engine thread, usually. If a cycle holds an object
+of Qt, that thread would destroy it under the window's feet, and the program end with a segmentation fault at a random
+moment.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ INTERVAL_MS = 250
 class Collector(QObject):
     """Takes over from the automatic collector while it lives; made and used in the window's thread."""
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         gc.disable()
         self._timer = QTimer(self, interval=INTERVAL_MS)
         self._timer.timeout.connect(self.collect)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ciad_app import QT_LIBRARIES, display
+from ciad_app import INSTALL_QT, display
 from ciad_engine import __version__, memory
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _explain_missing_library(error: ImportError) -> str:
     text = f"The window cannot start, because Qt cannot be loaded: {error}."
-    if sys.platform.startswith("linux"):
-        text += f"\nOn Debian and Ubuntu install what it needs with:\n  sudo apt-get install -y {QT_LIBRARIES}"
-    return text
+    return text + INSTALL_QT if sys.platform.startswith("linux") else text
 
 
 def _tell_without_window(text: str) -> int:

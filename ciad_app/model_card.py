@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QPushButton, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QWidget
 
 from ciad_app.copying import to_clipboard
+from ciad_app.widgets.build import button, in_column
 from ciad_engine import bundles
 from ciad_engine.evaluation.model_card import Section, sections
 from ciad_engine.evaluation.table import render_html
@@ -26,12 +27,9 @@ class ModelCardDialog(QDialog):
         self.text.setAccessibleName("Model card")
         self.text.setHtml(card_html(card))
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        self.copy = QPushButton("Copy")
-        self.copy.setToolTip("Copy the whole card, for a text or a word processor")
+        self.copy = button("Copy", "Copy the whole card, for a text or a word processor")
         buttons.addButton(self.copy, QDialogButtonBox.ButtonRole.ActionRole)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.text)
-        layout.addWidget(buttons)
+        in_column(self.text, buttons, parent=self)
         buttons.rejected.connect(self.reject)
         self.copy.clicked.connect(lambda: to_clipboard(self.text.toPlainText(), card_html(card)))
         self.resize(_SIZE)
@@ -39,10 +37,11 @@ class ModelCardDialog(QDialog):
 
 def card_html(card: bundles.Card) -> str:
     """The card as HTML. Raises BundleError."""
-    first, *others = sections(card)
-    return f"<h2>{html.escape(first.title)}</h2>{_body(first)}" + "".join(
-        f"<h3>{html.escape(section.title)}</h3>{_body(section)}" for section in others
-    )
+    text = ""
+    for section in sections(card):
+        level = 3 if text else 2
+        text += f"<h{level}>{html.escape(section.title)}</h{level}>{_body(section)}"
+    return text
 
 
 def _body(section: Section) -> str:
@@ -51,8 +50,5 @@ def _body(section: Section) -> str:
         for name, value in section.figures
     )
     sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in section.sentences)
-    return (
-        (f"<table>{lines}</table>" if lines else "")
-        + (f"<ul>{sentences}</ul>" if sentences else "")
-        + "".join(render_html(table) for table in section.tables)
-    )
+    text = (f"<table>{lines}</table>" if lines else "") + (f"<ul>{sentences}</ul>" if sentences else "")
+    return text + "".join(render_html(table) for table in section.tables)

@@ -27,29 +27,19 @@ SCHEMES = ("system", "light", "dark")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings with their defaults.
+    """The settings with their defaults."""
 
-    Attributes:
-        font_size: in points; 0 is the system's.
-        scheme: "system", "light" or "dark".
-        geometry: the window's place and size, as Qt's `saveGeometry` in base 64; "" at the first start.
-        last_folder: where the last file was opened or saved.
-        page: the page shown last, by its title.
-    """
-
-    font_size: int = 0
-    scheme: str = "system"
-    geometry: str = ""
-    last_folder: str = ""
-    page: str = ""
+    font_size: int = 0  # points; 0 is the system's
+    scheme: str = "system"  # or "light" or "dark"
+    geometry: str = ""  # the window's place and size, as Qt's `saveGeometry` in base 64; "" at the first start
+    last_folder: str = ""  # in which the last file was opened or saved
+    page: str = ""  # the page shown last, by its title
 
 
 _VALID: dict[str, Callable[[Any], bool]] = {
     "font_size": lambda v: type(v) is int and (v == 0 or FONT_SIZES[0] <= v <= FONT_SIZES[1]),
     "scheme": lambda v: v in SCHEMES,
-    "geometry": lambda v: isinstance(v, str),
-    "last_folder": lambda v: isinstance(v, str),
-    "page": lambda v: isinstance(v, str),
+    **dict.fromkeys(("geometry", "last_folder", "page"), lambda v: isinstance(v, str)),
 }
 
 
@@ -70,11 +60,9 @@ def load() -> Settings:
         log.warning("Cannot read the settings %s (%s): using the defaults.", file, error.strerror)
         return Settings()
     except ValueError as error:
-        _put_aside(file, f"it is not valid JSON ({error})")
-        return Settings()
+        return _put_aside(file, f"it is not valid JSON ({error})")
     if not isinstance(content, dict):
-        _put_aside(file, "it holds no settings")
-        return Settings()
+        return _put_aside(file, "it holds no settings")
     bad = [key for key, value in content.items() if key not in _VALID or not _VALID[key](value)]
     if bad:
         _put_aside(file, f"it has unusable entries ({', '.join(bad)}), which are at their defaults")
@@ -92,11 +80,12 @@ def save(settings: Settings) -> bool:
     return True
 
 
-def _put_aside(file: Path, reason: str) -> None:
-    """Keep a copy of a file that the next `save` would overwrite."""
+def _put_aside(file: Path, reason: str) -> Settings:
+    """Keep a copy of a file that the next `save` would overwrite; returns the defaults."""
     aside = file.with_name(file.name + ".bad")
     try:
         aside.write_bytes(file.read_bytes())
         log.warning("The settings %s were not taken as they are: %s. A copy is kept as %s.", file, reason, aside.name)
     except OSError as error:
         log.warning("The settings %s were not taken as they are: %s. No copy kept: %s.", file, reason, error.strerror)
+    return Settings()

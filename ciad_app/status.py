@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QProgressBar, QWidget
 
 from ciad_app.durations import duration
+from ciad_app.widgets.build import button, in_row
 from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.worker import Engine
 
@@ -25,8 +26,8 @@ def remaining(seconds: float, done: int, total: int) -> str:
 class ProgressLine(QWidget):
     """Shown while the engine is busy; keeps its place otherwise, so that nothing moves."""
 
-    def __init__(self, engine: Engine, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
         self._engine = engine
         self._started = time.monotonic()
         self._first = self._last = 0  # units done when this text was first seen, and lately
@@ -35,14 +36,9 @@ class ProgressLine(QWidget):
         self.bar = QProgressBar(textVisible=False)
         self.bar.setFixedWidth(180)
         self.bar.setAccessibleName("Progress")
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop the running work")
-        self.cancel.clicked.connect(engine.cancel_current)
+        self.cancel = button("Cancel", "Stop the running work", engine.cancel_current)
         self.cancel.clicked.connect(self._cancelling)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.label, self.bar, self.cancel):
-            layout.addWidget(widget)
+        in_row(self.label, self.bar, self.cancel, parent=self, margins=0)
         # Short work comes and goes within the delay: the line does not flicker for it.
         self._delay = QTimer(self, singleShot=True, interval=150)
         self._delay.timeout.connect(lambda: self.setVisible(True))

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QMimeData, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QIcon, QKeyEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QFileDialog,
-    QLabel,
-    QMainWindow,
-    QMenu,
-    QMessageBox,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMainWindow, QMenu, QMessageBox, QTabWidget, QWidget
 
 from ciad_app import copying, errors, incoming, settings, theme
 from ciad_app.actions import Key, Role, Row, choice, fill
@@ -28,6 +17,7 @@ from ciad_app.inspect.page import InspectPage
 from ciad_app.model_card import ModelCardDialog
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
+from ciad_app.widgets.build import in_column
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo
 from ciad_engine import __version__, resources
@@ -39,18 +29,12 @@ SHUTDOWN_SECONDS = 10.0
 
 
 class MainWindow(QMainWindow):
-    """The window. It ends the engine when it is closed.
-
-    Args:
-        engine: not yet started, or started; the window follows its signals.
-        kept: the settings to begin with.
-        database: the results database of page Evaluate; None is the user's own.
-        remember: whether the settings are saved (not in the demo).
-    """
+    """The window; it ends the engine when it is closed."""
 
     closed = Signal()
 
     def __init__(self, engine: Engine, kept: Settings, database: Path | None = None, remember: bool = True) -> None:
+        """`kept`: the settings to begin with; saved unless `remember` is false. No `database` is the user's own."""
         super().__init__()
         self.engine, self.settings, self.database_path, self._remember = engine, kept, database, remember
         self.ended = True  # whether the engine thread ended when the window was closed
@@ -58,15 +42,14 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(icon())
         self.setAcceptDrops(True)
 
-        self.inspect = InspectPage(engine, kept)
+        self.inspect = InspectPage(engine, kept.last_folder)
         self.inspect.message.connect(self.say)
         self.inspect.folder_used.connect(self._remember_folder)
         self._evaluate: EvaluatePage | None = None
         self.pages = QTabWidget(documentMode=True)
         self.pages.addTab(Scrolled(self.inspect), INSPECT)
         place = QWidget()  # the page is built when it is first shown: the first window has less to do
-        self._evaluate_place = QVBoxLayout(place)
-        self._evaluate_place.setContentsMargins(0, 0, 0, 0)
+        self._evaluate_place = in_column(parent=place, margins=0)
         self.pages.addTab(Scrolled(place), EVALUATE)
         self.pages.setTabToolTip(0, "One image: attack it, see the masks, read the verdict (Ctrl+1)")
         self.pages.setTabToolTip(1, "Many images: tables of attacks and detection (Ctrl+2)")
@@ -92,7 +75,7 @@ class MainWindow(QMainWindow):
     def evaluate(self) -> EvaluatePage:
         """Page Evaluate, built on first use, or when the models are there."""
         if self._evaluate is None:
-            self._evaluate = EvaluatePage(self.engine, self.settings, self.database_path)
+            self._evaluate = EvaluatePage(self.engine, self.settings.last_folder, self.database_path)
             self._evaluate.row_opened.connect(self._open_row)
             self._evaluate.folder_used.connect(self._remember_folder)
             self._evaluate.interrupted.connect(self._tell_interrupted)
@@ -157,10 +140,9 @@ class MainWindow(QMainWindow):
             fill(self, menu, rows)
             return menu
 
-        inspect = self._on_inspect
         add(
             "&File",
-            ("&Open …", inspect("open_dialog"), "Open pictures or archives of a data set", (Key.Open,)),
+            ("&Open …", self._open_files, "Open pictures or archives of a data set", (Key.Open,)),
             ("Open &folder …", self._ask_folder, "Open a data set's folder", ("Ctrl+Shift+O",)),
             None,
             ("&Save image …", self._save_image, "Save the adversarial image of page Inspect", (Key.Save,)),
@@ -202,14 +184,9 @@ class MainWindow(QMainWindow):
             ("&About CIAD", self._about, "What this is, and its versions", (), Role.AboutRole),
         )
 
-    def _on_inspect(self, name: str) -> Callable[[], None]:
-        """A slot that shows page Inspect and calls a method of it."""
-
-        def call() -> None:
-            self.show_page(INSPECT)
-            getattr(self.inspect, name)()
-
-        return call
+    def _open_files(self) -> None:
+        self.show_page(INSPECT)
+        self.inspect.open_dialog()
 
     def _show_card(self) -> None:
         if self.engine.info is None:

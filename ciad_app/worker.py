@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
-from ciad_engine import attacks, datasets
+from ciad_engine import attacks, datasets, detectors
 from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import Card
 from ciad_engine.domain import CIFAR10, Domain
@@ -26,8 +27,6 @@ from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
-    import torch
-
     from ciad_engine.systems import System
 
 log = logging.getLogger(__name__)
@@ -37,34 +36,25 @@ PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps 
 
 @dataclasses.dataclass(frozen=True)
 class DetectorInfo:
-    """A detector of the loaded bundle: name, title, and the rules by which it can decide, the usual one first."""
+    """A detector of the loaded bundle."""
 
     name: str
     title: str
-    rules: tuple[str, ...]
+    rules: tuple[str, ...]  # by which it can decide, the usual one first
 
 
 @dataclasses.dataclass(frozen=True)
 class EngineInfo:
-    """What the window is told once the models are loaded.
+    """What the window is told once the models are loaded."""
 
-    Attributes:
-        device: for people, e.g. "CPU, 4 threads".
-        card: the card of the loaded bundle.
-        attacks: all attacks in the order they are shown.
-        detectors: those of the bundle that can decide, in the order they are shown.
-        has_samples: whether the bundled sample images are installed and are of the bundle's domain.
-    """
-
-    device: str
+    device: str  # for people, e.g. "CPU, 4 threads"
     card: Card
-    attacks: tuple[type[Attack], ...]
-    detectors: tuple[DetectorInfo, ...]
-    has_samples: bool
+    attacks: tuple[type[Attack], ...]  # in the order they are shown
+    detectors: tuple[DetectorInfo, ...]  # those that can decide, in the order they are shown
+    has_samples: bool  # the sample images are installed and are of the bundle's domain
 
     @property
     def domain(self) -> Domain:
-        """Classes and image size of the bundle."""
         return self.card.domain
 
 
@@ -85,11 +75,7 @@ class Session:
 
     @property
     def system(self) -> System:
-        """The loaded bundle.
-
-        Raises:
-            BundleError: it could not be loaded; says why.
-        """
+        """The loaded bundle. Raises BundleError if it could not be loaded; says why."""
         if self._system is None:
             raise BundleError(self._reason)
         return self._system
@@ -99,11 +85,6 @@ class Session:
         """Classes and image size of the loaded bundle; CIFAR-10's without one, so that pictures can still be seen."""
         return CIFAR10 if self._system is None else self._system.domain
 
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are. Raises BundleError as `system` does."""
-        return self.system.device
-
     def replace(self, system: System | None, reason: str = "") -> None:
         self._system, self._reason = system, reason
 
@@ -111,55 +92,55 @@ class Session:
 Work = Callable[[Session, Job], Any]
 
 
+@dataclasses.dataclass(eq=False)
 class Task:
     """A piece of work that was submitted. Its callbacks run in the window's thread.
 
-    Exactly one of `done`, `failed` and `cancelled` is called, and `begun` at most once before it. After
-    `cancel` that is `cancelled`, and neither progress nor partial results arrive any more, whatever the
-    work still does.
+    Exactly one of `done`, `failed` and `cancelled` is called, and `begun` at most once before it. After `cancel` that
+    is `cancelled`, and neither progress nor partial results arrive any more, whatever the work still does.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        work: Work,
-        done: Callable[[Any], object],
-        failed: Callable[[str], object] | None,
-        partial: Callable[[Any], object] | None,
-        cancelled: Callable[[], object] | None,
-        begun: Callable[[], object] | None,
-        text: str,
-        tells_time: bool,
-    ) -> None:
-        self.text, self.tells_time = text, tells_time
-        self.finished = False  # one of the final callbacks was called; set in the window's thread
-        self._begun = False  # set in the engine thread
-        self._engine, self._work = engine, work
-        self._on_done, self._on_failed, self._on_partial, self._on_cancelled = done, failed, partial, cancelled
-        self._on_begun = begun
-        self._job = _EngineJob(self, engine)
+    engine: Engine
+    work: Work
+    done: Callable[[Any], object]
+    failed: Callable[[str], object] | None
+    partial: Callable[[Any], object] | None
+    progress: Callable[[int, int, str], object] | None
+    cancelled: Callable[[], object] | None
+    begun: Callable[[], object] | None
+    text: str
+    tells_time: bool
+    finished: bool = False  # one of the final callbacks was called; set in the window's thread
+    started: bool = False  # set in the engine thread
+
+    def __post_init__(self) -> None:
+        self.job = _EngineJob(self)
 
     @property
     def cancelling(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._job.cancelled
+        return self.job.cancelled
 
     @property
     def waits(self) -> bool:
         """Whether other work, which nobody has cancelled, goes first."""
-        return self._engine._goes_before(self)
+        return self.engine._goes_before(self)
 
     def cancel(self) -> None:
         """Ask the work to stop; `cancelled` is called when it has. Does nothing to a finished task."""
-        self._engine._cancel(self)
+        self.engine._cancel(self)
+
+    def drop(self) -> None:
+        """Cancel, and call nobody back: something newer has replaced the task."""
+        self.cancelled = None
+        self.cancel()
 
 
 class _EngineJob(Job):
     """What the work of one task reports to: passes everything on to the window's thread."""
 
-    def __init__(self, task: Task, engine: Engine) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self._task, self._engine = task, engine
+        self._task, self._engine = task, task.engine
         self._last = 0.0
         self._last_text = ""
 
@@ -168,33 +149,25 @@ class _EngineJob(Job):
         if now - self._last < PROGRESS_INTERVAL and done < total and text == self._last_text:
             return
         self._last, self._last_text = now, text
-        self._engine._post(lambda: self._engine._show_progress(self._task, done, total, text))
+        for function in (self._task.progress, self._engine.progress.emit):
+            self._engine._post(self._engine._tell, self._task, function, done, total, text or self._task.text)
 
     def on_partial(self, result: object) -> None:
-        self._engine._post(lambda: self._engine._show_partial(self._task, result))
+        self._engine._post(self._engine._tell, self._task, self._task.partial, result)
 
     def on_note(self, text: str) -> None:
-        self._engine._post(lambda: self._engine.note.emit(text))
+        self._engine._post(self._engine.note.emit, text)
 
 
 class Engine(QObject):
-    """The hub between window and engine thread; lives in the window's thread as long as the program.
+    """The hub between window and engine thread; lives in the window's thread as long as the program."""
 
-    Signals:
-        ready(EngineInfo): models are loaded; work that was waiting starts.
-        unavailable(str): models could not be loaded, and why. Work that needs none still runs.
-        busy_changed(bool): whether any submitted task is unfinished.
-        progress(done, total, text): of the running task, at most 20 a second.
-        note(str): something a person should know once.
-        failed(Failure): an unexpected exception of the engine thread: a bug to report.
-    """
-
-    ready = Signal(object)
-    unavailable = Signal(str)
-    busy_changed = Signal(bool)
-    progress = Signal(int, int, str)
-    note = Signal(str)
-    failed = Signal(object)
+    ready = Signal(object)  # EngineInfo: the models are loaded; work that was waiting starts
+    unavailable = Signal(str)  # the models could not be loaded, and why; work that needs none still runs
+    busy_changed = Signal(bool)  # whether any submitted task is unfinished
+    progress = Signal(int, int, str)  # done, total and text of the running task, at most 20 a second
+    note = Signal(str)  # something a person should know once
+    failed = Signal(object)  # Failure: an unexpected exception of the engine thread, a bug to report
     _posted = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -232,7 +205,7 @@ class Engine(QObject):
         # Work may have been submitted before the start; it needs the models, so loading goes first.
         self._enqueue(lambda session: self._load(session, bundle, device), first=first)
         if first:
-            # A daemon: where a driver hangs, `shutdown` gives up after its time-out and the program still ends.
+            # A daemon: if a driver hangs, `shutdown` gives up after its time-out and the program still ends.
             self._thread = threading.Thread(target=self._run, name="ciad-engine", daemon=True)
             self._thread.start()
 
@@ -243,6 +216,7 @@ class Engine(QObject):
         *,
         failed: Callable[[str], object] | None = None,
         partial: Callable[[Any], object] | None = None,
+        progress: Callable[[int, int, str], object] | None = None,
         cancelled: Callable[[], object] | None = None,
         begun: Callable[[], object] | None = None,
         text: str = "",
@@ -250,16 +224,15 @@ class Engine(QObject):
     ) -> Task:
         """Run `work(session, job)` in the engine thread after what was submitted before.
 
-        Call it from the window's thread, where all callbacks run too. `text` names the work in the
-        status bar; with `tells_time` that leaves the remaining time to the caller. What `work` returns
-        or hands to `job.partial` must hold no tensors. Where `failed` is None, an error's message goes
-        to the signal `note`.
+        Call it from the window's thread, in which all callbacks run, too. `text` names the work in the status bar; with
+        `tells_time` that leaves the remaining time to the caller. What `work` returns or hands to `job.partial` must
+        hold no tensors. Without `failed`, an error's message goes to the signal `note`.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Engine.submit is for the window's thread.")
-        task = Task(self, work, done, failed, partial, cancelled, begun, text, tells_time)
         if self._stop:
             raise RuntimeError("Engine.submit after shutdown.")
+        task = Task(self, work, done, failed, partial, progress, cancelled, begun, text, tells_time)
         self._open.append(task)
         self._enqueue(lambda session: self._perform(task, session))
         if len(self._open) == 1:
@@ -276,24 +249,20 @@ class Engine(QObject):
     def shutdown(self, timeout: float = 10.0) -> bool:
         """Cancel all work, wait for the thread and let nothing arrive any more.
 
-        Returns:
-            False where the thread did not end within `timeout` seconds (a hanging driver).
+        Returns False if the thread did not end within `timeout` seconds (a hanging driver).
         """
-        if self._stop:  # called again: nothing is left to stop
-            return self._thread is None or not self._thread.is_alive()
-        for task in self._open:
-            task._job.cancel()
-        with self._wake:
-            self._stop = True
-            self._queue.clear()
-            self._wake.notify()
-        ended = True
-        if self._thread is not None:
-            self._thread.join(timeout)
-            ended = not self._thread.is_alive()
-        self._posted.disconnect(self._deliver)
-        self._open.clear()
-        return ended
+        if not self._stop:
+            for task in self._open:
+                task.job.cancel()
+            with self._wake:
+                self._stop = True
+                self._queue.clear()
+                self._wake.notify()
+            if self._thread is not None:
+                self._thread.join(timeout)
+            self._posted.disconnect(self._deliver)
+            self._open.clear()
+        return self._thread is None or not self._thread.is_alive()
 
     # In the window's thread.
 
@@ -304,44 +273,31 @@ class Engine(QObject):
     def _cancel(self, task: Task) -> None:
         if task.finished or task.cancelling:
             return
-        task._job.cancel()
-        if not task._begun:
+        task.job.cancel()
+        if not task.started:
             # It waits, and `_perform` will pass over it. Posted, so that nobody is called back within `cancel`.
-            self._post(lambda: self._finish(task, lambda: None))
+            self._post(self._finish, task)
 
     def _goes_before(self, task: Task) -> bool:
         return task in self._open and any(not t.cancelling for t in self._open[: self._open.index(task)])
 
-    def _show_begin(self, task: Task) -> None:
-        if not task.finished and not task.cancelling and task._on_begun is not None:
-            task._on_begun()
+    def _tell(self, task: Task, function: Callable[..., object] | None, *arguments: object) -> None:
+        """Call back during the work, unless it was cancelled in the meantime."""
+        if function is not None and not task.finished and not task.cancelling:
+            function(*arguments)
 
-    def _show_progress(self, task: Task, done: int, total: int, text: str) -> None:
-        if not task.finished and not task.cancelling:
-            self.progress.emit(done, total, text or task.text)
-
-    def _show_partial(self, task: Task, result: object) -> None:
-        if not task.finished and not task.cancelling and task._on_partial is not None:
-            task._on_partial(result)
-
-    def _finish(self, task: Task, last: Callable[[], object]) -> None:
-        """Close a task, then call `last`, or `cancelled` where that was asked for in the meantime."""
+    def _finish(self, task: Task, last: Callable[..., object] | None = None, *arguments: object) -> None:
+        """Close a task, then call `last`, or `cancelled` if that was asked for in the meantime."""
         if task.finished or task not in self._open:
             return
         task.finished = True
         self._open.remove(task)
         if not self._open:
             self.busy_changed.emit(False)
-        if not task.cancelling:
-            last()
-        elif task._on_cancelled is not None:
-            task._on_cancelled()
-
-    def _tell_failure(self, task: Task, message: str) -> None:
-        if task._on_failed is not None:
-            task._on_failed(message)
-        else:
-            self.note.emit(message)
+        if task.cancelling:
+            last, arguments = task.cancelled, ()
+        if last is not None:
+            last(*arguments)
 
     def _announce(self, info: EngineInfo) -> None:
         self.info, self.problem = info, ""
@@ -358,9 +314,9 @@ class Engine(QObject):
             (self._queue.appendleft if first else self._queue.append)(step)
             self._wake.notify()
 
-    def _post(self, function: Callable[[], object]) -> None:
+    def _post(self, function: Callable[..., object], *arguments: object) -> None:
         if not self._stop:  # afterwards the hub may be gone, and nobody wants to know
-            self._posted.emit(function)
+            self._posted.emit(functools.partial(function, *arguments))
 
     def _run(self) -> None:
         session = Session()
@@ -385,57 +341,51 @@ class Engine(QObject):
                 card=system.card,
                 attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
                 detectors=tuple(
-                    DetectorInfo(name, detector.title, tuple(detector.rules))
+                    DetectorInfo(name, detectors.title(name), tuple(detector.rules))
                     for name, detector in system.detectors.items()
                     if detector.rules
                 ),
                 has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
             )
             session.replace(system)
-            self._post(lambda: self._announce(info))
-        except CiadError as error:
-            message = str(error)
-            session.replace(None, message)
-            self._post(lambda: self._announce_problem(message))
+            self._post(self._announce, info)
         except Exception as error:
-            failure = _failure("loading the models", error)
-            session.replace(None, failure.summary)
-            self._post(lambda: self.failed.emit(failure))
-            self._post(lambda: self._announce_problem(failure.summary))
+            message = self._explain(error, "loading the models")
+            session.replace(None, message)
+            self._post(self._announce_problem, message)
 
     def _perform(self, task: Task, session: Session) -> None:
-        # In this order: `_cancel` sets the flag of the job first and then looks at `_begun`.
-        task._begun = True
+        # In this order: `_cancel` sets the flag of the job first and then looks at `started`.
+        task.started = True
         try:
-            task._job.checkpoint()
-            self._post(lambda: self._show_begin(task))
-            result = task._work(session, task._job)
+            task.job.checkpoint()
+            self._post(self._tell, task, task.begun)
+            result = task.work(session, task.job)
         except Cancelled:
-            self._post(lambda: self._finish(task, lambda: None))
-        except CiadError as error:
-            message = str(error)
-            self._post(lambda: self._finish(task, lambda: self._tell_failure(task, message)))
+            self._post(self._finish, task)
         except Exception as error:
             if _is_memory_error(error):
                 message = f"Not enough memory for: {task.text or 'this work'}. Close other programs or choose less."
-                self._post(lambda: self._finish(task, lambda: self._tell_failure(task, message)))
-                return
-            failure = _failure(task.text or "working", error)
-            self._post(lambda: self.failed.emit(failure))
-            self._post(lambda: self._finish(task, lambda: self._tell_failure(task, failure.summary)))
+            else:
+                message = self._explain(error, task.text or "working")
+            self._post(self._finish, task, task.failed or self.note.emit, message)
         else:
-            self._post(lambda: self._finish(task, lambda: task._on_done(result)))
+            self._post(self._finish, task, task.done, result)
+
+    def _explain(self, error: Exception, doing: str) -> str:
+        """The message of an error; one that nobody expected is logged and reported, too."""
+        if isinstance(error, CiadError):
+            return str(error)
+        text = traceback.format_exc()
+        log.error("Unexpected error while %s:\n%s", doing, text)
+        failure = Failure(f"Unexpected error while {doing}: {type(error).__name__}: {error}", text)
+        self._post(self.failed.emit, failure)
+        return failure.summary
 
 
 def _holds(domain: Domain, other: Domain) -> bool:
     """Whether images of the other domain can be labelled in this one, see `ImageSet.matched`."""
     return domain.size == other.size and set(other.classes) <= set(domain.classes)
-
-
-def _failure(what: str, error: Exception) -> Failure:
-    text = traceback.format_exc()
-    log.error("Unexpected error while %s:\n%s", what, text)
-    return Failure(f"Unexpected error while {what}: {type(error).__name__}: {error}", text)
 
 
 def _is_memory_error(error: Exception) -> bool:

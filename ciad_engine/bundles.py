@@ -65,7 +65,7 @@ class Card:
         domain: its classes, in label order, and the size of its images.
         detectors: in the order in which they are shown.
         content: the whole of `card.json`.
-        checksum: the bundle's identity: a SHA-256 of its networks, its domain and its seed.
+        checksum: the bundle's identity: a SHA-256 of its networks, detectors (without thresholds), domain and seed.
         earlier: identities under which runs of the same networks may know it.
     """
 
@@ -175,7 +175,7 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
-    checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain)
+    checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
     earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
     return Card(content["name"], folder, domain, listed, content, checksum, earlier)
 
@@ -201,11 +201,13 @@ def _domain(content: Mapping[str, Any]) -> Domain:
     return Domain(tuple(classes), size)
 
 
-def _identity(content: Mapping[str, Any], domain: Domain) -> str:
+def _identity(content: Mapping[str, Any], domain: Domain, listed: Sequence[DetectorEntry]) -> str:
     decides = {
         "networks": {role: [e["network"], e["arguments"], e["sha256"]] for role, e in content["networks"].items()},
         "domain": [list(domain.classes), domain.size],
         "seed": content.get("seed"),
+        # A run holds the scores of these: with another detector on the card it is another run, of the same images.
+        "detectors": [[e.name, e.kind, dict(e.networks), dict(e.options)] for e in listed],
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles, datasets, detectors, distances
-from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
-from ciad_engine.errors import SettingError
+from ciad_engine.attacks.words import NO_ADVERSARIAL
+from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Inspection:
         attacked_image: uint8 (3, H, W), the image after an attack that fooled the classifier; or None.
         adversarial: verdict on `attacked_image` (one row), with `reference` as its label; or None.
         classes: class names in label order.
+        evade: detectors that the attack had to evade, each "NAME" or "NAME:RULE".
     """
 
     name: str
@@ -65,6 +66,7 @@ class Inspection:
     attacked_image: Image | None
     adversarial: Verdict | None
     classes: tuple[str, ...]
+    evade: tuple[str, ...] = ()
 
     @property
     def distances(self) -> dict[str, float] | None:
@@ -83,7 +85,7 @@ class Inspection:
 
     def without_attack(self) -> Inspection:
         """Return the record of the original image alone."""
-        return dataclasses.replace(self, attack=None, attacked_image=None, adversarial=None)
+        return dataclasses.replace(self, attack=None, attacked_image=None, adversarial=None, evade=())
 
 
 def inspect(
@@ -137,7 +139,7 @@ def inspect(
     network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
     result = attack.run_checked(network, image[None], labels, job, evade=evasions)
     result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
-    found = dataclasses.replace(found, attack=result)
+    found = dataclasses.replace(found, attack=result, evade=tuple(evade))
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
 
 
@@ -153,8 +155,8 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
     It is fitted once for a loaded system. So a sample is among the images it learned from.
 
     Raises:
-        DataError: the samples are missing or damaged, or have other classes or another size than the bundle.
-        SettingError: the attack cannot learn from them.
+        DataError: the samples are missing or damaged.
+        SettingError: the attack cannot learn from them, or they have other classes or another size than the bundle.
         Cancelled: through `job`.
     """
     from ciad_engine.attacks.fitted import FittedAttack
@@ -164,9 +166,15 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
     job = job or Job()
     known = _fitted.setdefault(system.network(bundles.CLASSIFIER), {})
     if attack not in known:
-        known[attack] = attack.fitted(
-            system.network(bundles.CLASSIFIER), datasets.samples().matched(system.domain).images, job
-        )
+        samples = datasets.samples()
+        try:
+            samples = samples.matched(system.domain)
+        except DataError as error:
+            raise SettingError(
+                f"{attack.name}: it learns from the bundled samples, which are not of the classes and size of bundle"
+                f" '{system.card.name}'. Evaluate a data set with it: there it learns from images left over."
+            ) from error
+        known[attack] = attack.fitted(system.network(bundles.CLASSIFIER), samples.images, job)
         job.note(f"{attack.title}: {known[attack].about_fitting()}.")
     return known[attack]
 
@@ -248,9 +256,9 @@ def _failure(i: Inspection) -> str:
     """Say why the attack did not reach its goal; "" if it did, or if none was run."""
     if i.attack is None or bool(i.attack.success[0]):
         return ""
-    reason = str(i.attack.reason[0])
     if i.adversarial is not None:
-        return f"The attack fooled the classifier, but it did not evade the detector ({reason or FLAGGED})."
+        return "The attack fooled the classifier, but it did not evade the detector."
+    reason = str(i.attack.reason[0])
     return (
         f"The attack found no adversarial image{' within its limits' if reason == NO_ADVERSARIAL else f': {reason}'}."
     )
@@ -342,7 +350,7 @@ def as_dict(inspection: Inspection) -> dict[str, Any]:
         "label": None if i.label is None else {"index": i.label, "class": i.classes[i.label]},
         "reference": {"index": i.reference, "class": i.classes[i.reference]},
         "benign": _verdict_dict(i.benign, i.classes),
-        "attack": None if i.attack is None else _attack_dict(i.attack, i.classes),
+        "attack": None if i.attack is None else _attack_dict(i.attack, i.classes, i.evade),
         "distances": i.distances,
         "adversarial": None if i.adversarial is None else _verdict_dict(i.adversarial, i.classes),
         "classes": list(i.classes),
@@ -380,12 +388,13 @@ def _verdict_dict(verdict: Verdict, classes: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _attack_dict(result: AttackResult, classes: tuple[str, ...]) -> dict[str, Any]:
+def _attack_dict(result: AttackResult, classes: tuple[str, ...], evade: tuple[str, ...]) -> dict[str, Any]:
     after = int(result.label_after[0])
     counts = {key: int(getattr(result, key)[0]) for key in ("forwards", "backwards", "steps")}
     return {
         "name": result.attack,
         "settings": dict(result.settings),
+        "evade": list(evade),
         "success": bool(result.success[0]),
         "fooled": bool(result.fooled[0]),
         "evaded": bool(result.evaded[0]),

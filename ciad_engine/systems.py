@@ -63,11 +63,13 @@ class System:
         """Return a detector as an attack that knows it has to evade it; by its usual rule if none is given.
 
         Raises:
-            SettingError: the bundle has no such detector, or it has no such rule.
+            SettingError: the bundle has no such detector, it has no such rule, or it does not depend on the image.
         """
         detector = self.detector(name)
+        if not detector.grades:
+            raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
         rule = rule or next(iter(detector.rules), detectors.GRADED)
-        threshold_of(detector.title, detector.rules, rule)
+        threshold_of(detectors.title(name), detector.rules, rule)
         return Evasion(name, functools.partial(detector.excess, rule=rule))
 
     def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
@@ -102,9 +104,9 @@ class System:
         p1, masks = columns.pop(""), columns.pop("masks", None)
         y1 = p1.argmax(1)
         findings = {name: _finding(self.detectors[name], log_p, y1) for name, log_p in columns.items()}
-        first = next(iter(findings))
-        found = Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, "")
-        return found.by(first)
+        first, finding = next(iter(findings.items()))
+        rule = next(iter(finding.rules), detectors.GRADED)
+        return Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
 
     @property
     def _used(self) -> set[nn.Module]:
@@ -129,7 +131,7 @@ class System:
 def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: npt.NDArray[np.int64]) -> Finding:
     scores = detector.score(torch.from_numpy(log_p), torch.from_numpy(y1)).double().numpy()
     labels = log_p.argmax(1) if detector.classifies else None
-    return Finding(detector.title, np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
+    return Finding(detectors.title(detector.name), np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
 
 
 def load(name: str | Path, device: torch.device) -> System:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QPalette
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QToolButton, QWidget
 
-from ciad_app.widgets.attack_form import attack_form
+from ciad_app.widgets.build import in_column, in_row, label
+from ciad_app.widgets.parameter_form import attack_form
 from ciad_engine import attacks
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import Parameter, schema
@@ -28,11 +28,9 @@ def describe(
     """What differs from the defaults in one line ("eps 4 /255"), and those in `always`; empty where nothing does."""
 
     def worth_saying(p: Parameter) -> bool:
-        if p.name in always:
-            return True
-        if p.name == TARGET_CLASS and TARGET in values:
+        if p.name == TARGET_CLASS and TARGET in values and p.name not in always:
             return bool(values[TARGET] == GIVEN)  # then even the default is a choice
-        return bool(values.get(p.name, p.default) != p.default)
+        return p.name in always or bool(values.get(p.name, p.default) != p.default)
 
     def text(p: Parameter) -> str:
         value = values[p.name]
@@ -75,24 +73,14 @@ class _AttackRow(QWidget):
             button.setToolTip(does)
             button.setAccessibleName(does)
             button.setVisible(shown and bool(self.parameters))
-        self.summary = QLabel(self)
-        self.summary.setWordWrap(True)
-        self.summary.setForegroundRole(QPalette.ColorRole.PlaceholderText)  # quieter than what can be set
+        self.summary = label(wrap=True, quiet=True)
+        self.summary.setParent(self)
         self.fold.toggled.connect(self._unfold)
         self.form.changed.connect(self._describe)
         self._describe()
 
-        head = QHBoxLayout()
-        head.addWidget(self.tick, 1)
-        head.addWidget(self.more)
-        head.addWidget(self.less)
-        head.addWidget(self.fold)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(1)
-        layout.addLayout(head)
-        layout.addWidget(self.summary)
-        layout.addWidget(self.form)
+        head = in_row((self.tick, 1), self.more, self.less, self.fold)
+        in_column(head, self.summary, self.form, parent=self, margins=0, spacing=1)
         for inner in (self.summary, self.form):
             inner.setContentsMargins(22, 0, 4, 2)
 
@@ -120,25 +108,19 @@ class _AttackRow(QWidget):
 
 
 class AttackList(QWidget):
-    """Which attacks are chosen, and with which settings. `changed` after every change.
-
-    An attack can be there several times, each time with settings of its own.
-    """
+    """Which attacks are chosen, and with which settings; one can be there several times, each time with its own."""
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._rows: list[_AttackRow] = []  # as they stand, all of one attack together
         self._order: list[_AttackRow] = []  # those chosen last by `choose`; their order belongs to a plan
         self._infos: dict[str, type[Attack]] = {}
         self._classes: Sequence[str] = ()
         self.changed.connect(self._tell_apart)
-        self._waiting = QLabel("The attacks are listed as soon as the models are loaded.")
-        self._waiting.setWordWrap(True)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.addWidget(self._waiting)
+        self._waiting = label("The attacks are listed as soon as the models are loaded.", wrap=True)
+        self._layout = in_column(self._waiting, parent=self, margins=0)
 
     def set_attacks(self, infos: Sequence[type[Attack]], classes: Sequence[str]) -> None:
         """Show these attacks; ticks and their values are kept, and of an attack without a tick its first values.

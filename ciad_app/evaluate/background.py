@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -26,33 +27,26 @@ class Background(QObject):
         self._stopped = False
 
     def run(self, work: Callable[[], Any], done: Callable[[Any], object], failed: Callable[[str], object]) -> None:
-        """Call `work` in the thread, then `done(result)` or `failed(message)` in the window's.
-
-        After `stop` nothing is done: what a timer still asks for is for nobody.
-        """
-        if self._stopped:
-            return
-        self._pool.submit(self._perform, work, done, failed)
+        """Call `work` in the thread, then `done(result)` or `failed(message)` in the window's; nothing after `stop`."""
+        if not self._stopped:
+            self._pool.submit(self._perform, work, done, failed)
 
     def stop(self) -> None:
         """Drop what waits and let the thread end after what it does now; nothing arrives any more."""
-        if self._stopped:
-            return
-        self._stopped = True
-        self._posted.disconnect(self._deliver)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if not self._stopped:
+            self._stopped = True
+            self._posted.disconnect(self._deliver)
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _perform(self, work: Callable[[], Any], done: Callable[[Any], object], failed: Callable[[str], object]) -> None:
         try:
             result = work()
         except CiadError as error:
-            message = str(error)
-            self._posted.emit(lambda: failed(message))
+            self._posted.emit(functools.partial(failed, str(error)))
         except Exception as error:
-            unexpected = error
-            self._posted.emit(lambda: _raise(unexpected))
+            self._posted.emit(functools.partial(_raise, error))
         else:
-            self._posted.emit(lambda: done(result))
+            self._posted.emit(functools.partial(done, result))
 
     @Slot(object)
     def _deliver(self, function: Callable[[], object]) -> None:

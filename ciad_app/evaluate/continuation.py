@@ -12,11 +12,7 @@ from ciad_engine.runs import Run
 
 
 class Continuation:
-    """Waits for the images of the run that somebody wants to continue; meanwhile the bar says so.
-
-    Args:
-        launch: called with the run and its images.
-    """
+    """Waits for the images of the run that somebody wants to continue; meanwhile the bar says so."""
 
     def __init__(
         self, bar: ContinueBar, loader: DataLoader, choice: DataChoice, launch: Callable[[Run, ImageSet], None]
@@ -29,8 +25,7 @@ class Continuation:
         self._waiting = run
         if self._launched():
             return
-        place = self._loader.place_of(_checksum(run))
-        if place:
+        if place := self._loader.place_of(_checksum(run)):
             self._choice.choose(place)
         else:
             self._ask("are not where they were")
@@ -59,10 +54,8 @@ class Continuation:
 
     def _ask(self, why: str) -> None:
         assert self._waiting is not None
-        self._bar.offer(
-            f"The images of this run ({self._waiting.plan.get('data')}) {why}: choose their folder or file under"
-            " Images, and it goes on."
-        )
+        of_run = f"The images of this run ({self._waiting.plan.get('data')})"
+        self._bar.offer(f"{of_run} {why}: choose their folder or file under Images, and it goes on.")
 
 
 def _checksum(run: Run) -> str:

@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QStyle, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QSizePolicy, QStyle
+
+from ciad_app.widgets.build import button, in_row, label
 
 _SURE = "Remove this run and all its rows for good? If another window or terminal still computes it, that ends, too."
 
 
 class ContinueBar(QFrame):
-    """A sentence and two buttons; hidden until `offer`.
+    """A sentence and two buttons; hidden until `offer`."""
 
-    Signals:
-        accepted(): Continue was pressed.
-        discarded(): Discard was pressed, and confirmed.
-    """
+    accepted = Signal()  # Continue was pressed
+    discarded = Signal()  # Discard was pressed, and confirmed
 
-    accepted = Signal()
-    discarded = Signal()
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         icon = QLabel()
         size = self.style().pixelMetric(QStyle.PixelMetric.PM_SmallIconSize)
         standard = self.style().standardIcon(QStyle.StandardPixmap.SP_MessageBoxInformation)
         icon.setPixmap(standard.pixmap(size, size))
-        self.label = QLabel()
-        self.label.setWordWrap(True)
+        self.label = label(wrap=True)
         self.label.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.go_on = QPushButton("Continue")
-        self.go_on.setToolTip("Compute the missing images of this run with the settings it was started with")
-        self.discard = QPushButton("Discard")
-        self.discard.setToolTip("Remove this run and its rows from the results database")
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(8, 4, 8, 4)
-        layout.addWidget(icon)
-        layout.addWidget(self.label, 1)
-        layout.addWidget(self.go_on)
-        layout.addWidget(self.discard)
+        of_continue = "Compute the missing images of this run with the settings it was started with"
+        self.go_on = button("Continue", of_continue, self._left)
+        self.discard = button("Discard", "Remove this run and its rows from the results database", self._right)
+        in_row(icon, (self.label, 1), self.go_on, self.discard, parent=self, margins=(8, 4, 8, 4))
         self._text = ""
         self._asking = False  # whether Discard was pressed once, and the buttons mean Keep and Remove
-        self.go_on.clicked.connect(self._left)
-        self.discard.clicked.connect(self._right)
         self.setVisible(False)
 
     def offer(self, text: str) -> None:
-        """Show the bar with this sentence."""
         self._text = text
         self._ask(False)
         self.setVisible(True)
@@ -68,7 +55,3 @@ class ContinueBar(QFrame):
             self.discarded.emit()
         else:
             self._ask(True)
-
-    def withdraw(self) -> None:
-        """Hide the bar."""
-        self.setVisible(False)

@@ -14,10 +14,8 @@ from ciad_engine.runs import BENIGN, Database, Row
 
 @dataclasses.dataclass(frozen=True)
 class Rate:
-    """Seconds an image, and whether they were measured with the very settings asked for."""
-
-    seconds: float
-    exact: bool
+    seconds: float  # an image
+    exact: bool  # measured with the very settings asked for
 
 
 def measured(
@@ -57,10 +55,8 @@ def _likest(
     name: str, settings: Mapping[str, Any], ran: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> tuple[str | None, bool]:
     """The label of this attack among those a run computed, or None, and whether its settings are just these."""
-    labels = [
-        (label, dict(own)) for label, (other, own) in zip(planning.labels(ran), ran, strict=True) if other == name
-    ]
-    exact = [label for label, own in labels if own == dict(settings)]
+    labels = [(label, own) for label, (other, own) in zip(planning.labels(ran), ran, strict=True) if other == name]
+    exact = [label for label, own in labels if dict(own) == dict(settings)]
     return (exact[0], True) if exact else (labels[0][0] if labels else None, False)
 
 
@@ -87,12 +83,7 @@ def estimate(attacks: Mapping[str, str], limit: int, rates: Mapping[str, Rate]) 
 
 
 class Remaining:
-    """The remaining time of a running evaluation, stage by stage: C&W is hundreds of times slower than FGSM.
-
-    Attributes:
-        stages: the attacks' labels in the order computed, the benign images ("") first.
-        total: how many rows the evaluation has.
-    """
+    """The remaining time of a running evaluation, stage by stage: C&W is hundreds of times slower than FGSM."""
 
     def __init__(
         self,
@@ -101,14 +92,14 @@ class Remaining:
         rates: Mapping[str, Rate],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.stages, self.limit, self.total = tuple(stages), limit, limit * len(stages)
+        """`stages`: the attacks' labels in the order computed, the benign images ("") first; `limit` images each."""
+        self.stages, self.limit, self.total = tuple(stages), limit, limit * len(stages)  # total: of the rows
         self._before = dict(rates)
         self._spent: dict[str, tuple[float, int]] = {}
         self._clock = clock
         self._begun: dict[str, tuple[float, int]] = {}  # when a stage was first seen, and how many rows were done
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Take in rows that were just computed."""
         for row in rows:
             seconds, count = self._spent.get(row.attack, (0.0, 0))
             self._spent[row.attack] = (seconds + row.seconds, count + 1)
@@ -119,21 +110,15 @@ class Remaining:
 
     def text(self, done: int) -> str:
         """For `done` of all rows: "about 3 min left", "at least 3 min left", or "" where nothing is known."""
-        left, certain, known = 0.0, True, False
         if done < self.total:
             self._begun.setdefault(self.stages[done // self.limit], (self._clock(), done))
-        for k, stage in enumerate(self.stages):
-            images = min(self.limit, max(0, self.limit * (k + 1) - done))
-            if images == 0:
-                continue
-            rate = self._rate(stage, done)
-            if rate is None:
-                certain = False
-            else:
-                left, known = left + rate * images, True
+        missing = {stage: min(self.limit, self.limit * (k + 1) - done) for k, stage in enumerate(self.stages)}
+        rates = {stage: self._rate(stage, done) for stage, images in missing.items() if images > 0}
+        known = {stage: rate for stage, rate in rates.items() if rate is not None}
         if not known:
             return ""
-        return f"{'about' if certain else 'at least'} {duration(left)} left"
+        left = sum(rate * missing[stage] for stage, rate in known.items())
+        return f"{'about' if len(known) == len(rates) else 'at least'} {duration(left)} left"
 
     def _rate(self, stage: str, done: int) -> float | None:
         seconds, count = self._spent.get(stage, (0.0, 0))

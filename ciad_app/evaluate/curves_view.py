@@ -9,17 +9,9 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPalette, QPen, QPixmap, QResizeEvent
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QListView,
-    QListWidget,
-    QListWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QLabel, QListView, QListWidget, QListWidgetItem, QWidget
 
+from ciad_app.widgets.build import choice, in_column, in_row, label_of, refill
 from ciad_engine import detectors
 from ciad_engine.evaluation.curves import Curve, edges
 from ciad_engine.evaluation.records import POOLED
@@ -41,15 +33,14 @@ class CurvesView(QWidget):
     Many curves are named in a list below the plots, where a click chooses the attack; a few in the plot itself.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._curves: tuple[Curve, ...] = ()
         self._thresholds: Mapping[str, Thresholds] = {}
         self.empty = QLabel(_EMPTY)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.detector, self.attack = QComboBox(), QComboBox()
-        self.detector.setToolTip("The detector whose score separates adversarial from benign images")
-        self.attack.setToolTip("The attack whose images the histogram counts")
+        self.detector = choice("", "The detector whose score separates adversarial from benign images")
+        self.attack = choice("", "The attack whose images the histogram counts")
         self.roc = _plot("ROC curves", "False positive rate", "True positive rate")
         self.roc.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.01)
         self.scores = _plot("Histogram of the scores", "Score", "Rate of the images")
@@ -70,25 +61,10 @@ class CurvesView(QWidget):
         self.names.itemClicked.connect(lambda item: self.attack.setCurrentIndex(self.names.row(item)))
 
         self._body = QWidget()
-        rows = QVBoxLayout(self._body)
-        rows.setContentsMargins(0, 0, 0, 0)
-        columns = QHBoxLayout()
-        rows.addLayout(columns, 1)
-        rows.addWidget(self.names)
-        for word, choice, plot in (("Dete&ctor", self.detector, self.roc), ("&Attack", self.attack, self.scores)):
-            label = QLabel(word)
-            label.setBuddy(choice)
-            head = QHBoxLayout()
-            head.addWidget(label)
-            head.addWidget(choice, 1)
-            column = QVBoxLayout()
-            column.addLayout(head)
-            column.addWidget(plot, 1)
-            columns.addLayout(column, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(4, 4, 4, 4)
-        layout.addWidget(self.empty, 1)
-        layout.addWidget(self._body, 1)
+        left = in_column(in_row(label_of(self.detector, "Dete&ctor"), (self.detector, 1)), (self.roc, 1))
+        right = in_column(in_row(label_of(self.attack, "&Attack"), (self.attack, 1)), (self.scores, 1))
+        in_column((in_row((left, 1), (right, 1)), 1), self.names, parent=self._body, margins=0)
+        in_column((self.empty, 1), (self._body, 1), parent=self, margins=4)
         self.detector.currentIndexChanged.connect(lambda _: self._draw())
         self.attack.currentIndexChanged.connect(lambda _: self._draw())
         self._restyle()
@@ -100,8 +76,11 @@ class CurvesView(QWidget):
         What is chosen stays chosen where it is still there.
         """
         self._curves, self._thresholds = tuple(found), thresholds
-        _fill(self.detector, {curve.detector: detectors.title(curve.detector) for curve in found}, detectors.MASK)
-        _fill(self.attack, {curve.label: curve.title for curve in found}, POOLED)
+        for box, entries, first in (
+            (self.detector, {curve.detector: detectors.title(curve.detector) for curve in found}, detectors.MASK),
+            (self.attack, {curve.label: curve.title for curve in found}, POOLED),
+        ):
+            refill(box, entries, box.currentData() if box.currentData() in entries else first)
         self.empty.setVisible(not found)
         self._body.setVisible(bool(found))
         self._draw()
@@ -234,17 +213,3 @@ def _pen(colour: str, dashes: Sequence[float], width: float = _WIDTH) -> QPen:
     if dashes:
         pen.setDashPattern([_LONGER * length / width for length in dashes])
     return pen
-
-
-def _fill(choice: QComboBox, entries: Mapping[str, str], first: str) -> None:
-    """Offer these entries (data -> text); the current one stays, else it is `first`, else the first."""
-    if [choice.itemData(k) for k in range(choice.count())] == list(entries):
-        return
-    kept = choice.currentData()
-    choice.blockSignals(True)
-    choice.clear()
-    for data, text in entries.items():
-        choice.addItem(text, data)
-    wanted = kept if kept in entries else first
-    choice.setCurrentIndex(max(0, choice.findData(wanted)))
-    choice.blockSignals(False)

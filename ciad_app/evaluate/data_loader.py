@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from ciad_app.evaluate import known_data, work
+from ciad_app.evaluate import work
 from ciad_app.evaluate.setup_panel import DataChoice
-from ciad_app.evaluate.tasks import Tasks
-from ciad_app.worker import Task
-from ciad_engine import datasets
+from ciad_app.worker import Engine, Task, Work
+from ciad_engine import datasets, files
 
-NAME = "data"  # of its tasks
-_PATHS = "data_paths.json"  # beside the database
+log = logging.getLogger(__name__)
+
+_PATHS = "data_paths.json"  # beside the database: a run knows its data by checksum only
+_KEPT = 50  # data sets
 
 
 class DataLoader(QObject):
-    """Serves a `DataChoice`: loads what is chosen there and says how it went.
+    """Serves a `DataChoice`: loads what is chosen there and says how it went."""
 
-    Args:
-        folder: where the paths of data sets are remembered; None: nowhere.
-
-    Signals:
-        changed(): `data` is another data set now, or None.
-        failed(): what was chosen could not be loaded; the choice says why.
-    """
-
-    changed = Signal()
-    failed = Signal()
+    changed = Signal()  # `data` is another data set now, or None
+    failed = Signal()  # what was chosen could not be loaded; the choice says why
 
     def __init__(
-        self, tasks: Tasks, choice: DataChoice, folder: Callable[[], Path | None], parent: QObject | None = None
+        self, engine: Engine, choice: DataChoice, folder: Callable[[], Path | None], parent: QObject | None = None
     ) -> None:
+        """The paths of data sets are remembered in `folder()`, if it is one."""
         super().__init__(parent)
         self.data: datasets.ImageSet | None = None
-        self._tasks, self._choice, self._folder = tasks, choice, folder
+        self._engine, self._choice, self._folder = engine, choice, folder
         self._task: Task | None = None
         self._downloading = False
         choice.chosen.connect(self.load)
@@ -49,24 +45,26 @@ class DataLoader(QObject):
 
     def load(self, text: str) -> None:
         """Load "samples" or the data at a path; "" only forgets what was loaded."""
-        self._drop()
+        self.stop()
         self.data = None
         if text:
             self._submit(work.load_data(text), lambda data: self._loaded(text, data), "Loading images")
         self.changed.emit()
 
     def stop(self) -> None:
-        """Load nothing any more; what still arrives is passed over."""
-        self._drop()
+        """Load nothing any more."""
+        if self._task is not None:
+            self._task.drop()
+        self._ended()
 
     def download(self) -> None:
         """Download CIFAR-10, then load it; while it is being downloaded: cancel."""
         if self._downloading and self._task is not None:
             self._task.cancel()
             return
-        self._drop()
+        self.stop()
         self.data = None
-        self._choice.show_busy("Connecting …")
+        self._choice.say("Connecting …")
         self._submit(
             work.fetch(), self._fetched, "Downloading CIFAR-10", "Cancelled; what has been downloaded is kept."
         )
@@ -76,59 +74,74 @@ class DataLoader(QObject):
     def place_of(self, checksum: str) -> str:
         """What to `choose` for the data of this checksum: "samples", an existing path, or "" if unknown."""
         folder = self._folder()
-        place = known_data.read(folder / _PATHS).get(checksum, "") if folder else ""
+        place = known_places(folder / _PATHS).get(checksum, "") if folder else ""
         # `Path.exists` raises where a folder above may not be entered.
         there = place == datasets.SAMPLES or (place != "" and os.path.exists(place))  # noqa: PTH110
         return place if there else ""
 
-    def show_progress(self, done: int, total: int, text: str) -> None:
-        """The engine's progress, while it is about these tasks."""
-        self._choice.show_busy(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
+    def _progress(self, done: int, total: int, text: str) -> None:
+        self._choice.say(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
 
-    def _submit(
-        self, inner: work.Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled."
-    ) -> None:
-        """Callbacks of a task that was replaced in the meantime are passed over."""
+    def _submit(self, inner: Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled.") -> None:
+        self._task = self._engine.submit(
+            inner,
+            done,
+            failed=self._not_loaded,
+            cancelled=lambda: self._not_loaded(if_cancelled),
+            progress=self._progress,
+            text=text,
+        )
 
-        def guarded(function: Callable[..., None]) -> Callable[..., None]:
-            def call(*arguments: object) -> None:
-                if self._task is task:
-                    self._task = None
-                    self._set_downloading(False)
-                    function(*arguments)
-
-            return call
-
-        task = self._tasks.submit(
-            NAME, inner, guarded(done), guarded(self._not_loaded),
-            guarded(lambda: self._not_loaded(if_cancelled)), text,
-        )  # fmt: skip
-        self._task = task
-
-    def _drop(self) -> None:
-        task, self._task = self._task, None
+    def _ended(self) -> None:
+        self._task = None
         self._set_downloading(False)
-        if task is not None:
-            task.cancel()
 
     def _fetched(self, path: object) -> None:
+        self._ended()
         self._choice.choose(str(path))
 
     def _loaded(self, text: str, data: object) -> None:
         assert isinstance(data, datasets.ImageSet)
+        self._ended()
         self.data = data
         self._choice.show_loaded(data)
         folder = self._folder()
         if folder is not None:
             place = text if text == datasets.SAMPLES else str(Path(text).absolute())
-            known_data.remember(folder / _PATHS, data.checksum, place)
+            remember_place(folder / _PATHS, data.checksum, place)
         self.changed.emit()
 
     def _not_loaded(self, message: str) -> None:
-        self._choice.show_error(message)
+        self._ended()
+        self._choice.say(f"⚠ {message}")
         self.changed.emit()
         self.failed.emit()
 
     def _set_downloading(self, downloading: bool) -> None:
         self._downloading = downloading
         self._choice.download.setText("Stop" if downloading else "Download")
+
+
+def known_places(file: Path) -> dict[str, str]:
+    """Checksum -> path of data sets; empty if the file is missing or unusable (the person is asked then)."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("Cannot read %s (%s): data of earlier evaluations will be asked for.", file, error)
+        return {}
+    return {key: value for key, value in content.items() if isinstance(value, str)} if isinstance(content, dict) else {}
+
+
+def remember_place(file: Path, checksum: str, path: str) -> None:
+    """Note where a data set lies; if that cannot be written, the log says so."""
+    known = known_places(file)
+    if known.get(checksum) == path:
+        return
+    known.pop(checksum, None)
+    known[checksum] = path
+    try:
+        files.write_whole(file, (json.dumps(dict(list(known.items())[-_KEPT:]), indent=1) + "\n").encode())
+    except OSError as error:
+        log.warning("Cannot write %s: %s.", file, error.strerror)

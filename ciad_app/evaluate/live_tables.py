@@ -35,11 +35,7 @@ def _results(database: Database, run: str, card: bundles.Card | None) -> Results
 
 
 class LiveTables(QObject):
-    """Computes tables and curves beside the engine: at 30,000 rows that takes longer than a window may stand still.
-
-    Args:
-        shown: called with the results of the run asked for last.
-    """
+    """Computes tables and curves beside the engine: at 30,000 rows that takes longer than a window may stand still."""
 
     def __init__(
         self,
@@ -48,6 +44,7 @@ class LiveTables(QObject):
         failed: Callable[[str], None],
         parent: QObject | None = None,
     ) -> None:
+        """`shown` is called with the results of the run asked for last."""
         super().__init__(parent)
         self._background, self._shown, self._failed = background, shown, failed
         self._wanted: tuple[Database, str, bundles.Card | None] | None = None
@@ -73,9 +70,8 @@ class LiveTables(QObject):
             self._timer.start(delay)
 
     def _compute(self) -> None:
-        if self._wanted is None:
+        if (wanted := self._wanted) is None:
             return
-        wanted = self._wanted
         self._working, self._stale = True, False
 
         def work() -> tuple[Results, float]:

@@ -44,19 +44,12 @@ class Filter(enum.Enum):
 
 
 class OpenedRow(NamedTuple):
-    """A row with its images, in the order in which *Inspect* takes them to show it without attacking again.
+    """A row with its images, in the order in which *Inspect* takes them to show it without attacking again."""
 
-    Attributes:
-        image: uint8 (3, H, W), the benign image.
-        label: true class.
-        adversarial: uint8 (3, H, W), or None if the row is benign or the attack did not fool the network.
-        name: what the data set calls the image.
-    """
-
-    image: npt.NDArray[np.uint8]
-    label: int
-    adversarial: npt.NDArray[np.uint8] | None
-    name: str
+    image: npt.NDArray[np.uint8]  # (3, H, W), benign
+    label: int  # the true class
+    adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None if the row is benign or f1 was not fooled
+    name: str  # what the data set calls the image
 
 
 def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:
@@ -100,12 +93,13 @@ def attack_result(row: Row) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: header, tool tip, text of a row, and for numbers what it is sorted by."""
+    """One column of the table."""
 
     title: str
     tip: str
     text: Callable[[RowsModel, Row], str]
-    number: Callable[[RowsModel, Row], float] | None = None
+    number: Callable[[RowsModel, Row], float] | None = None  # of numbers: what it is sorted by
+    widest: str = ""  # a text it is made wide enough for: rows that come later must not need more
 
 
 def _attacked(text: Callable[[Row], str]) -> Callable[[RowsModel, Row], str]:
@@ -122,12 +116,12 @@ COL_POSITION, COL_IMAGE, COL_LABEL, COL_ATTACK, COL_Y1, COL_Y2, COL_DECISION, CO
 COL_RECOVERS, COL_SCORE, COL_L2, COL_LINF, COL_SSIM, COL_PIXELS, COL_COST, COL_SECONDS = range(8, 16)
 
 COLUMNS = (
-    Column("#", "Place in the run's order", lambda m, r: f"{r.position + 1:,}", lambda m, r: r.position),
+    Column("#", "Place in the run's order", lambda m, r: f"{r.position + 1:,}", lambda m, r: r.position, "10,000"),
     Column("Image", "What the data set calls the image", lambda m, r: r.name),
     Column("Label", "True class", lambda m, r: m.class_name(r.label)),
     Column(
         "Attack", "The attack that made this row's image; benign: the image as it is",
-        lambda m, r: m.attack_title(r.attack),
+        lambda m, r: m.attack_title(r.attack), widest="Universal, eps = 10",
     ),
     Column(
         "Classifier f1", "Class by the classifier, and its probability",
@@ -139,38 +133,43 @@ COLUMNS = (
     ),
     Column(
         "Decision", "By the detector's usual rule: adversarial if its class is not f1's; and whether that is right",
-        lambda m, r: decision(r, m.flagged(r)),
+        lambda m, r: decision(r, m.flagged(r)), widest="▲ adversarial – false alarm mm",  # shown in bold
     ),
     Column(
-        "Attack's result", "Whether the attack fooled the attacked network, or why not", lambda m, r: attack_result(r)
+        "Attack's result", "Whether the attack fooled the attacked network, or why not", lambda m, r: attack_result(r),
+        widest="– no adversarial image found",
     ),
     Column(
         "Restores", "Whether the detector's class is the true class",
         _scored(lambda m, r, s: "" if s.label is None else "✓ yes" if s.label == r.label else "– no"),
+        widest="✓ yes mm",
     ),
     Column(
         "Score", "Graded score: -log of the detector's probability of f1's class; higher is more adversarial",
-        _scored(lambda m, r, s: f"{s.value:.2f}"), lambda m, r: m.score(r),
+        _scored(lambda m, r, s: f"{s.value:.2f}"), lambda m, r: m.score(r), "10.00 mm",
     ),
     Column(
         "L2", "Euclidean distance to the benign image, images in [0, 1]",
-        _attacked(lambda r: f"{r.l2:.3f}"), lambda m, r: r.l2,
+        _attacked(lambda r: f"{r.l2:.3f}"), lambda m, r: r.l2, "10.000",
     ),
-    Column("L∞", "Largest change of a value, in units of 1/255", _attacked(lambda r: str(r.linf)), lambda m, r: r.linf),
+    Column(
+        "L∞", "Largest change of a value, in units of 1/255",
+        _attacked(lambda r: str(r.linf)), lambda m, r: r.linf, "255 mm",
+    ),
     Column(
         "SSIM", "Structural similarity to the benign image; 1 is equal",
         _attacked(lambda r: "" if r.ssim is None else f"{r.ssim:.3f}"), lambda m, r: 2.0 if r.ssim is None else r.ssim,
     ),
     Column(
-        "Pixels", "Changed pixels", _attacked(lambda r: f"{r.l0_pixels:,}"), lambda m, r: r.l0_pixels
+        "Pixels", "Changed pixels", _attacked(lambda r: f"{r.l0_pixels:,}"), lambda m, r: r.l0_pixels, "1,024 mm"
     ),
     Column(
         "Passes", "Forward and backward passes of the network spent on this image",
-        _attacked(lambda r: f"{r.forwards + r.backwards:,}"), lambda m, r: r.forwards + r.backwards,
+        _attacked(lambda r: f"{r.forwards + r.backwards:,}"), lambda m, r: r.forwards + r.backwards, "100,000",
     ),
     Column(
         "Seconds", "Wall time of the batch, attack and detectors together, divided by its images",
-        lambda m, r: f"{r.seconds:.3f}", lambda m, r: r.seconds,
+        lambda m, r: f"{r.seconds:.3f}", lambda m, r: r.seconds, "100.000",
     ),
 )  # fmt: skip
 
@@ -199,11 +198,9 @@ class RowsModel(QAbstractTableModel):
         return self._rows
 
     def row_at(self, line: int) -> Row:
-        """The row shown at a line of the view."""
         return self._rows[self._shown[line]]
 
     def set_names(self, classes: Sequence[str]) -> None:
-        """Show these class names, in label order."""
         self.classes = tuple(classes)
         self._all_changed()
 
@@ -214,7 +211,6 @@ class RowsModel(QAbstractTableModel):
             self._refilter()
 
     def choose_detector(self, name: str) -> None:
-        """Show the columns of this detector."""
         if name != self.detector:
             self.detector = name
             self._refilter()
@@ -268,7 +264,6 @@ class RowsModel(QAbstractTableModel):
         return len(fresh)
 
     def set_filter(self, chosen: Filter) -> None:
-        """Show only these rows."""
         if chosen is not self._filter:
             self._filter = chosen
             self._refilter()
@@ -284,7 +279,6 @@ class RowsModel(QAbstractTableModel):
         self._rearrange()
 
     def sort_value(self, row: Row, column: int) -> float | str:
-        """What a column is sorted by."""
         number = COLUMNS[column].number
         return COLUMNS[column].text(self, row).casefold() if number is None else number(self, row)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QWidget
+from PySide6.QtWidgets import QFileDialog, QSplitter, QWidget
 
 from ciad_app.durations import duration
-from ciad_app.evaluate import costs, csv_files, data_loader, work
+from ciad_app.evaluate import costs, work
 from ciad_app.evaluate.background import Background
 from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
@@ -18,50 +21,28 @@ from ciad_app.evaluate.live_tables import LiveTables, Results
 from ciad_app.evaluate.model import OpenedRow, RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
 from ciad_app.evaluate.setup_panel import SetupPanel
-from ciad_app.evaluate.tasks import Tasks
-from ciad_app.settings import Settings
-from ciad_app.worker import Engine, EngineInfo, Task
+from ciad_app.widgets.build import in_row
+from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import CiadError
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import export, planning
 from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
-_EVALUATION = "evaluation"
-
 
 class EvaluatePage(QWidget):
-    """Settings on the left, results on the right.
+    """Settings on the left, results on the right."""
 
-    Args:
-        engine: started or not; the page follows its `ready`.
-        settings: of the program; only the folder to begin file dialogs with is used.
-        database_path: the results database; None is the user's own.
+    row_opened = Signal(object)  # OpenedRow: somebody wants to see a row's images
+    exported = Signal(object)  # list[Path]: these files were written
+    interrupted = Signal()  # an unfinished run of the loaded bundle was found, and is offered here
+    folder_used = Signal(str)  # a dialog chose this folder, or a file in it
+    failed = Signal(str)  # something did not work, and why; the page shows it, too
 
-    Signals:
-        row_opened(OpenedRow): somebody wants to see a row's images.
-        exported(list[Path]): these files were written.
-        interrupted(): an unfinished run of the loaded bundle was found, and is offered here.
-        folder_used(str): a dialog chose this folder, or a file in it.
-        failed(str): something did not work, and why; the page shows it, too.
-    """
-
-    row_opened = Signal(object)
-    exported = Signal(object)
-    interrupted = Signal()
-    folder_used = Signal(str)
-    failed = Signal(str)
-
-    def __init__(
-        self,
-        engine: Engine,
-        settings: Settings | None = None,
-        database_path: Path | None = None,
-        parent: QWidget | None = None,
-    ) -> None:
-        super().__init__(parent)
+    def __init__(self, engine: Engine, folder: str = "", database_path: Path | None = None) -> None:
+        """File dialogs begin in `folder`; without a path the results database is the user's own."""
+        super().__init__()
         self._engine = engine
-        self._folder = ""
         self._database: Database | None = None
         self._problem = "The models are being loaded."  # why Start is not possible, besides the settings
         self._task: Task | None = None
@@ -72,9 +53,8 @@ class EvaluatePage(QWidget):
         self.model = RowsModel(self)
         self.panel = SetupPanel()
         self.results = ResultsView(self.model)
-        self._tasks = Tasks(engine)
         self.loader = DataLoader(
-            self._tasks, self.panel.data, lambda: self._database.path.parent if self._database else None, self
+            engine, self.panel.data, lambda: self._database.path.parent if self._database else None, self
         )
         self._continuation = Continuation(self.results.bar, self.loader, self.panel.data, self._go_on)
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -83,9 +63,7 @@ class EvaluatePage(QWidget):
         split.setStretchFactor(1, 1)
         split.setSizes([320, 900])
         split.setChildrenCollapsible(False)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(split)
+        in_row(split, parent=self, margins=0)
         self.setFocusProxy(self.panel.start)
 
         self._background = Background(self)
@@ -93,7 +71,7 @@ class EvaluatePage(QWidget):
         self._rates_timer = QTimer(self, singleShot=True, interval=200)
         self._rates_timer.timeout.connect(self._look_up_rates)
         self._connect()
-        self._use_folder(settings.last_folder if settings else "")
+        self._folder = self.panel.data.folder_to_begin = folder
         self._open_database(database_path)
         if engine.info is not None:
             self._ready(engine.info)
@@ -113,13 +91,12 @@ class EvaluatePage(QWidget):
         self.panel.data.folder_used.connect(self._dialog_used)
         self.results.run_chosen.connect(self.open_run)
         self.results.copy_requested.connect(self.copy_tables)
-        self.results.export_requested.connect(lambda: self.export_csv())
+        self.results.export_requested.connect(lambda: self.export())
         self.results.bar.accepted.connect(self._continue)
         self.results.bar.discarded.connect(self._discard)
         self.results.rows.opened.connect(self._open_row)
         self._engine.ready.connect(self._ready)
         self._engine.unavailable.connect(self._unavailable)
-        self._engine.progress.connect(self._progress)
 
     def _open_database(self, path: Path | None) -> None:
         try:
@@ -146,38 +123,31 @@ class EvaluatePage(QWidget):
             self._task.cancel()
             self._say("Cancelling …")
 
-    def export(self) -> None:
-        """What the window's menu calls: `export_csv`."""
-        self.export_csv()
-
-    def export_csv(self, folder: Path | None = None) -> None:
+    def export(self, folder: Path | None = None) -> None:
         """Write the shown run as CSV; `exported` tells when it is done.
 
-        Where no folder is given one is asked for, and a new one made in it: nothing there is replaced.
+        If no folder is given one is asked for, and a new one made in it: nothing there is replaced.
         """
         if self._run is None or self._database is None:
             self._say("There is nothing to export yet: start an evaluation or choose a past one.")
             return
         if folder is None:
-            chosen = QFileDialog.getExistingDirectory(
-                self, "Where to put the folder of CSV files and charts", self._folder
-            )
+            title = "Where to put the folder of CSV files and charts"
+            chosen = QFileDialog.getExistingDirectory(self, title, self._folder)
             if not chosen:
                 return
             self._dialog_used(chosen)
-            folder = csv_files.new_folder(Path(chosen), f"ciad-{self._run.short}")
-        target = folder
+            folder = _new_folder(Path(chosen), f"ciad-{self._run.short}")
+        write = functools.partial(export.write_csv, folder, self._database, self._run.key, self._card())
 
         def done(paths: list[Path]) -> None:
             names = ", ".join(path.name for path in paths)
-            self._say(f"{len(paths)} files written to {target}: {names}.")
+            self._say(f"{len(paths)} files written to {folder}: {names}.")
             self.exported.emit(paths)
 
-        write = csv_files.writer(target, self._database, self._run.key, self._card())
-        self._background.run(write, done, self._failed)
+        self._beside(write, done)
 
     def copy_tables(self) -> None:
-        """Put the tables into the clipboard, as text and as HTML."""
         self.results.tables.copy()
         self._say("The tables are in the clipboard.")
 
@@ -197,7 +167,7 @@ class EvaluatePage(QWidget):
                 self.open_run(run.key)
                 self.interrupted.emit()
 
-        self._background.run(find, found, self._failed)
+        self._beside(find, found)
 
     def open_run(self, key: str) -> None:
         """Show the rows and tables of a run in the database."""
@@ -217,13 +187,8 @@ class EvaluatePage(QWidget):
 
     def _read(self, key: str, announce: bool) -> None:
         """Show a run's rows; `announce` says how many they are."""
-        database = self._database
-        if database is not None:
-            self._background.run(
-                lambda: _read_run(database, key),
-                lambda found: self._opened(found, announce),
-                self._failed,
-            )
+        if (database := self._database) is not None:
+            self._beside(lambda: _read_run(database, key), lambda found: self._opened(found, announce))
 
     # The engine.
 
@@ -249,16 +214,15 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _progress(self, done: int, total: int, text: str) -> None:
-        if self._tasks.running == data_loader.NAME:
-            self.loader.show_progress(done, total, text)
-        elif self._tasks.running == _EVALUATION and self._remaining is not None:
-            self.results.show_progress(done, total)
-            if total == self._remaining.total:
-                left = self._remaining.text(done)
-                self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
-            else:  # images of another run are reused, which counts these alone
-                self._remaining.begin_anew()
-                self._say(f"{text}: {done:,} of {total:,}")
+        if self._remaining is None:
+            return
+        self.results.show_progress(done, total)
+        if total == self._remaining.total:
+            left = self._remaining.text(done)
+            self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
+        else:  # images of another run are reused, which counts these alone
+            self._remaining.begin_anew()
+            self._say(f"{text}: {done:,} of {total:,}")
 
     def _data_changed(self) -> None:
         self.panel.set_data(self.loader.data)
@@ -267,15 +231,21 @@ class EvaluatePage(QWidget):
 
     # A run.
 
-    def _launch(self, inner: work.Work) -> None:
+    def _launch(self, inner: Work) -> None:
         self._continuation.forget()
-        self.results.bar.withdraw()
+        self.results.bar.hide()
         self._say("Starting …")
         self.panel.estimate.setText("")
-        self._task = self._tasks.submit(
-            _EVALUATION, inner, self._finished, self._evaluation_failed, self._cancelled, "Evaluating", self._arrived,
+        self._task = self._engine.submit(
+            inner,
+            self._finished,
+            failed=self._evaluation_failed,
+            cancelled=self._cancelled,
+            partial=self._arrived,
+            progress=self._progress,
+            text="Evaluating",
             tells_time=True,
-        )  # fmt: skip
+        )
         self._update()
 
     def _arrived(self, result: Any) -> None:
@@ -329,7 +299,7 @@ class EvaluatePage(QWidget):
         info = self._engine.info
         fits = info is not None and info.card.knows(plan.bundle_checksum)
         if run.finished or not fits or not planning.can_go_on(run):
-            self.results.bar.withdraw()
+            self.results.bar.hide()
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
@@ -360,7 +330,7 @@ class EvaluatePage(QWidget):
     def _discard(self) -> None:
         run, database = self._run, self._database
         self._continuation.forget()
-        self.results.bar.withdraw()
+        self.results.bar.hide()
         if run is None or database is None or self._task is not None:
             return
 
@@ -375,7 +345,7 @@ class EvaluatePage(QWidget):
                 self._update()
             self._list_runs()
 
-        self._background.run(lambda: database.delete(run.key), done, self._failed)
+        self._beside(lambda: database.delete(run.key), done)
 
     def _open_row(self, row: Row) -> None:
         if self._run is None or self._database is None:
@@ -401,9 +371,8 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _list_runs(self) -> None:
-        if self._database is None:
-            return
-        self._background.run(self._database.runs, self._listed, self._failed)
+        if self._database is not None:
+            self._beside(self._database.runs, self._listed)
 
     def _listed(self, runs: list[Run]) -> None:
         self.results.list_runs(runs, self._run.key if self._run else None)
@@ -421,11 +390,13 @@ class EvaluatePage(QWidget):
             if self._task is None:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 
-        self._background.run(
-            lambda: costs.measured(database, request.attacks, request.attacked, info.device, request.evade),
-            done,
-            self._failed,
+        self._beside(
+            lambda: costs.measured(database, request.attacks, request.attacked, info.device, request.evade), done
         )
+
+    def _beside(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        """Read or write the database while the engine computes."""
+        self._background.run(work, done, self._failed)
 
     def _choose_preset(self, name: str) -> None:
         self._engine.submit(work.preset(name), self.panel.attacks.choose, text="Looking up the preset")
@@ -457,11 +428,8 @@ class EvaluatePage(QWidget):
         self.results.export.setEnabled(self._run is not None)
         self.results.copy.setEnabled(bool(self.results.tables.tables))
 
-    def _use_folder(self, folder: str) -> None:
-        self._folder = self.panel.data.folder_to_begin = folder
-
     def _dialog_used(self, folder: str) -> None:
-        self._use_folder(folder)
+        self._folder = self.panel.data.folder_to_begin = folder
         self.folder_used.emit(folder)
 
     def _failed(self, message: str) -> None:
@@ -476,3 +444,12 @@ def _read_run(database: Database, key: str) -> tuple[Run, planning.Plan, list[Ro
     """A run with its plan and its rows. Raises RunError, also where the plan cannot be read."""
     run = database.run(key)
     return run, planning.from_json(run.plan), database.rows(key)
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """A path in `parent` at which there is nothing yet: `name`, or `name-2` and so on."""
+    path, number = parent / name, 1
+    while os.path.lexists(path):
+        number += 1
+        path = parent / f"{name}-{number}"
+    return path

@@ -7,25 +7,16 @@ import datetime
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QSplitter,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QProgressBar, QSizePolicy, QSplitter, QTabWidget, QWidget
 
 from ciad_app.evaluate.continue_bar import ContinueBar
 from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
+from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of
 from ciad_engine import attacks, detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Run
@@ -63,31 +54,24 @@ def total_rows(plan: planning.Plan) -> int:
 
 
 class ResultsView(QWidget):
-    """Everything about the run that is shown.
+    """Everything about the run that is shown."""
 
-    Signals:
-        run_chosen(str): key of a past run somebody wants to see.
-        copy_requested(), export_requested(): the buttons.
-    """
-
-    run_chosen = Signal(str)
+    run_chosen = Signal(str)  # key of a past run somebody wants to see
     copy_requested = Signal()
     export_requested = Signal()
 
-    def __init__(self, model: RowsModel, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.runs = QComboBox()
-        self.runs.setAccessibleName("Past evaluations")
-        self.runs.setToolTip("All evaluations in the results database, the newest first")
+    def __init__(self, model: RowsModel) -> None:
+        super().__init__()
+        self.runs = choice("Past evaluations", "All evaluations in the results database, the newest first")
         self.runs.setPlaceholderText("Choose a past evaluation here, or press Start for a new one")
         self.runs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.copy = QPushButton("Copy tables")
-        self.copy.setToolTip("Copy all tables, for a text, a word processor or a spreadsheet")
-        self.export = QPushButton("Export…")
-        self.export.setToolTip("Write tables, curves and rows as CSV files, charts as SVG and PNG, plan and versions")
+        of_copy = "Copy all tables, for a text, a word processor or a spreadsheet"
+        self.copy = button("Copy tables", of_copy, self.copy_requested.emit)
+        of_export = "Write tables, curves and rows as CSV files, charts as SVG and PNG, plan and versions"
+        self.export = button("Export…", of_export, self.export_requested.emit)
         self.bar = ContinueBar()
-        self.banner = QLabel()
-        self.banner.setWordWrap(True)
+        self.banner = label(wrap=True)
+        self.banner.setVisible(False)
         self.progress = QProgressBar(textVisible=False)
         self.progress.setFixedWidth(180)
         self.progress.setAccessibleName("Progress of the evaluation")
@@ -95,9 +79,7 @@ class ResultsView(QWidget):
         policy.setRetainSizeWhenHidden(True)
         self.progress.setSizePolicy(policy)
         self.progress.setVisible(False)
-        self.state = QLabel()
-        self.state.setWordWrap(True)
-        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.state = label(wrap=True, selectable=True)
         self.tables = TablesView()
         self.curves = CurvesView()
         self.views = QTabWidget()
@@ -106,35 +88,16 @@ class ResultsView(QWidget):
         self.views.addTab(self.curves, "&ROC and scores")
         self.rows = RowsView(model)
 
-        head = QHBoxLayout()
-        label = QLabel("Eval&uation")
-        label.setBuddy(self.runs)
-        head.addWidget(label)
-        head.addWidget(self.runs, 1)
-        head.addWidget(self.copy)
-        head.addWidget(self.export)
-        line = QHBoxLayout()
-        line.addWidget(self.state, 1)
-        line.addWidget(self.progress)
         self.split = QSplitter(Qt.Orientation.Vertical)
-        self.split.addWidget(self.views)
-        self.split.addWidget(self.rows)
-        self.split.setStretchFactor(0, 3)
-        self.split.setStretchFactor(1, 2)
+        for place, (view, stretch) in enumerate(((self.views, 3), (self.rows, 2))):
+            self.split.addWidget(view)
+            self.split.setStretchFactor(place, stretch)
         self.split.setSizes([360, 240])
         self.split.setChildrenCollapsible(False)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 8, 8, 8)
-        layout.addLayout(head)
-        layout.addWidget(self.bar)
-        layout.addLayout(line)
-        layout.addWidget(self.banner)
-        layout.addWidget(self.split, 1)
-        self.banner.setVisible(False)
-
+        head = in_row(label_of(self.runs, "Eval&uation"), (self.runs, 1), self.copy, self.export)
+        line = in_row((self.state, 1), self.progress)
+        in_column(head, self.bar, line, self.banner, (self.split, 1), parent=self, margins=8)
         self.runs.activated.connect(lambda _: self.run_chosen.emit(self.runs.currentData() or ""))
-        self.copy.clicked.connect(self.copy_requested)
-        self.export.clicked.connect(self.export_requested)
 
     def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
@@ -146,8 +109,8 @@ class ResultsView(QWidget):
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
     def show_data_warning(self, plan: planning.Plan | None) -> None:
-        """Say prominently that a run's data are not the official ones; None or official: nothing."""
-        self.banner.setVisible(plan is not None and not plan.official)
+        """Warn if a run's data are of CIFAR-10's classes and size, but not the official ones."""
+        self.banner.setVisible(plan is not None and plan.domain == CIFAR10 and not plan.official)
         if plan is not None:
             self.banner.setText(f"⚠ Computed on {plan.data}. Do not compare these figures directly with the paper's.")
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
     QRadioButton,
     QSizePolicy,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
 from ciad_app.evaluate.attack_list import AttackList
 from ciad_app.evaluate.work import Request
-from ciad_app.widgets.no_wheel import NoWheel
+from ciad_app.widgets.build import button, choice, in_column, in_row, label, refill
+from ciad_app.widgets.parameter_form import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors
@@ -31,54 +27,38 @@ from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation.planning import Plan
 
 _DEFAULT_LIMIT = 100
+_OF_PAPER = "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
+_OF_SWEEP = "FGSM at four budgets, JSMA, C&W at four confidences, and each of them once aimed at a random class"
+_DIRECT = {bundles.CLASSIFIER: "Direct: f1 itself is attacked"}
+_NO_DETECTOR = {"": "No detector"}
 _HIGHEST_SEED = 2**32 - 1  # as in a plan
 _ARCHIVES = f"CIFAR-10 archives ({' '.join(f'*{ending}' for ending in datasets.ARCHIVES)});;All files (*)"
 
 
 class DataChoice(QGroupBox):
-    """Which images: the bundled samples, or CIFAR-10 from a file, a folder or the network.
+    """Which images: the bundled samples, or CIFAR-10 from a file, a folder or the network."""
 
-    Signals:
-        chosen(str): "samples" or a path; the page loads it and answers with `show_loaded` or `show_error`.
-        download_requested(): the button was pressed.
-        folder_used(str): a dialog chose this folder, or a file in it.
-    """
-
-    chosen = Signal(str)
+    chosen = Signal(str)  # "samples", a path, or "" for none yet; answered with `show_loaded` or `say`
     download_requested = Signal()
-    folder_used = Signal(str)
+    folder_used = Signal(str)  # a dialog chose this folder, or a file in it
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Images", parent)
+    def __init__(self) -> None:
+        super().__init__("Images")
         self.samples = QRadioButton("Bundled samples")
         self.samples.setToolTip("Pictures made by a generative model and shipped with the program; no download needed")
         self.cifar = QRadioButton("CIFAR-10")
         self.cifar.setToolTip("The test images of CIFAR-10, or of any folder or archive of the same form")
-        self.folder = QPushButton("Folder…")
-        self.folder.setToolTip("A folder cifar-10-batches-py, or one with class folders of pictures")
-        self.file = QPushButton("File…")
-        self.file.setToolTip("cifar-10-python.tar.gz, or a tar or zip of class folders")
-        self.download = QPushButton("Download")
-        self.download.setToolTip("Fetch the official archive, 163 MB, into the program's data folder")
-        self.state = QLabel("No images loaded yet.")
-        self.state.setWordWrap(True)
-        self.state.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        of_folder = "A folder cifar-10-batches-py, or one with class folders of pictures"
+        self.folder = button("Folder…", of_folder, self._ask_folder)
+        self.file = button("File…", "cifar-10-python.tar.gz, or a tar or zip of class folders", self._ask_file)
+        of_download = "Fetch the official archive, 163 MB, into the program's data folder"
+        self.download = button("Download", of_download, self.download_requested.emit)
+        self.state = label("No images loaded yet.", wrap=True, selectable=True)
         self.path: str | None = None
         self.folder_to_begin = ""  # where dialogs start as long as there is no path
-
-        buttons = QHBoxLayout()
-        for button in (self.folder, self.file, self.download):
-            buttons.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.samples)
-        layout.addWidget(self.cifar)
-        layout.addLayout(buttons)
-        layout.addWidget(self.state)
+        in_column(self.samples, self.cifar, in_row(self.folder, self.file, self.download), self.state, parent=self)
         self.samples.clicked.connect(lambda: self.choose(datasets.SAMPLES))
         self.cifar.clicked.connect(self._again)
-        self.folder.clicked.connect(self._ask_folder)
-        self.file.clicked.connect(self._ask_file)
-        self.download.clicked.connect(self.download_requested)
 
     @property
     def touched(self) -> bool:
@@ -92,19 +72,14 @@ class DataChoice(QGroupBox):
         else:
             self.cifar.setChecked(True)
             self.path = text
-        self.state.setText("Loading …")
+        self.say("Loading …")
         self.chosen.emit(text)
 
     def show_loaded(self, data: datasets.ImageSet) -> None:
         """Say what was loaded, and under which name figures on it will be quoted."""
-        self.state.setText(f"{len(data):,} images: {data.source}")
+        self.say(f"{len(data):,} images: {data.source}")
 
-    def show_error(self, message: str) -> None:
-        """Say why nothing was loaded."""
-        self.state.setText(f"⚠ {message}")
-
-    def show_busy(self, text: str) -> None:
-        """Say what is going on."""
+    def say(self, text: str) -> None:
         self.state.setText(text)
 
     def set_official(self, official: bool) -> None:
@@ -116,10 +91,8 @@ class DataChoice(QGroupBox):
         if self.path is not None:
             self.choose(self.path)
         else:
-            self.state.setText(
-                "Choose a folder or a file"
-                + (" with CIFAR-10, or download it." if self.download.isVisibleTo(self) else ".")
-            )
+            more = " with CIFAR-10, or download it." if self.download.isVisibleTo(self) else "."
+            self.say(f"Choose a folder or a file{more}")
             self.chosen.emit("")
 
     def _ask_folder(self) -> None:
@@ -139,56 +112,38 @@ class DataChoice(QGroupBox):
 
 
 class SetupPanel(QWidget):
-    """All settings of an evaluation.
-
-    Signals:
-        started(), cancelled(): the buttons.
-        preset_requested(str): the attacks of this preset are asked for.
-        changed(): something that decides cost or plan is another now.
-    """
+    """All settings of an evaluation."""
 
     started = Signal()
     cancelled = Signal()
-    preset_requested = Signal(str)
-    changed = Signal()
+    preset_requested = Signal(str)  # its name
+    changed = Signal()  # something that decides cost or plan
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.data = DataChoice()
         self.attacks = AttackList()
-        self.preset = QPushButton("The paper's attacks")
-        self.preset.setToolTip(
-            "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
-        )
-        self.sweep = QPushButton("Several settings")
-        self.sweep.setToolTip(
-            "FGSM at four budgets, JSMA, C&W at four confidences, and each of them once aimed at a random class"
-        )
+        self.preset = button("The paper's attacks", _OF_PAPER, lambda: self.preset_requested.emit("paper"))
+        self.sweep = button("Several settings", _OF_SWEEP, lambda: self.preset_requested.emit("sweep"))
         self.limit = QSpinBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)
         self.limit.setValue(_DEFAULT_LIMIT)
         self.limit.setGroupSeparatorShown(True)
         self.limit.setToolTip("How many images are drawn from the data set")
-        self.all = QPushButton("All")
-        self.all.setToolTip("Take every image of the data set")
+        self.all = button("All", "Take every image of the data set", lambda: self.limit.setValue(self.limit.maximum()))
         self.seed = QDoubleSpinBox(decimals=0)  # a QSpinBox ends at half of what a plan may hold
         self.seed.setRange(0, _HIGHEST_SEED)
         self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
-        self.attacked = QComboBox()
-        self.attacked.addItem("Direct: f1 itself is attacked", bundles.CLASSIFIER)
-        self.attacked.setToolTip(
-            "Transferred: adversarial images are made against a second classifier and shown to this detector"
-        )
-        self.attacked.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.evade = QComboBox()
-        self.evade.addItem("No detector", "")
-        self.evade.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.estimate = QLabel()
-        self.estimate.setWordWrap(True)
-        self.start = QPushButton("Start")
+        of_setting = "Transferred: adversarial images are made against a second classifier and shown to this detector"
+        self.attacked = choice("", of_setting, short=True)
+        refill(self.attacked, _DIRECT)
+        self.evade = choice(short=True)
+        refill(self.evade, _NO_DETECTOR)
+        self.estimate = label(wrap=True)
+        self.start = button("Start", slot=self.started.emit)
         self.start.setDefault(True)
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop within a second; the rows computed so far are kept and can be continued")
+        of_cancel = "Stop within a second; the rows computed so far are kept and can be continued"
+        self.cancel = button("Cancel", of_cancel, self.cancelled.emit)
         self.cancel.setEnabled(False)
         no_wheel = NoWheel(self)
         for editor in (self.limit, self.seed, self.attacked, self.evade):
@@ -196,77 +151,40 @@ class SetupPanel(QWidget):
         self._arrange()
         self.set_data(None)
 
-        self.preset.clicked.connect(lambda: self.preset_requested.emit("paper"))
-        self.sweep.clicked.connect(lambda: self.preset_requested.emit("sweep"))
-        self.start.clicked.connect(self.started)
-        self.cancel.clicked.connect(self.cancelled)
-        self.all.clicked.connect(lambda: self.limit.setValue(self.limit.maximum()))
-        self.limit.valueChanged.connect(lambda _: self.changed.emit())
-        self.seed.valueChanged.connect(lambda _: self.changed.emit())
-        for choice in (self.attacked, self.evade):
-            choice.currentIndexChanged.connect(lambda _: self.changed.emit())
+        for number in (self.limit, self.seed):
+            number.valueChanged.connect(lambda _: self.changed.emit())
+        for box in (self.attacked, self.evade):
+            box.currentIndexChanged.connect(lambda _: self.changed.emit())
         self.attacks.changed.connect(self.changed)
 
     def _arrange(self) -> None:
         which = QGroupBox("Attacks")
-        inner = QVBoxLayout(which)
-        inner.addWidget(self.attacks)
-        presets = QHBoxLayout()
-        presets.addWidget(self.preset)
-        presets.addWidget(self.sweep)
-        presets.addStretch(1)
-        inner.addLayout(presets)
-
+        in_column(self.attacks, in_row(self.preset, self.sweep, None), parent=which)
         how = QGroupBox("Run")
         form = QFormLayout(how)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        count = QHBoxLayout()
-        count.addWidget(self.limit, 1)
-        count.addWidget(self.all)
+        count = in_row((self.limit, 1), self.all)
         form.addRow("&Images", count)
         form.labelForField(count).setBuddy(self.limit)  # type: ignore[attr-defined]
         form.addRow("&Seed", self.seed)
         form.addRow("Settin&g", self.attacked)
         form.addRow("Attacker &knows", self.evade)
-
         body = QWidget()
-        column = QVBoxLayout(body)
-        column.setContentsMargins(8, 8, 8, 8)
-        for group in (self.data, which, how):
-            column.addWidget(group)
-        column.addStretch(1)
-        scroll = Scrolled(body, column=True)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.start, 2)
-        buttons.addWidget(self.cancel, 1)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(8, 0, 8, 8)
-        foot.addWidget(self.estimate)
-        foot.addLayout(buttons)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll, 1)
-        layout.addLayout(foot)
+        in_column(self.data, which, how, None, parent=body, margins=8)
+        foot = in_column(self.estimate, in_row((self.start, 2), (self.cancel, 1)), margins=(8, 0, 8, 8))
+        in_column((Scrolled(body, column=True), 1), foot, parent=self, margins=0)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def set_engine(self, info: EngineInfo) -> None:
-        """Fill in what depends on the loaded bundle."""
         self.attacks.set_attacks(info.attacks, info.domain.classes)
         self.data.samples.setEnabled(info.has_samples)
         self.data.set_official(info.domain == CIFAR10)
-        before = self.attacked.currentData()
-        while self.attacked.count() > 1:
-            self.attacked.removeItem(1)
+        settings = dict(_DIRECT)
         if info.card.has(bundles.SECOND_CLASSIFIER):
-            self.attacked.addItem("Transferred: a second classifier is attacked", bundles.SECOND_CLASSIFIER)
-        self.attacked.setEnabled(self.attacked.count() > 1)
-        self.attacked.setCurrentIndex(max(0, self.attacked.findData(before)))
-        before = self.evade.currentData()
-        while self.evade.count() > 1:
-            self.evade.removeItem(1)
-        for detector in info.detectors:
-            self.evade.addItem(detector.title, f"{detector.name}:{detector.rules[0]}")
-        self.evade.setCurrentIndex(max(0, self.evade.findData(before)))
+            settings[bundles.SECOND_CLASSIFIER] = "Transferred: a second classifier is attacked"
+        refill(self.attacked, settings)
+        self.attacked.setEnabled(len(settings) > 1)
+        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{one.rules[0]}": one.title for one in info.detectors})
 
     def set_data(self, data: datasets.ImageSet | None) -> None:
         """Bound the number of images by the data; None: nothing is loaded."""
@@ -288,7 +206,6 @@ class SetupPanel(QWidget):
         self.evade.setCurrentIndex(self.evade.findData(evaded))
 
     def request(self) -> Request:
-        """The settings as they stand."""
         return Request(
             attacks=self.attacks.chosen(),
             limit=self.limit.value(),

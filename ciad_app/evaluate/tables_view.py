@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -16,11 +16,11 @@ from PySide6.QtWidgets import (
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from ciad_app.copying import to_clipboard
+from ciad_app.widgets.build import FollowsFont, in_column, label
 from ciad_engine.evaluation.table import Cell, Table, render_html, render_text
 
 _EMPTY = "Tables appear here as soon as the first images are done."
@@ -28,37 +28,30 @@ _MARGIN = 8  # pixels beside a cell's text
 _INDENT = 4 * "\N{NO-BREAK SPACE}"  # of a detector below a measure
 
 
-class TableCard(QWidget):
+class TableCard(FollowsFont, QWidget):
     """One table with its title and the notes that are its own; as tall as its lines."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.title = QLabel()
+        self.title = label(wrap=True)
         font = self.title.font()
         font.setBold(True)
         self.title.setFont(font)
-        self.title.setWordWrap(True)
         self.grid = QTableWidget()
         self.grid.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.grid.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.grid.verticalHeader().setVisible(False)
         self.grid.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.grid.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        self.grid.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        self.grid.horizontalHeader().setHighlightSections(False)
+        header = self.grid.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        header.setHighlightSections(False)
         self.grid.setAlternatingRowColors(True)
         self.grid.setShowGrid(False)
         self.grid.setWordWrap(False)
         self._first_width = 0
-        self.notes = QLabel()
-        self.notes.setWordWrap(True)
-        self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 6)
-        layout.setSpacing(4)
-        for widget in (self.title, self.grid, self.notes):
-            layout.addWidget(widget)
-        layout.addStretch(1)
+        self.notes = label(wrap=True, selectable=True)
+        in_column(self.title, self.grid, self.notes, None, parent=self, margins=(0, 0, 0, 6), spacing=4)
 
     def show_table(self, table: Table, notes: Sequence[str]) -> None:
         """Show a table; cells that exist are reused, so nothing flickers while a run fills it."""
@@ -78,7 +71,7 @@ class TableCard(QWidget):
             for column, attack in enumerate(attacks, 1):
                 text = cells[column - 1].text_with_count() if cells else ""
                 self._put(line, column, text, f"{attack}: {tip}" if cells else tip)
-        self._fit()
+        self.fit_font()
 
     def _put(self, line: int, column: int, text: str, tip: str, bold: bool = False) -> None:
         item = self.grid.item(line, column)
@@ -91,7 +84,10 @@ class TableCard(QWidget):
         font.setBold(bold)
         item.setFont(font)
 
-    def _fit(self) -> None:
+    def fit_font(self) -> None:
+        """Fit columns and height to the texts, the font and the width."""
+        if not self.grid.rowCount():
+            return
         metrics = self.grid.fontMetrics()
         height = metrics.height() + 6
         for line in range(self.grid.rowCount()):
@@ -122,7 +118,6 @@ class TableCard(QWidget):
         return max((metrics.horizontalAdvance(text) for text in texts), default=0) + 2 * _MARGIN
 
     def first_width(self) -> int:
-        """How wide the column of the measures has to be."""
         return self._text_width(0)
 
     def wanted_width(self) -> int:
@@ -133,17 +128,11 @@ class TableCard(QWidget):
     def set_first_width(self, width: int) -> None:
         """Make the column of the measures at least this wide."""
         self._first_width = width
-        self._fit()
+        self.fit_font()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        if self.grid.rowCount():
-            self._fit()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange and self.grid.rowCount():
-            self._fit()
+        self.fit_font()
 
 
 def _lines(table: Table) -> tuple[list[str], list[tuple[str, str, list[Cell]]]]:
@@ -175,9 +164,8 @@ class TablesView(QScrollArea):
         body = QWidget()
         self.empty = QLabel(_EMPTY, body)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.common = QLabel(body)
-        self.common.setWordWrap(True)
-        self.common.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.common = label(wrap=True, selectable=True)
+        self.common.setParent(body)
         self.common.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         self._grid = QGridLayout(body)
         self._grid.setContentsMargins(4, 4, 4, 4)

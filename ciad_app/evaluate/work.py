@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ciad_app.worker import Session
+from ciad_app.worker import Session, Work
 from ciad_engine import datasets, runs
 from ciad_engine.evaluation import planning
 from ciad_engine.jobs import Job
 
-Work = Callable[[Session, Job], Any]
-
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """The settings of an evaluation as the panel holds them; the plan is made of them and the data.
+    """The settings of an evaluation as the panel holds them; the plan is made of them and the data."""
 
-    `evade`: the detectors that the attacker knows, each "NAME:RULE".
-    """
-
-    attacks: list[tuple[str, dict[str, Any]]]
+    attacks: list[tuple[str, dict[str, Any]]]  # name and settings
     limit: int
     seed: int
     attacked: str
-    evade: tuple[str, ...] = ()
+    evade: tuple[str, ...] = ()  # the detectors that the attacker knows, each "NAME:RULE"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,48 +21,30 @@ ORIGINAL_SIDE = 192  # of the copy of an original that is kept to show where an 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One image of the gallery.
+    """One image of the gallery."""
 
-    Attributes:
-        pixels: uint8 (3, size, size).
-        label: class number, or None where it is unknown.
-        name: for people, e.g. a file name.
-        note: how it was made square and small, or where it comes from; may be empty.
-        adversarial: uint8 (3, size, size), a stored adversarial image of it, or None.
-        original: uint8 (H, W, 3), a small copy of the picture before that, or None.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    label: int | None
-    name: str
-    note: str = ""
-    adversarial: npt.NDArray[np.uint8] | None = None
-    original: npt.NDArray[np.uint8] | None = None
+    pixels: npt.NDArray[np.uint8]  # (3, size, size)
+    label: int | None  # class number, None if unknown
+    name: str  # for people, e.g. a file name
+    note: str = ""  # how it was made square and small, or from which row it comes
+    adversarial: npt.NDArray[np.uint8] | None = None  # (3, size, size), a stored adversarial image of it
+    original: npt.NDArray[np.uint8] | None = None  # (H, W, 3), a small copy of the picture it was made from
 
 
 @dataclasses.dataclass(frozen=True)
 class Collection:
-    """Images with labels and names.
+    """Images with labels and names."""
 
-    Attributes:
-        title: for the gallery's choice.
-        images: uint8 (3, size, size) each; of a data set its array, which is not copied.
-        labels: int64 (N,), UNKNOWN where there is none.
-        names: one per image.
-        extras: the whole entries where there is more than pixels, label and name (the user's own).
-    """
-
-    title: str
-    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    title: str  # for the gallery's choice
+    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8]  # (3, size, size) each; a data set's is not copied
+    labels: npt.NDArray[np.int64]  # (N,), UNKNOWN without one
     names: Sequence[str]
-    extras: tuple[Entry, ...] = ()
+    extras: tuple[Entry, ...] = ()  # the whole entries if there is more to them (the user's own)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def entry(self, row: int) -> Entry:
-        """The image at `row`."""
         if self.extras:
             return self.extras[row]
         label = int(self.labels[row])
@@ -70,13 +52,11 @@ class Collection:
 
 
 def of_entries(title: str, entries: Sequence[Entry]) -> Collection:
-    """A collection of single images."""
     labels = np.array([UNKNOWN if e.label is None else e.label for e in entries], np.int64)
     return Collection(title, [e.pixels for e in entries], labels, [e.name for e in entries], tuple(entries))
 
 
 def of_set(images: ImageSet) -> Collection:
-    """A data set, or a part of one."""
     return Collection(images.source, images.images, images.labels, images.names)
 
 

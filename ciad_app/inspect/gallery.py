@@ -10,21 +10,22 @@ import numpy.typing as npt
 from PySide6.QtCore import (
     QAbstractListModel,
     QBuffer,
-    QEvent,
     QIODevice,
     QItemSelection,
     QItemSelectionModel,
     QModelIndex,
     QPersistentModelIndex,
+    QSignalBlocker,
     QSize,
     QSortFilterProxyModel,
     Qt,
     Signal,
 )
 from PySide6.QtGui import QImage, QPixmap
-from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QWidget
 
 from ciad_app.inspect.collection import UNKNOWN, Collection, Entry, of_entries
+from ciad_app.widgets.build import FollowsFont, choice, in_column
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -61,45 +62,33 @@ class GalleryModel(QAbstractListModel):
 
     def __init__(self, classes: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._classes = classes
+        self.classes = classes  # names in label order, empty until they are known
         self.cell = QSize(THUMBNAIL, THUMBNAIL)  # of every item, text included; set by the list
-        self._collection = of_entries("", [])
+        self.collection = of_entries("", [])
         self._thumbnail = functools.lru_cache(_CACHED)(self._make_thumbnail)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names in label order, empty until they are known."""
-        return self._classes
-
-    @property
-    def collection(self) -> Collection:
-        """What the model shows."""
-        return self._collection
-
     def show_collection(self, collection: Collection) -> None:
-        """Show other images."""
         self.beginResetModel()
-        self._collection = collection
+        self.collection = collection
         self._thumbnail.cache_clear()
         self.endResetModel()
 
     def set_classes(self, classes: tuple[str, ...]) -> None:
-        """Name the classes, once they are known."""
-        self._classes = classes
-        if len(self._collection):
-            self.dataChanged.emit(self.index(0), self.index(len(self._collection) - 1))
+        self.classes = classes
+        if len(self.collection):
+            self.dataChanged.emit(self.index(0), self.index(len(self.collection) - 1))
 
     def class_name(self, label: int) -> str:
         """The name of a class, "?" where the label is unknown."""
         if label == UNKNOWN:
             return "?"
-        return self._classes[label] if label < len(self._classes) else f"class {label}"
+        return self.classes[label] if label < len(self.classes) else f"class {label}"
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's own signature
-        return 0 if parent.isValid() else len(self._collection)
+        return 0 if parent.isValid() else len(self.collection)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        if not index.isValid() or index.row() >= len(self._collection):
+        if not index.isValid() or index.row() >= len(self.collection):
             return None
         row = index.row()
         if role == Qt.ItemDataRole.DecorationRole:
@@ -107,10 +96,10 @@ class GalleryModel(QAbstractListModel):
         if role == Qt.ItemDataRole.SizeHintRole:
             return self.cell  # or the list would take the width of its first image's name for all
         if role == LABEL_ROLE:
-            return int(self._collection.labels[row])
+            return int(self.collection.labels[row])
         if role == ENTRY_ROLE:
-            return self._collection.entry(row)
-        label, name = int(self._collection.labels[row]), self._collection.names[row]
+            return self.collection.entry(row)
+        label, name = int(self.collection.labels[row]), self.collection.names[row]
         if role == Qt.ItemDataRole.DisplayRole:
             return name if label == UNKNOWN else self.class_name(label)
         if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleTextRole):
@@ -118,7 +107,7 @@ class GalleryModel(QAbstractListModel):
         return None
 
     def _make_thumbnail(self, row: int) -> QPixmap:
-        image = to_qimage(self._collection.images[row])
+        image = to_qimage(self.collection.images[row])
         pixmap = QPixmap.fromImage(image.scaled(QSize(THUMBNAIL, THUMBNAIL) * _SCALE))  # fast: hard pixels
         pixmap.setDevicePixelRatio(_SCALE)
         return pixmap
@@ -154,32 +143,24 @@ class _Filter(QSortFilterProxyModel):
         return self._text in f"{collection.names[row]} {self._model.class_name(label)}".casefold()
 
 
-class Gallery(QWidget):
-    """The list of images with the choice of set, class and name.
+class Gallery(FollowsFont, QWidget):
+    """The list of images with the choice of set, class and name."""
 
-    Signals:
-        selected(Entry): somebody, or `select` and `step`, chose another image. A filter chooses none.
-        again(Entry): the image that is selected already was clicked, or Enter was pressed on it.
-    """
+    selected = Signal(object)  # Entry: somebody, or `select` and `step`, chose another image. A filter chooses none.
+    again = Signal(object)  # Entry: the image that is selected already was clicked, or Enter was pressed on it
 
-    selected = Signal(object)
-    again = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._collections: dict[str, Collection] = {}
         self._chosen = -1  # row of the collection that was selected last, also while a filter hides it
         self._filtering = False
         self.model = GalleryModel()
         self.filter = _Filter(self.model)
 
-        self.sets = QComboBox()
-        self.sets.setAccessibleName("Set of images")
-        self.sets.setToolTip("The loaded sets of images. Open or drop files to add more.")
-        self.sets.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        of_sets = "The loaded sets of images. Open or drop files to add more."
+        self.sets = choice("Set of images", of_sets, short=True)
         self.sets.setMinimumContentsLength(10)
-        self.classes = QComboBox()
-        self.classes.setAccessibleName("Class filter")
+        self.classes = choice("Class filter")
         self.classes.addItem("All classes", None)
         self.text = QLineEdit()
         self.text.setPlaceholderText("Filter by name or class")
@@ -200,13 +181,8 @@ class Gallery(QWidget):
         self.list.setSelectionMode(QListView.SelectionMode.SingleSelection)
         self.list.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
         self.list.setWordWrap(False)
-        self._fit_grid()
-
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.sets, self.list, self.count, self.classes, self.text):
-            layout.addWidget(widget, 1 if widget is self.list else 0)
-
+        self.fit_font()
+        in_column(self.sets, (self.list, 1), self.count, self.classes, self.text, parent=self, margins=0)
         self.sets.currentTextChanged.connect(self._switch)
         self.classes.currentIndexChanged.connect(self._refilter)
         self.text.textChanged.connect(self._refilter)
@@ -215,55 +191,42 @@ class Gallery(QWidget):
         self.list.clicked.connect(self._clicked)
         self.list.activated.connect(self._clicked)
 
-    def _fit_grid(self) -> None:
+    def fit_font(self) -> None:
         """Cells as wide as the longest class name, within reason, and all of one size."""
         metrics = self.list.fontMetrics()
         longest = max((metrics.horizontalAdvance(name) for name in self.model.classes), default=0)
         self.model.cell = QSize(min(max(THUMBNAIL, longest), _WIDEST) + 12, THUMBNAIL + metrics.height() + 6)
         self.list.setGridSize(self.model.cell + QSize(2, 4))
 
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._fit_grid()
-
     def set_classes(self, classes: tuple[str, ...]) -> None:
         """Name the classes in the list and in the class filter."""
         self.model.set_classes(classes)
-        self._fit_grid()
-        self.classes.blockSignals(True)
-        while self.classes.count() > 1:
-            self.classes.removeItem(1)
-        for label, name in enumerate(classes):
-            self.classes.addItem(name, label)
-        self.classes.blockSignals(False)
+        self.fit_font()
+        with QSignalBlocker(self.classes):
+            while self.classes.count() > 1:
+                self.classes.removeItem(1)
+            for label, name in enumerate(classes):
+                self.classes.addItem(name, label)
         self._refilter()
 
     def collection(self, title: str) -> Collection | None:
-        """The loaded collection of that title."""
         return self._collections.get(title)
 
     def add_collection(self, collection: Collection) -> None:
         """Add a collection to the choice, or replace that of the same title; nothing else changes."""
         self._collections[collection.title] = collection
-        self.sets.blockSignals(True)
         if self.sets.findText(collection.title) < 0:
-            self.sets.addItem(collection.title)
-        self.sets.blockSignals(False)
+            with QSignalBlocker(self.sets):
+                self.sets.addItem(collection.title)
 
     def show_collection(self, collection: Collection, select: int = 0) -> None:
         """Add a collection, or replace that of the same title, and select one of its images."""
         self.add_collection(collection)
-        self.sets.blockSignals(True)
-        self.sets.setCurrentText(collection.title)
-        self.sets.blockSignals(False)
         self.sets.setToolTip(collection.title)
-        self.text.blockSignals(True)
-        self.text.clear()  # what was just loaded must not be hidden by an old filter
-        self.text.blockSignals(False)
-        self.classes.blockSignals(True)
-        self.classes.setCurrentIndex(0)
-        self.classes.blockSignals(False)
+        with QSignalBlocker(self.sets), QSignalBlocker(self.text), QSignalBlocker(self.classes):
+            self.sets.setCurrentText(collection.title)
+            self.text.clear()  # what was just loaded must not be hidden by an old filter
+            self.classes.setCurrentIndex(0)
         self.model.show_collection(collection)
         self._chosen = -1
         self._refilter()
@@ -290,22 +253,19 @@ class Gallery(QWidget):
 
     def select(self, row: int) -> None:
         """Make a row of the collection current and scroll to it."""
-        index = self.filter.mapFromSource(self.model.index(row))
-        if index.isValid():
-            self.list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-            self.list.scrollTo(index)
+        self._make_current(self.filter.mapFromSource(self.model.index(row)))
 
     def step(self, by: int) -> None:
         """Go to the next (1) or previous (-1) image of those shown; stops at the ends."""
         current = self.list.currentIndex()
-        row = current.row() + by if current.isValid() else 0
-        if 0 <= row < self.filter.rowCount():
-            index = self.filter.index(row, 0)
+        self._make_current(self.filter.index(current.row() + by if current.isValid() else 0, 0))
+
+    def _make_current(self, index: QModelIndex) -> None:
+        if index.isValid():
             self.list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
             self.list.scrollTo(index)
 
     def current(self) -> Entry | None:
-        """The current image."""
         index = self.list.currentIndex()
         return index.data(ENTRY_ROLE) if index.isValid() else None
 

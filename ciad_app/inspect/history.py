@@ -49,7 +49,6 @@ class History:
         self._done: collections.OrderedDict[Key, list[Attacked]] = collections.OrderedDict()
 
     def clear(self) -> None:
-        """Forget everything."""
         self._done.clear()
 
     def add(self, entry: Entry, attacked: Attacked) -> int:
@@ -63,7 +62,6 @@ class History:
         return len(rows) - 1
 
     def get(self, entry: Entry, row: int) -> Attacked:
-        """The attack of a row."""
         return self._done[_key(entry)][row]
 
     def fooled(self, entry: Entry) -> list[tuple[str, Inspection]]:
@@ -72,7 +70,6 @@ class History:
         return list({row.name: row.found for row in rows if row.found.attacked_image is not None}.items())[-MOST:]
 
     def lines(self, entry: Entry) -> list[str]:
-        """One line per row for people."""
         return [row.line for row in self._done.get(_key(entry), [])]
 
 

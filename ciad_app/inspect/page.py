@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QSplitter, QWidget
 
 from ciad_app.inspect import work
 from ciad_app.inspect.attack_panel import AttackPanel
-from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture, of_set
+from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture
 from ciad_app.inspect.gallery import Gallery, tip_of
 from ciad_app.inspect.history import Attacked, History
 from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.results import figures
-from ciad_app.inspect.save_buttons import SaveButtons, button
+from ciad_app.inspect.save_buttons import SaveButtons
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
+from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.scrolled import Scrolled
-from ciad_app.worker import Engine, EngineInfo, Task
+from ciad_app.worker import Engine, EngineInfo, Session, Task, Work
 from ciad_engine import attacks, imaging
 from ciad_engine.inspection import Inspection, explain
-
-if TYPE_CHECKING:
-    from ciad_engine.datasets import ImageSet
+from ciad_engine.jobs import Job
 
 DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
 LOADING = "The models are loading."
@@ -33,23 +32,16 @@ LOOKING = "Looking …"
 WAITING = "Waiting for the other work to finish or to be cancelled …"
 
 
-class InspectPage(QWidget):
-    """See one image attacked, and what the detector says of it.
+class InspectPage(FollowsFont, QWidget):
+    """See one image attacked, and what the detector says of it."""
 
-    Signals:
-        message: what a person should read once (a file that was not opened, one that was saved); the
-            window shows it.
-        failed: an inspection, an attack or an opening did not work, and why; `message` says it, too.
-        folder_used: the folder a dialog chose.
-    """
+    message = Signal(str)  # what a person should read once; the window shows it
+    failed = Signal(str)  # an inspection, an attack or an opening did not work, and why; `message` says it, too
+    folder_used = Signal(str)  # a dialog chose it
 
-    message = Signal(str)
-    failed = Signal(str)
-    folder_used = Signal(str)
-
-    def __init__(self, engine: Engine, settings: Any = None, parent: QWidget | None = None) -> None:
-        """`settings` may have a `last_folder`, where dialogs start."""
-        super().__init__(parent)
+    def __init__(self, engine: Engine, folder: str = "") -> None:
+        """Dialogs start in `folder`."""
+        super().__init__()
         self._engine = engine
         self._entry: Entry | None = None
         self._found: Inspection | None = None
@@ -64,15 +56,13 @@ class InspectPage(QWidget):
         self.verdict = VerdictBar()
         self.open_button = button("Open images …", "Open pictures, or a data set's archive.", self.open_dialog)
         self.saves = SaveButtons(engine, ((self.grid, self.panel.results), (self.verdict,)))
-        self.saves.folder = str(getattr(settings, "last_folder", "") or "")
+        self.saves.folder = folder
         self.saves.message.connect(self.message)
         self.saves.folder_used.connect(self.folder_used)
         self.save_image, self.export, self.copy = self.saves.save_image, self.saves.export_view, self.saves.copy_view
         self._lay_out()
 
-        self._debounce = QTimer(self)
-        self._debounce.setSingleShot(True)
-        self._debounce.setInterval(DEBOUNCE)
+        self._debounce = QTimer(self, singleShot=True, interval=DEBOUNCE)
         self._debounce.timeout.connect(self._inspect)
         self.gallery.selected.connect(self._select)
         self.gallery.again.connect(self._select_again)
@@ -81,12 +71,12 @@ class InspectPage(QWidget):
         self.panel.detector_changed.connect(self._decide)
         self.panel.chosen.connect(self._return_to)
         for keys, slot in (
-            (QKeySequence("Ctrl+Return"), self.attack_now),
-            (QKeySequence("Ctrl+Enter"), self.attack_now),
-            (QKeySequence("Alt+Right"), self.next_image),
-            (QKeySequence("Alt+Left"), self.previous_image),
+            ("Ctrl+Return", self.attack_now),
+            ("Ctrl+Enter", self.attack_now),
+            ("Alt+Right", lambda: self.gallery.step(1)),
+            ("Alt+Left", lambda: self.gallery.step(-1)),
         ):
-            shortcut = QShortcut(keys, self)
+            shortcut = QShortcut(QKeySequence(keys), self)
             shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(slot)
         engine.ready.connect(self._ready)
@@ -99,42 +89,25 @@ class InspectPage(QWidget):
 
     def _lay_out(self) -> None:
         left = QWidget()
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(self.open_button)
-        column.addWidget(self.gallery, 1)
-        splitter = QSplitter(Qt.Orientation.Horizontal)
-        self._right = Scrolled(self.panel, column=True)
-        for widget, stretch in ((left, 0), (self.grid, 1), (self._right, 0)):
-            splitter.addWidget(widget)
-            splitter.setStretchFactor(splitter.count() - 1, stretch)
-        splitter.setChildrenCollapsible(False)
-        self._splitter = splitter
-        self._fit_columns()
-        bottom = QHBoxLayout()
-        bottom.addWidget(self.verdict, 1)
-        bottom.addWidget(self.saves)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 8, 8, 8)
-        layout.addWidget(splitter, 1)
-        layout.addLayout(bottom)
+        in_column(self.open_button, (self.gallery, 1), parent=left, margins=0)
+        self._splitter = QSplitter(Qt.Orientation.Horizontal)
+        for widget in (left, self.grid, Scrolled(self.panel, column=True)):
+            self._splitter.addWidget(widget)
+        self._splitter.setStretchFactor(1, 1)
+        self._splitter.setChildrenCollapsible(False)
+        self.fit_font()
+        in_column((self._splitter, 1), in_row((self.verdict, 1), self.saves), parent=self, margins=8)
 
-    def _fit_columns(self) -> None:
+    def fit_font(self) -> None:
         """Give the outer columns the width their texts need at this font size, the middle what is left."""
         letter = self.fontMetrics().averageCharWidth()
         left, right = 31 * letter, 39 * letter
         self._splitter.setSizes([left, max(self.width() - left - right, 560), right])
 
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._fit_columns()
-
     # What the window and other pages call.
 
     @property
     def found(self) -> Inspection | None:
-        """The record that is shown."""
         return self._found
 
     @property
@@ -146,47 +119,28 @@ class InspectPage(QWidget):
         """Open pictures, folders of pictures, data set folders and archives; all others still open if one is bad."""
         if not paths:
             return
-        chosen = [Path(p) for p in paths]
-        self.saves.folder = str(chosen[0].parent)
-        self._tell_if_waiting(
-            self._engine.submit(
-                lambda session, job: work.open_paths(chosen, session.domain, job), self._opened, text="Opening images"
-            )
-        )
+        self.saves.folder = str(paths[0].parent)
+        self._open(lambda session, job: work.open_paths(paths, session.domain, job), "Opening images")
 
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
-        self._tell_if_waiting(
-            self._engine.submit(
-                lambda session, _: work.Opened(
-                    (of_picture(imaging.read_bytes(raw, name, session.domain.size)),), (), ()
-                ),
-                self._opened,
-                failed=self.message.emit,
-                text="Opening an image",
-            )
-        )
 
-    def _tell_if_waiting(self, task: Task) -> None:
-        """Opening nothing visible for an hour would look like a drop that was not noticed."""
-        if task.waits:
-            self.message.emit(f"{task.text}: it waits for the other work to finish or to be cancelled.")
+        def read(session: Session, job: Job) -> work.Opened:
+            return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size)),), (), ())
+
+        self._open(read, "Opening an image")
+
+    def _open(self, read: Work, text: str) -> None:
+        task = self._engine.submit(read, self._opened, failed=self.message.emit, text=text)
+        if task.waits:  # opening nothing visible for an hour would look like a drop that was not noticed
+            self.message.emit(f"{text}: it waits for the other work to finish or to be cancelled.")
 
     def open_dialog(self) -> None:
-        """Ask for pictures and open them."""
-        files, _ = QFileDialog.getOpenFileNames(
-            self,
-            "Open images",
-            self.saves.folder,
-            f"Pictures and data sets ({' '.join(f'*{ending}' for ending in work.ENDINGS)});;All files (*)",
-        )
+        kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in work.ENDINGS)});;All files (*)"
+        files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.saves.folder, kinds)
         self.open_paths([Path(f) for f in files])
         if files:
             self.folder_used.emit(str(Path(files[0]).parent))
-
-    def show_set(self, images: ImageSet) -> None:
-        """Show a data set in the gallery and select its first image."""
-        self.gallery.show_collection(of_set(images))
 
     def show_record(self, image: Any, label: int | None, adversarial: Any, name: str) -> None:
         """Show a stored pair, e.g. of the results table: uint8 (3, size, size) each; its verdicts are computed anew."""
@@ -194,16 +148,7 @@ class InspectPage(QWidget):
         entries = [*(kept.extras if kept else ()), Entry(image, label, name, "", adversarial)]
         self.gallery.show_collection(of_entries(RECORDS, entries), len(entries) - 1)
 
-    def next_image(self) -> None:
-        """Select the next image of the gallery."""
-        self.gallery.step(1)
-
-    def previous_image(self) -> None:
-        """Select the previous image of the gallery."""
-        self.gallery.step(-1)
-
     def attack_now(self) -> None:
-        """Attack the selected image as the panel says."""
         entry = self._entry
         if entry is None or self._why_no_attack():
             return
@@ -228,7 +173,6 @@ class InspectPage(QWidget):
         )
 
     def cancel(self) -> None:
-        """Stop what this page waits for."""
         if self._task is not None:
             self._task.cancel()
 
@@ -241,12 +185,7 @@ class InspectPage(QWidget):
         self.panel.set_detectors(info.detectors)
         self._history.clear()  # of another bundle
         if info.has_samples and not self.gallery.sets.count():
-            self._engine.submit(
-                lambda session, _: work.samples(session.domain),
-                self._samples_loaded,
-                failed=self._tell_failure,
-                text="Samples",
-            )
+            self._engine.submit(work.samples, self._samples_loaded, failed=self._tell_failure, text="Samples")
         if self._entry is None:
             self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
         else:
@@ -276,18 +215,16 @@ class InspectPage(QWidget):
             first = "Not opened" if whole == 1 else f"{len(opened.problems)} of {whole} were not opened"
             self.message.emit("\n".join([first, *opened.problems]))
         elif made := [f"{entry.name}: {entry.note}" for entry in opened.entries if entry.note]:
-            self.message.emit(
-                made[0] if len(made) == 1 else f"{len(made)} pictures were converted; point at one for how"
-            )
+            several = f"{len(made)} pictures were converted; point at one for how"
+            self.message.emit(made[0] if len(made) == 1 else several)
 
     # One image's way through the page.
 
     def _select(self, entry: Entry) -> None:
         self._drop_task()
         self._entry, self._found = entry, None
-        label = (
-            "class not known" if entry.label is None else f"true class: {self.gallery.model.class_name(entry.label)}"
-        )
+        name = "" if entry.label is None else self.gallery.model.class_name(entry.label)
+        label = f"true class: {name}" if name else "class not known"
         self.grid.show_image(entry.pixels, label, tip_of(entry, label), entry.adversarial)
         self.panel.results.show_figures({})
         self.panel.show_history(self._history.lines(entry), -1)
@@ -318,10 +255,7 @@ class InspectPage(QWidget):
             self.verdict.show_verdict(NOTHING, WAITING if waiting else LOOKING, "")
 
         self._ask(
-            lambda session, job: work.inspect(session.system, entry, job),
-            self._show,
-            f"Looking at {entry.name}",
-            say,
+            lambda session, job: work.inspect(session.system, entry, job), self._show, f"Looking at {entry.name}", say
         )
 
     def _attacked(self, entry: Entry, attacked: Attacked) -> None:
@@ -349,9 +283,8 @@ class InspectPage(QWidget):
         detector, rule = self.panel.deciding
         self._found = found = found.by(detector or found.benign.detector, rule)
         self.grid.show_inspection(found)
-        self.panel.results.show_figures(
-            figures(found), "" if found.attack is None else attacks.title(found.attack.attack)
-        )
+        title = "" if found.attack is None else attacks.title(found.attack.attack)
+        self.panel.results.show_figures(figures(found), title)
         self.verdict.show_explanation(explain(found))
         self._update_controls()
 
@@ -368,17 +301,16 @@ class InspectPage(QWidget):
         """Submit `ask`; `say` tells the person at once, and again when it begins, whether other work goes first."""
 
         def finish(then: Callable[[], None]) -> None:
-            if self._task is task:
-                self._task, self._attacking = None, False
-                then()
-                self._update_controls()
+            self._task, self._attacking = None, False
+            then()
+            self._update_controls()
 
         task = self._engine.submit(
             ask,
             lambda found: finish(lambda: done(found)),
             failed=lambda reason: finish(lambda: self._failed(reason, attacking)),
             cancelled=lambda: finish(lambda: self._cancelled(attacking)),
-            begun=lambda: say(False) if self._task is task else None,
+            begun=lambda: say(False),
             text=text,
         )
         self._task, self._attacking = task, attacking
@@ -386,11 +318,10 @@ class InspectPage(QWidget):
         self._update_controls()
 
     def _drop_task(self) -> None:
-        """Forget the running task; its result, should one still come, is not shown."""
         self._debounce.stop()
-        task, self._task, self._attacking = self._task, None, False
-        if task is not None:
-            task.cancel()
+        if self._task is not None:
+            self._task.drop()
+        self._task, self._attacking = None, False
 
     def _failed(self, reason: str, attacking: bool) -> None:
         self._go_back(attacking, "That did not work.", reason)

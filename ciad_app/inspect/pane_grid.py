@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
 
 from ciad_app.inspect.verdict_bar import NOTHING, Sign
+from ciad_app.widgets.build import choice, in_row, label_of, refill
 from ciad_app.widgets.colour_bar import ColourBar
 from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.widgets.image_pane import ImagePane, Pixel
@@ -58,11 +59,7 @@ class _Heading(QWidget):
         self.title.setTextFormat(Qt.TextFormat.RichText)  # follows a change of the font size, as a set font would not
         self.caption = ElidedLabel(" ")  # a long name is cut rather than widening the column
         self.caption.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.sign)
-        row.addWidget(self.title)
-        row.addWidget(self.caption, 1)
+        in_row(self.sign, self.title, (self.caption, 1), parent=self, margins=0)
 
     def say(self, kind: str, caption: str, tip: str = "") -> None:
         self.sign.set_kind(kind)
@@ -73,44 +70,35 @@ class _Heading(QWidget):
 class PaneGrid(QWidget):
     """Six linked panes, their captions and colour bars, and the probability bars below them."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self._image: Pixels | None = None
         self._found: Inspection | None = None
         self._changed: Pixels | None = None  # the image after an attack
         self._pixel: Pixel | None = None
 
         light, mask = (0.0, 255.0), (0.0, 1.0)
-        self.benign = ImagePane("Original image", SELECT, light)
-        self.adversarial = ImagePane("Adversarial image", ATTACK, light)
-        self.difference = ImagePane("Magnified difference", ATTACK, light)
-        self.benign_mask = ImagePane("Where f1 looks in the original image", SELECT, mask, IMPORTANCE_MAP)
-        self.adversarial_mask = ImagePane("Where f1 looks in the adversarial image", ATTACK, mask, IMPORTANCE_MAP)
-        self.mask_change = ImagePane("Change of where f1 looks", ATTACK, (-0.5, 0.5), CHANGE_MAP)
         self.panes = (
-            self.benign,
-            self.adversarial,
-            self.difference,
-            self.benign_mask,
-            self.adversarial_mask,
-            self.mask_change,
+            ImagePane("Original image", SELECT, light),
+            ImagePane("Adversarial image", ATTACK, light),
+            ImagePane("Magnified difference", ATTACK, light),
+            ImagePane("Where f1 looks in the original image", SELECT, mask, IMPORTANCE_MAP),
+            ImagePane("Where f1 looks in the adversarial image", ATTACK, mask, IMPORTANCE_MAP),
+            ImagePane("Change of where f1 looks", ATTACK, (-0.5, 0.5), CHANGE_MAP),
         )
+        self.benign, self.adversarial, self.difference = self.panes[:3]
+        self.benign_mask, self.adversarial_mask, self.mask_change = self.panes[3:]
         self.benign_bars = ProbabilityBars("Probabilities of the original image", SELECT)
         self.adversarial_bars = ProbabilityBars("Probabilities of the adversarial image", ATTACK)
         self.change_bars = ProbabilityBars("Change of the probabilities in percentage points", ATTACK, signed=True)
 
         self.headings = (_Heading("Original"), _Heading("Adversarial"))
-        self.gain = QComboBox()
-        self.gain.setAccessibleName("Magnification of the difference")
-        self.gain.setToolTip("How many times the change of each value is magnified; grey means unchanged.")
-        for factor in GAINS:
-            self.gain.addItem(f"×{factor}", factor)
-        self.gain.setCurrentIndex(GAINS.index(16))
-        self.mask_scale = QComboBox()
-        self.mask_scale.setAccessibleName("Scale of the change of importance")
-        self.mask_scale.setToolTip("The change of importance that gets the strongest colour.")
-        for scale in MASK_SCALES:
-            self.mask_scale.addItem(f"scale ±{scale:g}", scale)
+        of_gain = "How many times the change of each value is magnified; grey means unchanged."
+        self.gain = choice("Magnification of the difference", of_gain)
+        refill(self.gain, {factor: f"×{factor}" for factor in GAINS}, 16)
+        of_scale = "The change of importance that gets the strongest colour."
+        self.mask_scale = choice("Scale of the change of importance", of_scale)
+        refill(self.mask_scale, {scale: f"scale ±{scale:g}" for scale in MASK_SCALES}, 0.5)
         self.importance_bar = ColourBar(IMPORTANCE_MAP, "importance = 1 − mask: 0 unimportant", "1 important")
         self.change_bar = ColourBar(CHANGE_MAP, "", "")
         self.status = ElidedLabel()
@@ -123,7 +111,7 @@ class PaneGrid(QWidget):
             pane.reset_asked.connect(lambda: self.show_part(None))
         self.gain.currentIndexChanged.connect(self._show_difference)
         self.mask_scale.currentIndexChanged.connect(self._rescale_masks)
-        self.mask_scale.setCurrentIndex(MASK_SCALES.index(0.5))
+        self._rescale_masks()
         self._point_at(None)
 
     def _lay_out(self) -> None:
@@ -277,12 +265,7 @@ def _triple(values: npt.NDArray[np.int64], form: str = "d") -> str:
     return ", ".join(format(int(v), form) for v in values)
 
 
-def _with_choice(title: str, choice: QComboBox, large: bool = False) -> QWidget:
+def _with_choice(title: str, box: QComboBox, large: bool = False) -> QWidget:
     holder = QWidget()
-    label = QLabel(f"<b><big>{title}</big></b>" if large else title)
-    label.setBuddy(choice)
-    row = QHBoxLayout(holder)
-    row.setContentsMargins(0, 0, 0, 0)
-    row.addWidget(label, 1)
-    row.addWidget(choice)
+    in_row((label_of(box, f"<b><big>{title}</big></b>" if large else title), 1), box, parent=holder, margins=0)
     return holder

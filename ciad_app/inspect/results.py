@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QGridLayout, QGroupBox, QLabel, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QGroupBox, QLabel
 
+from ciad_app.widgets.build import FollowsFont, label
 from ciad_engine.inspection import Inspection
 
 _ROWS = (
@@ -21,7 +22,6 @@ EMPTY = "–"
 
 
 def seconds(value: float) -> str:
-    """A duration for people."""
     return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
 
 
@@ -58,50 +58,43 @@ def figures(found: Inspection) -> dict[str, str]:
     return words
 
 
-class Results(QGroupBox):
+class Results(FollowsFont, QGroupBox):
     """Rows that are empty until an attack has filled them; one more if there are notes."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__("Result", parent)
+    def __init__(self) -> None:
+        super().__init__("Result")
         self.values: dict[str, QLabel] = {}
         self._labels: dict[str, QLabel] = {}
         grid = QGridLayout(self)
         grid.setVerticalSpacing(2)
         grid.setColumnStretch(1, 1)
         for row, (key, title, help) in enumerate(_ROWS):
-            label, value = QLabel(title), QLabel(EMPTY)
+            name, value = label(title), label(EMPTY, wrap=True, selectable=True)
             value.setAccessibleName(title)
-            value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            value.setWordWrap(True)
             value.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
-            for widget in (label, value):
+            for widget in (name, value):
                 widget.setToolTip(help)
-            grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(name, row, 0, Qt.AlignmentFlag.AlignTop)
             grid.addWidget(value, row, 1)
             self.values[key] = value
-            self._labels[key] = label
+            self._labels[key] = name
         self._show_notes(False)
-        self._fit_heights()
+        self.fit_font()
 
-    def _fit_heights(self) -> None:
+    def fit_font(self) -> None:
         """Every row has its lines from the start, the two that may need a second one have it, too."""
-        for key, label in self.values.items():
-            label.setMinimumHeight((2 if key in ("outcome", "cost") else 1) * label.fontMetrics().lineSpacing())
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._fit_heights()
+        for key, value in self.values.items():
+            value.setMinimumHeight((2 if key in ("outcome", "cost") else 1) * value.fontMetrics().lineSpacing())
 
     def show_figures(self, words: dict[str, str], title: str = "") -> None:
         """Fill the rows with the figures of the attack `title`; a row without one shows a dash."""
         # A single "&" would mark the key of the title's menu letter.
         self.setTitle(f"Result of {title}".replace("&", "&&") if title else "Result")
-        for key, label in self.values.items():
-            label.setText(words.get(key) or EMPTY)
+        for key, value in self.values.items():
+            value.setText(words.get(key) or EMPTY)
         self._show_notes(bool(words.get("notes")))
 
     def _show_notes(self, shown: bool) -> None:
         """The row of the notes is there only if there are any, which is rare."""
-        for label in (self._labels["notes"], self.values["notes"]):
-            label.setVisible(shown)
+        for widget in (self._labels["notes"], self.values["notes"]):
+            widget.setVisible(shown)

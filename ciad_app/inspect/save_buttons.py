@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QGuiApplication, QPixmap
-from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QWidget
 
 from ciad_app.inspect import saving
+from ciad_app.widgets.build import button, in_column
 from ciad_app.worker import Engine
 from ciad_engine import imaging
 from ciad_engine.errors import CiadError
@@ -21,37 +22,22 @@ from ciad_engine.inspection import Inspection
 
 
 class SaveButtons(QWidget):
-    """The three buttons, each usable where there is something to write.
+    """The three buttons, each usable if there is something to write."""
 
-    Args:
-        engine: its bundle and device go into the exported record.
-        rows: the widgets that make up the picture of the view, row by row.
+    message = Signal(str)  # what a person should read once
+    folder_used = Signal(str)  # something was written in it
 
-    Attributes:
-        folder: where dialogs start.
-
-    Signals:
-        message: what a person should read once.
-        folder_used: the folder in which something was written.
-    """
-
-    message = Signal(str)
-    folder_used = Signal(str)
-
-    def __init__(self, engine: Engine, rows: Sequence[Sequence[QWidget]], parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, engine: Engine, rows: Sequence[Sequence[QWidget]]) -> None:
+        """Bundle and device of `engine` go into the record; the widgets in `rows` make up the picture of the view."""
+        super().__init__()
         self._engine, self._rows = engine, rows
         self._found: Inspection | None = None
         self._attacked: Sequence[tuple[str, Inspection]] = ()
-        self.folder = ""
-        self.save = button("Save image …", "", lambda: self.save_image())
-        self.copy = button("Copy", "", self.copy_view)
-        self.export = button("Export …", "", lambda: self.export_view())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        for each in (self.save, self.copy, self.export):
-            layout.addWidget(each)
+        self.folder = ""  # in which dialogs start
+        self.save = button("Save image …", slot=self.save_image)
+        self.copy = button("Copy", slot=self.copy_view)
+        self.export = button("Export …", slot=self.export_view)
+        in_column(self.save, self.copy, self.export, parent=self, margins=0, spacing=2)
         self.follow(None)
 
     def follow(self, found: Inspection | None, attacked: Sequence[tuple[str, Inspection]] = ()) -> None:
@@ -61,15 +47,13 @@ class SaveButtons(QWidget):
         """
         self._found, self._attacked = found, attacked
         changed = found is not None and found.attacked_image is not None
+        of_export = (
+            "Write the view (PNG), the record, and a figure (SVG) with every attack on this image that fooled f1."
+        )
         for each, usable, help, why in (
             (self.save, changed, "Save the adversarial image as a PNG of its own size.", "Press Attack first."),
             (self.copy, found is not None, "Copy the view to the clipboard.", "Select an image first."),
-            (
-                self.export,
-                found is not None,
-                "Write the view (PNG), the record, and a figure (SVG) with every attack on this image that fooled f1.",
-                "Select an image first.",
-            ),
+            (self.export, found is not None, of_export, "Select an image first."),
         ):
             each.setEnabled(usable)
             each.setToolTip(help if usable else why)
@@ -100,20 +84,15 @@ class SaveButtons(QWidget):
         if changed is not None and not any(np.array_equal(changed, each) for each in known if each is not None):
             attacked.append(("adversarial", found))  # it was made on page Evaluate
         contents = {
-            ".png": saving.png(self.composed()),
+            ".png": saving.png(saving.compose(self._rows)),
             ".json": saving.record(found, info),
             ".svg": svg.draw(place(of_inspection(found, attacked))),
         }
         return self._write("Export view and record", f"{saving.stem(found)}-view.png", path, overwrite, contents)
 
     def copy_view(self) -> None:
-        """Put the view on the clipboard."""
-        QGuiApplication.clipboard().setPixmap(self.composed())
+        QGuiApplication.clipboard().setPixmap(saving.compose(self._rows))
         self.message.emit("The view is on the clipboard.")
-
-    def composed(self) -> QPixmap:
-        """The view as one picture, at twice the size of the screen."""
-        return saving.compose(self._rows)
 
     def _write(self, title: str, name: str, path: Path | None, overwrite: bool, contents: Mapping[str, bytes]) -> bool:
         """Ask for a path if none is given, write, and say so."""
@@ -130,11 +109,3 @@ class SaveButtons(QWidget):
         self.folder_used.emit(self.folder)
         self.message.emit(f"Saved {chosen}")
         return True
-
-
-def button(text: str, help: str, slot: Callable[[], object]) -> QPushButton:
-    """A button with its tool tip; `slot` is called without arguments."""
-    made = QPushButton(text)
-    made.setToolTip(help)
-    made.clicked.connect(lambda: slot())
-    return made

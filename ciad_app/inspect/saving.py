@@ -27,7 +27,6 @@ def stem(found: Inspection) -> str:
 
 
 def record(found: Inspection, info: EngineInfo) -> bytes:
-    """The record with what it was made by, as JSON."""
     content = {
         "ciad": __version__,
         "bundle": {"name": info.card.name, "checksum": info.card.checksum},
@@ -59,7 +58,6 @@ def write(path: Path, contents: Mapping[str, bytes], overwrite: bool) -> None:
 
 
 def png(picture: QPixmap) -> bytes:
-    """A picture as the bytes of a PNG file."""
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
     picture.save(buffer, "PNG")
@@ -67,7 +65,7 @@ def png(picture: QPixmap) -> bytes:
 
 
 def compose(rows: Sequence[Sequence[QWidget]]) -> QPixmap:
-    """Rows of widgets as one picture."""
+    """Rows of widgets as one picture, at twice the size of the screen."""
     width = max(sum(w.width() + _GAP for w in row) for row in rows) + _GAP
     height = sum(max(w.height() for w in row) + _GAP for row in rows) + _GAP
     picture = QPixmap(QSize(width, height) * _SCALE)

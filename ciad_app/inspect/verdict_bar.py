@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt
-from PySide6.QtGui import (
-    QColor,
-    QFont,
-    QFontMetrics,
-    QPainter,
-    QPaintEvent,
-    QPalette,
-    QPen,
-    QPolygonF,
-    QResizeEvent,
-)
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QSizePolicy, QWidget
+from PySide6.QtCore import QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QPalette, QPen, QPolygonF, QResizeEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QWidget
 
-from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, MISSED, Explanation
+from ciad_app.widgets.build import FollowsFont, label
+from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, Explanation
 
 NOTHING = ""
 # Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
@@ -34,20 +25,15 @@ class Sign(QWidget):
     other (false alarm, missed); a dashed ring for "not known yet".
     """
 
-    def __init__(self, size: int, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._kind = NOTHING
+    def __init__(self, size: int) -> None:
+        super().__init__()
         self._side = size
         self.setFixedSize(size, size)
         self.set_kind(NOTHING)
 
-    @property
-    def kind(self) -> str:
-        return self._kind
-
     def set_kind(self, kind: str) -> None:
         """Show a headline of `ciad_engine.inspection`, or NOTHING."""
-        self._kind = kind
+        self.kind = kind
         self.setAccessibleName(f"Sign: {kind.lower() or 'no verdict yet'}")
         self.update()
 
@@ -59,66 +45,61 @@ class Sign(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         s = self._side / 32  # drawn on a 32x32 grid
         painter.scale(s, s)
-        ground = self.palette().color(QPalette.ColorRole.Window)
-        if self._kind in (ADVERSARIAL, FALSE_ALARM):
-            right = self._kind == ADVERSARIAL
-            painter.setPen(_pen(ALARM, 3))
-            painter.setBrush(ALARM if right else ground)
-            painter.drawPolygon(QPolygonF([QPointF(16, 3.5), QPointF(29.5, 28), QPointF(2.5, 28)]))
-            painter.setPen(_pen(QColor("white") if right else ALARM, 3.4))
-            painter.drawLine(QPointF(16, 12), QPointF(16, 19))
-            painter.drawPoint(QPointF(16, 24.3))
-        elif self._kind in (BENIGN, MISSED):
-            right = self._kind == BENIGN
-            painter.setPen(_pen(CALM, 3))
-            painter.setBrush(CALM if right else ground)
-            painter.drawEllipse(QRectF(3, 3, 26, 26))
-            painter.setPen(_pen(QColor("white") if right else CALM, 3.4))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            if right:
-                painter.drawPolyline(QPolygonF([QPointF(9.5, 16.5), QPointF(14, 21), QPointF(22.5, 11.5)]))
-            else:
-                painter.drawLine(QPointF(11, 11), QPointF(21, 21))
-                painter.drawLine(QPointF(21, 11), QPointF(11, 21))
-        else:
+        if self.kind == NOTHING:
             grey = self.palette().color(QPalette.ColorRole.PlaceholderText)
             painter.setPen(QPen(grey, 2, Qt.PenStyle.DashLine))
             painter.drawEllipse(QRectF(4, 4, 24, 24))
+            return
+        right, alarm = self.kind in (ADVERSARIAL, BENIGN), self.kind in (ADVERSARIAL, FALSE_ALARM)
+        colour = ALARM if alarm else CALM
+        painter.setPen(_pen(colour, 3))
+        painter.setBrush(colour if right else self.palette().color(QPalette.ColorRole.Window))
+        if alarm:
+            painter.drawPolygon(QPolygonF([QPointF(16, 3.5), QPointF(29.5, 28), QPointF(2.5, 28)]))
+        else:
+            painter.drawEllipse(QRectF(3, 3, 26, 26))
+        painter.setPen(_pen(QColor("white") if right else colour, 3.4))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        if alarm:
+            painter.drawLine(QPointF(16, 12), QPointF(16, 19))
+            painter.drawPoint(QPointF(16, 24.3))
+        elif right:
+            painter.drawPolyline(QPolygonF([QPointF(9.5, 16.5), QPointF(14, 21), QPointF(22.5, 11.5)]))
+        else:
+            painter.drawLine(QPointF(11, 11), QPointF(21, 21))
+            painter.drawLine(QPointF(21, 11), QPointF(11, 21))
 
 
 def _pen(colour: QColor, width: float) -> QPen:
     return QPen(colour, width, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
 
 
-class VerdictBar(QFrame):
+class VerdictBar(FollowsFont, QFrame):
     """The sign, its word, the sentence, and below them the evidence; at the right a line for each other detector.
 
     Its height never changes.
     """
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.setAccessibleName("Verdict")
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.sign = Sign(52)
-        self.word = QLabel()
-        self.sentence = QLabel()
-        self.evidence = QLabel()
-        self.others = QLabel()
+        self.word = label(selectable=True)
+        self.sentence, self.evidence = label(wrap=True, selectable=True), label(wrap=True, selectable=True)
+        self.others = label(selectable=True)
         self._others: tuple[str, ...] = ()
         self.others.setAccessibleName("The other detectors")
         self.others.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.others.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
         self.sentence.setAccessibleName("Verdict in words")
         self.evidence.setAccessibleName("Evidence of the verdict")
-        for label in (self.word, self.sentence, self.evidence, self.others):
-            label.setTextFormat(Qt.TextFormat.PlainText)  # a class may have any name
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        for label in (self.sentence, self.evidence):
-            label.setWordWrap(True)
+        for each in (self.word, self.sentence, self.evidence, self.others):
+            each.setTextFormat(Qt.TextFormat.PlainText)  # a class may have any name
+        for each in (self.sentence, self.evidence):
             # The text must never push the panes: it wraps within the fixed height.
-            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            each.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout = self._layout = QGridLayout(self)
         layout.setContentsMargins(12, 6, 12, 6)
         layout.setHorizontalSpacing(12)
@@ -130,11 +111,10 @@ class VerdictBar(QFrame):
         layout.addWidget(self.others, 0, 3, 2, 1)
         layout.setColumnStretch(2, 7)
         layout.setColumnStretch(3, 4)
-        self._fit_fonts()
+        self.fit_font()
         self.show_verdict(NOTHING, "No image is selected.", "")
 
     def show_explanation(self, found: Explanation) -> None:
-        """Show the verdict of an inspection."""
         self.show_verdict(found.headline, found.text, found.evidence, found.others)
 
     def show_verdict(self, kind: str, sentence: str, evidence: str, others: Sequence[str] = ()) -> None:
@@ -150,13 +130,13 @@ class VerdictBar(QFrame):
         self.setAccessibleDescription(" ".join(part for part in (kind, sentence, evidence, *others) if part))
         self._fit_texts()
 
-    def _fit_fonts(self) -> None:
+    def fit_font(self) -> None:
         word = self._scaled(1.75)
         word.setBold(True)
         self.word.setFont(word)
         self.word.setMinimumWidth(self.word.fontMetrics().horizontalAdvance(ADVERSARIAL))
-        for label, factor in ((self.sentence, _SENTENCE), (self.evidence, _EVIDENCE)):
-            label.setFixedHeight(2 * QFontMetrics(self._scaled(factor)).lineSpacing())
+        for text, factor in ((self.sentence, _SENTENCE), (self.evidence, _EVIDENCE)):
+            text.setFixedHeight(2 * QFontMetrics(self._scaled(factor)).lineSpacing())
         self._fit_texts()
 
     def _scaled(self, factor: float) -> QFont:
@@ -169,14 +149,14 @@ class VerdictBar(QFrame):
 
     def _fit_texts(self) -> None:
         """The largest letters with which each text fits its place, whose height never changes."""
-        for label, factor in ((self.sentence, _SENTENCE), (self.evidence, _EVIDENCE)):
-            room = QRect(0, 0, label.width(), label.height())
+        for text, factor in ((self.sentence, _SENTENCE), (self.evidence, _EVIDENCE)):
+            room = QRect(0, 0, text.width(), text.height())
             for shrink in _SHRINK:
                 font = self._scaled(factor * shrink)
-                needed = QFontMetrics(font).boundingRect(room, int(Qt.TextFlag.TextWordWrap), label.text())
+                needed = QFontMetrics(font).boundingRect(room, int(Qt.TextFlag.TextWordWrap), text.text())
                 if needed.height() <= room.height() and needed.width() <= room.width():
                     break
-            label.setFont(font)
+            text.setFont(font)
         self._fit_others()
 
     def _fit_others(self) -> None:
@@ -195,8 +175,3 @@ class VerdictBar(QFrame):
         super().resizeEvent(event)
         self._layout.activate()  # the labels have their new width now
         self._fit_texts()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._fit_fonts()

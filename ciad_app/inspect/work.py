@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
+from ciad_app.worker import Session
 from ciad_engine import attacks, datasets, imaging, inspection
 from ciad_engine.domain import Domain
 from ciad_engine.errors import CiadError
@@ -24,13 +25,7 @@ ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES)  # of the files that
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """What became of the paths somebody opened.
-
-    Attributes:
-        entries: the pictures among them.
-        collections: the data sets among them.
-        problems: one message for each that could not be opened.
-    """
+    """What became of the paths somebody opened: pictures, data sets, and a message for each that was not opened."""
 
     entries: tuple[Entry, ...]
     collections: tuple[Collection, ...]
@@ -73,9 +68,9 @@ def _pictures_in(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.suffix.lower() in imaging.EXTENSIONS and p.is_file())
 
 
-def samples(domain: Domain) -> Collection:
-    """The bundled sample images, with the labels of `domain`."""
-    return of_set(datasets.samples().matched(domain))
+def samples(session: Session, job: Job) -> Collection:
+    """The bundled sample images, with the labels of the loaded bundle."""
+    return of_set(datasets.samples().matched(session.domain))
 
 
 def inspect(system: System, entry: Entry, job: Job) -> Inspection:

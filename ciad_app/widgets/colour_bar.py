@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QRectF, QSize, Qt
+from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QFontMetricsF, QLinearGradient, QPainter, QPaintEvent, QPalette
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from ciad_app.widgets.build import FollowsFont
 
-class ColourBar(QWidget):
+
+class ColourBar(FollowsFont, QWidget):
     """Paints `low` [gradient] `high` in one line as high as the text."""
 
-    def __init__(self, colours: str, low: str, high: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, colours: str, low: str, high: str) -> None:
+        super().__init__()
         self._map = pg.colormap.get(colours)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.set_ends(low, high)
 
     def set_ends(self, low: str, high: str) -> None:
-        """Change the words."""
         self._low, self._high = low, high
         self.setAccessibleName(f"Colour bar from {low} to {high}")
         self.setToolTip(f"{low} … {high}" if low else "")
@@ -27,10 +28,8 @@ class ColourBar(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(120, round(QFontMetricsF(self.font()).height()) + 2)
 
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() == QEvent.Type.FontChange:
-            self.updateGeometry()
-        super().changeEvent(event)
+    def fit_font(self) -> None:
+        self.updateGeometry()
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)

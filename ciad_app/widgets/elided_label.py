@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QPalette
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import QLabel, QSizePolicy
 
 
 class ElidedLabel(QLabel):
-    """A label of one line of plain text; `text` is the whole of it, whatever is seen.
+    """A label of one line of plain text; `text` is the whole of it, whatever is seen."""
 
-    Args:
-        most: the width it asks for is that of its text, but no more than these many letters; 0 asks for none.
-    """
-
-    def __init__(self, text: str = "", most: int = 0, parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
+    def __init__(self, text: str = "", most: int = 0) -> None:
+        """It asks for the width of its text, but of no more than `most` letters."""
+        super().__init__(text)
         self._most = most
         self.setTextFormat(Qt.TextFormat.PlainText)
         wide = QSizePolicy.Policy.Preferred if most else QSizePolicy.Policy.Ignored
@@ -29,7 +26,6 @@ class ElidedLabel(QLabel):
         return QSize(0, super().minimumSizeHint().height())
 
     def shown(self) -> str:
-        """What is seen of the text."""
         return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.contentsRect().width())
 
     def paintEvent(self, event: QPaintEvent) -> None:

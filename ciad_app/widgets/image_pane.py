@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPalette, QResizeEvent
-from PySide6.QtWidgets import QGraphicsRectItem, QLabel, QWidget
+from PySide6.QtWidgets import QGraphicsRectItem, QLabel
 
 from ciad_engine.domain import CIFAR10
 
@@ -27,31 +27,19 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
     The items are made once; `set_image` only exchanges the pixels, so nothing moves. Levels are
     fixed because two panes are to be compared. Panes of one picture are linked by their owner:
     it connects `pixel_changed` and `view_changed` and calls `mark` and `show_part` on the others.
-
-    Signals:
-        pixel_changed: (row, column) under the mouse or the keyboard's cursor, None outside.
-        view_changed: QRectF, what the user zoomed or panned to.
-        reset_asked: double click or key 0.
     """
 
-    pixel_changed = Signal(object)
-    view_changed = Signal(QRectF)
-    reset_asked = Signal()
+    pixel_changed = Signal(object)  # (row, column) under the mouse or the keyboard's cursor, None outside
+    view_changed = Signal(QRectF)  # what the user zoomed or panned to
+    reset_asked = Signal()  # double click or key 0
 
-    def __init__(
-        self,
-        name: str,
-        hint: str,
-        levels: tuple[float, float],
-        colours: str | None = None,
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, name: str, hint: str, levels: tuple[float, float], colours: str | None = None) -> None:
         """`name` is for screen readers, `colours` a colour map of pyqtgraph, `levels` what its ends mean."""
-        super().__init__(parent)
+        super().__init__()
         self.setAccessibleName(name)
         self.setMinimumSize(80, 80)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self._array: npt.NDArray[np.generic] | None = None
+        self.array: npt.NDArray[np.generic] | None = None  # what is shown
         self._levels = levels
         self._pixel: Pixel | None = None
         self._size = 1  # side of the image; `set_size` gives it its first value
@@ -83,13 +71,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         return frame
 
     @property
-    def array(self) -> npt.NDArray[np.generic] | None:
-        """What is shown, or None."""
-        return self._array
-
-    @property
     def hint(self) -> str:
-        """The text in the empty pane."""
         return self._hint.text()
 
     def set_hint(self, text: str) -> None:
@@ -110,7 +92,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
 
     def set_image(self, array: npt.NDArray[np.generic] | None) -> None:
         """Show (size, size) or (size, size, 3), or with None the hint."""
-        self._array = array
+        self.array = array
         self._hint.setVisible(array is None)
         if array is None:
             self.item.clear()
@@ -146,10 +128,8 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Arrows move the marked pixel, + and - zoom around it, 0 shows the whole image."""
         step = _STEPS.get(Qt.Key(event.key()))
-        if step is not None and event.modifiers() in (
-            Qt.KeyboardModifier.NoModifier,
-            Qt.KeyboardModifier.KeypadModifier,
-        ):
+        plain = (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.KeypadModifier)
+        if step is not None and event.modifiers() in plain:
             row, column = self._pixel or (self._size // 2, self._size // 2)
             last = self._size - 1
             inside = (min(max(row + step[0], 0), last), min(max(column + step[1], 0), last))

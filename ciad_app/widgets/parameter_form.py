@@ -1,4 +1,4 @@
-"""A form generated from a parameter schema: spin boxes, sliders, choices and ticks."""
+"""A form generated from a parameter schema: spin boxes, sliders, choices and ticks; and the form of an attack."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from PySide6.QtCore import QLocale, Qt, Signal
+from PySide6.QtCore import QEvent, QLocale, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QValidator
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDoubleSpinBox,
-    QGridLayout,
-    QLabel,
-    QSlider,
-    QSpinBox,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QSlider, QSpinBox, QWidget
 
-from ciad_app.widgets.no_wheel import NoWheel
-from ciad_engine.attacks.parameters import Parameter
+from ciad_app.widgets.build import label_of
+from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks.parameters import Parameter, schema
+from ciad_engine.attacks.words import ONLY_WITH, TARGET, TARGET_CLASS
 
 _UNLIMITED = 10**9
 _SLIDER_STEPS = 200
@@ -53,6 +46,21 @@ def has_slider(p: Parameter) -> bool:
     return bool((p.default - p.low) / (p.high - p.low) >= _SMALLEST_SHARE or p.default == p.low)
 
 
+class NoWheel(QObject):
+    """Lets the wheel scroll what a setting stands in instead of changing a value nobody chose to change."""
+
+    def spare(self, editor: QWidget) -> None:
+        """The wheel changes `editor` only while it has the keyboard, which the wheel no longer gives it."""
+        editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        editor.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
+            event.ignore()
+            return True
+        return super().eventFilter(watched, event)
+
+
 class _Number(QDoubleSpinBox):
     """Shows 0.001 rather than 0.0010000000, though it takes as many digits; knows no separator of thousands."""
 
@@ -80,21 +88,13 @@ class _Number(QDoubleSpinBox):
 
 
 class ParameterForm(QWidget):
-    """One row a parameter: label, editor, and a slider under it where the range allows one.
+    """One row a parameter: label, editor, and a slider under it if the range allows one."""
 
-    Signal `changed` is emitted after every change of a value.
-    """
+    changed = Signal()  # after every change of a value
 
-    changed = Signal()
-
-    def __init__(
-        self,
-        parameters: Sequence[Parameter],
-        names: Mapping[str, Sequence[str]] | None = None,
-        parent: QWidget | None = None,
-    ) -> None:
+    def __init__(self, parameters: Sequence[Parameter], names: Mapping[str, Sequence[str]] | None = None) -> None:
         """`names` gives words for the numbers 0, 1, ... of an int parameter, e.g. class names."""
-        super().__init__(parent)
+        super().__init__()
         self._parameters = tuple(parameters)
         self._names = names or {}
         self._editors: dict[str, QWidget] = {}
@@ -115,46 +115,40 @@ class ParameterForm(QWidget):
             if p.kind == "bool":
                 layout.addWidget(editor, row, 0, 1, 2)
                 continue
-            label = QLabel(p.title)
-            label.setBuddy(editor)
-            label.setToolTip(p.help)
-            label.setWordWrap(True)
-            layout.addWidget(label, row, 0)
+            title = label_of(editor, p.title)
+            title.setToolTip(p.help)
+            title.setWordWrap(True)
+            layout.addWidget(title, row, 0)
             layout.addWidget(editor, row, 1)
             if has_slider(p) and p.name not in self._names:
                 layout.addWidget(self._slider(p), row + 1, 0, 1, 2)
         layout.setRowStretch(layout.rowCount(), 1)
 
     def _editor(self, p: Parameter) -> QWidget:
-        if p.kind == "choice":
+        if p.kind == "choice" or p.name in self._names:
+            names = self._names.get(p.name, p.choices)
             box = QComboBox()
-            box.addItems(p.choices)
-            box.setCurrentText(p.default)
-            box.currentTextChanged.connect(lambda _: self.changed.emit())
+            box.addItems(list(names))
+            if p.name in self._names and max(map(len, names), default=0) > _LONG:
+                box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+                box.setMinimumContentsLength(_LONG)
+            box.setCurrentIndex(p.default if p.name in self._names else names.index(p.default))
+            box.currentIndexChanged.connect(lambda _: self.changed.emit())
             return box
-        if p.name in self._names:
-            named = QComboBox()
-            for number, name in enumerate(self._names[p.name]):
-                named.addItem(name, number)
-            if max(map(len, self._names[p.name]), default=0) > _LONG:
-                named.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-                named.setMinimumContentsLength(_LONG)
-            named.setCurrentIndex(p.default)
-            named.currentIndexChanged.connect(lambda _: self.changed.emit())
-            return named
         if p.kind == "bool":
             tick = QCheckBox(p.title)
             tick.setChecked(p.default)
             tick.toggled.connect(lambda _: self.changed.emit())
             return tick
+        low, high = -_UNLIMITED if p.low is None else p.low, _UNLIMITED if p.high is None else p.high
         spin: QSpinBox | QDoubleSpinBox
         if p.kind == "int":
             spin = QSpinBox()
-            spin.setRange(-_UNLIMITED if p.low is None else int(p.low), _UNLIMITED if p.high is None else int(p.high))
+            spin.setRange(int(low), int(high))
         else:
             spin = _Number()
             spin.setDecimals(decimals(p))
-            spin.setRange(-_UNLIMITED if p.low is None else p.low, _UNLIMITED if p.high is None else p.high)
+            spin.setRange(low, high)
             spin.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         spin.setValue(p.default)
         if p.unit:
@@ -178,9 +172,8 @@ class ParameterForm(QWidget):
         self._no_wheel.spare(slider)
 
         def to_slider(value: float) -> None:
-            slider.blockSignals(True)  # rounding to a slider step must not come back as a value
-            slider.setValue(round((value - low) / span * steps))
-            slider.blockSignals(False)
+            with QSignalBlocker(slider):  # rounding to a slider step must not come back as a value
+                slider.setValue(round((value - low) / span * steps))
 
         def to_spin(step: int) -> None:
             value = low + span * step / steps
@@ -196,7 +189,6 @@ class ParameterForm(QWidget):
         return slider
 
     def editor(self, name: str) -> QWidget:
-        """The widget in which the parameter `name` is set."""
         return self._editors[name]
 
     def slider(self, name: str) -> QSlider | None:
@@ -234,5 +226,30 @@ class ParameterForm(QWidget):
                 editor.setValue(value)
 
     def reset(self) -> None:
-        """Put every value back to its default."""
         self.set_values({p.name: p.default for p in self._parameters})
+
+
+def attack_form(attack: type[Attack], classes: Sequence[str]) -> ParameterForm:
+    """The form of an attack; a class to aim at is chosen by name, and it and the seed only where they are asked for."""
+    parameters = schema(attack)
+    form = ParameterForm(parameters, {TARGET_CLASS: classes})
+    names = {p.name for p in parameters}
+    for name, needed in ONLY_WITH.items():
+        if TARGET in names and name in names:
+            _only_for(form, name, needed)
+    return form
+
+
+def _only_for(form: ParameterForm, name: str, needed: str) -> None:
+    """Enable the parameter `name` while the target is `needed`."""
+    aim, editor = form.editor(TARGET), form.editor(name)
+    help = editor.toolTip()
+
+    def follow() -> None:
+        wanted = form.values()[TARGET] == needed
+        editor.setEnabled(wanted)
+        editor.setToolTip(help if wanted else f"Choose the target '{needed}' to set this. {help}")
+
+    if isinstance(aim, QComboBox):
+        aim.currentTextChanged.connect(lambda _: follow())
+    follow()

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, QPalette, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from ciad_app.widgets.build import FollowsFont
 from ciad_engine import inspection
 
 # Okabe and Ito's blue and vermilion: told apart under every common colour blindness.
@@ -45,45 +46,34 @@ def percent(value: float, signed: bool = False) -> str:
     return f"{100 * value:+.0f}" if round(100 * value) else "0"
 
 
-class ProbabilityBars(QWidget):
+class ProbabilityBars(FollowsFont, QWidget):
     """One row per class: its name, the bar of f1, the bar of the detector, each with its percentage.
 
     The top class of each is in bold and has a triangle before its bar. With `signed=True` the bars show changes in
     percentage points, from the middle to either side. Of many classes a part is shown; the tool tip sums up the rest.
     """
 
-    def __init__(self, name: str, hint: str, signed: bool = False, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._name, self._hint, self._signed = name, hint, signed
+    def __init__(self, name: str, hint: str, signed: bool = False) -> None:
+        super().__init__()
+        self._hint, self._signed = hint, signed
         self._headings: tuple[tuple[str, ...], ...] = ()
         self._classes: tuple[str, ...] = ()
-        self._columns: tuple[npt.NDArray[np.floating], ...] = ()
+        self.columns: tuple[npt.NDArray[np.floating], ...] = ()  # (p1, p2) of all classes, or nothing
         self._rows: npt.NDArray[np.intp] = np.arange(0)
         self.setAccessibleName(name)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self._fit_height()
+        self.fit_font()
 
-    def _fit_height(self) -> None:
+    def fit_font(self) -> None:
         """Room for rows whose letters are not much smaller than those of the window, whatever its font size."""
         row = _SMALLEST_ROW * QFontMetricsF(self.font()).height()
         self.setMinimumSize(150, round((MOST + 1) * row))
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange:
-            self._fit_height()
 
     def sizeHint(self) -> QSize:
         return QSize(260, 200)
 
     @property
-    def columns(self) -> tuple[npt.NDArray[np.floating], ...]:
-        """What is shown: (p1, p2), of all classes; or nothing."""
-        return self._columns
-
-    @property
     def shown(self) -> tuple[str, ...]:
-        """The classes that have a row."""
         return tuple(self._classes[k] for k in self._rows)
 
     def set_hint(self, text: str) -> None:
@@ -92,8 +82,7 @@ class ProbabilityBars(QWidget):
         self.update()
 
     def clear(self) -> None:
-        """Show the hint."""
-        self._columns = ()
+        self.columns = ()
         self._describe()
 
     def show_values(
@@ -110,7 +99,7 @@ class ProbabilityBars(QWidget):
             rows: the classes to show; by default those of `telling`.
             second: headings of the second column, the longest first.
         """
-        self._classes, self._columns = tuple(classes), (p1, p2)
+        self._classes, self.columns = tuple(classes), (p1, p2)
         self._rows = telling((p1, p2), ()) if rows is None else rows
         self._headings = (F1, second)
         if self._signed:
@@ -119,12 +108,12 @@ class ProbabilityBars(QWidget):
 
     def _describe(self) -> None:
         told = []
-        for (heading, *_), values in zip(self._headings, self._columns, strict=False):
+        for (heading, *_), values in zip(self._headings, self.columns, strict=False):
             order = np.argsort(-np.abs(values))[:3]
             each = ", ".join(f"{self._classes[i]} {percent(values[i], self._signed)}" for i in order)
             told.append(f"{heading}: {each}")
         more = len(self._classes) - len(self._rows)
-        if self._columns and more:
+        if self.columns and more:
             rest = (f"{heading[-1]} {percent(self._rest(k), self._signed)}" for k, heading in enumerate(self._headings))
             told.append(f"{more} classes without a row, together: {', '.join(rest)}")
         self.setAccessibleDescription("; ".join(told) or self._hint)
@@ -133,14 +122,14 @@ class ProbabilityBars(QWidget):
 
     def _rest(self, column: int) -> float:
         """The sum of a column over the classes without a row."""
-        return float(np.delete(self._columns[column], self._rows).sum())
+        return float(np.delete(self.columns[column], self._rows).sum())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().color(QPalette.ColorRole.WindowText)
         painter.setPen(text)
-        if not self._columns:
+        if not self.columns:
             painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap), self._hint)
             return
         row = self.height() / (len(self._rows) + 1)
@@ -152,7 +141,7 @@ class ProbabilityBars(QWidget):
         names = min(max(metrics.horizontalAdvance(c) for c in self.shown) + 6, self.width() * 0.4)
         numbers = metrics.horizontalAdvance("+100" if self._signed else ">99%") + 4
         half = (self.width() - names) / 2
-        for column, values in enumerate(self._columns):
+        for column, values in enumerate(self.columns):
             left = names + column * half
             painter.setFont(bold)
             painter.setPen(text)
@@ -165,7 +154,7 @@ class ProbabilityBars(QWidget):
                 painter.setFont(bold if i == top else plain)
                 cell = QRectF(left, row * line, half - 6, row)
                 self._paint_bar(painter, cell, float(values[i]), COLOURS[column], i == top, numbers)
-        leading = set() if self._signed else {int(np.argmax(v)) for v in self._columns}
+        leading = set() if self._signed else {int(np.argmax(v)) for v in self.columns}
         for line, i in enumerate(self._rows, 1):
             painter.setFont(bold if i in leading else plain)
             painter.setPen(text)

@@ -40,15 +40,11 @@ class _Holder(QWidget):
 
 
 class Scrolled(QScrollArea):
-    """Holds `content` as large as there is room, and no smaller than its own minimum.
+    """Holds `content` as large as there is room, and no smaller than its own minimum."""
 
-    Args:
-        content: what is held.
-        column: it scrolls up and down only, and asks for the width of its content.
-    """
-
-    def __init__(self, content: QWidget, column: bool = False, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, content: QWidget, column: bool = False) -> None:
+        """A `column` scrolls up and down only, and asks for the width of its content."""
+        super().__init__()
         self._column = column
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)

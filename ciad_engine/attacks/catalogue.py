@@ -380,7 +380,7 @@ class Universal(_Box, FittedAttack):
         return dataclasses.replace(self, perturbation=found.perturbation)
 
     def about_fitting(self) -> str:
-        return f"computed from {self.found.count:,} images, of which it fools {100 * self.found.rate:.0f} %"
+        return f"computed from {self.found.count:,} images, of which it fools {100 * self.found.rate:.0f}%"
 
 
 ALL: tuple[type[Attack], ...] = (FGSM, BIM, PGD, JSMA, CarliniWagnerL2, LBFGS, DeepFool, DDN, Universal)

@@ -27,14 +27,14 @@ DONE, FAILED, WRONG_USE, CANCELLED, BROKEN_PIPE = 0, 1, 2, 130, 141
 # Each module has `add(parser)`, which declares its flags and sets `run(arguments, job) -> exit code`.
 _COMMANDS = {
     "info": "what is installed and found: paste it in a bug report",
-    "data": "download CIFAR-10, or say what a data set is",
+    "data": "download CIFAR-10, or describe a data set",
     "train": "train all networks of a system and write a bundle",
     "attack": "make adversarial images of pictures and save them",
-    "inspect": "say of pictures whether they are adversarial, and why",
+    "inspect": "decide whether pictures are adversarial, and explain why",
     "evaluate": "attack and inspect a data set: the paper's tables",
     "figures": "the paper's figures, of any bundle and data",
     "runs": "list, show, export or delete evaluations",
-    "bundles": "list or show trained systems, or write tables on their cards",
+    "bundles": "list or show trained systems, or keep tables beside their cards",
 }
 
 
@@ -124,8 +124,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="ciad",
-        description="See adversarial images: attack CIFAR-10 classifiers, and contrast what they say with where "
-        "they look.",
+        description="Attack image classifiers, and detect adversarial images by contrasting the class with where the "
+        "classifier looks.",
         epilog="`ciad COMMAND --help` explains a command. Exit codes: 0 done, 1 failed, 2 wrong use, 130 cancelled.",
         parents=[common],
         allow_abbrev=False,

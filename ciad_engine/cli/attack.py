@@ -31,8 +31,8 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--perturbation",
         type=Path,
         metavar="FILE",
-        help="with --attack universal: the perturbation in FILE; where there is no such file yet, the one that is "
-        "computed from the bundled samples is written there",
+        help="with --attack universal: apply the perturbation in FILE; if there is no such file yet, compute one "
+        "from the bundled samples and write it there",
     )
     options.add_label(parser)
     options.add_evade(parser)
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
             job.note(f"{path} is there from before; it is not of this attack.")
     counts = f"{int(result.fooled.sum())} of {len(pictures)} fooled the classifier"
     if evade:
-        names = ", ".join(detector.name for detector in evade)
+        names = ", ".join(arguments.evade)
         counts += f", {int(result.success.sum())} of them also evaded {names}"
     print(f"{counts} ({result.seconds:.2f} s).")
     return 1 if failed else 0

@@ -63,7 +63,7 @@ class ConsoleJob(Job):
         if self._terminal:
             self._draw(_bar(text, done, total, left, shutil.get_terminal_size().columns, _encoding(self._stream)))
         else:
-            share = f" ({100 * done // total} %)" if total else ""
+            share = f" ({100 * done // total}%)" if total else ""
             self._write(f"{text or 'Working'}: {done:,} of {total:,}{share}{', ' + left if left else ''}\n")
 
     def on_partial(self, result: object) -> None:
@@ -190,7 +190,7 @@ def _bar(text: str, done: int, total: int, left: str, columns: int, encoding: st
     except (UnicodeEncodeError, LookupError):
         full, empty = "#", "."
     share = min(max(done / total, 0.0), 1.0) if total else 0.0
-    tail = f" {100 * share:3.0f} %{'  ' + left if left else ''}"
+    tail = f" {100 * share:3.0f}%{'  ' + left if left else ''}"
     size = 20 if columns >= 60 else 0
     bar = full * round(share * size) + empty * (size - round(share * size))
     room = columns - 1 - len(tail) - size - 1

@@ -35,7 +35,10 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         help=f"of {', '.join(attacks.names())}, with commas (default: those of the preset)",
     )
     parser.add_argument(
-        "--data", default=datasets.SAMPLES, metavar="PATH", help="CIFAR-10 in any form, or 'samples' (the default)"
+        "--data",
+        default=datasets.SAMPLES,
+        metavar="PATH",
+        help="CIFAR-10 in any form, a folder with a folder of pictures for each class, or 'samples' (the default)",
     )
     parser.add_argument(
         "--limit",

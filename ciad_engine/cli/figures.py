@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         type=Path,
         metavar="DIR",
         required=True,
-        help="gets figure1, 3, 4, 5 and 6 as PNG and SVG; older ones go, also where one has nothing to show now",
+        help="receives figure1, 3, 4, 5 and 6 as PNG and SVG; earlier ones there are deleted",
     )
     parser.add_argument(
         "--data",

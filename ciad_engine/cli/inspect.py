@@ -33,7 +33,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--out",
         type=Path,
         metavar="DIR",
-        help="also write what the window shows: where f1 looks (white: important) before and after the attack, "
+        help="also write what the window shows: attention masks (white: important) before and after the attack, "
         f"the adversarial image and the difference {_GAIN} times magnified; such files are replaced",
     )
     parser.add_argument("--json", action="store_true", help="print a list of records instead of sentences")

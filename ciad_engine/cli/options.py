@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ciad_engine import attacks
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
-from ciad_engine.detectors import DISAGREEMENT, RULES
+from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack
 
+_KNOWN = f"bundle paper has {', '.join(SHIPPED)}"
 _PREFIX = "setting_"  # of the attributes that hold attack settings
 
 
@@ -34,21 +35,24 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:1 (default: CUDA where there is one)"
+        "--device",
+        metavar="NAME",
+        default="auto",
+        help="auto, cpu, cuda or cuda:1 (default: auto, CUDA if there is any)",
     )
 
 
 def add_detector(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--detector", metavar="NAME", default="", help="what decides, of the bundle's detectors (default: its first)"
+        "--detector", metavar="NAME", default="", help=f"detector that decides; {_KNOWN} (default: the bundle's first)"
     )
     parser.add_argument(
         "--rule",
         type=_rule,
         choices=RULES,
         default="",
-        help="adversarial if detector and f1 disagree (disagreement), or if its score is above a threshold (graded);"
-        " default: the detector's usual one",
+        help="flag an image if detector and f1 disagree (disagreement, or paper), or if the detector's score is above a"
+        " threshold (graded); default: the detector's usual rule",
     )
 
 
@@ -59,7 +63,7 @@ def add_evade(parser: argparse.ArgumentParser) -> None:
         type=_evaded,
         default=[],
         metavar="DETECTOR[:RULE]",
-        help="the attacker knows this detector and has to evade it, too; may be repeated",
+        help=f"the attacker knows this detector and has to evade it, too; {_KNOWN}; may be repeated",
     )
 
 
@@ -84,7 +88,7 @@ def add_label(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label",
         metavar="NAME",
-        help="true class of the images, by name or number (default: what the classifier says of each)",
+        help="true class of the images, by name or number (default: the classifier's class of each)",
     )
 
 
@@ -107,9 +111,9 @@ def label_number(name: str | None, classes: Sequence[str]) -> int | None:
 
 
 def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
-    folded = [known.casefold() for known in classes]
-    if name.casefold() in folded:
-        return folded.index(name.casefold())
+    for known, wanted in ((list(classes), name), ([one.casefold() for one in classes], name.casefold())):
+        if wanted in known:
+            return known.index(wanted)
     if name.isascii() and name.isdigit() and int(name) < len(classes):
         return int(name)
     raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
@@ -242,7 +246,7 @@ def _not_one(
 ) -> str:
     flag = _flag(setting)
     if owners:
-        return f"{flag} is a setting of {_and(owners)}; say which one: --set {owners[0]}.{setting}=..."
+        return f"{flag} is a setting of {_and(owners)}; choose one: --set {owners[0]}.{setting}=..."
     elsewhere = [name for name, settings in known.items() if setting in settings]
     return f"{flag} is a setting of {_and(elsewhere)}, not of {_and(chosen) if chosen else 'a plain inspection'}."
 

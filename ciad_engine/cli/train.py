@@ -20,7 +20,10 @@ METRIC_EVERY = 30.0  # seconds between two lines of training metrics
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="paper", metavar="NAME", help="what to train and how long (default: paper)")
     parser.add_argument(
-        "--data", required=True, metavar="PATH", help="CIFAR-10: archive, cifar-10-batches-py or class-named folders"
+        "--data",
+        required=True,
+        metavar="PATH",
+        help="CIFAR-10 (archive or cifar-10-batches-py), or class-named folders of pictures",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="becomes the bundle; holds checkpoints")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in DIR")
@@ -35,7 +38,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine.training import stages
 
     data = datasets.load(arguments.data, job)
-    job.note(f"Training on {data.name}{'' if data.official else ' (not the official CIFAR-10 files)'}.")
+    job.note(f"Training on {data.name}.")
     job.continuing = f"Checkpoints are in {arguments.out / 'training'}; the same command with --resume goes on."
     if not job.quiet:
         job.on_result = _Curve(job).show

@@ -11,6 +11,7 @@ when a system is loaded.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -30,6 +31,7 @@ MASK = "mask"  # the paper's detector, which leads wherever detectors are listed
 DISAGREEMENT = "disagreement"  # the paper's: its class is not that of f1
 GRADED = "graded"  # its score is above a threshold
 RULES = (DISAGREEMENT, GRADED)
+CONSTANT = "the detector '{}' gives every image the same class: no attack can evade it; choose another."
 
 _REGISTRY = {
     "mask": "ciad_engine.detectors.mask:MaskDetector",
@@ -45,17 +47,20 @@ _TITLES = {
     "constant-mask": "f2 on a constant mask",
     "confidence": "f1's confidence",
 }
+SHIPPED = tuple(_TITLES)  # detectors of bundle `paper`, in the order in which they are shown
 
 
 def title(name: str) -> str:
-    """Return the title of the detector `name`, for people; of an unknown detector, the name itself."""
+    """Return the title of the detector `name`, for people: another package's gives its own, else it is the name."""
+    if name in _plugins():
+        with contextlib.suppress(SettingError):
+            return _load(_plugins()[name]).title or name
     return _TITLES.get(name, name)
 
 
 def in_order(names: Any) -> list[str]:
     """Return detector names in the order in which they are shown: the known ones as above, then the others by name."""
-    known = list(_TITLES)
-    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+    return sorted(set(names), key=lambda n: (SHIPPED.index(n) if n in SHIPPED else len(SHIPPED), n))
 
 
 def get(kind: str) -> type[Detector]:

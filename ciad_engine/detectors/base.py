@@ -40,10 +40,12 @@ class Detector(abc.ABC):
         thresholds: of its score, by false positive rate on benign validation images.
         options: further settings on the card.
 
-    Class attributes: `classifies`, whether it has a class of its own (without one there is no disagreement with f1);
-    `grades`, whether its score depends on the image and not on f1's class alone (else no threshold fits a rate).
+    Class attributes: `title` of another package's kind, for people; `classifies`, whether it has a class of its own
+    (without one there is no disagreement with f1); `grades`, whether its score depends on the image and not on f1's
+    class alone (else no threshold fits a rate).
     """
 
+    title: ClassVar[str] = ""
     classifies: ClassVar[bool] = True
     grades: ClassVar[bool] = True
 
@@ -57,10 +59,6 @@ class Detector(abc.ABC):
     ) -> None:
         self.name, self.f1, self.networks = name, f1, dict(networks)
         self.thresholds, self.options = dict(thresholds or {}), dict(options or {})
-
-    @property
-    def title(self) -> str:
-        return detectors.title(self.name)
 
     @abc.abstractmethod
     def log_probabilities(self, inputs: Inputs) -> Tensor:
@@ -96,7 +94,7 @@ class Detector(abc.ABC):
         Raises:
             SettingError: the detector has no such rule.
         """
-        limit = threshold_of(self.title, self.rules, rule).value
+        limit = threshold_of(detectors.title(self.name), self.rules, rule).value
         log_p = self.for_attack(images)
         if rule == detectors.GRADED:
             return self.score(log_p, classes) - limit
@@ -180,8 +178,12 @@ class Verdict:
 
     @property
     def threshold(self) -> Threshold:
-        """The threshold of the rule."""
-        return self.chosen.rules[self.rule]
+        """The threshold of the rule.
+
+        Raises:
+            SettingError: the card has none, so that nothing can be decided.
+        """
+        return threshold_of(self.chosen.title, self.chosen.rules, self.rule)
 
     @property
     def score(self) -> npt.NDArray[np.float64]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ciad_engine import attacks as registry
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks import parameters
-from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, UNTARGETED
+from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Evaded:
 
     Attributes:
         name, rule: of the detector; `threshold`: of that rule.
-        networks: SHA-256 of the networks that it is made of.
+        networks: SHA-256 of its kind, networks and options.
     """
 
     name: str
@@ -131,6 +131,10 @@ class Plan:
     @property
     def transferred(self) -> bool:
         return self.attacked != bundles.CLASSIFIER
+
+    @property
+    def domain(self) -> Domain:
+        return Domain(self.classes, self.size)
 
     def key(self) -> str:
         """SHA-256 (64 hex digits) of everything that decides the rows.
@@ -209,6 +213,11 @@ def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
 
 def _figure(value: object) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)  # all digits anybody gives, and no ".0"
+
+
+def _typed(setting: str, value: Any, classes: Sequence[str]) -> str:
+    """Return a setting's value as it is typed: a class by its name, because "7" may be the name of another one."""
+    return classes[value] if setting == TARGET_CLASS else _figure(value)
 
 
 def attack_of(label: str) -> str:
@@ -301,7 +310,7 @@ def command(plan: Plan, bundle: str) -> str:
         base = {choice.name: choice.parameters() for choice in preset("paper")}
         parts.append(f"--attacks {','.join(names)}")
         parts += [
-            f"--set {choice.name}.{key}={_figure(value)}"
+            f"--set {shlex.quote(f'{choice.name}.{key}={_typed(key, value, plan.classes)}')}"
             for choice in plan.attacks
             for key, value in choice.settings
             if value != base.get(choice.name, usual[choice.name])[key]
@@ -385,7 +394,10 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     if entry is None:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    has_class = detectors.get(entry.kind).classifies
+    kind = detectors.get(entry.kind)
+    if not kind.grades:
+        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
+    has_class = kind.classifies
     rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
     if rule not in detectors.RULES:
         raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
@@ -395,5 +407,5 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     if threshold is None:
         raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
     weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
-    digest = hashlib.sha256(json.dumps([entry.kind, weights]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
     return Evaded(name, rule, threshold.value, digest)

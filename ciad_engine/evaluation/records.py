@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ciad_engine import detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
@@ -144,8 +145,13 @@ def about_run(records: Records) -> tuple[str, ...]:
         " AUROC.",
         "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
     ]
+    if plan.evade:
+        notes.append(
+            "The attacker knows the detector: an image counts as adversarial if it fools f1, whether or not it evades"
+            " the detector. The evasion rate says how often it does both, of the images that could be attacked."
+        )
     notes += [f"{planning.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
-    if not plan.official:
+    if plan.domain == CIFAR10 and not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."
             " Keep that in mind when comparing with the paper."

@@ -205,7 +205,7 @@ class _Stretch(Job):
     def on_progress(self, done: int, total: int, text: str) -> None:
         inside = self._count * min(done, total) // max(total, 1)
         # A stretch of no images is work before the first of them: how far that is only its own words can say.
-        words = self._title if self._count else f"{text} ({100 * done // max(total, 1)} %)"
+        words = self._title if self._count else f"{text} ({100 * done // max(total, 1)}%)"
         self._outer.progress(self._start + inside, self._total, words)
 
     def on_note(self, text: str) -> None:

@@ -9,13 +9,15 @@ column.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.detectors.threshold import RATES
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.records import (
     POOLED,
@@ -203,7 +205,13 @@ def _filled(
     )
 
 
+def _published(figures: Mapping[str, Any], records: Records) -> Mapping[str, Any]:
+    """Return the paper's figures by attack; none if the run is not of the paper's classes and image size."""
+    return figures if records.plan.domain == CIFAR10 else {}
+
+
 def _table1(records: Records) -> Table:
+    paper = _published(PAPER_RETENTION, records)
     rows = []
     for attack in records.attacked if MASK in records.detectors else ():
         pairs = records.pairs(attack)
@@ -215,8 +223,8 @@ def _table1(records: Records) -> Table:
         }
         if records.plan.transferred:
             cells["mask_retention_rate_all_fooled"] = rates(records.fooled(attack), _keeps)
-        else:  # the paper's Table 1 is about the direct setting
-            cells["paper_mask_retention_rate"] = Cell(PAPER_RETENTION.get(planning.attack_of(attack)))
+        elif paper:  # its Table 1 is about the direct setting
+            cells["paper_mask_retention_rate"] = Cell(paper.get(planning.attack_of(attack)))
         rows.append((records.subject(attack, MASK), cells))
     meaning = "Mask retention rate: adversarial images whose mask keeps the class by f2 that it had before the attack."
     title = "Table 1: do the masks keep their class?" + setting(records.plan)
@@ -224,13 +232,13 @@ def _table1(records: Records) -> Table:
 
 
 def _table2(records: Records, card: bundles.Card | None) -> Table:
-    paper = PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT
+    paper = _published(PAPER_TRANSFERRED if records.plan.transferred else PAPER_DIRECT, records)
     rows = []
     for detector in records.detectors:
         for attack in records.groups:
             cells = _detection(records, attack, detector, card)
             published = paper.get(planning.attack_of(attack), (None, None))
-            if detector == MASK:
+            if detector == MASK and paper:
                 cells["paper_true_positive_rate"] = Cell(published[0])
                 cells["paper_true_negative_rate"] = Cell(published[1])
             rows.append((records.subject(attack, detector), cells))
@@ -265,7 +273,7 @@ def _detection(records: Records, attack: str, detector: str, card: bundles.Card 
         for name, scores in (("true_negative_rate", of_correct), ("true_negative_rate_all", of_all)):
             cells[f"{key}_{name}"] = NO_RATE if known is None else rate_of(scores <= known.value)
     evading = _attempts(records, attack)
-    if evading:
+    if evading and detector in {one.name for one in records.plan.evade}:
         cells["evasion_rate"] = rates(evading, lambda row: row.success)
     if not records.classifies(detector):
         return cells
@@ -309,6 +317,7 @@ def _keeps(pair: Pair) -> bool:
 
 
 def _table4(records: Records) -> Table:
+    paper = _published(PAPER_FILTERED, records)
     rows = []
     for attack in records.attacked if MASK in records.detectors else ():
         pairs = [p for p in records.pairs(attack) if _label(p.benign) == p.benign.label]
@@ -317,8 +326,9 @@ def _table4(records: Records) -> Table:
             "true_positive_rate": rates(pairs, lambda p: _label(p.adversarial) != p.adversarial.y1),
             "true_negative_rate_paired": rates(pairs, lambda p: _label(p.benign) == p.benign.y1),
             "recovery_rate": rates(pairs, lambda p: _label(p.adversarial) == p.adversarial.label),
-            "paper_rate": Cell(PAPER_FILTERED.get(planning.attack_of(attack))),
         }
+        if paper:
+            cells["paper_rate"] = Cell(paper.get(planning.attack_of(attack)))
         rows.append((records.subject(attack, MASK), cells))
     truth = (
         "Filtered on the truth: only images whose benign mask is classified correctly. Since f1 classifies them"

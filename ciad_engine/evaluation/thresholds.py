@@ -37,11 +37,11 @@ def note(card: bundles.Card | None, plan: Plan, detector: str) -> str:
     known = of_detectors(card, plan).get(detector)
     if known:
         each = "; ".join(
-            f"at {100 * rate:g}%: "
+            f"at {100 * rate:g}% "
             + (f"{known[rate].value:.4g} ({known[rate].source})" if rate in known else "none on the card")
             for rate in RATES
         )
-        return f"Graded rule: flagged if -log of the probability of f1's class is above a threshold. {each}."
+        return f"Graded rule: flagged if -log of the probability of f1's class is above a threshold: {each}."
     if card is None:
         why = f"bundle '{plan.bundle}' is not installed"
     elif not card.knows(plan.bundle_checksum):

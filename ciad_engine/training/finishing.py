@@ -16,7 +16,7 @@ from ciad_engine import _version, bundles, compute, systems
 from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.detectors import DISAGREEMENT, GRADED, MASK
 from ciad_engine.detectors.threshold import RATES, threshold_at
-from ciad_engine.domain import Domain
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
 from ciad_engine.training.objectives import Images, accuracy
@@ -101,7 +101,7 @@ def limits(trained: Trained) -> list[str]:
     other = f"Trained and measured on {data.name}, not on the official files, on which nothing was measured."
     return [
         f"For {size}x{size} colour images of these classes: {', '.join(trained.domain.classes)}.",
-        *([] if data.official else [other]),
+        *([other] if trained.domain == CIFAR10 and not data.official else []),
         *trained.recipe.limits,
     ]
 

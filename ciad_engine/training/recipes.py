@@ -167,7 +167,7 @@ _MASK = {"generator": bundles.MASK_GENERATOR, "classifier": bundles.MASK_CLASSIF
 # Schedules count optimiser steps of 128 images, unless they have another batch; 45,000 images are 351 of them.
 PAPER = Recipe(
     name="paper",
-    title="The paper's system: AlexNet, LAN, LeNet on masks; VGG-like for transfer, MLP as control",
+    title="The paper's system: AlexNet, LAN, LeNet on masks; VGG-like for transfer, an MLP on the image for comparison",
     validation=5000,
     stages=(
         Stage(
@@ -243,7 +243,7 @@ PAPER = Recipe(
     limits=(
         "Not a security boundary: an attacker who knows the detector can probably defeat it.",
         "Adaptive attacks, made against f1, g and f2 together, are not among those it was measured with.",
-        "Something without a mask may contrast as well: compare the lines of the table of controls.",
+        "A detector without a mask may separate the images as well: compare the rows of Detectors compared.",
     ),
 )
 _RECIPES = {PAPER.name: PAPER}

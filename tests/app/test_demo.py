@@ -119,7 +119,7 @@ def test_damaged_samples_end_it_at_once_with_the_reason(here, tmp_path, monkeypa
     from ciad_app.inspect import work
     from ciad_engine.errors import DataError
 
-    def damaged(domain):
+    def damaged(*_):
         raise DataError("samples.zip is damaged")
 
     monkeypatch.setattr(work, "samples", damaged)

@@ -105,7 +105,7 @@ def test_the_window_answers_while_a_network_is_trained(window, watch, callers, t
             def validate(self):
                 return {}
 
-        return loop.train(Small(), tmp_path, session.device, 0, job, resume=False)
+        return loop.train(Small(), tmp_path, session.system.device, 0, job, resume=False)
 
     failed = []
     task = window.engine.submit(train, lambda _: None, failed=failed.append, text="Training")

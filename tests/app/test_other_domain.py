@@ -117,6 +117,7 @@ def test_many_images_are_evaluated(window, pictures, qtbot):
     qtbot.waitUntil(lambda: page._task is None and len(page.model.rows) == 12, timeout=TIMEOUT)
     assert page.model.index(0, 2).data() in CLASSES
     qtbot.waitUntil(lambda: bool(page.results.tables.tables), timeout=TIMEOUT)
+    assert not page.results.banner.isVisibleTo(page)  # nothing of the paper's is there to be compared with
     with qtbot.waitSignal(page.row_opened) as caught:
         page._open_row(page.model.rows[-1])
     assert caught.args[0].image.shape == (3, SIZE, SIZE)

@@ -51,7 +51,7 @@ def test_ready_tells_what_the_window_needs(engine):
 
 def test_work_runs_in_the_engine_thread_and_done_in_the_windows(engine, qtbot):
     calls = Calls()
-    calls.submit(engine, lambda session, job: (threading.current_thread().name, session.device.type))
+    calls.submit(engine, lambda session, job: (threading.current_thread().name, session.system.device.type))
     qtbot.waitUntil(lambda: bool(calls))
     assert calls == [("done", ("ciad-engine", "cpu"))]
 
@@ -331,3 +331,32 @@ def test_a_finished_task_cannot_be_cancelled(engine, qtbot):
     task.cancel()
     qtbot.wait(10)
     assert calls == [("done", "result")]
+
+
+def test_a_dropped_task_calls_nobody_back_whether_it_runs_or_waits_or_was_cancelled(engine, qtbot):
+    calls = Calls()
+    running, waiting, cancelled = (
+        calls.submit(engine, busy_work, progress=calls.on("progress"), begun=calls.on("begun")) for _ in range(3)
+    )
+    qtbot.waitUntil(lambda: "progress" in calls.names)
+    cancelled.cancel()
+    for task in (running, waiting, cancelled):
+        task.drop()
+    before = list(calls)
+    qtbot.waitUntil(lambda: not engine.busy)
+    qtbot.wait(100)
+    assert calls == before
+    assert set(calls.names) == {"begun", "progress"}
+
+
+def test_progress_comes_to_the_task_it_is_of_and_to_the_signal(engine, qtbot):
+    def work(session, job):
+        job.progress(1, 2)
+
+    first, second, all_ = [], [], []
+    engine.progress.connect(lambda *told: all_.append(told))
+    engine.submit(work, lambda _: None, progress=lambda *told: first.append(told), text="First")
+    engine.submit(work, lambda _: None, progress=lambda *told: second.append(told), text="Second")
+    qtbot.waitUntil(lambda: not engine.busy)
+    assert (first, second) == ([(1, 2, "First")], [(1, 2, "Second")])
+    assert all_ == first + second

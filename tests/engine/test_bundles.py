@@ -206,7 +206,8 @@ def test_a_card_comes_back_as_it_was_written(tmp_path):
         ({"name": "another"}, True),
         ({"measured": {"test images": {"n": 3, "f1": 0.5}}}, True),
         ({"detectors": lambda listed: [{**one, "thresholds": {}} for one in listed]}, True),
-        ({"detectors": lambda listed: listed[:1]}, True),
+        ({"detectors": lambda listed: listed[:1]}, False),
+        ({"detectors": lambda listed: [{**listed[0], "options": {"draws": 3}}, *listed[1:]]}, False),
         ({"earlier_checksums": ["ab" * 32]}, True),
         ({"networks": lambda networks: dict(reversed(networks.items()))}, True),
         ({"networks": lambda networks: _with(networks, "mask_classifier", sha256="ab" * 32)}, False),
@@ -219,7 +220,7 @@ def test_a_card_comes_back_as_it_was_written(tmp_path):
         ({"seed": 4}, False),
     ],
 )
-def test_the_identity_is_of_networks_domain_and_seed(tmp_path, changes, same):
+def test_the_identity_is_of_networks_detectors_domain_and_seed(tmp_path, changes, same):
     card, _ = untrained.write(tmp_path, thresholds={0.05: Threshold(2.5, "a")})
     assert (changed(card, **changes).checksum == card.checksum) == same
 

@@ -16,6 +16,7 @@ from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
 from ciad_engine.detectors import title
 from ciad_engine.detectors.base import Finding, Verdict
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, Threshold
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Cancelled, Job
 from tests.engine.evaluation import tiny
@@ -191,7 +192,7 @@ SENTENCES = [
     # an attack that fools the classifier, but does not evade the detector
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP, attack=result(FLAGGED)),
-        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector (flagged by a detector)."
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector."
         " The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
     ),
     # an attacked image that does not fool the classifier, e.g. made for another one: the truth is unknown
@@ -605,3 +606,9 @@ def test_an_attack_that_is_fitted_learns_from_the_samples_once_for_a_system() ->
         record.attack.images[0].tolist()
         == found.run(system.network(bundles.CLASSIFIER), image[None], np.array([record.reference])).images[0].tolist()
     )
+
+
+@pytest.mark.parametrize("domain", [Domain(CIFAR10.classes, 48), Domain((*CIFAR10.classes[:9], "lorry"), 32)])
+def test_an_attack_that_is_fitted_says_that_the_samples_are_of_another_domain(domain: Domain) -> None:
+    with pytest.raises(SettingError, match=r"not of the classes and size of bundle 'tiny'\. Evaluate a data set"):
+        inspection.prepared(tiny.system(domain=domain), attacks.create("universal"))

@@ -70,6 +70,16 @@ def test_a_bundle_without_masks_has_none_in_its_verdicts() -> None:
     assert (verdict.detector, verdict.rule) == ("mlp", "disagreement")
 
 
+def test_a_first_detector_without_a_threshold_finds_but_does_not_decide() -> None:
+    system = tiny.system(threshold=None)
+    entries = tuple(entry for entry in system.card.detectors if entry.name == "confidence")
+    card = dataclasses.replace(system.card, detectors=entries)
+    verdict = systems.assemble(card, system.networks, system.device).inspect(tiny.data(4).images)
+    np.testing.assert_allclose(verdict.score, -np.log(verdict.p1.max(1)))
+    with pytest.raises(SettingError, match="cannot decide by the rule 'graded': the bundle's card has no threshold"):
+        _ = verdict.adversarial
+
+
 def test_what_a_system_lacks_is_named() -> None:
     system = tiny.system(second=False)
     with pytest.raises(BundleError, match="Bundle 'tiny' has no second classifier"):
@@ -105,7 +115,7 @@ def test_an_evasion_is_score_minus_threshold() -> None:
         (("magic",), "has no 'magic'"),
         (("mask", "best"), "'best' is none of disagreement, graded"),
         (("confidence", "disagreement"), "it has no class of its own"),
-        (("constant-mask", "graded"), "no threshold for it"),
+        (("constant-mask", "graded"), "gives every image the same class"),
     ],
 )
 def test_what_cannot_be_evaded_is_refused(words: tuple[str, ...], message: str) -> None:

@@ -77,7 +77,7 @@ def interrupted(tiny_set: ImageSet, database_path: Path) -> Callable[..., Run]:
 
 @pytest.fixture
 def page(engine: Engine, database_path: Path, qtbot) -> Iterator[EvaluatePage]:
-    made = EvaluatePage(engine, None, database_path)
+    made = EvaluatePage(engine, "", database_path)
     made.resize(1200, 800)
     made.show()
     yield made

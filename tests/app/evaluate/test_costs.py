@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ciad_app.evaluate import costs, known_data
+from ciad_app.evaluate import costs, data_loader
 from ciad_engine.runs import BENIGN, Database, Row
 
 
@@ -105,9 +105,9 @@ def test_durations():
 
 def test_places_of_data_are_remembered_and_never_in_the_way(tmp_path: Path, caplog):
     file = tmp_path / "new" / "places.json"
-    known_data.remember(file, "abc", "/data")
-    known_data.remember(file, "def", "samples")
-    assert known_data.read(file) == {"abc": "/data", "def": "samples"}
+    data_loader.remember_place(file, "abc", "/data")
+    data_loader.remember_place(file, "def", "samples")
+    assert data_loader.known_places(file) == {"abc": "/data", "def": "samples"}
     file.write_text("not json")
-    assert known_data.read(file) == {}
+    assert data_loader.known_places(file) == {}
     assert "Cannot read" in caplog.text

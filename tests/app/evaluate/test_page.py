@@ -127,7 +127,7 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, h
 def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
     engine: Engine, database_path, tiny_data, held, qtbot
 ):
-    first = EvaluatePage(engine, None, database_path)
+    first = EvaluatePage(engine, "", database_path)
     prepare(first, tiny_data, qtbot)
     first.start()
     qtbot.waitUntil(lambda: len(first.model.rows) >= 4, timeout=TIMEOUT)
@@ -136,7 +136,7 @@ def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
     close(first)
     held.set()
 
-    second = EvaluatePage(engine, None, database_path)
+    second = EvaluatePage(engine, "", database_path)
     qtbot.waitUntil(lambda: second.results.bar.isVisibleTo(second))
     assert second.loader.data is None
     second.results.bar.go_on.click()
@@ -147,7 +147,7 @@ def test_an_unfinished_run_is_offered_after_a_restart_and_finds_its_data(
 
 
 def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data, held, qtbot):
-    first = EvaluatePage(engine, None, database_path)
+    first = EvaluatePage(engine, "", database_path)
     prepare(first, tiny_data, qtbot)
     first.start()
     qtbot.waitUntil(lambda: len(first.model.rows) >= 4, timeout=TIMEOUT)
@@ -157,7 +157,7 @@ def test_data_that_moved_are_asked_for(engine: Engine, database_path, tiny_data,
     held.set()
     database_path.with_name("data_paths.json").write_text("{}")
 
-    second = EvaluatePage(engine, None, database_path)
+    second = EvaluatePage(engine, "", database_path)
     qtbot.waitUntil(lambda: second.results.bar.isVisibleTo(second))
     second.results.bar.go_on.click()
     assert "choose their folder or file" in second.results.bar.label.text()
@@ -330,7 +330,7 @@ def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbo
 def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):
     database = evaluate(page, tiny_data, qtbot)
     with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
-        page.export_csv(tmp_path / "out")
+        page.export(tmp_path / "out")
     names = {path.name for path in caught.args[0]}
     tables = {f"{name}.csv" for name in ("table1", "table2", "table4", "attacks", "roc", "rows")}
     assert names == {*tables, "run.json", "roc.svg", "roc.png", "scores.svg", "scores.png"}
@@ -438,7 +438,7 @@ def test_the_papers_attacks_are_ticked_at_first(page):
 def test_a_foreign_database_is_refused_in_words(engine, tmp_path, qtbot):
     path = tmp_path / "notes.sqlite"
     path.write_bytes(b"this is no database at all, but long enough to be looked at" * 20)
-    page = EvaluatePage(engine, None, path)
+    page = EvaluatePage(engine, "", path)
     assert str(path) in page.results.state.text()
     assert not page.panel.start.isEnabled()
     close(page)
@@ -499,7 +499,7 @@ def test_a_page_made_after_loading_failed_says_why(tmp_path, qtbot):
     engine = Engine()
     engine.start(str(tmp_path / "missing"), "cpu")
     qtbot.waitUntil(lambda: bool(engine.problem), timeout=60_000)
-    page = EvaluatePage(engine, None, tmp_path / "runs.sqlite")
+    page = EvaluatePage(engine, "", tmp_path / "runs.sqlite")
     assert "missing" in page.panel.start.toolTip()
     assert "missing" in page.results.state.text()
     close(page)

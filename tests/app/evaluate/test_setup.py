@@ -10,7 +10,6 @@ from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import QComboBox, QFileDialog, QLabel
 
 from ciad_app.evaluate.page import EvaluatePage
-from ciad_app.settings import Settings
 from ciad_engine import datasets
 from tests.app.evaluate.conftest import close
 
@@ -131,7 +130,7 @@ def test_summaries_and_hints_are_quiet_but_not_disabled(page):
 def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
     engine, database_path, tiny_data, tmp_path, button, monkeypatch, qtbot
 ):
-    page = EvaluatePage(engine, Settings(last_folder=str(tmp_path / "last")), database_path)
+    page = EvaluatePage(engine, str(tmp_path / "last"), database_path)
     begun, used = [], []
     page.folder_used.connect(used.append)
 
@@ -151,7 +150,7 @@ def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
     qtbot.waitUntil(lambda: not page.loader.busy, timeout=30_000)
     monkeypatch.setattr(page, "_run", object())  # there is something to export
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda parent, title, start: begun.append(start) or "")
-    page.export_csv()
+    page.export()
     assert begun[1:] == used
     monkeypatch.setattr(page, "_run", None)
     close(page)
@@ -163,7 +162,7 @@ def test_samples_are_loaded_once_somebody_looks_at_the_page(
 ):
     monkeypatch.setattr(engine, "info", dataclasses.replace(engine.info, has_samples=True))
     monkeypatch.setattr(datasets, "choose", lambda text, job: tiny_set)
-    page = EvaluatePage(engine, None, database_path)
+    page = EvaluatePage(engine, "", database_path)
     assert not page.loader.busy
     page.show()
     qtbot.waitUntil(lambda: page.loader.data is tiny_set, timeout=30_000)

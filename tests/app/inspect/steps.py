@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from ciad_app.inspect.collection import of_set
+
 TIMEOUT = 20_000  # ms
+
+
+def show_set(page, images):
+    page.gallery.show_collection(of_set(images))
 
 
 def settle(page, qtbot):

@@ -18,11 +18,11 @@ from ciad_engine import imaging, inspection
 from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
 from ciad_engine.datasets.base import ImageSet
 from ciad_engine.domain import CIFAR10
-from tests.app.inspect.steps import TIMEOUT, attack, settle
+from tests.app.inspect.steps import TIMEOUT, attack, settle, show_set
 
 
 def test_selecting_an_image_shows_its_verdict(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     assert np.array_equal(page.grid.benign.array, known.images[0].transpose(1, 2, 0))
     settle(page, qtbot)
     found = page.found
@@ -43,7 +43,7 @@ def test_selecting_an_image_shows_its_verdict(page, known, qtbot):
 
 
 def test_an_attack_fills_every_pane_and_moves_none(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     widgets = [*page.grid.panes, page.grid.change_bars, page.verdict, page.panel.results, page.panel.button]
     places = [w.geometry() for w in widgets]
@@ -68,7 +68,7 @@ def test_an_attack_fills_every_pane_and_moves_none(page, known, qtbot):
 
 
 def test_a_failed_attack_says_why(page, known, qtbot):
-    page.show_set(dataclasses.replace(known, labels=(known.labels + 1) % 10, checksum=""))
+    show_set(page, dataclasses.replace(known, labels=(known.labels + 1) % 10, checksum=""))
     settle(page, qtbot)
     attack(page, qtbot)
     reason = str(page.found.attack.reason[0])
@@ -81,7 +81,7 @@ def test_a_failed_attack_says_why(page, known, qtbot):
 
 
 def test_the_history_goes_back(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot, eps=32.0)
     first = page.found
@@ -92,14 +92,14 @@ def test_the_history_goes_back(page, known, qtbot):
     assert page.found.attack is first.attack
     assert page.panel.request() == ("fgsm", first.attack.settings)
     assert np.array_equal(page.grid.adversarial.array, first.attack.images[0].transpose(1, 2, 0))
-    page.next_image()
+    page.gallery.step(1)
     assert page.panel.history.count() == 0
-    page.previous_image()
+    page.gallery.step(-1)
     assert page.panel.history.count() == 2
 
 
 def test_another_detector_or_rule_decides_at_once_without_the_engine(page, known, engine, monkeypatch, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     before = page.found.attack
@@ -123,7 +123,7 @@ def test_another_detector_or_rule_decides_at_once_without_the_engine(page, known
 
 
 def test_a_detector_chosen_while_an_attack_runs_decides_on_its_result(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     page.panel.choose("fgsm", {"eps": 32.0})
     page.attack_now()
@@ -136,7 +136,7 @@ def test_a_detector_chosen_while_an_attack_runs_decides_on_its_result(page, know
 
 
 def test_the_history_shows_an_attack_by_the_detector_that_is_chosen_now(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     page.panel.history.setCurrentRow(-1)
@@ -153,7 +153,7 @@ def test_the_attacker_may_know_the_detector(page, known, monkeypatch, qtbot):
         return real(*arguments, **settings)
 
     monkeypatch.setattr(inspection, "inspect", inspect)
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     page.panel.choose("deepfool", {})
     assert not page.panel.knows.isEnabled()
@@ -175,7 +175,7 @@ def test_the_attacker_may_know_the_detector(page, known, monkeypatch, qtbot):
 
 
 def test_an_image_that_fooled_f1_but_was_flagged_is_shown(page, known, engine, monkeypatch, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     real = work.attack
 
@@ -196,9 +196,9 @@ def test_an_image_that_fooled_f1_but_was_flagged_is_shown(page, known, engine, m
 
 
 def test_only_the_last_of_many_selected_images_is_shown(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     for _ in range(4):
-        page.next_image()
+        page.gallery.step(1)
     settle(page, qtbot)
     qtbot.wait(150)
     assert page.found.name == known.names[4]
@@ -206,7 +206,7 @@ def test_only_the_last_of_many_selected_images_is_shown(page, known, qtbot):
 
 
 def test_cancel_goes_back_to_the_benign_image(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     benign = page.found.benign
     page.panel.choose("cw", {"iterations": 100_000, "search_steps": 30, "confidence": 900.0})
@@ -227,19 +227,19 @@ def test_cancel_goes_back_to_the_benign_image(page, known, qtbot):
 
 
 def test_selecting_another_image_drops_a_running_attack(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     page.panel.choose("cw", {"iterations": 100_000, "search_steps": 30, "confidence": 900.0})
     page.attack_now()
     qtbot.wait(100)
-    page.next_image()
+    page.gallery.step(1)
     settle(page, qtbot)
     assert page.found.name == known.names[1]
     assert page.found.attack is None
 
 
 def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     path = tmp_path / "adversarial.png"
@@ -258,7 +258,7 @@ def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
 
 
 def test_saving_asks_for_a_path_and_may_be_given_up(page, known, qtbot, tmp_path, monkeypatch):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     monkeypatch.setattr(saving, "ask", lambda *_: None)
@@ -273,7 +273,7 @@ def test_saving_asks_for_a_path_and_may_be_given_up(page, known, qtbot, tmp_path
 
 
 def test_export_writes_view_figure_and_record(page, known, qtbot, tmp_path):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     assert page.export(tmp_path / "view.png")
@@ -291,7 +291,7 @@ def test_export_writes_view_figure_and_record(page, known, qtbot, tmp_path):
 
 
 def test_the_exported_figure_has_every_attack_on_the_image(page, known, qtbot, tmp_path):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
 
     def succeeds(name, eps):
@@ -312,7 +312,7 @@ def test_the_exported_figure_has_every_attack_on_the_image(page, known, qtbot, t
 
 
 def test_copy_puts_the_view_on_the_clipboard(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     page.copy()
     assert QApplication.clipboard().image().width() > 1500
@@ -374,7 +374,7 @@ def test_pasted_bytes_are_shown(page, qtbot):
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path, labelled):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     made = page.found
@@ -399,7 +399,7 @@ def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path
 
 
 def test_all_panes_show_the_same_part(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     pane = page.grid.mask_change
     pane.view.scaleBy((0.4, 0.4), center=QPointF(8, 8))
@@ -417,7 +417,7 @@ def test_all_panes_show_the_same_part(page, known, qtbot):
 
 
 def test_the_values_under_the_cursor_are_told_for_all_panes(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     found = page.found
@@ -436,7 +436,7 @@ def test_the_values_under_the_cursor_are_told_for_all_panes(page, known, qtbot):
 
 
 def test_the_magnification_can_be_chosen(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     page.grid.gain.setCurrentIndex(page.grid.gain.findData(2))
@@ -449,7 +449,7 @@ def test_the_magnification_can_be_chosen(page, known, qtbot):
 
 
 def test_the_keyboard_attacks_and_steps(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     page.activateWindow()
     page.gallery.list.setFocus()
@@ -494,7 +494,7 @@ def test_a_given_class_is_chosen_by_name_where_it_counts(page, known, qtbot):
 def test_before_the_models_are_there_the_page_waits(idle_engine, untrained_bundle, known_pixels, qtbot):
     page = InspectPage(idle_engine)
     qtbot.addWidget(page)
-    page.show_set(known_pixels)
+    show_set(page, known_pixels)
     assert "loading" in page.verdict.sentence.text()
     assert "loading" in page.panel.button.toolTip()
     page.attack_now()
@@ -508,7 +508,7 @@ def test_before_the_models_are_there_the_page_waits(idle_engine, untrained_bundl
 def test_models_that_cannot_be_loaded_are_told(idle_engine, known_pixels, tmp_path, qtbot):
     page = InspectPage(idle_engine)
     qtbot.addWidget(page)
-    page.show_set(known_pixels)
+    show_set(page, known_pixels)
     with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000):
         idle_engine.start(str(tmp_path / "no bundle"), "cpu")
     assert "could not be loaded" in page.verdict.sentence.text()
@@ -522,7 +522,7 @@ def known_pixels():
 
 
 def test_the_verdict_is_the_explanation_and_files_are_named_after_the_image(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     found = page.found

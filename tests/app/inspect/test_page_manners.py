@@ -14,7 +14,7 @@ from ciad_app.inspect import saving
 from ciad_app.inspect.page import LOOKING, WAITING
 from ciad_app.inspect.results import Results
 from ciad_engine import attacks, inspection
-from tests.app.inspect.steps import TIMEOUT, attack, settle
+from tests.app.inspect.steps import TIMEOUT, attack, settle, show_set
 
 LONG = {"iterations": 100_000, "search_steps": 30, "confidence": 900.0}
 
@@ -34,7 +34,7 @@ def click(list_, index, qtbot):
 
 
 def test_where_other_work_goes_first_that_is_said_until_it_is_done(page, known, other_work, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     qtbot.waitUntil(lambda: page.verdict.sentence.text() == WAITING, timeout=TIMEOUT)
     assert "Waiting" in page.grid.benign_mask.hint
     page.panel.choose("cw", LONG)
@@ -49,7 +49,7 @@ def test_where_other_work_goes_first_that_is_said_until_it_is_done(page, known, 
 
 
 def test_cancelling_what_waits_leaves_the_other_work_alone(page, known, other_work, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     page.attack_now()
     assert page.busy
     page.cancel()
@@ -93,7 +93,7 @@ def test_a_stored_pair_that_does_not_fool_f1_is_shown_and_says_so(page, known, q
 
 
 def test_after_a_cancelled_attack_the_history_answers_again(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     first = page.found
@@ -109,7 +109,7 @@ def test_after_a_cancelled_attack_the_history_answers_again(page, known, qtbot):
 
 
 def test_the_focus_alone_chooses_neither_an_attack_nor_an_image(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
     page.panel.choose("cw", LONG)
@@ -123,7 +123,7 @@ def test_the_focus_alone_chooses_neither_an_attack_nor_an_image(page, known, qtb
 
 
 def test_after_a_cancelled_look_a_click_on_the_image_looks_again(page, known, other_work, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     qtbot.waitUntil(lambda: page.busy, timeout=TIMEOUT)
     page.cancel()
     qtbot.waitUntil(lambda: "Cancelled" in page.verdict.sentence.text(), timeout=TIMEOUT)
@@ -134,7 +134,7 @@ def test_after_a_cancelled_look_a_click_on_the_image_looks_again(page, known, ot
 
 
 def test_a_click_on_the_image_that_is_attacked_leaves_the_attack_alone(page, known, qtbot):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     page.panel.choose("cw", LONG)
     page.attack_now()
@@ -149,7 +149,7 @@ def test_a_click_on_the_image_that_is_attacked_leaves_the_attack_alone(page, kno
 
 
 def test_exporting_again_under_the_same_name_replaces_all_files(page, known, qtbot, tmp_path, monkeypatch):
-    page.show_set(known)
+    show_set(page, known)
     settle(page, qtbot)
     target = tmp_path / "view.png"
     monkeypatch.setattr(saving, "ask", lambda *_: target)  # the dialog has asked whether to overwrite

@@ -50,15 +50,15 @@ def test_lines_come_every_few_seconds_without_a_terminal() -> None:
     work(console.ConsoleJob(stream=stream, clock=clock), clock)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 19  # 99 seconds, a line every 5
-    assert lines[0] == "Attacking: 5 of 100 (5 %), 1 min 35 s left"
-    assert lines[-1] == "Attacking: 95 of 100 (95 %), 5 s left"
+    assert lines[0] == "Attacking: 5 of 100 (5%), 1 min 35 s left"
+    assert lines[-1] == "Attacking: 95 of 100 (95%), 5 s left"
     assert "\r" not in stream.getvalue()
 
 
 def test_a_resumed_run_counts_its_own_pace() -> None:
     stream, clock = Stream(terminal=False), Clock()
     work(console.ConsoleJob(stream=stream, clock=clock), clock, first=90)
-    assert stream.getvalue() == "Attacking: 95 of 100 (95 %), 5 s left\n"
+    assert stream.getvalue() == "Attacking: 95 of 100 (95%), 5 s left\n"
 
 
 def test_another_piece_of_work_starts_a_new_estimate() -> None:
@@ -66,7 +66,7 @@ def test_another_piece_of_work_starts_a_new_estimate() -> None:
     job = console.ConsoleJob(stream=stream, clock=clock)
     work(job, clock, steps=10, seconds=100)
     work(job, clock, steps=60, seconds=1)
-    assert stream.getvalue().splitlines()[-1] == "Attacking: 55 of 60 (91 %), 5 s left"
+    assert stream.getvalue().splitlines()[-1] == "Attacking: 55 of 60 (91%), 5 s left"
 
 
 def test_an_attack_slower_than_the_one_before_is_estimated_at_its_own_pace() -> None:
@@ -97,7 +97,7 @@ def test_a_bar_shows_share_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("COLUMNS", "80")
     stream, clock = Stream(terminal=True), Clock()
     work(console.ConsoleJob(stream=stream, clock=clock), clock)
-    assert "Attacking " + "█" * 10 + "░" * 10 + "  50 %  50 s left" in stream.getvalue()
+    assert "Attacking " + "█" * 10 + "░" * 10 + "  50%  50 s left" in stream.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "unknown-encoding"])

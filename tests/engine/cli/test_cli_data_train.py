@@ -124,7 +124,7 @@ def test_train_writes_a_bundle_that_inspects(
     words = ("train", "--recipe", "short", "--data", folders, "--out", out, "--device", "cpu", "--seed", 3)
     code, text, err = ciad(*words)
     assert code == 0, err
-    assert "not the official CIFAR-10 files" in err
+    assert "is not the official CIFAR-10 (other checksums)" in err
     assert "classifier, step 3 of 3: loss " in err
     card = bundles.read_card(out)
     assert card.content["seed"] == 3

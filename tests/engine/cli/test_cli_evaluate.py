@@ -215,7 +215,7 @@ def test_an_attacker_who_knows_a_detector_makes_another_run(ciad: Ciad, words: l
         (["--evade", "magic"], "bundle 'tiny' has no detector 'magic'; it has mask, shuffled-mask, constant-mask, "),
         (["--evade", "mask:best"], "'best' is none of the rules disagreement, graded."),
         (["--evade", "confidence:paper"], "the detector 'confidence' has no class of its own; evade it by the rule"),
-        (["--evade", "constant-mask:graded"], "bundle 'tiny' has no threshold for the detector 'constant-mask'."),
+        (["--evade", "constant-mask:graded"], "the detector 'constant-mask' gives every image the same class:"),
         (["--evade", "mask", "--attacks", "fgsm,deepfool"], "DeepFool cannot evade a detector; leave it out."),
         (["--evade", "mask", "--transferred"], "leave out the transferred setting."),
     ],
@@ -233,7 +233,7 @@ def test_what_cannot_be_evaded_is_refused(extra: list[str], sentence: str, ciad:
     ("extra", "sentence"),
     [
         (["--attacks", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
-        (["--attacks", "fgsm,jsma", "--target", "next"], "--target is a setting of fgsm and jsma; say which one:"),
+        (["--attacks", "fgsm,jsma", "--target", "next"], "--target is a setting of fgsm and jsma; choose one:"),
         (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn"),
         (["--attacks", ","], "no attack is named"),
         (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0 to 255 grey levels."),

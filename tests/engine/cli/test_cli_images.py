@@ -298,7 +298,7 @@ def test_attack_evades_detectors(
     )
     assert code == 0, err
     *lines, last = text.splitlines()
-    names = ", ".join(one.partition(":")[0] for one in evade)
+    names = ", ".join(words).replace("paper", "disagreement")
     fooled, evaded = expected.fooled.sum(), expected.success.sum()
     assert fooled == 3, "the test needs images that fool f1"
     assert evade != ["mask"] or 0 < evaded < 3, "the test needs images that are flagged, and one that is not"
@@ -348,8 +348,8 @@ def test_inspect_attacks_detectors_too(
         ),
         (
             ["--attack", "fgsm", "--evade", "constant-mask:graded"],
-            "rule: the detector 'f2 on a constant mask' cannot decide by the rule 'graded': the bundle's card has no"
-            " threshold for it.",
+            "evade: the detector 'constant-mask' gives every image the same class: no attack can evade it; choose"
+            " another.",
         ),
         (
             ["--attack", "deepfool", "--evade", "mask", "--evade", "confidence"],
@@ -366,16 +366,17 @@ def test_what_cannot_be_evaded_is_refused_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_detector_without_a_gradient_cannot_be_evaded(
+def test_a_detector_that_ignores_the_image_cannot_be_evaded(
     ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     """f2 on a constant mask does not depend on the image."""
     words = ("--attack", "fgsm", "--evade", "constant-mask", "--bundle", bundle)
-    sentence = "The detector 'constant-mask' has no gradient with respect to the image: no attack can evade it."
+    sentence = "evade: the detector 'constant-mask' gives every image the same class: no attack can evade it; choose"
+    sentence += " another."
     code, text, err = ciad("attack", pictures[0], *words, "--out", tmp_path / "out")
     assert (code, text, err) == (1, "", f"ciad: {sentence}\n")
     code, text, err = ciad("inspect", pictures[0], *words)
-    assert (code, text, err) == (1, "", f"ciad: {pictures[0].name}: {sentence}\n")
+    assert (code, text, err) == (1, "", f"ciad: {sentence}\n")
 
 
 def test_nothing_evades_without_an_attack(ciad: Ciad, bundle: Path, pictures: list[Path]) -> None:

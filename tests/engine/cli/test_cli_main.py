@@ -78,7 +78,7 @@ def test_version(ciad: Ciad) -> None:
 def test_help_names_every_command(ciad: Ciad) -> None:
     code, out, err = ciad("--help")
     assert (code, err) == (0, "")
-    for command in ("info", "data", "train", "attack", "inspect", "evaluate", "runs", "bundles"):
+    for command in ("info", "data", "train", "attack", "inspect", "evaluate", "figures", "runs", "bundles"):
         assert f"\n    {command} " in out
 
 
@@ -89,7 +89,7 @@ def test_without_a_command_it_prints_help_and_is_wrong_use(ciad: Ciad) -> None:
 
 
 COMMANDS = "info, data, data fetch, data check, train, attack, inspect, evaluate, runs, runs list, runs show, "
-COMMANDS += "runs export, runs delete, bundles, bundles list, bundles show"
+COMMANDS += "runs export, runs delete, figures, bundles, bundles list, bundles show, bundles record"
 
 
 @pytest.mark.parametrize("command", COMMANDS.split(", "))

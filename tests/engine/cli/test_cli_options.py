@@ -98,7 +98,7 @@ def test_several_attacks_share_the_command_line() -> None:
         (
             ["--steps", "1"],
             ["push", "pull"],
-            "--steps is a setting of push and pull; say which one: --set push.steps=...",
+            "--steps is a setting of push and pull; choose one: --set push.steps=...",
         ),
         (["--eps", "much"], ["push"], "push: eps = 'much' is not a number from 0 to 255 grey levels."),
         (["--steps", "1.5"], ["push"], "push: steps = '1.5' is not a whole number from 1 to 100."),
@@ -143,6 +143,7 @@ def test_labels_by_name_and_number() -> None:
     assert options.label_number(None, classes) is None
     assert options.label_number("CAT", classes) == 1
     assert options.label_number("0", classes) == 0
+    assert options.label_number("CAT", (*classes, "CAT")) == len(classes)
     for wrong in ("dog", "2", "-1", "²", ""):
         with pytest.raises(WrongUse, match="airplane, cat"):
             options.label_number(wrong, classes)

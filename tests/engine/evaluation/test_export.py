@@ -232,7 +232,8 @@ def is_described(column: str, names: list[str]) -> bool:
 
 @pytest.mark.parametrize("attacked", ["classifier", "second_classifier"])
 def test_every_column_of_every_file_is_described(database: Database, tmp_path: Path, attacked: str) -> None:
-    key = test_tables.filled(database, finished=False, attacked=attacked)
+    known = (planning.Evaded("mask", "disagreement", 0.5, ""),)
+    key = test_tables.filled(database, finished=False, attacked=attacked, evade=known)
     evading = {"y1": 1, "label_before": 0, "fooled": True, "evaded": True}
     aimed = tiny.row(7, "cw", reason="the target is its own class", label_before=0)
     database.append(key, [tiny.row(6), tiny.row(7), tiny.row(6, "cw", **evading), aimed])

@@ -166,10 +166,12 @@ def test_the_evasion_rate_is_of_all_that_could_be_attacked(tmp_path: Path) -> No
             for k, (fooled, evaded) in enumerate([(True, True), (True, False), (False, False), (False, False)])
         )
         wrong = dataclasses.replace(wrong, label_before=2)
-        evading = dataclasses.replace(found, attacked={"fgsm": [both, only_fooled, neither, wrong]})
+        known = dataclasses.replace(found.plan, evade=(planning.Evaded("mask", "disagreement", 0.5, ""),))
+        evading = dataclasses.replace(found, plan=known, attacked={"fgsm": [both, only_fooled, neither, wrong]})
         table = table_2(evading)
         by_name = {table.name: table for table in tables.tables_of(evading)}
     assert cells(table, "fgsm")["evasion_rate"] == rate(1, 3)
+    assert any("whether or not it evades" in note for note in table.notes)
     assert cells(table, "fgsm")["adversarial_images"] == Cell(2)  # flagged or not, it fools f1
     attack = cells(by_name["attacks"], "fgsm", "")
     assert attack["success_rate"] == rate(1, 3)

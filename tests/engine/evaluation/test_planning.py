@@ -271,7 +271,7 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     [
         ("squeeze", "classifier", "evade: bundle 'tiny' has no detector 'squeeze'; it has mask, mlp, shuffled-mask"),
         ("mask:best", "classifier", "evade: 'best' is none of the rules disagreement, graded"),
-        ("constant-mask:graded", "classifier", "no threshold for the detector 'constant-mask'"),
+        ("constant-mask:graded", "classifier", "'constant-mask' gives every image the same class"),
         ("confidence:disagreement", "classifier", "evade: the detector 'confidence' has no class of its own"),
         ("mask", "second_classifier", "evade: an attacker who knows the detectors attacks f1 itself"),
     ],
@@ -317,6 +317,15 @@ def test_the_command_of_a_plan_runs_that_plan() -> None:
         said = cli._parser(words).parse_args(words)
         assert evaluate._choices(said, card.classes) == plan.attacks
         assert (said.bundle, said.limit, said.seed, said.transferred) == ("my own", 7, 3, True)
+
+
+@pytest.mark.parametrize("named", ["7", "a stop sign", "Bear"])
+def test_the_command_of_a_plan_aims_at_a_class_by_name(named: str) -> None:
+    classes = ("bear", "8", "9", "10", "11", "12", "13", "14", "15", named)  # class 9 is not the one called "9"
+    aimed = planning.choose("fgsm", target="given", target_class=9)
+    plan = dataclasses.replace(PLAN, classes=classes, attacks=(aimed,))
+    _, *words = shlex.split(planning.command(plan, "tiny"))
+    assert evaluate._choices(cli._parser(words).parse_args(words), classes) == (aimed,)
 
 
 def test_a_plan_no_command_can_say_has_none() -> None:

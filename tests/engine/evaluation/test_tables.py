@@ -183,7 +183,7 @@ def test_table_2_pairs_each_adversarial_with_its_benign_image(database: Database
     assert fgsm["graded_5_true_negative_rate_all"] == rate(3, 6)
     assert fgsm["graded_5_true_negative_rate"] == rate(3, 5)
     assert fgsm["graded_1_true_negative_rate"] == rate(4, 5)
-    assert any("at 5%: 1.5 (chosen for tests); at 1%: 2.5 (chosen, too)." in note for note in table.notes)
+    assert any("at 5% 1.5 (chosen for tests); at 1% 2.5 (chosen, too)." in note for note in table.notes)
     nothing = cells(table, "cw")
     assert nothing["true_positive_rate"] == nothing["graded_5_true_positive_rate"] == NO_RATE
     assert nothing["auroc"] == Cell(None, 0, area=True)
@@ -245,7 +245,7 @@ def test_a_card_with_one_threshold_says_that_the_other_is_missing(database: Data
     table = made(database, filled(database), card)["table2"]
     assert cells(table, "fgsm")["graded_1_true_positive_rate"] == NO_RATE
     assert cells(table, "fgsm")["graded_5_true_positive_rate"] == rate(2, 4)
-    assert any("at 5%: 1.5 (chosen for tests); at 1%: none on the card." in note for note in table.notes)
+    assert any("at 5% 1.5 (chosen for tests); at 1% none on the card." in note for note in table.notes)
 
 
 def test_attack_table_counts_success_failures_and_cost(database: Database) -> None:
@@ -289,6 +289,18 @@ def test_every_table_says_on_what_it_was_computed(database: Database) -> None:
 def test_official_data_need_no_warning(database: Database) -> None:
     for table in tables.all_tables(database, filled(database, official=True)):
         assert not any("official" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("attacked", ["classifier", "second_classifier"])
+@pytest.mark.parametrize("change", [{"classes": ("give way", "stop", *"abcdefgh")}, {"size": 48}])
+def test_the_papers_figures_are_left_out_beside_those_of_another_domain(
+    database: Database, change: dict[str, object], attacked: str
+) -> None:
+    for table in tables.all_tables(database, filled(database, attacked=attacked, **change)):
+        assert table.columns
+        assert not [column.key for column in table.columns if column.key.startswith("paper")]
+        assert not [note for note in table.notes if "The paper gives" in note or "The paper compares" in note]
+        assert "CIFAR" not in " ".join(table.notes)
 
 
 def test_a_running_run_has_tables_that_say_so(database: Database) -> None:

@@ -8,11 +8,13 @@ import torch
 
 from ciad_engine import bundles, systems
 from ciad_engine.detectors.threshold import RATES, threshold_at
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.imaging import to_unit
-from ciad_engine.training import finishing, stages
+from ciad_engine.training import finishing, recipes, stages
 from tests.engine.evaluation import tiny
 from tests.engine.training.tiny import TINY
+
+CONFIDENCE = (recipes.Detector("confidence", "confidence"),)
 
 
 def test_a_recipe_makes_a_bundle_that_loads_and_judges(whole, data):
@@ -36,6 +38,25 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(whole, data):
     assert measured["f1"] == pytest.approx((verdict.y1 == data.test.labels).mean())
     assert measured["f2 on masks"] == pytest.approx((verdict.y2 == data.test.labels).mean())
     assert measured["benign rate, paper's rule"] == pytest.approx((verdict.y1 == verdict.y2).mean())
+
+
+def test_the_only_detector_of_a_recipe_may_be_one_that_cannot_decide_without_its_threshold(data, tmp_path):
+    recipe = dataclasses.replace(TINY, stages=TINY.stages[:1], detectors=CONFIDENCE)
+    card = stages.train_bundle(recipe, data, tmp_path / "bundle", device="cpu")
+    assert set(card.detector("confidence").thresholds) == set(RATES)
+    verdict = systems.load(card.folder, torch.device("cpu")).inspect(data.test.images)
+    assert (verdict.detector, verdict.rule) == ("confidence", "graded")
+    assert verdict.threshold == card.detector("confidence").thresholds[0.05]
+
+
+def test_a_card_for_other_classes_is_silent_about_cifar_10(data, tmp_path):
+    domain = Domain(("give way", "stop", *"abcdefgh"), 32)
+    parts = {name: dataclasses.replace(getattr(data, name), domain=domain) for name in ("train", "test")}
+    recipe = dataclasses.replace(TINY, stages=TINY.stages[:1], detectors=CONFIDENCE, limits=())
+    card = stages.train_bundle(recipe, dataclasses.replace(data, **parts), tmp_path / "bundle", device="cpu")
+    assert card.content["limits"] == [
+        "For 32x32 colour images of these classes: give way, stop, a, b, c, d, e, f, g, h."
+    ]
 
 
 def test_every_threshold_is_of_validation_images_that_f1_classifies_correctly(whole, data):
