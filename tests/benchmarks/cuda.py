@@ -5,7 +5,7 @@
 Prints one Markdown table, and writes it to FILE after each round. A round measures every attack and every stage of
 every recipe. The first has few images and steps and is always finished; each later one has more, and its results
 replace the earlier ones, until the minutes are over or there are no more images. So the whole takes the minutes it is
-given, unless the first round alone takes longer: about a minute on two CPU cores.
+given, unless the first round alone takes longer: about half a minute for one CPU core beside itself.
 
 Attacks have their default settings, but not more iterations than the round allows; the rows are those of an
 evaluation with the bundle "paper". `equal` counts the rows in which both devices agree: of a rate, in the flag; of
@@ -13,8 +13,9 @@ evaluation with the bundle "paper". `equal` counts the rows in which both device
 difference. Speeds are those of attack and detectors together, without what Universal learns beforehand; of a stage
 without its first step.
 
-Rounding separates two devices, and from one seed they draw different random numbers in training: its losses agree only
-roughly. A device beside itself (`--devices cpu,cpu`) has no difference at all, except in speed.
+Rounding separates two devices, and from one seed they draw different random numbers in training, where each stage
+builds on those before it: losses agree only roughly. A device beside itself (`--devices cpu,cpu`) has no difference at
+all, except in speed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,13 @@ from ciad_engine.training.stages import train_bundle
 
 FIRST, GROWTH = 10, 2  # images that each attack gets in the first round, and by what factor they grow
 TRAINING = 5  # an attack is allowed so many times as many iterations as a training stage has steps
-HELD = 500  # most images to validate and to test a trained bundle on
 SEED = 0
 FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: a measure of two devices, and what is not the same in it."""
+    """One line of the table: a measure of two devices; `same` if they have the same result, None for a speed."""
 
     what: str
     size: str
@@ -66,10 +66,12 @@ class Line:
     second: str = ""
     equal: str = ""
     difference: str = ""
-    same: bool | None = None  # None for a speed
+    same: bool | None = None
 
 
+Part = Callable[..., Line]  # a line of something already named
 Task = Callable[[int, Job], list[Line]]
+Rows = Sequence[Sequence[Row]]  # of each device
 
 
 def allowed(size: int) -> int:
@@ -77,14 +79,14 @@ def allowed(size: int) -> int:
     return size * size // FIRST
 
 
-def rate(part: Callable[..., Line], measure: str, rows: Any, counted: Any, holds: Callable[[Row], bool]) -> Line:
+def rate(part: Part, measure: str, rows: Rows, counted: Rows, holds: Callable[[Row], bool]) -> Line:
     """Compare a rate among the counted rows of each device, and row by row what it is a rate of."""
     shares = [f"{sum(map(holds, each)) / len(each):.1%}" if each else "–" for each in counted]
     equal = [holds(one) == holds(other) for one, other in zip(*rows, strict=True)]
     return part(measure, *shares, f"{sum(equal)} of {len(equal)}", same=all(equal))
 
 
-def speed(part: Callable[..., Line], unit: str, speeds: Sequence[float]) -> Line:
+def speed(part: Part, unit: str, speeds: Sequence[float]) -> Line:
     one, other = speeds
     return part(f"{unit} per second", f"{one:.4g}", f"{other:.4g} (× {other / one:.3g})")
 
@@ -96,9 +98,9 @@ def content(row: Row) -> dict[str, Any]:
     return flat | {f"{name} {key}": value for name, s in row.scores.items() for key, value in s._asdict().items()}
 
 
-def compare_rows(part: Callable[..., Line], one: Sequence[Row], other: Sequence[Row]) -> Line:
+def compare_rows(part: Part, rows: Rows) -> Line:
     equal, differences = 0, dict[str, float]()
-    for first, second in zip(map(content, one), map(content, other), strict=True):
+    for first, second in zip(*(map(content, each) for each in rows), strict=True):
         unequal = [key for key in first if first[key] != second[key]]
         equal += all(isinstance(first[key], float) for key in unequal)
         for key in unequal:
@@ -106,8 +108,8 @@ def compare_rows(part: Callable[..., Line], one: Sequence[Row], other: Sequence[
             if type(first[key]) in (int, float) and "label" not in key and key != "y1":
                 differences[key] = max(differences.get(key, 0.0), abs(first[key] - second[key]))
     text = ", ".join(f"{key} {value:.2g}" for key, value in differences.items())
-    same = equal == len(one) and not differences
-    return part("rows", equal=f"{equal} of {len(one)}", difference=text, same=same)
+    count = len(rows[0])
+    return part("rows", equal=f"{equal} of {count}", difference=text, same=equal == count and not text)
 
 
 def flagged(row: Row, detector: Detector, rule: str) -> bool:
@@ -131,15 +133,15 @@ def evaluate(
 
 def attack(label: str, pair: Sequence[System], data: ImageSet, size: int, job: Job) -> list[Line]:
     """Compare the rows of one attack, or the benign ones that come with the first."""
-    name, limit = label or attacks.own()[0], allowed(size)
-    defaults = {p.name: p.default for p in parameters.schema(attacks.get(name))}
-    fewer = {key: min(value, limit) for key, value in defaults.items() if key == "iterations"}
+    name = label or attacks.own()[0]
+    schema = parameters.schema(attacks.get(name))
+    fewer = {p.name: min(p.default, allowed(size)) for p in schema if p.name == "iterations"}
     here = data.subset(range(2 * size))  # the half that is not attacked is for an attack that learns from others
     found = [evaluate(planning.choose(name, **fewer), label, system, here, size, job) for system in pair]
     rows, tried, counted = zip(*found, strict=True)
     steps = f", {fewer['iterations']} iterations" if fewer and label else ""
     part = functools.partial(Line, label or "benign images", f"{size} images{steps}")
-    lines = [compare_rows(part, *rows)]
+    lines = [compare_rows(part, rows)]
     if label:
         lines.append(rate(part, "success rate", rows, tried, lambda row: row.success))
     for detector in pair[0].detectors.values():
@@ -172,7 +174,7 @@ class Watch(Job):
 
 def train(recipe: Recipe, pair: Sequence[System], data: ImageSet, size: int, job: Job) -> list[Line]:
     """Compare the stages of a recipe, shortened to a few steps each."""
-    steps, held = max(2, allowed(size) // TRAINING), min(HELD, len(data) // 4)
+    steps, held = max(2, allowed(size) // TRAINING), min(recipe.validation, len(data) // 4)
     stages = (replace(stage, schedule=replace(stage.schedule, steps=steps)) for stage in recipe.stages)
     short = replace(recipe, validation=held, stages=tuple(stages))
     both = DataSet(data, data.subset(range(held)), data.source, False, None)
@@ -225,30 +227,21 @@ def rounds(work: dict[str, Task], most: int, deadline: Job) -> Iterator[list[Lin
 
 
 def describe(device: torch.device) -> str:
-    """Return what a device is, and in which numbers it trains and convolves."""
+    """Return what a device is, and in which numbers it trains."""
     with compute.mixed_precision(device):
         low = torch.is_autocast_enabled(device.type)
-    tf32 = f", TF32 in convolutions: {torch.backends.cudnn.allow_tf32}" if device.type == "cuda" else ""
-    return f"{compute.describe_device(device)} (training in {'bfloat16' if low else 'float32'}{tf32})"
+    return f"{compute.describe_device(device)} (training in {'bfloat16' if low else 'float32'})"
 
 
 def written(lines: Sequence[Line], devices: Sequence[torch.device], source: str) -> str:
     """Return the table in Markdown, below what was measured and how much of it differs."""
     compared = [line.same for line in lines if line.same is not None]
     differ = compared.count(False)
-    head = ["what", "size", "measure", *(f"{k}: {d}" for k, d in enumerate(devices, 1)), "equal", "largest difference"]
-    cells = [
-        [line.what, line.size, line.measure, line.first, line.second, line.equal, line.difference] for line in lines
-    ]
-    return "\n".join(
-        [
-            f"{' beside '.join(map(describe, devices))}; torch {torch.__version__}; {source}.",
-            f"{differ} of {len(compared)} measures differ." if differ else f"All {len(compared)} measures are equal.",
-            "",
-            *(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *cells]),
-            "",
-        ]
-    )
+    summary = f"{differ} of {len(compared)} measures differ" if differ else f"all {len(compared)} measures are equal"
+    head = ("what", "size", "measure", *(f"{k}: {d}" for k, d in enumerate(devices, 1)), "equal", "largest difference")
+    table = [head, ("---",) * len(head), *(astuple(line)[:-1] for line in lines)]
+    text = "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    return f"{' beside '.join(map(describe, devices))}; torch {torch.__version__}; {source}: {summary}.\n\n{text}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -277,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.out:
             write_whole(options.out, text.encode())
     timer.cancel()
-    print(text)
+    print(text, end="")
     if any(line.measure.startswith(FAILED) for line in lines):
         sys.exit(1)
 
