@@ -14,6 +14,7 @@ from tests.engine.training.tiny import TINY
 
 def test_a_device_beside_itself_is_equal_in_every_attack_and_stage(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(recipes, "_RECIPES", {TINY.name: TINY})
+    monkeypatch.setattr(cuda, "allowed", lambda size: 4)  # iterations: seconds are saved
     file = tmp_path / "table.md"
 
     cuda.main(["--devices", "cpu,cpu", "--minutes", "0", "--out", str(file)])
