@@ -303,7 +303,7 @@ class EvaluatePage(QWidget):
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
-                f" ({plan.data}, {', '.join(planning.title(label) for label in plan.labels)}; {moment(run)})."
+                f" ({plan.data}, {', '.join(plan.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
     def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:

@@ -40,7 +40,8 @@ def _plan_of(run: Run) -> planning.Plan | None:
 
 def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
-    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text() for one in chosen)
+    classes = run.plan.get("classes", CIFAR10.classes)
+    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text(classes) for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
     evaded = ", ".join(detectors.title(str(one["name"])) for one in run.plan.get("evade", ()))
     setting += f", evading {evaded}" if evaded else ""

@@ -116,7 +116,7 @@ def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
     """Say what is computed, and whether a part of it is there already."""
     key, total = plan.key(), plan.limit * (1 + len(plan.attacks))
     done = sum(database.counts(key).values())
-    which = ", ".join(choice.text() for choice in plan.attacks)
+    which = ", ".join(choice.text(plan.classes) for choice in plan.attacks)
     setting = "transferred setting" if plan.transferred else "direct setting"
     setting += runs_command.evading(plan)
     job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")

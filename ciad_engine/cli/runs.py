@@ -79,7 +79,7 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
                 one.state,
                 plan.bundle,
                 ("transferred" if plan.transferred else "direct") + evading(plan),
-                ", ".join(choice.text() for choice in chosen),
+                ", ".join(choice.text(plan.classes) for choice in chosen),
                 plan.data,
             )
         )

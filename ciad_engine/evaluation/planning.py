@@ -70,10 +70,11 @@ class AttackChoice:
         except SettingError:
             return 1
 
-    def text(self) -> str:
+    def text(self, classes: Sequence[str] = ()) -> str:
         """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
         idle = _without_effect(self.parameters())
-        inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings if name not in idle)
+        shown = [(name, _typed(name, value, classes)) for name, value in self.settings if name not in idle]
+        inner = ", ".join(f"{name} = {value}" for name, value in shown)
         return f"{self.name} ({inner})" if inner else self.name
 
 
@@ -127,6 +128,10 @@ class Plan:
     def labels(self) -> tuple[str, ...]:
         """What rows and tables call each of the attacks; see `labels`."""
         return labels([(choice.name, choice.parameters()) for choice in self.attacks])
+
+    def title(self, label: str) -> str:
+        """Return the title of the attack with this label."""
+        return title(label, self.classes)
 
     @property
     def transferred(self) -> bool:
@@ -217,7 +222,7 @@ def _figure(value: object) -> str:
 
 def _typed(setting: str, value: Any, classes: Sequence[str]) -> str:
     """Return a setting's value as it is typed: a class by its name, because "7" may be the name of another one."""
-    return classes[value] if setting == TARGET_CLASS else _figure(value)
+    return classes[int(value)] if setting == TARGET_CLASS and int(value) < len(classes) else _figure(value)
 
 
 def attack_of(label: str) -> str:
@@ -225,15 +230,17 @@ def attack_of(label: str) -> str:
     return label.partition(" ")[0]
 
 
-def title(label: str) -> str:
+def title(label: str, classes: Sequence[str] = ()) -> str:
     """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
 
-    "target = untargeted" is left out: titles differ all the same, because the others of that attack name their targets.
+    A class to aim at is one of `classes`; without them it has its number. "target = untargeted" is left out: titles
+    differ all the same, because the others of that attack name their targets.
     """
     name, _, own = label.partition(" ")
     norm = registry.norm(name)
-    settings = [setting for setting in own.split(", ") if setting not in ("", f"{TARGET} = {UNTARGETED}")]
-    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *settings))
+    settings = [one.partition(" = ") for one in own.split(", ") if one not in ("", f"{TARGET} = {UNTARGETED}")]
+    called = [f"{setting}{equals}{_typed(setting, value, classes)}" for setting, equals, value in settings]
+    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *called))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
@@ -354,7 +361,9 @@ def make(
         raise SettingError(f"attacks: none is chosen; choose at least one of {', '.join(registry.names())}.")
     twice = next((choice for k, choice in enumerate(attacks) if choice in attacks[:k]), None)
     if twice is not None:
-        raise SettingError(f"attacks: {twice.text()} is chosen twice; change one of the two or leave it out.")
+        raise SettingError(
+            f"attacks: {twice.text(card.classes)} is chosen twice; change one of the two or leave it out."
+        )
     if len(set(labels([(choice.name, choice.parameters()) for choice in attacks]))) < len(attacks):
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):

@@ -242,7 +242,7 @@ class _Stage:
 
     @property
     def title(self) -> str:
-        return planning.title(self.name) if self.attack else "Benign images"
+        return planning.title(self.name, self.system.domain.classes) if self.attack else "Benign images"
 
     def check(self) -> tuple[str, ...]:
         """Return what makes the attack's results doubtful, seen on the first images."""

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog
 from ciad_app.evaluate.model import COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
+from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning, runner
 from ciad_engine.runs import Database
 from tests.app.evaluate.conftest import COUNT, close
@@ -406,6 +407,20 @@ def test_the_papers_attacks_are_a_button_away(page, qtbot):
         lambda: {name for name, _ in page.panel.attacks.chosen()} == {"fgsm", "jsma", "cw"}, timeout=TIMEOUT
     )
     assert dict(page.panel.attacks.chosen())["fgsm"]["eps"] == 8.0
+
+
+def test_a_target_class_has_its_name_wherever_a_run_is_shown(page, tiny_data, qtbot):
+    for target in ("cat", "dog"):
+        prepare(page, tiny_data, qtbot, attacks=())
+        number = CIFAR10.classes.index(target)
+        page.panel.attacks.choose([("fgsm", {"target": "given", "target_class": number})])
+        page.start()
+        finish(page, qtbot)
+    qtbot.waitUntil(lambda: page.results.runs.count() == 2, timeout=TIMEOUT)
+    for k, target in enumerate(("dog", "cat")):  # the newest first
+        assert f"target_class = {target}" in page.results.runs.itemText(k)
+    notes = page.results.tables.tables[0].notes
+    assert any("target_class = dog" in note for note in notes)
 
 
 def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
