@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ciad_engine import bundles, detectors
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import old_tables, planning
 from ciad_engine.evaluation.export import as_json
@@ -51,6 +52,9 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
         for role, entry in content["networks"].items()
     )
     data = dict(content.get("data", {}))
+    official = data.pop("official", None)
+    if card.domain == CIFAR10:
+        data["official CIFAR-10 files"] = official
     checksums = {f"checksum, {part}": value for part, value in dict(data.pop("checksum", {})).items()}
     parts = [
         Section(head, _figures({"folder": card.folder, "checksum": card.checksum[:12], **about, **made_by})),
