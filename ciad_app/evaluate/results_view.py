@@ -43,7 +43,7 @@ def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     classes = run.plan.get("classes", CIFAR10.classes)
     which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text(classes) for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
-    evaded = ", ".join(detectors.title(str(one["name"])) for one in run.plan.get("evade", ()))
+    evaded = ", ".join(f"{detectors.title(one['name'])} ({one['rule']})" for one in run.plan.get("evade", ()))
     setting += f", evading {evaded}" if evaded else ""
     data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
     return f"{moment(run)} · {data} · {limit:,} images · {which or 'no attack'}{setting} · {run.state}"

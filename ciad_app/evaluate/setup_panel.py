@@ -184,7 +184,8 @@ class SetupPanel(QWidget):
             settings[bundles.SECOND_CLASSIFIER] = "Transferred: a second classifier is attacked"
         refill(self.attacked, settings)
         self.attacked.setEnabled(len(settings) > 1)
-        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{one.rules[0]}": one.title for one in info.detectors})
+        known = [(one, rule) for one in info.detectors if one.evadable for rule in one.rules]
+        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{rule}": f"{one.title} ({rule})" for one, rule in known})
 
     def set_data(self, data: datasets.ImageSet | None) -> None:
         """Bound the number of images by the data; None: nothing is loaded."""

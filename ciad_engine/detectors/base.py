@@ -83,8 +83,26 @@ class Detector(abc.ABC):
     @property
     def rules(self) -> dict[str, Threshold]:
         """The rules by which it can decide, each with its threshold; the first is the usual one."""
-        graded = {detectors.GRADED: self.thresholds[RATES[0]]} if RATES[0] in self.thresholds else {}
-        return {detectors.DISAGREEMENT: DIFFERENT_CLASSES, **graded} if self.classifies else graded
+        return self.rules_with(self.thresholds)
+
+    @classmethod
+    def rules_with(cls, thresholds: Mapping[float, Threshold]) -> dict[str, Threshold]:
+        """Return `rules` of a detector of this kind with these thresholds on the card."""
+        graded = {detectors.GRADED: thresholds[RATES[0]]} if RATES[0] in thresholds else {}
+        return {detectors.DISAGREEMENT: DIFFERENT_CLASSES, **graded} if cls.classifies else graded
+
+    @classmethod
+    def to_evade(cls, name: str, thresholds: Mapping[float, Threshold], rule: str = "") -> tuple[str, Threshold]:
+        """Return the rule that an attack has to evade, by default the usual one, and its threshold.
+
+        Raises:
+            SettingError: the detector `name` has no such rule, or does not depend on the image.
+        """
+        if not cls.grades:
+            raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
+        rules = cls.rules_with(thresholds)
+        rule = rule or next(iter(rules), detectors.GRADED)
+        return rule, threshold_of(detectors.title(name), rules, rule)
 
     def excess(self, images: Tensor, classes: Tensor, rule: str) -> Tensor:
         """Return score - threshold (N,), differentiable in the images: positive if flagged while f1 predicts `classes`.

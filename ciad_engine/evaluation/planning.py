@@ -16,7 +16,6 @@ from ciad_engine import attacks as registry
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
-from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
 
@@ -396,25 +395,14 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as it is part of a plan.
 
     Raises:
-        SettingError: the bundle has no such detector, or no threshold for the rule.
+        SettingError: the bundle has no such detector, or it cannot be evaded by that rule.
     """
     name, _, rule = text.partition(":")
     entry = card.detector(name)
     if entry is None:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    kind = detectors.get(entry.kind)
-    if not kind.grades:
-        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-    has_class = kind.classifies
-    rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
-    if rule not in detectors.RULES:
-        raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
-    if rule == detectors.DISAGREEMENT and not has_class:
-        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
-    threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
-    if threshold is None:
-        raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
+    rule, threshold = detectors.get(entry.kind).to_evade(name, entry.thresholds, rule)
     weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
     digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
     return Evaded(name, rule, threshold.value, digest)

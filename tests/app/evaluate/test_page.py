@@ -17,6 +17,7 @@ from ciad_app.evaluate.model import COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
 from ciad_engine.domain import CIFAR10
+from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning, runner
 from ciad_engine.runs import Database
 from tests.app.evaluate.conftest import COUNT, close
@@ -259,7 +260,20 @@ def test_an_image_that_fooled_f1_but_was_flagged_can_be_opened(page, tiny_data, 
 def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
     panel = page.panel
     prepare(page, tiny_data, qtbot, attacks=("fgsm", "deepfool"), limit=3)
-    assert [panel.evade.itemText(k) for k in range(3)] == ["No detector", "f2 on the mask", "f2 on the shuffled mask"]
+    assert [panel.evade.itemText(k) for k in range(panel.evade.count())] == [
+        "No detector",
+        "f2 on the mask (disagreement)",
+        "f2 on the mask (graded)",
+        "f2 on the shuffled mask (disagreement)",
+        "f2 on the shuffled mask (graded)",
+        "f1's confidence (graded)",
+    ]  # each of them, and nothing that the engine refuses
+    for place in range(1, panel.evade.count()):
+        planning.evaded(page._engine.info.card, panel.evade.itemData(place))
+    with pytest.raises(SettingError, match="no attack can evade it"):
+        planning.evaded(page._engine.info.card, "constant-mask")
+    panel.evade.setCurrentIndex(2)
+    assert panel.request().evade == ("mask:graded",)
     panel.evade.setCurrentIndex(1)
     assert panel.request().evade == ("mask:disagreement",)
     assert panel.start.toolTip().startswith("DeepFool cannot evade a detector")
@@ -269,7 +283,7 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
     plan = planning.from_json(page._run.plan)
     assert [(one.name, one.rule) for one in plan.evade] == [("mask", "disagreement")]
     assert {row.evaded for row in page.model.rows if row.attack} <= {True, False}
-    qtbot.waitUntil(lambda: "evading f2 on the mask" in page.results.runs.currentText(), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: "evading f2 on the mask (disagreement)" in page.results.runs.currentText(), timeout=TIMEOUT)
     panel.evade.setCurrentIndex(0)
     panel.set_plan(plan)
     assert panel.request().evade == ("mask:disagreement",)
