@@ -102,7 +102,7 @@ class Detector(abc.ABC):
             raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
         rules = cls.rules_with(thresholds)
         rule = rule or next(iter(rules), detectors.GRADED)
-        return rule, threshold_of(detectors.title(name), rules, rule)
+        return rule, threshold_of(detectors.title(name), rules, rule, "evade")
 
     def excess(self, images: Tensor, classes: Tensor, rule: str) -> Tensor:
         """Return score - threshold (N,), differentiable in the images: positive if flagged while f1 predicts `classes`.
@@ -120,8 +120,8 @@ class Detector(abc.ABC):
         return log_p.scatter(1, classes[:, None], -float("inf")).amax(1) - own[:, 0]
 
 
-def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str) -> Threshold:
-    """Return the threshold of one of a detector's rules.
+def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str, setting: str = "rule") -> Threshold:
+    """Return the threshold of one of a detector's rules, which `setting` chose.
 
     Raises:
         SettingError: there is no such rule, or not for this detector; describes what there is.
@@ -129,9 +129,9 @@ def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str) -> Thres
     if rule in rules:
         return rules[rule]
     if rule not in detectors.RULES:
-        raise SettingError(f"rule: '{rule}' is none of {', '.join(detectors.RULES)}.")
+        raise SettingError(f"{setting}: '{rule}' is none of {', '.join(detectors.RULES)}.")
     why = "the bundle's card has no threshold for it" if rule == detectors.GRADED else "it has no class of its own"
-    raise SettingError(f"rule: the detector '{title}' cannot decide by the rule '{rule}': {why}.")
+    raise SettingError(f"{setting}: the detector '{title}' cannot decide by the rule '{rule}': {why}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -281,9 +281,9 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     ("evade", "attacked", "message"),
     [
         ("squeeze", "classifier", "evade: bundle 'tiny' has no detector 'squeeze'; it has mask, mlp, shuffled-mask"),
-        ("mask:best", "classifier", "'best' is none of disagreement, graded"),
+        ("mask:best", "classifier", "evade: 'best' is none of disagreement, graded"),
         ("constant-mask:graded", "classifier", "'constant-mask' gives every image the same class"),
-        ("confidence:disagreement", "classifier", "'f1's confidence' cannot decide by the rule 'disagreement'"),
+        ("confidence:disagreement", "classifier", "evade: the detector 'f1's confidence' cannot decide by the rule"),
         ("mask", "second_classifier", "evade: an attacker who knows the detectors attacks f1 itself"),
     ],
 )
