@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
+from ciad_engine.counting import counted
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning
 
@@ -119,7 +120,7 @@ def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
     which = ", ".join(choice.text(plan.classes) for choice in plan.attacks)
     setting = "transferred setting" if plan.transferred else "direct setting"
     setting += runs_command.evading(plan)
-    job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
+    job.note(f"{counted(plan.limit, 'image')} of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
     if done >= total:
         job.note(f"Run {key[:12]} is complete already.")
     elif done:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ciad_engine import detectors
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
@@ -140,7 +141,7 @@ def about_run(records: Records) -> tuple[str, ...]:
     """Return the notes that belong below every table of a run."""
     plan, run = records.plan, records.run
     notes = [
-        f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
+        f"Data: {plan.data}; n = {counted(plan.limit, 'image')}, seed {plan.seed}. Bundle: {plan.bundle}"
         f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95%; Wilson for rates, bootstrap over images for"
         " AUROC.",
         "Attacks: " + "; ".join(choice.text(plan.classes) for choice in plan.attacks) + ".",
