@@ -175,6 +175,8 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
+    if not listed:
+        raise BundleError(f"The bundle's card {path} lists no detector; add one to it, or restore or retrain it.")
     checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
     earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
     return Card(content["name"], folder, domain, listed, content, checksum, earlier)

@@ -16,7 +16,7 @@ from torch import nn
 
 from ciad_engine import bundles, compute, detectors, imaging
 from ciad_engine.attacks.goal import Evasion
-from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict, threshold_of
+from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict
 from ciad_engine.domain import Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.jobs import Job
@@ -66,10 +66,7 @@ class System:
             SettingError: the bundle has no such detector, it has no such rule, or it does not depend on the image.
         """
         detector = self.detector(name)
-        if not detector.grades:
-            raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-        rule = rule or next(iter(detector.rules), detectors.GRADED)
-        threshold_of(detectors.title(name), detector.rules, rule)
+        rule, _ = detector.to_evade(name, detector.thresholds, rule)
         return Evasion(name, functools.partial(detector.excess, rule=rule))
 
     def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:

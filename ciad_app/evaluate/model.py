@@ -238,7 +238,7 @@ class RowsModel(QAbstractTableModel):
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def attack_title(self, label: str) -> str:
-        return "benign" if label == BENIGN else planning.title(label)
+        return "benign" if label == BENIGN else planning.title(label, self.classes)
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Hold these rows and no others."""

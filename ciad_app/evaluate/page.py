@@ -24,6 +24,7 @@ from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
+from ciad_engine.counting import counted
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
 from ciad_engine.evaluation.thresholds import of_detectors
@@ -142,7 +143,7 @@ class EvaluatePage(QWidget):
 
         def done(paths: list[Path]) -> None:
             names = ", ".join(path.name for path in paths)
-            self._say(f"{len(paths)} files written to {folder}: {names}.")
+            self._say(f"{counted(len(paths), 'file')} written to {folder}: {names}.")
             self.exported.emit(paths)
 
         self._beside(write, done)
@@ -262,7 +263,7 @@ class EvaluatePage(QWidget):
     def _finished(self, run: Run) -> None:
         self._ended()
         self._run = run
-        self._say(f"Finished: {len(self.model.rows):,} rows in {duration(run.seconds)} of computing.")
+        self._say(f"Finished: {counted(len(self.model.rows), 'row')} in {duration(run.seconds)} of computing.")
         self._tables.refresh()
 
     def _cancelled(self) -> None:
@@ -293,7 +294,7 @@ class EvaluatePage(QWidget):
         run, plan, rows = found
         self._continuation.forget()  # whatever its bar promised, another text is there now
         if announce:
-            self._say(f"{len(rows):,} rows, {duration(run.seconds)} of computing.")
+            self._say(f"{counted(len(rows), 'row')}, {duration(run.seconds)} of computing.")
         self._show(run, plan, rows)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
@@ -303,7 +304,7 @@ class EvaluatePage(QWidget):
         else:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
-                f" ({plan.data}, {', '.join(planning.title(label) for label in plan.labels)}; {moment(run)})."
+                f" ({plan.data}, {', '.join(plan.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
     def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:

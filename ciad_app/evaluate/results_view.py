@@ -16,6 +16,7 @@ from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of
 from ciad_engine import attacks, detectors
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
@@ -40,12 +41,13 @@ def _plan_of(run: Run) -> planning.Plan | None:
 
 def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
-    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text() for one in chosen)
+    classes = run.plan.get("classes", CIFAR10.classes)
+    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text(classes) for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
-    evaded = ", ".join(detectors.title(str(one["name"])) for one in run.plan.get("evade", ()))
+    evaded = ", ".join(f"{detectors.title(one['name'])} ({one['rule']})" for one in run.plan.get("evade", ()))
     setting += f", evading {evaded}" if evaded else ""
     data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
-    return f"{moment(run)} · {data} · {limit:,} images · {which or 'no attack'}{setting} · {run.state}"
+    return f"{moment(run)} · {data} · {counted(limit, 'image')} · {which or 'no attack'}{setting} · {run.state}"
 
 
 def total_rows(plan: planning.Plan) -> int:

@@ -23,6 +23,7 @@ from ciad_app.widgets.parameter_form import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation.planning import Plan
 
@@ -77,7 +78,7 @@ class DataChoice(QGroupBox):
 
     def show_loaded(self, data: datasets.ImageSet) -> None:
         """Say what was loaded, and under which name figures on it will be quoted."""
-        self.say(f"{len(data):,} images: {data.source}")
+        self.say(f"{counted(len(data), 'image')}: {data.source}")
 
     def say(self, text: str) -> None:
         self.state.setText(text)
@@ -184,7 +185,8 @@ class SetupPanel(QWidget):
             settings[bundles.SECOND_CLASSIFIER] = "Transferred: a second classifier is attacked"
         refill(self.attacked, settings)
         self.attacked.setEnabled(len(settings) > 1)
-        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{one.rules[0]}": one.title for one in info.detectors})
+        known = [(one, rule) for one in info.detectors if one.evadable for rule in one.rules]
+        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{rule}": f"{one.title} ({rule})" for one, rule in known})
 
     def set_data(self, data: datasets.ImageSet | None) -> None:
         """Bound the number of images by the data; None: nothing is loaded."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ciad_engine import compute
 from ciad_engine.attacks.goal import Evasion, Goal
 from ciad_engine.attacks.model import classify, look
+from ciad_engine.counting import counted
 
 BATCH = 16
 NOISE = 1e-3  # relative change between two calls that rounding may cause
@@ -49,8 +50,8 @@ def check(
         flat = int(sum(found[k][0].sum() for _, found in parts))
         if flat:
             notes.append(
-                f"{subject} has no gradient at {flat} of {len(images)} images: attacks that follow gradients cannot "
-                "move there, so their failures show no robustness."
+                f"{subject} has no gradient at {flat} of {counted(len(images), 'image')}: attacks that follow "
+                "gradients cannot move there, so their failures show no robustness."
             )
         if any(found[k][1] for _, found in parts):
             notes.append(

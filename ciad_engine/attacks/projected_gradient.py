@@ -14,6 +14,7 @@ from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import BIM, PGD
 from ciad_engine.attacks.goal import Best, Goal
 from ciad_engine.attacks.model import Model
+from ciad_engine.counting import counted
 from ciad_engine.jobs import Job
 
 
@@ -64,7 +65,7 @@ class _Climb:
         going = torch.arange(len(rows), device=rows.device)  # places in `here`
         tests = attack.iterations + (judge or attack.stop_early)
         for i in range(tests):
-            job.progress(i, tests, f"{attack.title}: {len(going)} images under way")
+            job.progress(i, tests, f"{attack.title}: {counted(len(going), 'image')} under way")
             test = attack.stop_early or i == attack.iterations
             x = here[going]
             if test:

@@ -13,6 +13,7 @@ from ciad_engine import attacks, imaging
 from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
+from ciad_engine.counting import counted
 from ciad_engine.errors import ImageError
 from ciad_engine.inspection import percent
 
@@ -159,6 +160,6 @@ def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
         return f"{before}, unchanged: {result.reason[row]}"
     return (
         f"{before} became {classes[int(result.label_after[row])]} ({percent(float(result.confidence_after[row]))}), "
-        f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255, "
-        f"SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
+        f"{counted(int(result.l0_pixels[row]), 'pixel')} changed, L2 {result.l2[row]:.2f}, "
+        f"Linf {result.linf[row]}/255, SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
     )

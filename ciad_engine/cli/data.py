@@ -10,6 +10,7 @@ import numpy as np
 
 from ciad_engine import datasets, download
 from ciad_engine.cli import console
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def check(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     job.finished()
     print(f"{len(domain.classes)} classes, images of {domain.size}x{domain.size} pixels")
     for name, part in parts.items():
-        print(f"{name}: {len(part.images):,} images, checksum {part.checksum}")
+        print(f"{name}: {counted(len(part.images), 'image')}, checksum {part.checksum}")
         print(console.columns(_counts(part), indent="  "))
     return 0
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
+from ciad_engine.counting import counted
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning
 
@@ -116,10 +117,10 @@ def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
     """Say what is computed, and whether a part of it is there already."""
     key, total = plan.key(), plan.limit * (1 + len(plan.attacks))
     done = sum(database.counts(key).values())
-    which = ", ".join(choice.text() for choice in plan.attacks)
+    which = ", ".join(choice.text(plan.classes) for choice in plan.attacks)
     setting = "transferred setting" if plan.transferred else "direct setting"
     setting += runs_command.evading(plan)
-    job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
+    job.note(f"{counted(plan.limit, 'image')} of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
     if done >= total:
         job.note(f"Run {key[:12]} is complete already.")
     elif done:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ciad_engine import __version__, bundles, resources
 from ciad_engine.cli import console
+from ciad_engine.counting import counted
 from ciad_engine.errors import BundleError, CiadError
 
 _PACKAGES = (
@@ -71,7 +72,7 @@ def _samples(job: console.ConsoleJob) -> str:
         found = datasets.choose("samples", job)
     except CiadError as error:
         return f"cannot be used: {error}"
-    return f"{len(found.images)} images ({found.source})"
+    return f"{counted(len(found.images), 'image')} ({found.source})"
 
 
 def _data_folder() -> str:
@@ -87,7 +88,7 @@ def _database() -> str:
 
     try:
         with runs.Database.default() as database:
-            return f"{database.path} ({len(database.runs())} runs)"
+            return f"{database.path} ({counted(len(database.runs()), 'run')})"
     except CiadError as error:
         return f"cannot be used: {error}"
 

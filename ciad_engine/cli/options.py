@@ -111,11 +111,12 @@ def label_number(name: str | None, classes: Sequence[str]) -> int | None:
 
 
 def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
-    for known, wanted in ((list(classes), name), ([one.casefold() for one in classes], name.casefold())):
+    folded, bare = [one.casefold() for one in classes], name.strip()
+    for known, wanted in ((list(classes), name), (folded, name.casefold()), (folded, bare.casefold())):
         if wanted in known:
             return known.index(wanted)
-    if name.isascii() and name.isdigit() and int(name) < len(classes):
-        return int(name)
+    if bare.isascii() and bare.isdigit() and int(bare) < len(classes):
+        return int(bare)
     raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
 
 
@@ -238,7 +239,7 @@ def _split(assignment: str) -> tuple[str, str, str]:
     name, dot, setting = target.partition(".")
     if not (equals and dot and name and setting and text):
         raise WrongUse(f"--set {assignment}: write it as ATTACK.NAME=VALUE, for instance fgsm.eps=4.")
-    return name.strip(), setting.strip().replace("-", "_"), text.strip()
+    return name.strip(), setting.strip().replace("-", "_"), text  # a class may begin or end with a space
 
 
 def _not_one(
@@ -253,6 +254,9 @@ def _not_one(
 
 def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
     """Return the text as the parameter's kind; its range is checked when the attack is made."""
+    if parameter.name == TARGET_CLASS:
+        return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
+    text = text.strip()
     if parameter.kind == "choice":
         return text
     if parameter.kind == "bool":
@@ -269,8 +273,6 @@ def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str])
         if text.casefold() not in truth:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return truth[text.casefold()]
-    if parameter.name == TARGET_CLASS:
-        return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ciad_engine import bundles, runs
 from ciad_engine.cli import console, options
+from ciad_engine.counting import counted
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export as exporting
 from ciad_engine.evaluation import planning, tables
@@ -79,7 +80,7 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
                 one.state,
                 plan.bundle,
                 ("transferred" if plan.transferred else "direct") + evading(plan),
-                ", ".join(choice.text() for choice in chosen),
+                ", ".join(choice.text(plan.classes) for choice in chosen),
                 plan.data,
             )
         )
@@ -113,16 +114,16 @@ def export(arguments: argparse.Namespace, database: runs.Database, job: console.
 
 def delete(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
     found = database.run(arguments.name)
-    count = sum(database.counts(found.key).values())
+    rows = counted(sum(database.counts(found.key).values()), "row")
     if not arguments.yes:
         if not sys.stdin.isatty():
-            raise options.WrongUse(f"add --yes to delete run {found.short} and its {count:,} rows for good.")
-        print(f"Delete run {found.short} and its {count:,} rows for good? [y/N] ", end="", flush=True)
+            raise options.WrongUse(f"add --yes to delete run {found.short} and its {rows} for good.")
+        print(f"Delete run {found.short} and its {rows} for good? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
             print("Nothing was deleted.")
             return 1
     database.delete(found.key)
-    print(f"Run {found.short} and its {count:,} rows are deleted.")
+    print(f"Deleted run {found.short} and its {rows}.")
     return 0
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ciad_engine import bundles, detectors
+from ciad_engine.counting import counted
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import old_tables, planning
 from ciad_engine.evaluation.export import as_json
@@ -51,6 +53,9 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
         for role, entry in content["networks"].items()
     )
     data = dict(content.get("data", {}))
+    official = data.pop("official", None)
+    if card.domain == CIFAR10:
+        data["official CIFAR-10 files"] = official
     checksums = {f"checksum, {part}": value for part, value in dict(data.pop("checksum", {})).items()}
     parts = [
         Section(head, _figures({"folder": card.folder, "checksum": card.checksum[:12], **about, **made_by})),
@@ -168,7 +173,7 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
         "minutes, had other runs' images not been used": round(entry["seconds_alone"] / 60, 1),
         **entry.get("versions", {}),
     }
-    title = f"Evaluation, {setting} setting: {plan.limit:,} images of {plan.data}"
+    title = f"Evaluation, {setting} setting: {counted(plan.limit, 'image')} of {plan.data}"
     shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
     own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)
     return Section(title, _figures(told), shared, tuple(own))

@@ -16,7 +16,6 @@ from ciad_engine import attacks as registry
 from ciad_engine import bundles, detectors
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
-from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
 
@@ -70,10 +69,11 @@ class AttackChoice:
         except SettingError:
             return 1
 
-    def text(self) -> str:
+    def text(self, classes: Sequence[str] = ()) -> str:
         """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
         idle = _without_effect(self.parameters())
-        inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings if name not in idle)
+        shown = [(name, _typed(name, value, classes)) for name, value in self.settings if name not in idle]
+        inner = ", ".join(f"{name} = {value}" for name, value in shown)
         return f"{self.name} ({inner})" if inner else self.name
 
 
@@ -127,6 +127,10 @@ class Plan:
     def labels(self) -> tuple[str, ...]:
         """What rows and tables call each of the attacks; see `labels`."""
         return labels([(choice.name, choice.parameters()) for choice in self.attacks])
+
+    def title(self, label: str) -> str:
+        """Return the title of the attack with this label."""
+        return title(label, self.classes)
 
     @property
     def transferred(self) -> bool:
@@ -217,7 +221,7 @@ def _figure(value: object) -> str:
 
 def _typed(setting: str, value: Any, classes: Sequence[str]) -> str:
     """Return a setting's value as it is typed: a class by its name, because "7" may be the name of another one."""
-    return classes[value] if setting == TARGET_CLASS else _figure(value)
+    return classes[int(value)] if setting == TARGET_CLASS and int(value) < len(classes) else _figure(value)
 
 
 def attack_of(label: str) -> str:
@@ -225,15 +229,17 @@ def attack_of(label: str) -> str:
     return label.partition(" ")[0]
 
 
-def title(label: str) -> str:
+def title(label: str, classes: Sequence[str] = ()) -> str:
     """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
 
-    "target = untargeted" is left out: titles differ all the same, because the others of that attack name their targets.
+    A class to aim at is one of `classes`; without them it has its number. "target = untargeted" is left out: titles
+    differ all the same, because the others of that attack name their targets.
     """
     name, _, own = label.partition(" ")
     norm = registry.norm(name)
-    settings = [setting for setting in own.split(", ") if setting not in ("", f"{TARGET} = {UNTARGETED}")]
-    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *settings))
+    settings = [one.partition(" = ") for one in own.split(", ") if one not in ("", f"{TARGET} = {UNTARGETED}")]
+    called = [f"{setting}{equals}{_typed(setting, value, classes)}" for setting, equals, value in settings]
+    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *called))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
@@ -354,7 +360,9 @@ def make(
         raise SettingError(f"attacks: none is chosen; choose at least one of {', '.join(registry.names())}.")
     twice = next((choice for k, choice in enumerate(attacks) if choice in attacks[:k]), None)
     if twice is not None:
-        raise SettingError(f"attacks: {twice.text()} is chosen twice; change one of the two or leave it out.")
+        raise SettingError(
+            f"attacks: {twice.text(card.classes)} is chosen twice; change one of the two or leave it out."
+        )
     if len(set(labels([(choice.name, choice.parameters()) for choice in attacks]))) < len(attacks):
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
@@ -387,25 +395,14 @@ def evaded(card: bundles.Card, text: str) -> Evaded:
     """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as it is part of a plan.
 
     Raises:
-        SettingError: the bundle has no such detector, or no threshold for the rule.
+        SettingError: the bundle has no such detector, or it cannot be evaded by that rule.
     """
     name, _, rule = text.partition(":")
     entry = card.detector(name)
     if entry is None:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    kind = detectors.get(entry.kind)
-    if not kind.grades:
-        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-    has_class = kind.classifies
-    rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
-    if rule not in detectors.RULES:
-        raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
-    if rule == detectors.DISAGREEMENT and not has_class:
-        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
-    threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
-    if threshold is None:
-        raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
+    rule, threshold = detectors.get(entry.kind).to_evade(name, entry.thresholds, rule)
     weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
     digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
     return Evaded(name, rule, threshold.value, digest)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ciad_engine import detectors
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
@@ -87,7 +88,7 @@ def subject(plan: planning.Plan, attack: str, detector: str = "") -> Subject:
     if attack == POOLED:
         return Subject(POOLED, "All attacks together", "", {}, detector)
     choice = plan.attacks[plan.labels.index(attack)]
-    return Subject(choice.name, planning.title(attack), choice.norm, choice.parameters(), detector)
+    return Subject(choice.name, plan.title(attack), choice.norm, choice.parameters(), detector)
 
 
 def correct(row: Row) -> bool:
@@ -140,17 +141,17 @@ def about_run(records: Records) -> tuple[str, ...]:
     """Return the notes that belong below every table of a run."""
     plan, run = records.plan, records.run
     notes = [
-        f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
+        f"Data: {plan.data}; n = {counted(plan.limit, 'image')}, seed {plan.seed}. Bundle: {plan.bundle}"
         f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95%; Wilson for rates, bootstrap over images for"
         " AUROC.",
-        "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
+        "Attacks: " + "; ".join(choice.text(plan.classes) for choice in plan.attacks) + ".",
     ]
     if plan.evade:
         notes.append(
             "The attacker knows the detector: an image counts as adversarial if it fools f1, whether or not it evades"
             " the detector. The evasion rate says how often it does both, of the images that could be attacked."
         )
-    notes += [f"{planning.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
+    notes += [f"{plan.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
     if plan.domain == CIFAR10 and not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."
@@ -159,7 +160,7 @@ def about_run(records: Records) -> tuple[str, ...]:
     if not run.finished:
         parts = {
             "benign": len(records.benign),
-            **{planning.title(label): len(rows) for label, rows in records.attacked.items()},
+            **{plan.title(label): len(rows) for label, rows in records.attacked.items()},
         }
         progress = ", ".join(f"{name} {count:,} of {plan.limit:,}" for name, count in parts.items())
         notes.append(f"The run is not finished: {progress}.")

@@ -18,6 +18,7 @@ from ciad_engine import attacks as registry
 from ciad_engine.attacks import checks
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.attacks.goal import Evasion
+from ciad_engine.counting import counted
 from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
@@ -242,7 +243,7 @@ class _Stage:
 
     @property
     def title(self) -> str:
-        return planning.title(self.name) if self.attack else "Benign images"
+        return planning.title(self.name, self.system.domain.classes) if self.attack else "Benign images"
 
     def check(self) -> tuple[str, ...]:
         """Return what makes the attack's results doubtful, seen on the first images."""
@@ -277,7 +278,8 @@ class _Stage:
         """Yield the rows at `positions` for images that another run made, inspected anew."""
         if len(positions):
             job.note(
-                f"{self.title}: {len(positions):,} images of run {known.run.short}, which attacked the same network."
+                f"{self.title}: {counted(len(positions), 'image')} of run {known.run.short},"
+                " which attacked the same network."
             )
         for start in range(0, len(positions), GPU_BATCH):
             # Counted alone: its pace does not apply to the images that are attacked afterwards.

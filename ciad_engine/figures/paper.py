@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack, AttackResult
 from ciad_engine.attacks.running import run_batched
+from ciad_engine.counting import counted
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors import MASK
 from ciad_engine.detectors.base import Verdict
@@ -80,8 +81,8 @@ def paper_figures(
     lacking = []
     if wrong is None:
         lacking.append(
-            f"Figure 4 is left out: of {len(seen.labels):,} images of {data.source} f2 is wrong on no mask where f1 is"
-            " right."
+            f"Figure 4 is left out: of {counted(len(seen.labels), 'image')} of {data.source} f2 is wrong on no mask"
+            " where f1 is right."
         )
     if len(fooled) < 2:
         lacking.append(
@@ -166,8 +167,8 @@ def _wrong_masks(system: System, data: ImageSet, seen: Looked) -> Figure | None:
         heads=("image", "mask"),
         sides=tuple(f"({letter})" for letter in "ab"[: len(rows)]),
         notes=(
-            f"f1 is right and f2 is wrong on {100 * share:.0f}% of the {int(seen.right().sum()):,} images looked at"
-            " that f1 names right; these are the ones f2 is surest of.",
+            f"f1 is right and f2 is wrong on {100 * share:.0f}% of the {counted(int(seen.right().sum()), 'image')}"
+            " looked at that f1 names right; these are the ones f2 is surest of.",
             _about(system, data),
         ),
     )

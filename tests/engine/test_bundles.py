@@ -298,6 +298,7 @@ def test_a_card_of_format_1_has_the_papers_detectors(tmp_path):
         (lambda c: c["detectors"][0]["networks"].update(generator="magic"), "needs the network 'magic'"),
         (lambda c: c["detectors"][0].pop("kind"), "kind"),
         (lambda c: c.update(detectors=3), "unusable"),
+        (lambda c: c.update(detectors=[]), "lists no detector"),
         (lambda c: c.pop("name"), "no name"),
     ],
 )

@@ -45,6 +45,11 @@ def test_keeps_the_rules_of_qt_while_it_is_filled_sorted_and_filtered(model):
     assert model.rowCount() == 5
 
 
+def test_an_attacks_target_class_has_its_name(model):
+    model.set_rows([row(0, "fgsm target_class = 1")])
+    assert model.index(0, m.COL_ATTACK).data() == "FGSM (L∞), target_class = dog"
+
+
 def test_numbers_sort_as_numbers(model):
     model.set_rows([row(p, "fgsm", linf=linf) for p, linf in enumerate((10, 9, 100, 2**40, 1))])
     model.sort(m.COL_LINF, UP)

@@ -213,8 +213,8 @@ def test_an_attacker_who_knows_a_detector_makes_another_run(ciad: Ciad, words: l
     ("extra", "sentence"),
     [
         (["--evade", "magic"], "bundle 'tiny' has no detector 'magic'; it has mask, shuffled-mask, constant-mask, "),
-        (["--evade", "mask:best"], "'best' is none of the rules disagreement, graded."),
-        (["--evade", "confidence:paper"], "the detector 'confidence' has no class of its own; evade it by the rule"),
+        (["--evade", "mask:best"], "'best' is none of disagreement, graded."),
+        (["--evade", "confidence:paper"], "'disagreement': it has no class of its own."),
         (["--evade", "constant-mask:graded"], "the detector 'constant-mask' gives every image the same class:"),
         (["--evade", "mask", "--attacks", "fgsm,deepfool"], "DeepFool cannot evade a detector; leave it out."),
         (["--evade", "mask", "--transferred"], "leave out the transferred setting."),

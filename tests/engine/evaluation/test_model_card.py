@@ -10,7 +10,7 @@ import pytest
 
 from ciad_engine import bundles
 from ciad_engine.detectors.threshold import Threshold
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import model_card, planning, tables, thresholds
 from ciad_engine.runs import Database
@@ -43,6 +43,16 @@ def test_a_card_is_read_as_sections(card: bundles.Card) -> None:
     assert found["Networks"]["classifier (f1)"].startswith("alexnet, ")
     assert found["Thresholds of the detectors"] == {"f2 on the mask": "at 5%: 1 (a test)"}
     assert "Limits" not in found  # this card says none
+
+
+@pytest.mark.parametrize(
+    ("domain", "figures"),
+    [(CIFAR10, {"name": "pictures", "official CIFAR-10 files": "no"}), (Domain(("a", "b"), 48), {"name": "pictures"})],
+)
+def test_only_data_of_cifar_10_can_be_official(card: bundles.Card, domain: Domain, figures: dict[str, str]) -> None:
+    about = {"data": {"name": "pictures", "official": False}}
+    other = dataclasses.replace(card, domain=domain, content={**card.content, **about})
+    assert {section.title: dict(section.figures) for section in model_card.sections(other)}["Data"] == figures
 
 
 def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Card, database: Database) -> None:

@@ -13,7 +13,7 @@ from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.cli import evaluate
 from ciad_engine.domain import Domain
 from ciad_engine.errors import DataError, RunError, SettingError
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import planning, records
 from tests.engine.evaluation import tiny
 
 PLAN = planning.Plan(
@@ -144,6 +144,17 @@ def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -
     ]
 
 
+def test_titles_and_texts_call_a_target_class_by_its_name() -> None:
+    aimed = [planning.choose("fgsm", target="given", target_class=k) for k in (0, 1)]
+    plan = dataclasses.replace(PLAN, attacks=tuple(aimed), classes=("beech", "white oak"))
+    assert plan.labels[1] == "fgsm target_class = 1"  # the key of rows, whatever the classes are called
+    assert plan.title(plan.labels[1]) == "FGSM (L∞), target_class = white oak"
+    assert records.subject(plan, plan.labels[1]).title == plan.title(plan.labels[1])
+    assert "target_class = white oak" in aimed[1].text(plan.classes)
+    assert planning.title(plan.labels[1]) == "FGSM (L∞), target_class = 1"
+    assert "target_class = 1" in aimed[1].text()
+
+
 def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> None:
     chosen = planning.preset("sweep")
     assert set(planning.preset("paper")) <= set(chosen)
@@ -270,9 +281,9 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     ("evade", "attacked", "message"),
     [
         ("squeeze", "classifier", "evade: bundle 'tiny' has no detector 'squeeze'; it has mask, mlp, shuffled-mask"),
-        ("mask:best", "classifier", "evade: 'best' is none of the rules disagreement, graded"),
+        ("mask:best", "classifier", "evade: 'best' is none of disagreement, graded"),
         ("constant-mask:graded", "classifier", "'constant-mask' gives every image the same class"),
-        ("confidence:disagreement", "classifier", "evade: the detector 'confidence' has no class of its own"),
+        ("confidence:disagreement", "classifier", "evade: the detector 'f1's confidence' cannot decide by the rule"),
         ("mask", "second_classifier", "evade: an attacker who knows the detectors attacks f1 itself"),
     ],
 )

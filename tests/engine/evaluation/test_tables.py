@@ -286,6 +286,10 @@ def test_every_table_says_on_what_it_was_computed(database: Database) -> None:
         assert "not finished" not in text
 
 
+def test_a_run_of_one_image_is_counted_in_the_singular(database: Database) -> None:
+    assert "n = 1 image, seed 4." in records.about_run(records.load(database, filled(database, limit=1)))[0]
+
+
 def test_official_data_need_no_warning(database: Database) -> None:
     for table in tables.all_tables(database, filled(database, official=True)):
         assert not any("official" in note for note in table.notes)
