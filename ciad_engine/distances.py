@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Images = npt.NDArray[np.uint8]
+from ciad_engine.domain import Pixels
+
 Floats = npt.NDArray[np.float64]
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # keep SSIM finite where an image is black or flat
 
 
-def measure(before: Images, after: Images) -> dict[str, npt.NDArray[Any]]:
+def measure(before: Pixels, after: Pixels) -> dict[str, npt.NDArray[Any]]:
     """How far images, uint8 (N, C, H, W) each, are apart, by the names in `AttackResult`.
 
     Returns:
@@ -33,7 +34,7 @@ def measure(before: Images, after: Images) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def ssim(before: Images, after: Images) -> Floats:
+def ssim(before: Pixels, after: Pixels) -> Floats:
     """Mean structural similarity of images, uint8 (N, C, H, W) each: float64 (N,), 1 for equal images, at least -1.
 
     Wang et al. 2004 (IEEE Trans. Image Processing 13 (4), section III): Gaussian window of 11x11 pixels with a

@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import ImageError
 from ciad_engine.files import write_whole
 
@@ -86,8 +87,8 @@ class Picture:
             empty if it already was RGB of the right size.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    original: npt.NDArray[np.uint8]
+    pixels: Pixels
+    original: Pixels
     name: str
     note: str
 
@@ -166,7 +167,7 @@ def decode(raw: bytes, where: str) -> tuple[Image.Image, list[str]]:
         raise ImageError(f"{where} is damaged or truncated ({error or type(error).__name__}).") from error
 
 
-def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
+def png_bytes(pixels: Pixels) -> bytes:
     """A uint8 array (3, H, W) as a PNG, which is lossless."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError(f"wanted uint8 (3, H, W), got {pixels.dtype} {pixels.shape}")
@@ -175,7 +176,7 @@ def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def save_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+def save_png(path: Path, pixels: Pixels) -> None:
     """Write uint8 (3, H, W) as a PNG; `read` gives a square one back unchanged at its own size.
 
     The file appears whole or not at all. An existing one is replaced: whoever calls has asked.

@@ -17,6 +17,7 @@ from ciad_engine.attacks.base import Attack, Found
 from ciad_engine.attacks.fitted import FittedAttack
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.targets import TargetedAttack, target
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -361,7 +362,7 @@ class Universal(_Box, FittedAttack):
             raise SettingError(f"{self.name}: there is no perturbation yet: compute it with `fitted` first.")
         return self.perturbation
 
-    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Self:
+    def fitted(self, network: nn.Module, images: Pixels, job: Job | None = None) -> Self:
         from ciad_engine.attacks import universal
 
         return dataclasses.replace(self, perturbation=universal.learn(self, network, images, job or Job()))

@@ -44,9 +44,7 @@ def find(attack: DDN, model: Model, images: Tensor, goal: Goal, job: Job) -> Fou
         change = point - images
     job.progress(1, 1, attack.title)
     return Found(
-        images=best.images,
-        steps=torch.full((count,), attack.iterations, dtype=torch.int64),
-        reason=best.reasons(),
+        images=best.images, steps=torch.full((count,), attack.iterations, dtype=torch.int64), reason=best.reasons()
     )
 
 

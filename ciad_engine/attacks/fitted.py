@@ -5,10 +5,8 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from ciad_engine.attacks.base import Attack
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -35,7 +33,7 @@ class FittedAttack(Attack):
         """Whether that is still to be done."""
 
     @abc.abstractmethod
-    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Self:
+    def fitted(self, network: nn.Module, images: Pixels, job: Job | None = None) -> Self:
         """This attack, computed for `network` from `images`, uint8 (N, 3, H, W); no labels are needed.
 
         To be measured fairly it is run on others than these. On the CPU the same images, settings and

@@ -72,7 +72,7 @@ def schema(cls: type) -> tuple[Parameter, ...]:
 def check(instance: object) -> None:
     """Validate every parameter of a dataclass instance; call it from `__post_init__`.
 
-    A whole number given for a float becomes a float, so that equal settings are equal in a plan's hash and the database.
+    A whole number given for a float becomes a float, so that equal settings are equal in a plan's hash.
 
     Raises:
         SettingError: names field, value and range of the first one that is wrong.

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.words import BEST, GIVEN, LEAST_LIKELY, NEXT, RANDOM, UNTARGETED
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TargetedAttack(Attack):
         0, "Seed of the target", "Decides the class drawn by target 'random'.", low=0, high=2**31 - 1, place=2
     )
 
-    def check_labels(self, labels: npt.NDArray[np.int64]) -> None:
+    def check_labels(self, labels: Labels) -> None:
         """Refuse a given class that is the label of every image, before anything is computed.
 
         Raises:
@@ -88,6 +88,6 @@ class TargetedAttack(Attack):
         return [labels.new_full(labels.shape, self.target_class)]
 
 
-def _draw(seed: int, image: npt.NDArray[np.uint8], classes: int) -> int:
+def _draw(seed: int, image: Pixels, classes: int) -> int:
     """How many classes after the label: 1 to classes - 1."""
     return int(np.random.default_rng([seed, zlib.crc32(image.tobytes())]).integers(1, classes))

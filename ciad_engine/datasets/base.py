@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine.domain import CIFAR10, Domain
+from ciad_engine.domain import CIFAR10, Domain, Labels, Pixels
 from ciad_engine.errors import DataError
 
 TRAIN, TEST = "train", "test"
@@ -34,8 +34,8 @@ class ImageSet:
         domain: classes and size of the images.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Pixels
+    labels: Labels
     source: str
     official: bool = False
     checksum: str = ""
@@ -117,7 +117,7 @@ class DataSet:
         return part.domain
 
 
-def checksum(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> str:
+def checksum(images: Pixels, labels: Labels) -> str:
     """SHA-256 over the bytes of the images, then of the labels."""
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, dtype="<i8").data)

@@ -16,8 +16,8 @@ import pickletools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import DataError
 
 _RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # numpy 1, numpy 2
@@ -37,7 +37,7 @@ class _Name:
 
 @dataclasses.dataclass(eq=False)
 class _Array:
-    values: npt.NDArray[np.uint8] | None = None
+    values: Pixels | None = None
 
 
 _UINT8 = _Name("dtype('u1')")  # the one dtype; its state says nothing that matters to single bytes

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ciad_engine.datasets import batch_pickle
 from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, ImageSet
 from ciad_engine.datasets.members import Member
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Labels, Pixels
 from ciad_engine.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
@@ -40,8 +39,8 @@ _VALUES = math.prod(CIFAR10.shape)
 class _Batch:
     """One file: uint8 (N, 3, 32, 32), int64 (N,), and whether it is the published one."""
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Pixels
+    labels: Labels
     official: bool
 
 

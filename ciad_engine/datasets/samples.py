@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ciad_engine import imaging, resources
 from ciad_engine.datasets import members, reading
 from ciad_engine.datasets.base import TEST, ImageSet, checksum
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Labels, Pixels
 from ciad_engine.errors import DataError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
@@ -70,9 +69,7 @@ def read_samples(path: Path) -> tuple[ImageSet, dict[str, Any]]:
     return dataclasses.replace(images, source=SOURCE, names=names), card
 
 
-def write_samples(
-    path: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], card: Mapping[str, Any]
-) -> None:
+def write_samples(path: Path, images: Pixels, labels: Labels, card: Mapping[str, Any]) -> None:
     """Write a samples archive; see the module for its format.
 
     Args:

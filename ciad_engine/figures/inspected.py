@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine.detectors import MASK
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import Inspection, percent
 
@@ -46,13 +47,13 @@ def _by_f2(verdict: Verdict, classes: tuple[str, ...]) -> tuple[str, ...]:
     return (f"f2: {said(found.labels, found.probabilities, 0, classes)}",)
 
 
-def mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
+def mask(verdict: Verdict, row: int) -> Pixels:
     """Return importance, which is 1 - mask, as a grey picture (3, size, size); the verdict has masks."""
     assert verdict.masks is not None
     grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
     return np.stack([grey] * 3)
 
 
-def said(y: npt.NDArray[np.int64], p: npt.NDArray[np.floating], row: int, classes: tuple[str, ...]) -> str:
+def said(y: Labels, p: npt.NDArray[np.floating], row: int, classes: tuple[str, ...]) -> str:
     """Return class and probability, e.g. "cat, 93%"."""
     return f"{classes[y[row]]}, {percent(float(p[row, y[row]]))}"

@@ -6,10 +6,7 @@ import dataclasses
 import textwrap
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-Pixels = npt.NDArray[np.uint8]
+from ciad_engine.domain import Pixels
 
 # In units of an SVG's user space, which a browser shows as pixels.
 IMAGE, GAP, LINE, MARGIN, SIDE = 128, 18, 17, 24, 96

@@ -18,6 +18,7 @@ from ciad_engine.attacks.running import run_batched
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors import MASK
 from ciad_engine.detectors.base import Verdict
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import DataError
 from ciad_engine.figures.inspected import mask, said
 from ciad_engine.figures.layout import Figure, Panel
@@ -35,8 +36,8 @@ _MOST = 4096  # images that are looked at, at most
 class Looked:
     """Images with their labels and the detector's verdict on them; all have N rows."""
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Pixels
+    labels: Labels
     verdict: Verdict
 
     def right(self) -> npt.NDArray[np.bool_]:
@@ -113,7 +114,7 @@ def _look(system: System, data: ImageSet, seed: int, job: Job) -> Looked:
     return Looked(images, labels, system.inspect(images).by(MASK))
 
 
-def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
+def _one_of_each_class(seen: Looked) -> Labels:
     """The first image of each class that f1 names right; where f2 does so, too, if there is one."""
     right, both = seen.right(), seen.right() & (seen.verdict.y2 == seen.labels)
     places = []
@@ -207,8 +208,8 @@ def _attacked(
     system: System,
     data: ImageSet,
     seen: Looked,
-    picked: npt.NDArray[np.int64],
-    shown: npt.NDArray[np.int64],
+    picked: Labels,
+    shown: Labels,
     chosen: tuple[Attack, ...],
     results: list[AttackResult],
 ) -> Figure:

@@ -20,11 +20,7 @@ class VGGLike(nn.Module):
     """
 
     def __init__(
-        self,
-        classes: int = 10,
-        size: int = 32,
-        widths: Sequence[int] = (32, 64, 128, 256, 256),
-        dropout: float = 0.0,
+        self, classes: int = 10, size: int = 32, widths: Sequence[int] = (32, 64, 128, 256, 256), dropout: float = 0.0
     ) -> None:
         super().__init__()
         if size < 32:
