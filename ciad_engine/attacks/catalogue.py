@@ -6,7 +6,7 @@ Importing this module imports no torch; an attack's algorithm is imported when i
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -34,9 +34,7 @@ class _Own(TargetedAttack):
     algorithm: ClassVar[str]
 
     def find(self, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
-        module, _, function = self.algorithm.partition(":")
-        algorithm = getattr(importlib.import_module(f"ciad_engine.attacks.{module}"), function)
-        found: Found = algorithm(self, model, images, goal, job)
+        found: Found = pkgutil.resolve_name(f"ciad_engine.attacks.{self.algorithm}")(self, model, images, goal, job)
         return found
 
 
@@ -83,7 +81,7 @@ class FGSM(_Box):
     name: ClassVar[str] = "fgsm"
     title: ClassVar[str] = "FGSM"
     source: ClassVar[str] = "Goodfellow et al. 2015 (arXiv 1412.6572), section 4"
-    algorithm: ClassVar[str] = "fgsm:find"
+    algorithm: ClassVar[str] = "projected_gradient:fgsm"
     evades: ClassVar[bool] = True
     starts_at_images: ClassVar[bool] = True
 

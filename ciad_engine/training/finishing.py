@@ -85,8 +85,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "hardware": compute.describe_device(device),
         "limits": limits(trained),
     }
-    listed = [bundles.DetectorEntry(d.name, d.kind, d.networks, {}) for d in recipe.detectors]
-    content["detectors"] = bundles.detectors_json(listed)
+    content["detectors"] = bundles.detectors_json(recipe.detectors)
     card = bundles.card_of(folder, content)  # not written before it is whole
     system = systems.assemble(card, bundles.load_networks(card, device), device)
     content["detectors"] = bundles.detectors_json(thresholds(system, validation, job.part(0.0, 0.5)))
