@@ -13,6 +13,8 @@ from ciad_engine.domain import Labels, Pixels
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import Inspection, percent
 
+SIDES = ("image", "mask (white: important)")
+
 if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
 
@@ -26,25 +28,30 @@ def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] 
     for title, each in attacked:
         if each.attacked_image is not None and each.adversarial is not None:
             versions.append((title, each.attacked_image, each.adversarial))
-    rows = [tuple(Panel(image, (f"f1: {said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions)]
+    rows = [tuple(image_panel(image, verdict, 0, found.classes) for _, image, verdict in versions)]
     if found.benign.masks is not None:
-        rows.append(tuple(Panel(mask(v, 0), _by_f2(v, found.classes)) for _, _, v in versions))
+        rows.append(tuple(mask_panel(verdict, 0, found.classes) for _, _, verdict in versions))
     about = "image and mask" if len(rows) > 1 else "image"
     return Figure(
         name="inspection",
         title=f"{found.name}: {about}" if found.name else about.capitalize(),
         rows=tuple(rows),
         heads=tuple(head for head, _, _ in versions),
-        sides=("image", "mask (white: important)")[: len(rows)],
+        sides=SIDES[: len(rows)],
     )
 
 
-def _by_f2(verdict: Verdict, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the caption of a mask: its class by f2, whichever detector decides."""
+def image_panel(image: Pixels, verdict: Verdict, row: int, classes: tuple[str, ...]) -> Panel:
+    """Return an image with its class by f1; `row` is its place in the verdict."""
+    return Panel(image, (f"f1: {said(verdict.y1, verdict.p1, row, classes)}",))
+
+
+def mask_panel(verdict: Verdict, row: int, classes: tuple[str, ...]) -> Panel:
+    """Return the mask of an image with its class by f2, whichever detector decides."""
     found = verdict.findings.get(MASK)
     if found is None or found.labels is None:
-        return ()
-    return (f"f2: {said(found.labels, found.probabilities, 0, classes)}",)
+        return Panel(mask(verdict, row))
+    return Panel(mask(verdict, row), (f"f2: {said(found.labels, found.probabilities, row, classes)}",))
 
 
 def mask(verdict: Verdict, row: int) -> Pixels:
