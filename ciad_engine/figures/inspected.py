@@ -13,10 +13,10 @@ from ciad_engine.domain import Labels, Pixels
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import Inspection, percent
 
-SIDES = ("image", "mask (white: important)")
-
 if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
+
+SIDES = ("image", "mask (white: important)")
 
 
 def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] = ()) -> Figure:

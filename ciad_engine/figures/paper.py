@@ -100,7 +100,9 @@ def paper_figures(
         )
         raise DataError(" ".join((*lacking, "Try another seed.")))
     adversarial = [
-        dataclasses.replace(seen, images=result.images, labels=seen.labels[picked], verdict=system.inspect(result.images).by(MASK))
+        dataclasses.replace(
+            seen, images=result.images, labels=seen.labels[picked], verdict=system.inspect(result.images).by(MASK)
+        )
         for result in results
     ]
     for number, place in zip((3, 6), fooled[:2].tolist(), strict=True):

@@ -241,9 +241,7 @@ def test_it_can_be_kept_for_later(tmp_path):
     assert not again.needs_fitting
     assert (again.perturbation.count, again.perturbation.rate) == (40, attack.perturbation.rate)
     np.testing.assert_array_equal(again.run(network, images, labels).images, attack.run(network, images, labels).images)
-    assert (
-        attack.about_fitting() == f"computed from 40 images, of which it fools {100 * attack.perturbation.rate:.0f}%"
-    )
+    assert attack.about_fitting() == f"computed from 40 images, of which it fools {100 * attack.perturbation.rate:.0f}%"
     with pytest.raises(SettingError, match="no perturbation yet"):
         universal.save(Universal(), path)
 
