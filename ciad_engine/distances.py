@@ -45,8 +45,7 @@ def ssim(before: Pixels, after: Pixels) -> Floats:
 
     def local_mean(images: Floats) -> Floats:
         # Image by image: one large product would wake numpy's own threads, which then spin beside torch's.
-        smoothed: Floats = rows @ images @ columns.T
-        return smoothed
+        return rows @ images @ columns.T
 
     x, y = before.astype(np.float64), after.astype(np.float64)
     mean_x, mean_y = local_mean(x), local_mean(y)
@@ -55,8 +54,7 @@ def ssim(before: Pixels, after: Pixels) -> Floats:
     covariance = local_mean(x * y) - product
     luminance = (2 * product + C1) / (squares + C1)
     structure = (2 * covariance + C2) / (variances + C2)
-    similarity: Floats = (luminance * structure).mean((1, 2, 3))
-    return similarity
+    return (luminance * structure).mean((1, 2, 3))
 
 
 @functools.cache

@@ -34,8 +34,7 @@ class _Own(TargetedAttack):
     algorithm: ClassVar[str]
 
     def find(self, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
-        found: Found = pkgutil.resolve_name(f"ciad_engine.attacks.{self.algorithm}")(self, model, images, goal, job)
-        return found
+        return pkgutil.resolve_name(f"ciad_engine.attacks.{self.algorithm}")(self, model, images, goal, job)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,12 +169,10 @@ class CarliniWagnerL2(_Own):
     (with a target: max of the other Z - Z_target), and searches the smallest c that succeeds:
     tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
 
-    The search, the end of a descent and Adam's state are each image's own, so batch mates do not
-    matter, and an image whose descent has ended begins the next at once; after its last, an image
-    that waits takes its place.
-    Not in the paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the
-    authors' code a tenth).
-    One step is one forward and one backward pass.
+    The search, the end of a descent and Adam's state are each image's own, so batch mates do not matter, and an image
+    whose descent has ended begins the next at once; after its last, an image that waits takes its place. Not in the
+    paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the authors' code
+    a tenth). One step is one forward and one backward pass.
     """
 
     name: ClassVar[str] = "cw"
@@ -304,14 +301,13 @@ class Perturbation:
 class Universal(_Box, FittedAttack):
     """One small change that is added to every image, computed once (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401).
 
-    Computed in the way of Shafahi et al. 2020 (arXiv 1811.11304, section 3), without DeepFool: steps along
-    the sign of the gradient, summed over a batch of images, of the cross-entropy of the classes the
-    network itself sees in them, cut off where it is large; after each step v is put back into the box
-    |v| <= eps. Each batch's gradient is divided by its mean and averaged over the past steps, the steps
-    get shorter, an image the network is sure of counts a hundredth at least, and of the states after
-    each pass over the images the one that fools most of them is kept, in whole grey levels. With a
-    target the steps go down the target's cross-entropy; for one perturbation that makes most sense
-    with `given`.
+    Computed in the way of Shafahi et al. 2020 (arXiv 1811.11304, section 3), without DeepFool: steps along the sign of
+    the gradient, summed over a batch of images, of the cross-entropy of the classes the network itself sees in them,
+    cut off where it is large; after each step v is put back into the box |v| <= eps. Each batch's gradient is divided
+    by its mean and averaged over the past steps, the steps get shorter, an image the network is sure of counts a
+    hundredth at least, and of the states after each pass over the images the one that fools most of them is kept, in
+    whole grey levels. With a target the steps go down the target's cross-entropy; for one perturbation that makes most
+    sense with `given`.
 
     No image it is computed from needs a label. An image it is run on takes two forward passes and no
     backward pass. Its success rate on images it was not computed from is the fooling rate of the

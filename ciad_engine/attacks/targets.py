@@ -12,7 +12,7 @@ import numpy as np
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.words import BEST, GIVEN, LEAST_LIKELY, NEXT, RANDOM, UNTARGETED
-from ciad_engine.domain import Labels, Pixels
+from ciad_engine.domain import Labels
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
@@ -21,17 +21,11 @@ if TYPE_CHECKING:
 
 def target(best: bool = True) -> Any:
     """The field `target` of a `TargetedAttack`; without `best` if an attack cannot try one class after the other."""
-    words = (
-        "any wrong class",
-        "the class after the label",
-        "the one the classifier finds least likely",
-        "a random one",
-    )
     return parameter(
         UNTARGETED,
         "Target",
-        f"Aim at {', '.join(words)}, {'' if best else 'or '}the given one"
-        f"{', or at each wrong class in turn and keep the best' if best else ''}.",
+        "Aim at any wrong class, the class after the label, the one the classifier finds least likely, a random one, "
+        + ("the given one, or at each wrong class in turn and keep the best." if best else "or the given one."),
         choices=(UNTARGETED, NEXT, LEAST_LIKELY, RANDOM, GIVEN, *((BEST,) if best else ())),
         place=2,
     )
@@ -79,15 +73,11 @@ class TargetedAttack(Attack):
         if self.target == BEST:
             return [(labels + step) % classes for step in range(1, classes)]
         if self.target == RANDOM:
-            steps = [_draw(self.target_seed, image, classes) for image in images.cpu().numpy()]
+            seeds = [[self.target_seed, zlib.crc32(image.tobytes())] for image in images.cpu().numpy()]
+            steps = [int(np.random.default_rng(seed).integers(1, classes)) for seed in seeds]  # from the label on
             return [(labels + labels.new_tensor(steps)) % classes]
         if self.target_class >= classes:
             raise SettingError(
                 f"{self.name}: target_class = {self.target_class} is none of the network's classes 0 to {classes - 1}."
             )
         return [labels.new_full(labels.shape, self.target_class)]
-
-
-def _draw(seed: int, image: Pixels, classes: int) -> int:
-    """How many classes after the label: 1 to classes - 1."""
-    return int(np.random.default_rng([seed, zlib.crc32(image.tobytes())]).integers(1, classes))

@@ -23,7 +23,6 @@ from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.domain import Pixels
 from ciad_engine.errors import SettingError
-from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
 
 BATCH = 50  # images a step is taken for, at most
@@ -124,18 +123,8 @@ def to_bytes(attack: Universal) -> bytes:
     return bytes(safetensors.numpy.save({"levels": found.levels, "about": text}))
 
 
-def save(attack: Universal, path: Path) -> None:
-    """Write a fitted attack.
-
-    Raises:
-        SettingError: it was not fitted.
-        OSError: the file cannot be written.
-    """
-    write_whole(path, attack.fitting())
-
-
 def load(path: Path) -> Universal:
-    """The fitted attack that `save` wrote.
+    """The fitted attack whose `fitting` is in a file.
 
     Raises:
         SettingError: the file is missing, damaged, or something else.

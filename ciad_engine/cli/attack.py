@@ -14,6 +14,7 @@ from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
 from ciad_engine.errors import ImageError
+from ciad_engine.files import write_whole
 from ciad_engine.inspection import percent
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.perturbation is not None:
         options.check_folder("--perturbation", arguments.perturbation.parent)
     from ciad_engine import bundles, compute, inspection, systems
-    from ciad_engine.attacks import universal
     from ciad_engine.attacks.model import fingerprint
     from ciad_engine.attacks.running import run_batched
 
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     attack = inspection.prepared(system, attack, job)
     if arguments.perturbation is not None and not arguments.perturbation.exists():
         assert isinstance(attack, Universal)
-        universal.save(attack, arguments.perturbation)
+        write_whole(arguments.perturbation, attack.fitting())
         job.note(f"Wrote {arguments.perturbation}.")
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job, evade=evade)
     job.finished()

@@ -1,11 +1,10 @@
 """Read the pickles CIFAR-10 consists of without ever unpickling.
 
 The instructions of the pickle are walked as data (`pickletools.genops` executes nothing), on a
-stack machine that knows only what such a batch consists of: dicts, lists, tuples, byte strings,
-integers, None, booleans, and uint8 arrays. A name a pickle asks for is never looked up, only
-compared; anything else is refused by name. What is built can never outgrow the file: a claimed shape
-has to fit the bytes that are there, memo indices are keys, not sizes of a table, and all strings that
-are encoded anew have together no more bytes than the file.
+stack machine that knows only what such a batch consists of: dicts, lists, tuples, byte strings, integers, None,
+booleans, and uint8 arrays. A name a pickle asks for is never looked up, only compared; anything else is refused by
+name. What is built can never outgrow the file: a claimed shape has to fit the bytes that are there, memo indices are
+keys, not sizes of a table, and all strings that are encoded anew have together no more bytes than the file.
 """
 
 from __future__ import annotations

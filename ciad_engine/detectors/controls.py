@@ -21,7 +21,7 @@ class ShuffledMask(MaskDetector):
         # RandomState's stream is the same in all numpy versions.
         order = torch.from_numpy(np.random.RandomState(0).permutation(masks[0].numel())).to(masks.device)
         shuffled = masks.flatten(1)[:, order].view_as(masks)
-        return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)  # type: ignore[no-any-return]
+        return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)
 
     def for_attack(self, images: Tensor) -> Tensor:
         return self.log_probabilities(Inputs(images))

@@ -51,5 +51,4 @@ def needed(name: str, **arguments: Any) -> dict[str, Any]:
 def _class(name: str) -> type[nn.Module]:
     if name not in _REGISTRY:
         raise SettingError(f"network: '{name}' is none of {', '.join(_REGISTRY)}.")
-    found: type[nn.Module] = pkgutil.resolve_name(_REGISTRY[name])
-    return found
+    return pkgutil.resolve_name(_REGISTRY[name])

@@ -23,5 +23,4 @@ class MLP(nn.Module):
         self.body = dense(size, widths, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.body(images * 4 - 1.9)
-        return logits
+        return self.body(images * 4 - 1.9)

@@ -51,5 +51,4 @@ class VGGLike(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images * 2 - 1))
-        return logits
+        return self.head(self.features(images * 2 - 1))
