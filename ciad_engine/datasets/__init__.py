@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ciad_engine.datasets import reading
 from ciad_engine.datasets.base import TEST, TRAIN, DataSet, ImageSet, checksum
-from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path, write_samples
+from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
 
@@ -38,7 +38,6 @@ __all__ = [
     "read_samples",
     "samples",
     "samples_path",
-    "write_samples",
 ]
 
 

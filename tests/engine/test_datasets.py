@@ -21,6 +21,7 @@ from tests.engine.helpers_data import (
     python2_pickle,
     random_images,
     write_batches,
+    write_samples,
 )
 
 
@@ -122,9 +123,7 @@ def test_choose(tiny_cifar_folder, tiny_class_folders, tmp_path, monkeypatch):
     assert same(datasets.choose(str(tiny_cifar_folder)), datasets.load(tiny_cifar_folder).test)
     assert same(datasets.choose(str(tiny_class_folders / "train")), datasets.load(tiny_class_folders).train)
     monkeypatch.setattr(resources, "path", lambda *parts: tmp_path.joinpath(*parts))
-    datasets.write_samples(
-        tmp_path / "samples" / "samples.zip", random_images(10), np.arange(10), {"seed": 1, "recipe": "none"}
-    )
+    write_samples(tmp_path / "samples" / "samples.zip", random_images(10), np.arange(10), {"seed": 1, "recipe": "none"})
     assert datasets.choose("samples").source == "CIAD samples (generated)"
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="neither batches"):
