@@ -124,6 +124,7 @@ def inspect(
     if label is not None and not 0 <= label < len(classes):
         raise SettingError(f"label = {label} of image {name} is not a class number from 0 to {len(classes) - 1}.")
     evasions = system.evasions(evade)
+    from ciad_engine.attacks import running
     from ciad_engine.attacks.checks import check
 
     job = job or Job()
@@ -137,7 +138,7 @@ def inspect(
     attack = prepared(system, attack, job)
     # Not `run`, which refuses an image of the target class: here that is a result like any other.
     network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
-    result = attack.run_checked(network, image[None], labels, job, evade=evasions)
+    result = running.run_checked(attack, network, image[None], labels, job, 1, evasions)
     result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
     found = dataclasses.replace(found, attack=result, evade=tuple(evade))
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found

@@ -51,7 +51,7 @@ class AttackResult:
         steps: iterations of the attack on each image.
         seconds: wall time of the whole call.
         attack: registry name; `settings`: its parameters.
-        notes: what makes the result doubtful (`checks.py`), a sentence each; `run_checked` leaves that to its caller.
+        notes: what makes the result doubtful (`checks.py`), a sentence each; empty from `running.run_checked`.
     """
 
     images: Pixels
@@ -192,20 +192,3 @@ class Attack(abc.ABC):
         from ciad_engine.attacks import running
 
         return running.run_batched(self, network, images, labels, job, len(images), evade)
-
-    def run_checked(
-        self,
-        network: nn.Module,
-        images: Pixels,
-        labels: Labels,
-        job: Job,
-        width: int | None = None,
-        evade: tuple[Evasion, ...] = (),
-    ) -> AttackResult:
-        """`run` on a piece of a batch whose images and labels were checked as a whole before.
-
-        The network takes at most `width` images at once, by default all; fewer are for attacks that `refills` alone.
-        """
-        from ciad_engine.attacks import running
-
-        return running.run_checked(self, network, images, labels, job, width or len(images), evade)

@@ -30,9 +30,18 @@ CHECKED = 8  # images that `checks` is given
 
 
 def run_checked(
-    attack: Attack, network: nn.Module, images: Pixels, labels: Labels, job: Job, width: int, evade: tuple[Evasion, ...]
+    attack: Attack,
+    network: nn.Module,
+    images: Pixels,
+    labels: Labels,
+    job: Job,
+    width: int,
+    evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
-    """See `Attack.run_checked`."""
+    """`Attack.run` on a piece of a batch whose images and labels were checked as a whole before.
+
+    The network takes at most `width` images at once; fewer than there are only for attacks that `refills`.
+    """
     attack.check_evade([detector.name for detector in evade])
     job.checkpoint()
     started = time.perf_counter()
