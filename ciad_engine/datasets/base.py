@@ -80,7 +80,7 @@ class ImageSet:
             return self
         reasons = []
         if domain.size != self.domain.size:
-            reasons.append(f"its images are {_square(self.domain.size)}, not {_square(domain.size)}")
+            reasons.append(f"its images are {self.domain.size}x{self.domain.size}, not {domain.size}x{domain.size}")
         missing = [name for name in self.domain.classes if name not in domain.classes]
         if missing:
             reasons.append(f"it has classes that the bundle does not know: {listed(missing)}")
@@ -128,7 +128,3 @@ def listed(names: Sequence[str]) -> str:
     """Class names in a message: the first of many."""
     more = len(names) - _MOST_LISTED
     return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _square(size: int) -> str:
-    return f"{size}x{size}"

@@ -26,7 +26,7 @@ _ENCODE = "_codecs.encode"  # how Python 3 writes byte strings for Python 2
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +75,15 @@ class _Machine:
             self.marks.append(len(stack))
         elif code in _TUPLES:
             stack.append(tuple(self.pop(_TUPLES[code])))
-        elif code == "TUPLE":
-            stack.append(tuple(self.pop_mark()))
         elif code == "EMPTY_LIST":
             stack.append([])
         elif code == "EMPTY_DICT":
             stack.append({})
         elif code in ("APPEND", "APPENDS"):
-            items = self.pop(1) if code == "APPEND" else self.pop_mark()
+            items = self.pop(1 if code == "APPEND" else None)
             self.target(list).extend(items)
         elif code in ("SETITEM", "SETITEMS"):
-            items = self.pop(2) if code == "SETITEM" else self.pop_mark()
+            items = self.pop(2 if code == "SETITEM" else None)
             if not all(isinstance(key, bytes | str) for key in items[::2]):
                 raise self.refused("a dictionary with keys that are no text")
             self.target(dict).update(zip(items[::2], items[1::2], strict=True))
@@ -106,16 +104,11 @@ class _Machine:
         elif code not in ("PROTO", "FRAME", "STOP"):
             raise self.refused(f"the pickle instruction {code}")
 
-    def pop(self, count: int) -> list[Any]:
-        start = len(self.stack) - count
+    def pop(self, count: int | None) -> list[Any]:
+        """Take so many values off the stack, or all that came after the last mark."""
+        start = self.marks.pop() if count is None else len(self.stack) - count
         if start < (self.marks[-1] if self.marks else 0):
             raise IndexError("its stack is empty")
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
-
-    def pop_mark(self) -> list[Any]:
-        start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
