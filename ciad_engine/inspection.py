@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles, datasets, detectors, distances
+from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
@@ -22,8 +23,6 @@ from ciad_engine.jobs import Job
 if TYPE_CHECKING:
     from torch import nn
 
-    from ciad_engine.attacks.base import Attack, AttackResult
-    from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
     from ciad_engine.systems import System
 
@@ -160,8 +159,6 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
         SettingError: the attack cannot learn from them, or they have other classes or another size than the bundle.
         Cancelled: through `job`.
     """
-    from ciad_engine.attacks.fitted import FittedAttack
-
     if not isinstance(attack, FittedAttack) or not attack.needs_fitting:
         return attack
     job = job or Job()

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine.attacks import parameters
-from ciad_engine.attacks.base import Attack, Found
-from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks.base import Attack, FittedAttack, Found
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.targets import TargetedAttack, target
 from ciad_engine.domain import Pixels

@@ -16,7 +16,7 @@ from torch import nn
 from ciad_engine import __version__, compute
 from ciad_engine import attacks as registry
 from ciad_engine.attacks import checks, running
-from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.goal import Evasion
 from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
@@ -27,7 +27,6 @@ from ciad_engine.runs import BENIGN, Database, Row, Run, Score
 from ciad_engine.systems import System
 
 if TYPE_CHECKING:
-    from ciad_engine.attacks.base import Attack, AttackResult
     from ciad_engine.datasets import ImageSet
 
 Positions = npt.NDArray[np.int64]
