@@ -44,14 +44,9 @@ class _Batch:
     official: bool
 
 
-def file_of(name: str) -> str:
-    """The file that `name`, of a member, is in this layout; "" for any other file and for folders."""
+def part_of(name: str) -> str:
+    """Which part of the data set a member called so belongs to; "" for `batches.meta`, other files and folders."""
     file = name.rpartition("/")[2]
-    return file if file in FILES else ""
-
-
-def part_of(file: str) -> str:
-    """Which part of the data set a batch file belongs to; `batches.meta` belongs to none ("")."""
     return TRAIN if file in TRAIN_MD5 else TEST if file in TEST_MD5 else ""
 
 
@@ -63,7 +58,7 @@ def read(found: Iterable[Member], parts: Collection[str], path: Path) -> dict[st
     """
     batches: dict[str, _Batch] = {}
     for member in found:
-        file = file_of(member.name)
+        file = member.name.rpartition("/")[2]
         if file in batches:
             raise DataError(f"{member.where} is there a second time: name a folder or archive with one data set.")
         if file == META:

@@ -47,7 +47,7 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
         return members.in_archive(path, job.part(_LISTED, 1))
 
     title = _title(path)
-    if any(_is_batch(name) for name in names):  # batches go before pictures
+    if any(official.part_of(name) for name in names):  # batches go before pictures
         sets = official.read(opened(names), parts, path)
     else:
         chosen = class_folders.find(names, parts, path)
@@ -65,15 +65,11 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
     return DataSet(sets.get(TRAIN), sets.get(TEST), name, genuine, path)
 
 
-def _is_batch(name: str) -> bool:
-    return official.part_of(official.file_of(name)) != ""
-
-
 def _in_folder(root: Path) -> list[str]:
     """The names worth reading below a folder, without walking all of it: it could be anybody's home."""
     for folder in (root, root / official.FOLDER):
         batches = [(folder / file).relative_to(root).as_posix() for file in official.FILES if (folder / file).is_file()]
-        if any(_is_batch(name) for name in batches):
+        if any(official.part_of(name) for name in batches):
             return batches
     bases = (root, root / "images")
     for tops in ([base / part for base in bases for part in (TRAIN, TEST)], bases):
@@ -98,7 +94,7 @@ def _in_archive(path: Path, job: Job) -> list[str]:
     names = []
     for member in members.in_archive(path, _Listing(job)):
         names.append(member.name)
-        if _is_batch(member.name):
+        if official.part_of(member.name):
             break
     return names
 
