@@ -103,10 +103,9 @@ def in_chunks(
 
     When memory runs out the whole chunk is begun again, with batches of half the size.
     """
-    start = 0
+    start, job = 0, job or Job()
     while start < count:
-        if job is not None:
-            job.progress(start, count, text)
+        job.progress(start, count, text)
         stop = min(start + size * batches, count)
         here = min(size, stop - start)
         try:
@@ -116,10 +115,8 @@ def in_chunks(
                 raise
             size = max(1, here // 2)
             torch.cuda.empty_cache()
-            if job is not None:
-                job.note(f"Out of memory on the device: going on with batches of {size} images.")
+            job.note(f"Out of memory on the device: going on with batches of {size} images.")
             continue
         yield result
         start = stop
-    if job is not None:
-        job.progress(count, count, text)
+    job.progress(count, count, text)
