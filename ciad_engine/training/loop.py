@@ -210,8 +210,6 @@ def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     ]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
-    if schedule.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=schedule.learning_rate, fused=True)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
 
 

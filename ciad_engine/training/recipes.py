@@ -21,7 +21,7 @@ class Schedule:
     Attributes:
         steps: optimiser steps.
         batch: images a step.
-        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum .9).
+        optimizer: "adamw", which is Adam if `weight_decay` is 0, or "sgd" (Nesterov momentum .9).
         learning_rate: the highest rate; it rises linearly over `warmup` (fraction of the steps)
             and falls linearly to zero over the last `decay` (fraction).
         weight_decay: as the optimiser defines it; biases and norms are spared.
