@@ -50,8 +50,8 @@ class DetectorEntry:
 
     name: str
     kind: str
-    networks: Mapping[str, str]
-    thresholds: Mapping[float, Threshold]
+    networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    thresholds: Mapping[float, Threshold] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 

@@ -104,10 +104,9 @@ def in_chunks(
 
     When memory runs out the whole chunk is begun again, with batches of half the size.
     """
-    start = 0
+    start, job = 0, job or Job()
     while start < count:
-        if job is not None:
-            job.progress(start, count, text)
+        job.progress(start, count, text)
         stop = min(start + size * batches, count)
         here = min(size, stop - start)
         try:
@@ -117,10 +116,8 @@ def in_chunks(
                 raise
             size = max(1, here // 2)
             torch.cuda.empty_cache()
-            if job is not None:
-                job.note(f"Out of memory on the device: going on with batches of {counted(size, 'image')}.")
+            job.note(f"Out of memory on the device: going on with batches of {counted(size, 'image')}.")
             continue
         yield result
         start = stop
-    if job is not None:
-        job.progress(count, count, text)
+    job.progress(count, count, text)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles, datasets, detectors, distances
+from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
@@ -22,8 +23,6 @@ from ciad_engine.jobs import Job
 if TYPE_CHECKING:
     from torch import nn
 
-    from ciad_engine.attacks.base import Attack, AttackResult
-    from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
     from ciad_engine.systems import System
 
@@ -124,6 +123,7 @@ def inspect(
     if label is not None and not 0 <= label < len(classes):
         raise SettingError(f"label = {label} of image {name} is not a class number from 0 to {len(classes) - 1}.")
     evasions = system.evasions(evade)
+    from ciad_engine.attacks import running
     from ciad_engine.attacks.checks import check
 
     job = job or Job()
@@ -137,7 +137,7 @@ def inspect(
     attack = prepared(system, attack, job)
     # Not `run`, which refuses an image of the target class: here that is a result like any other.
     network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
-    result = attack.run_checked(network, image[None], labels, job, evade=evasions)
+    result = running.run_checked(attack, network, image[None], labels, job, 1, evasions)
     result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
     found = dataclasses.replace(found, attack=result, evade=tuple(evade))
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
@@ -159,8 +159,6 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
         SettingError: the attack cannot learn from them, or they have other classes or another size than the bundle.
         Cancelled: through `job`.
     """
-    from ciad_engine.attacks.fitted import FittedAttack
-
     if not isinstance(attack, FittedAttack) or not attack.needs_fitting:
         return attack
     job = job or Job()

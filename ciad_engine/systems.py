@@ -17,7 +17,7 @@ from torch import nn
 from ciad_engine import bundles, compute, detectors, imaging
 from ciad_engine.attacks.goal import Evasion
 from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict
-from ciad_engine.domain import Domain
+from ciad_engine.domain import Domain, Labels, Pixels
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.jobs import Job
 
@@ -73,12 +73,7 @@ class System:
         """Return the detectors that "NAME" or "NAME:RULE" stand for. Raises SettingError as `evasion` does."""
         return tuple(self.evasion(*text.split(":", 1)) for text in texts)
 
-    def inspect(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64] | None = None,
-        job: Job | None = None,
-    ) -> Verdict:
+    def inspect(self, images: Pixels, labels: Labels | None = None, job: Job | None = None) -> Verdict:
         """Return the verdict on uint8 images (N, 3, H, W): what f1 and every detector find.
 
         The first detector of the card decides, by its usual rule; `Verdict.by` chooses another.
@@ -112,7 +107,7 @@ class System:
         return {self.network(bundles.CLASSIFIER), *own}
 
     @torch.inference_mode()
-    def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+    def _look(self, images: Pixels) -> dict[str, npt.NDArray[Any]]:
         """Return f1's probabilities (""), each detector's log probabilities by name, and the masks, for one batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
@@ -125,7 +120,7 @@ class System:
         return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: npt.NDArray[np.int64]) -> Finding:
+def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: Labels) -> Finding:
     scores = detector.score(torch.from_numpy(log_p), torch.from_numpy(y1)).double().numpy()
     labels = log_p.argmax(1) if detector.classifies else None
     return Finding(detectors.title(detector.name), np.exp(log_p).astype(np.float32), labels, scores, detector.rules)

@@ -37,11 +37,7 @@ def find(attack: CarliniWagnerL2, model: Model, images: Tensor, goal: Goal, job:
         search.step()
         search.turn()
     job.progress(descents, descents, attack.title)
-    return Found(
-        images=search.best.images,
-        steps=model.forwards.clone(),  # one each
-        reason=search.best.reasons(),
-    )
+    return Found(search.best.images, model.forwards.clone(), search.best.reasons())  # a step is one forward pass
 
 
 class _Search:

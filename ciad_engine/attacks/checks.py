@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,15 +15,14 @@ from ciad_engine import compute
 from ciad_engine.attacks.goal import Evasion, Goal
 from ciad_engine.attacks.model import classify, look
 from ciad_engine.counting import counted
+from ciad_engine.domain import Labels, Pixels
 
 BATCH = 16
 NOISE = 1e-3  # relative change between two calls that rounding may cause
 FEWEST = 4  # classes
 
 
-def check(
-    network: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], evade: Sequence[Evasion] = ()
-) -> tuple[str, ...]:
+def check(network: nn.Module, images: Pixels, labels: Labels, evade: Sequence[Evasion] = ()) -> tuple[str, ...]:
     """Return what makes an attack's results on the network doubtful, a sentence each; all of the images are used.
 
     Raises:

@@ -27,11 +27,7 @@ def find(attack: LBFGS, model: Model, images: Tensor, goal: Goal, job: Job) -> F
         hit = search.minimise(c, job.part(number / attack.search_steps, (number + 1) / attack.search_steps))
         c, lower, upper = narrow(c, hit, lower, upper)
     job.progress(1, 1, attack.title)
-    return Found(
-        images=search.best.images,
-        steps=model.forwards.clone(),  # one each
-        reason=search.best.reasons(),
-    )
+    return Found(search.best.images, model.forwards.clone(), search.best.reasons())  # a step is one forward pass
 
 
 class _Search:

@@ -15,6 +15,7 @@ from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
 from ciad_engine.counting import counted
 from ciad_engine.errors import ImageError
+from ciad_engine.files import write_whole
 from ciad_engine.inspection import percent
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.perturbation is not None:
         options.check_folder("--perturbation", arguments.perturbation.parent)
     from ciad_engine import bundles, compute, inspection, systems
-    from ciad_engine.attacks import universal
     from ciad_engine.attacks.model import fingerprint
     from ciad_engine.attacks.running import run_batched
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     attack = inspection.prepared(system, attack, job)
     if arguments.perturbation is not None and not arguments.perturbation.exists():
         assert isinstance(attack, Universal)
-        universal.save(attack, arguments.perturbation)
+        write_whole(arguments.perturbation, attack.fitting())
         job.note(f"Wrote {arguments.perturbation}.")
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job, evade=evade)
     job.finished()

@@ -218,8 +218,7 @@ class Verdict:
         finding = self.findings[detector]
         if rule == detectors.GRADED or finding.labels is None:
             return finding.scores
-        differs: npt.NDArray[np.float64] = np.asarray(finding.labels != self.y1, np.float64)
-        return differs
+        return np.asarray(finding.labels != self.y1, np.float64)
 
     @property
     def y2(self) -> npt.NDArray[np.int64]:

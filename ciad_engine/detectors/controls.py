@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ciad_engine.detectors.base import Inputs
+from ciad_engine.detectors.base import Detector, Inputs
 from ciad_engine.detectors.mask import CLASSIFIER, MaskDetector
 
 
@@ -21,10 +21,9 @@ class ShuffledMask(MaskDetector):
         # RandomState's stream is the same in all numpy versions.
         order = torch.from_numpy(np.random.RandomState(0).permutation(masks[0].numel())).to(masks.device)
         shuffled = masks.flatten(1)[:, order].view_as(masks)
-        return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)  # type: ignore[no-any-return]
+        return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)
 
-    def for_attack(self, images: Tensor) -> Tensor:
-        return self.log_probabilities(Inputs(images))
+    for_attack = Detector.for_attack  # with the true gradients
 
 
 class ConstantMask(MaskDetector):
@@ -35,8 +34,6 @@ class ConstantMask(MaskDetector):
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         count, _, height, width = inputs.images.shape
         constant = inputs.images.new_full((1, 1, height, width), 0.5)
-        log_p: Tensor = self.networks[CLASSIFIER](constant).float().log_softmax(1)
-        return log_p.expand(count, -1)
+        return self.networks[CLASSIFIER](constant).float().log_softmax(1).expand(count, -1)
 
-    def for_attack(self, images: Tensor) -> Tensor:
-        return self.log_probabilities(Inputs(images))
+    for_attack = Detector.for_attack  # with the true gradients

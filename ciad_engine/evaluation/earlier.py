@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import attacks as registry
-from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks.base import FittedAttack
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Database, Row, Run

@@ -15,8 +15,8 @@ from torch import nn
 
 from ciad_engine import __version__, compute
 from ciad_engine import attacks as registry
-from ciad_engine.attacks import checks
-from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks import checks, running
+from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.goal import Evasion
 from ciad_engine.counting import counted
 from ciad_engine.detectors.base import Finding
@@ -28,7 +28,6 @@ from ciad_engine.runs import BENIGN, Database, Row, Run, Score
 from ciad_engine.systems import System
 
 if TYPE_CHECKING:
-    from ciad_engine.attacks.base import Attack, AttackResult
     from ciad_engine.datasets import ImageSet
 
 Positions = npt.NDArray[np.int64]
@@ -309,7 +308,7 @@ class _Stage:
         images, labels = self.data.images[index], self.data.labels[index]
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
         attack = self.attack
-        result = attack.run_checked(self.attacked, images, labels, job, width, self.evade) if attack else None
+        result = running.run_checked(attack, self.attacked, images, labels, job, width, self.evade) if attack else None
         rows = self._inspected(positions, images if result is None else result.images)
         if result is None:
             return [dataclasses.replace(row, image=images[k].tobytes()) for k, row in enumerate(rows)]
