@@ -100,7 +100,7 @@ class EvaluatePage(QWidget):
 
     def _open_database(self, path: Path | None) -> None:
         try:
-            self._database = Database.default() if path is None else Database(path)
+            self._database = Database(path)
         except CiadError as error:
             self._problem = str(error)
             self._say(f"⚠ {error}")
@@ -159,8 +159,8 @@ class EvaluatePage(QWidget):
         card = info.card
 
         def find() -> Run | None:
-            mine = (run for run in database.unfinished() if card.knows(str(run.plan.get("bundle_checksum"))))
-            return next((run for run in mine if planning.can_go_on(run)), None)
+            mine = (run for run in database.runs() if card.knows(str(run.plan.get("bundle_checksum"))))
+            return next((run for run in mine if not run.finished and planning.can_go_on(run)), None)
 
         def found(run: Run | None) -> None:
             if run is not None and self._task is None and self._run is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ciad_engine import attacks, bundles, datasets
+from ciad_engine import attacks, bundles, datasets, runs
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
 from ciad_engine.errors import SettingError
@@ -15,7 +15,6 @@ from ciad_engine.evaluation import planning
 
 if TYPE_CHECKING:
     from ciad_engine.evaluation.planning import AttackChoice, Plan
-    from ciad_engine.runs import Database
 
 LIMIT = 100  # images if nothing is said: a first answer within minutes on a CPU
 
@@ -70,7 +69,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
     plan = planning.make(card, data, chosen, limit, arguments.seed, attacked, arguments.evade)
-    with runs_command.open_database(arguments.database) as database:
+    with runs.Database(arguments.database) as database:
         _announce(plan, database, job)
         system = systems.load(card.folder, compute.choose_device(arguments.device))
         job.continuing = "Finished batches are kept; the same command goes on from there."
@@ -112,7 +111,7 @@ def _choices(arguments: argparse.Namespace, classes: Sequence[str]) -> tuple[Att
         raise options.WrongUse(str(error)) from error
 
 
-def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
+def _announce(plan: Plan, database: runs.Database, job: console.ConsoleJob) -> None:
     """Say what is computed, and whether a part of it is there already."""
     key, total = plan.key(), plan.limit * (1 + len(plan.attacks))
     done = sum(database.counts(key).values())

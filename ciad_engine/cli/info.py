@@ -86,7 +86,7 @@ def _database() -> str:
     from ciad_engine import runs
 
     try:
-        with runs.Database.default() as database:
+        with runs.Database() as database:
             return f"{database.path} ({len(database.runs())} runs)"
     except CiadError as error:
         return f"cannot be used: {error}"

@@ -49,15 +49,10 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", type=Path, metavar="FILE", help="results database (default: the program's own)")
 
 
-def open_database(path: Path | None) -> runs.Database:
-    """The database at `path`, made if need be, or the program's own."""
-    return runs.Database.default() if path is None else runs.Database(path)
-
-
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.database is not None and not arguments.database.is_file():
         raise RunError(f"{arguments.database}: there is no such file; --database names the one `ciad evaluate` wrote.")
-    with open_database(arguments.database) as database:
+    with runs.Database(arguments.database) as database:
         code: int = arguments.run_command(arguments, database, job)
     return code
 

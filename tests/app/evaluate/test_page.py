@@ -108,7 +108,7 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, h
     page.cancel()
     qtbot.waitUntil(lambda: page._task is None, timeout=1000)
     qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
-    (run,) = page._database.unfinished()
+    (run,) = page._database.runs()
     kept = page._database.rows(run.key)
     assert 4 <= len(kept) < 2 * COUNT
     assert len(page.model.rows) == len(kept)
