@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from ciad_engine.runs import BENIGN, Database, Row, Run, Score
 from ciad_engine.systems import System
 
 if TYPE_CHECKING:
-    from ciad_engine.attacks.base import Attack, AttackResult
+    from ciad_engine.attacks.base import Attack
     from ciad_engine.datasets import ImageSet
 
 Positions = npt.NDArray[np.int64]
@@ -106,25 +106,33 @@ def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = No
     if done and found.versions != versions:
         job.note(f"This run was begun with {_text(found.versions)}; it continues with {_text(versions)}.")
     device = compute.describe_device(sitting.device)
-    for stage, choice in zip(sitting.stages, (None, *plan.attacks), strict=True):
-        left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
-        known = None
-        if choice is not None and len(left):
-            known = earlier.find(database, plan, choice, versions_of(choice), device)
-        if known is not None:
-            again = left[np.isin(left, list(known.rows))]
-            left = np.setdiff1d(left, again)
-            for rows, seconds in stage.reuse(again, known, job):
-                database.append(found.key, rows, seconds)
-                job.partial(rows)
-                done += len(rows)
-        if stage.attack is not None and plan.limit and not database.notes(found.key).get(stage.name):
-            for text in stage.check():
-                database.note(found.key, stage.name, text)
-        inner = _Stretch(job, done, total, len(left), stage.title)
-        for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
+
+    def store(batches: Iterator[tuple[list[Row], float]]) -> None:
+        for rows, seconds in batches:
             database.append(found.key, rows, seconds)
             job.partial(rows)
+
+    for stage, choice in zip(sitting.stages, (None, *plan.attacks), strict=True):
+        left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
+        if choice is not None and len(left):
+            known = earlier.find(database, plan, choice, versions_of(choice), device)
+            if known is not None:
+                again = left[np.isin(left, list(known.rows))]
+                left = np.setdiff1d(left, again)
+                store(stage.reuse(again, known, job))
+                done += len(again)
+        if stage.attack is not None and not database.notes(found.key).get(stage.name):
+            for text in stage.check():
+                database.note(found.key, stage.name, text)
+        if len(left) == 0:
+            continue
+        inner = _Stretch(job, done, total, len(left), stage.title)
+        if isinstance(stage.attack, FittedAttack):
+            started = time.perf_counter()
+            fitted = _fitted(stage, stage.attack, database, found.key, inner)
+            stage = dataclasses.replace(stage, attack=fitted)
+            database.append(found.key, (), time.perf_counter() - started)
+        store(stage.compute(left, size, inner))
         done += len(left)
     database.finish(found.key)
     job.progress(total, total, "Finished")
@@ -213,21 +221,6 @@ class _Stretch(Job):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
-    """Where a run keeps what its attack was fitted to, so that it goes on with just that."""
-
-    database: Database
-    run: str
-    attack: str
-
-    def read(self) -> bytes | None:
-        return self.database.fitting(self.run, self.attack)
-
-    def write(self, raw: bytes) -> bytes:
-        return self.database.keep_fitting(self.run, self.attack, raw)
-
-
-@dataclasses.dataclass(frozen=True)
 class _Stage:
     """One attack on all images, or with `attack` None the benign images themselves."""
 
@@ -249,29 +242,18 @@ class _Stage:
         index = self.order[:CHECKED]
         return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
 
-    def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
-        """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""
-        if len(positions) == 0:
-            return
-        fitting, stage = 0.0, self
-        if isinstance(self.attack, FittedAttack):
-            started = time.perf_counter()
-            stage = dataclasses.replace(self, attack=self._fitted(self.attack, job, kept))
-            fitting = time.perf_counter() - started
+    def compute(self, positions: Positions, size: int, job: _Stretch) -> Iterator[tuple[list[Row], float]]:
+        """Yield the rows at `positions` in batches, each with the seconds it took."""
 
         def work(part: slice, width: int) -> tuple[list[Row], float]:
             started = time.perf_counter()
             here = positions[part]
-            rows = stage._rows(here, job.images(part.start, len(here)), width)
+            rows = self._rows(here, job.images(part.start, len(here)), width)
             seconds = time.perf_counter() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
-        batches = 1
-        if self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda":
-            batches = GPU_CHUNK
-        for rows, seconds in compute.in_chunks(work, len(positions), size, batches, job):
-            yield rows, seconds + fitting
-            fitting = 0.0
+        refills = self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda"
+        return compute.in_chunks(work, len(positions), size, GPU_CHUNK if refills else 1, job)
 
     def reuse(self, positions: Positions, known: Earlier, job: Job) -> Iterator[tuple[list[Row], float]]:
         """Yield the rows at `positions` for images that another run made, inspected anew."""
@@ -284,37 +266,30 @@ class _Stage:
             job.progress(start, len(positions), f"Reusing images of {self.title}")
             started = time.perf_counter()
             here = positions[start : start + GPU_BATCH]
-            shown = known.images(here.tolist())
             rows = []
-            for row, image in zip(self._inspected(here, shown), shown, strict=True):
+            for row in self._inspected(here, known.images(here.tolist())):
                 noted = known.rows[row.position]
-                attacked = {name: getattr(noted, name) for name in _OF_ATTACK}
-                rows.append(dataclasses.replace(row, **attacked, image=image.tobytes() if noted.fooled else None))
+                facts = {name: getattr(noted, name) for name in (*_OF_ATTACK, "seconds")}
+                rows.append(_attacked(row, facts))
             yield rows, time.perf_counter() - started
             job.progress(start + len(here), len(positions), f"Reusing images of {self.title}")
-
-    def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
-        """The attack as this run began with it, or fitted now to the images that are not evaluated."""
-        raw = kept.read()
-        if raw is not None:
-            return attack.with_fitting(raw)
-        ready = attack.fitted(self.attacked, self.data.images[self.spare[: attack.most]], job.images(0, 0))
-        job.note(f"{attack.title}: {ready.about_fitting()}.")
-        return attack.with_fitting(kept.write(ready.fitting()))
 
     def _rows(self, positions: Positions, job: Job, width: int) -> list[Row]:
         index = self.order[positions]
         images, labels = self.data.images[index], self.data.labels[index]
+        if self.attack is None:
+            return self._inspected(positions, images)
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
-        attack = self.attack
-        result = attack.run_checked(self.attacked, images, labels, job, width, self.evade) if attack else None
-        rows = self._inspected(positions, images if result is None else result.images)
-        if result is None:
-            return [dataclasses.replace(row, image=images[k].tobytes()) for k, row in enumerate(rows)]
-        return [_attacked(row, result, k, bool(self.evade)) for k, row in enumerate(rows)]
+        result = self.attack.run_checked(self.attacked, images, labels, job, width, self.evade)
+        facts = [{name: getattr(result, name)[k].item() for name in _OF_ATTACK} for k in range(len(positions))]
+        unasked = {} if self.evade else {"evaded": None}
+        return [
+            _attacked(row, each | unasked)
+            for row, each in zip(self._inspected(positions, result.images), facts, strict=True)
+        ]
 
     def _inspected(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
-        """Return the rows of the images `shown` at these positions, with f1's class and every detector's scores."""
+        """Return rows with the images `shown` at these positions, f1's class and every detector's scores."""
         index = self.order[positions]
         verdict = self.system.inspect(shown)
         rows = []
@@ -329,6 +304,7 @@ class _Stage:
                     label=int(self.data.labels[place]),
                     y1=y1,
                     p1_y1=float(verdict.p1[k, y1]),
+                    image=shown[k].tobytes(),
                     scores={name: _score(finding, k) for name, finding in verdict.findings.items()},
                 )
             )
@@ -343,30 +319,23 @@ def _score(finding: Finding, k: int) -> Score:
     return Score(label, float(finding.probabilities[k, label]), float(finding.scores[k]))
 
 
-def _attacked(row: Row, result: AttackResult, k: int, evading: bool) -> Row:
-    """Return the row with what the attack did to image `k` of its batch."""
-    return dataclasses.replace(
-        row,
-        fooled=bool(result.fooled[k]),
-        evaded=bool(result.evaded[k]) if evading else None,
-        reason=str(result.reason[k]),
-        label_before=int(result.label_before[k]),
-        label_after=int(result.label_after[k]),
-        confidence_after=float(result.confidence_after[k]),
-        l0_values=int(result.l0_values[k]),
-        l0_pixels=int(result.l0_pixels[k]),
-        l2=float(result.l2[k]),
-        linf=int(result.linf[k]),
-        ssim=float(result.ssim[k]),
-        forwards=int(result.forwards[k]),
-        backwards=int(result.backwards[k]),
-        steps=int(result.steps[k]),
-        image=result.images[k].tobytes() if result.fooled[k] else None,
-    )
-
-
 # What a row holds about the attack alone, whichever detectors look at the image.
 _OF_ATTACK = (
     "fooled", "evaded", "reason", "label_before", "label_after", "confidence_after", "l0_values", "l0_pixels", "l2",
-    "linf", "ssim", "forwards", "backwards", "steps", "seconds",
+    "linf", "ssim", "forwards", "backwards", "steps",
 )  # fmt: skip
+
+
+def _attacked(row: Row, facts: Mapping[str, Any]) -> Row:
+    """Return the row with these facts about the attack; the image of one that did not fool is the benign one."""
+    return dataclasses.replace(row, **facts, image=row.image if facts["fooled"] else None)
+
+
+def _fitted(stage: _Stage, attack: FittedAttack, database: Database, run: str, job: _Stretch) -> FittedAttack:
+    """Return the attack as this run began with it, or fitted now to the images that are not evaluated, and kept."""
+    raw = database.fitting(run, stage.name)
+    if raw is None:
+        ready = attack.fitted(stage.attacked, stage.data.images[stage.spare[: attack.most]], job.images(0, 0))
+        job.note(f"{attack.title}: {ready.about_fitting()}.")
+        raw = database.keep_fitting(run, stage.name, ready.fitting())
+    return attack.with_fitting(raw)
