@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from ciad_engine import bundles
 from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.evaluation.planning import Plan
-from ciad_engine.evaluation.statistics import Images, Scores
-from ciad_engine.evaluation.table import NO_RATE, Cell, rate_of
 
 Thresholds = Mapping[float, Threshold]  # by false positive rate
 
@@ -18,18 +16,6 @@ def of_detectors(card: bundles.Card | None, plan: Plan) -> dict[str, Thresholds]
     if card is None or not card.knows(plan.bundle_checksum):
         return {}
     return {entry.name: entry.thresholds for entry in card.detectors if entry.thresholds}
-
-
-def rates_at(
-    threshold: Threshold | None, positive: Scores, negative: Scores, images: Images, finished: bool
-) -> tuple[Cell, Cell]:
-    """Return true positive and true negative rate; empty cells without a threshold."""
-    if threshold is None:
-        return NO_RATE, NO_RATE
-    return (
-        rate_of(positive > threshold.value, images, finished),
-        rate_of(negative <= threshold.value, images, finished),
-    )
 
 
 def note(card: bundles.Card | None, plan: Plan, detector: str) -> str:
