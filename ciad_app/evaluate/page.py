@@ -19,7 +19,7 @@ from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
 from ciad_app.evaluate.live_tables import LiveTables, Results
 from ciad_app.evaluate.model import OpenedRow, RowsModel
-from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
+from ciad_app.evaluate.results_view import ResultsView, moment
 from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
@@ -302,7 +302,7 @@ class EvaluatePage(QWidget):
             self.results.bar.hide()
         else:
             self.results.bar.offer(
-                f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
+                f"An evaluation was interrupted at {len(rows):,} of {plan.rows:,} rows"
                 f" ({plan.data}, {', '.join(planning.title(label) for label in plan.labels)}; {moment(run)})."
             )
 

@@ -48,11 +48,6 @@ def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     return f"{moment(run)} · {data} · {limit:,} images · {which or 'no attack'}{setting} · {run.state}"
 
 
-def total_rows(plan: planning.Plan) -> int:
-    """How many rows a finished run of this plan has: the benign images, and each after each attack."""
-    return plan.limit * (1 + len(plan.attacks))
-
-
 class ResultsView(QWidget):
     """Everything about the run that is shown."""
 

@@ -61,7 +61,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
     from ciad_engine import compute, systems
-    from ciad_engine.evaluation import runner
+    from ciad_engine.evaluation import export, runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     chosen = _choices(arguments, card.classes)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         key = runner.run(plan, system, data, database, job)
         job.finished()
         if arguments.csv is not None:
-            written = runs_command.export_to(database, key, card, arguments.csv)
+            written = export.write_csv(arguments.csv, database, key, card)
             job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.csv}.")
         runs_command.print_tables(database, key, card, arguments.json)
         if not arguments.json:
@@ -113,7 +113,7 @@ def _choices(arguments: argparse.Namespace, classes: Sequence[str]) -> tuple[Att
 
 def _announce(plan: Plan, database: runs.Database, job: console.ConsoleJob) -> None:
     """Say what is computed, and whether a part of it is there already."""
-    key, total = plan.key(), plan.limit * (1 + len(plan.attacks))
+    key, total = plan.key(), plan.rows
     done = sum(database.counts(key).values())
     which = ", ".join(choice.text() for choice in plan.attacks)
     setting = "transferred setting" if plan.transferred else "direct setting"

@@ -10,8 +10,8 @@ from pathlib import Path
 from ciad_engine import bundles, runs
 from ciad_engine.cli import console, options
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import export as exporting
-from ciad_engine.evaluation import planning, tables
+from ciad_engine.evaluation import export, planning, tables
+from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import render_text
 
 
@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "export", help="rows and tables of a run as CSV files, and its charts", parents=[one, system, shared, common]
     )
     out.add_argument("--csv", required=True, type=Path, metavar="DIR", help="folder for the files")
-    out.set_defaults(run_command=export)
+    out.set_defaults(run_command=export_csv)
     gone = actions.add_parser("delete", help="remove a run and its rows for good", parents=[one, shared, common])
     gone.add_argument("--yes", action="store_true", help="do not ask")
     gone.set_defaults(run_command=delete)
@@ -65,12 +65,11 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
     rows = [("run", "started", "rows", "state", "bundle", "setting", "attacks", "data")]
     every = [planning.from_json(one.plan) for one in found]
     for one, plan, chosen in zip(found, every, planning.told_apart(every), strict=True):
-        total = plan.limit * (1 + len(plan.attacks))
         rows.append(
             (
                 one.short,
                 one.created[:16].replace("T", " "),
-                f"{sum(database.counts(one.key).values()):,} of {total:,}",
+                f"{sum(database.counts(one.key).values()):,} of {plan.rows:,}",
                 one.state,
                 plan.bundle,
                 ("transferred" if plan.transferred else "direct") + evading(plan),
@@ -98,10 +97,10 @@ def show(arguments: argparse.Namespace, database: runs.Database, job: console.Co
     return 0
 
 
-def export(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
+def export_csv(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
     found = database.run(arguments.name)
-    for path in export_to(database, found.key, card_of(found, arguments.bundle), arguments.csv):
+    for path in export.write_csv(arguments.csv, database, found.key, card_of(found, arguments.bundle)):
         print(path)
     return 0
 
@@ -131,13 +130,9 @@ def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
 
 def print_tables(database: runs.Database, key: str, card: bundles.Card | None, as_json: bool) -> None:
     """The tables of a run on stdout."""
-    found = tables.all_tables(database, key, card)
+    records = load(database, key)
+    found = tables.tables_of(records, card)
     if as_json:
-        print(json.dumps(exporting.as_json(database, key, found, card), indent=1))
+        print(json.dumps(export.as_json(records, found, card), indent=1))
     else:
         print("\n\n".join(render_text(table, console.width()) for table in tables.for_screen(found)))
-
-
-def export_to(database: runs.Database, key: str, card: bundles.Card | None, folder: Path) -> list[Path]:
-    """Write rows, tables and side-car of a run to `folder`; returns the files."""
-    return exporting.write_csv(folder, database, key, card)

@@ -43,12 +43,12 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     folder = Path(folder)
     records = load(database, run_id)
     tables = tables_of(records, card)
-    key, about = records.run.key, {"data": records.plan.data, "run": records.run.short}
+    about = {"data": records.plan.data, "run": records.run.short}
     files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
-    files["rows.csv"] = _csv(*_row_lines(records, database.rows(key)))
-    files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
+    files["rows.csv"] = _csv(*_row_lines(records, database.rows(records.run.key)))
+    files[SIDE_CAR] = json.dumps(as_json(records, tables, card), indent=1, ensure_ascii=False) + "\n"
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
@@ -66,16 +66,9 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     return written
 
 
-def as_json(
-    database: Database, run_id: str, tables: Sequence[Table], card: bundles.Card | None = None
-) -> dict[str, Any]:
-    """The run as plain data for JSON: how it came about and its tables (without the per-image rows).
-
-    Raises:
-        RunError: there is no such run.
-    """
-    run = database.run(run_id)
-    plan = planning.from_json(run.plan)
+def as_json(records: Records, tables: Sequence[Table], card: bundles.Card | None = None) -> dict[str, Any]:
+    """Return the run as plain data for JSON: how it came about and its tables (without the per-image rows)."""
+    run, plan = records.run, records.plan
     return {
         "run": run.key,
         "state": run.state,
@@ -86,7 +79,7 @@ def as_json(
         "created": run.created,
         "exported": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "seconds": run.seconds,
-        "images": database.counts(run.key).get(BENIGN, 0),
+        "images": len(records.benign),
         "thresholds": {
             name: {f"{rate:g}": dataclasses.asdict(threshold) for rate, threshold in known.items()}
             for name, known in of_detectors(card, plan).items()

@@ -58,11 +58,6 @@ class AttackChoice:
         return dict(self.settings)
 
     @property
-    def norm(self) -> str:
-        """The distance that the attack keeps small; "" if the attack is not installed."""
-        return registry.norm(self.name)
-
-    @property
     def version(self) -> int:
         """The version of the attack's algorithm; 1 if the attack is not installed."""
         try:
@@ -135,6 +130,11 @@ class Plan:
     @property
     def domain(self) -> Domain:
         return Domain(self.classes, self.size)
+
+    @property
+    def rows(self) -> int:
+        """How many rows a finished run has: the benign images, and each after each attack."""
+        return self.limit * (1 + len(self.attacks))
 
     def key(self) -> str:
         """SHA-256 (64 hex digits) of everything that decides the rows.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ciad_engine import detectors
+from ciad_engine import attacks, detectors
 from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
@@ -87,7 +87,7 @@ def subject(plan: planning.Plan, attack: str, detector: str = "") -> Subject:
     if attack == POOLED:
         return Subject(POOLED, "All attacks together", "", {}, detector)
     choice = plan.attacks[plan.labels.index(attack)]
-    return Subject(choice.name, planning.title(attack), choice.norm, choice.parameters(), detector)
+    return Subject(choice.name, planning.title(attack), attacks.norm(choice.name), choice.parameters(), detector)
 
 
 def correct(row: Row) -> bool:

@@ -99,7 +99,7 @@ def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = No
     plan, database, found = sitting.plan, sitting.database, sitting.run
     size = batch_size or (GPU_BATCH if sitting.device.type == "cuda" else CPU_BATCH)
     versions = current_versions(plan)
-    done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
+    done, total = sum(database.counts(found.key).values()), plan.rows
     if found.finished:
         job.progress(total, total, "Already computed")
         return

@@ -13,6 +13,7 @@ from ciad_engine import __version__, resources
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, old_tables, planning, runner, tables
+from ciad_engine.evaluation.records import load
 from ciad_engine.runs import Database
 from tests.engine.evaluation import test_tables, tiny
 
@@ -141,7 +142,8 @@ def test_side_car_says_how_it_came_about(database: Database, tmp_path: Path) -> 
     assert content["classes"][0] == "airplane"
     assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "attacks"]
     assert any("Not computed on the official" in note for note in content["tables"][0]["notes"])
-    json.dumps(export.as_json(database, key, tables.all_tables(database, key)), allow_nan=False)
+    records = load(database, key)
+    json.dumps(export.as_json(records, tables.tables_of(records)), allow_nan=False)
 
 
 def test_writing_again_replaces_the_files(database: Database, tmp_path: Path) -> None:
