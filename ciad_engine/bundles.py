@@ -153,9 +153,7 @@ def read_card(folder: Path) -> Card:
     Raises:
         BundleError: missing, not JSON, another format, or incomplete.
     """
-    path = folder / CARD
-    content = _read_json(path)
-    return card_of(folder, content)
+    return card_of(folder, _read_json(folder / CARD))
 
 
 def card_of(folder: Path, content: dict[str, Any]) -> Card:

@@ -92,14 +92,13 @@ class System:
         Raises:
             Cancelled: through `job`, between batches.
         """
-
-        def look(rows: slice) -> dict[str, npt.NDArray[Any]]:
-            return self._look(images[rows])
-
+        own = (network for detector in self.detectors.values() for network in detector.networks.values())
         with contextlib.ExitStack() as stack:
-            for network in self._used:
+            for network in {self.network(bundles.CLASSIFIER), *own}:
                 stack.enter_context(compute.borrowed(network))
-            parts = list(compute.in_batches(look, len(images), BATCH, job, "Inspecting"))
+            parts = list(
+                compute.in_batches(lambda rows: self._look(images[rows]), len(images), BATCH, job, "Inspecting")
+            )
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         p1, masks = columns.pop(""), columns.pop("masks", None)
         y1 = p1.argmax(1)
@@ -107,12 +106,6 @@ class System:
         first, finding = next(iter(findings.items()))
         rule = next(iter(finding.rules), detectors.GRADED)
         return Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
-
-    @property
-    def _used(self) -> set[nn.Module]:
-        """f1 and the networks of the detectors."""
-        own = (network for detector in self.detectors.values() for network in detector.networks.values())
-        return {self.network(bundles.CLASSIFIER), *own}
 
     @torch.inference_mode()
     def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:

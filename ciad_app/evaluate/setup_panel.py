@@ -24,14 +24,13 @@ from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors
 from ciad_engine.domain import CIFAR10
-from ciad_engine.evaluation.planning import Plan
+from ciad_engine.evaluation.planning import HIGHEST_SEED, Plan
 
 _DEFAULT_LIMIT = 100
 _OF_PAPER = "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
 _OF_SWEEP = "FGSM at four budgets, JSMA, C&W at four confidences, and each of them once aimed at a random class"
 _DIRECT = {bundles.CLASSIFIER: "Direct: f1 itself is attacked"}
 _NO_DETECTOR = {"": "No detector"}
-_HIGHEST_SEED = 2**32 - 1  # as in a plan
 _ARCHIVES = f"CIFAR-10 archives ({' '.join(f'*{ending}' for ending in datasets.ARCHIVES)});;All files (*)"
 
 
@@ -132,7 +131,7 @@ class SetupPanel(QWidget):
         self.limit.setToolTip("How many images are drawn from the data set")
         self.all = button("All", "Take every image of the data set", lambda: self.limit.setValue(self.limit.maximum()))
         self.seed = QDoubleSpinBox(decimals=0)  # a QSpinBox ends at half of what a plan may hold
-        self.seed.setRange(0, _HIGHEST_SEED)
+        self.seed.setRange(0, HIGHEST_SEED)
         self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
         of_setting = "Transferred: adversarial images are made against a second classifier and shown to this detector"
         self.attacked = choice("", of_setting, short=True)

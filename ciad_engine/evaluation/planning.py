@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ciad_engine.runs import Run
 
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
-_HIGHEST_SEED = 2**32 - 1
+HIGHEST_SEED = 2**32 - 1
 
 # The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
@@ -348,8 +348,8 @@ def make(
         raise SettingError(f"data: {data.source} holds no image; choose another data set.")
     if not 1 <= wanted <= count:
         raise SettingError(f"limit = {wanted} is not a number from 1 to {count}, the images of {data.source}.")
-    if not 0 <= seed <= _HIGHEST_SEED:
-        raise SettingError(f"seed = {seed} is not a whole number from 0 to {_HIGHEST_SEED}.")
+    if not 0 <= seed <= HIGHEST_SEED:
+        raise SettingError(f"seed = {seed} is not a whole number from 0 to {HIGHEST_SEED}.")
     if not attacks:
         raise SettingError(f"attacks: none is chosen; choose at least one of {', '.join(registry.names())}.")
     twice = next((choice for k, choice in enumerate(attacks) if choice in attacks[:k]), None)
