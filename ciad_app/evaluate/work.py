@@ -74,9 +74,8 @@ def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Wo
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
     from ciad_engine.evaluation import runner
 
-    # The page has to know which run it shows before the first batch, or it could not continue it.
-    sitting = runner.begin(plan, session.system, data, database)
-    key = sitting.run.key
-    job.partial(Begun(sitting.run, plan, database.rows(key)))
-    runner.finish(sitting, job)
-    return database.run(key)
+    def begun(found: runs.Run) -> None:
+        # The page has to know which run it shows before the first batch, or it could not continue it.
+        job.partial(Begun(found, plan, database.rows(found.key)))
+
+    return database.run(runner.run(plan, session.system, data, database, job, begun=begun))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,32 +40,6 @@ CHECKED = 50  # images on which `attacks.checks` looks at the attacked network
 GPU_CHUNK = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Sitting:
-    """A run that is about to be computed or continued: everything was checked, nothing is computed yet."""
-
-    run: Run
-    plan: planning.Plan
-    database: Database
-    device: torch.device
-    stages: tuple[_Stage, ...]
-
-
-def begin(plan: planning.Plan, system: System, data: ImageSet, database: Database) -> Sitting:
-    """Check that a plan can be computed, and find its run in the database or make it.
-
-    Raises:
-        RunError: bundle or data are not those of the plan, or the database cannot be used.
-        DataError, SettingError: the data or an attack's settings do not fit. There is no new run then.
-    """
-    data = data.matched(system.domain)
-    _check(plan, system, data)
-    stages = _stages(plan, system, data)
-    device = compute.describe_device(system.device)
-    found = database.start(plan.key(), planning.to_json(plan), current_versions(plan), device)
-    return Sitting(found, plan, database, system.device, stages)
-
-
 def run(
     plan: planning.Plan,
     system: System,
@@ -73,15 +47,9 @@ def run(
     database: Database,
     job: Job | None = None,
     batch_size: int | None = None,
+    begun: Callable[[Run], object] | None = None,
 ) -> str:
-    """`begin` a plan and `finish` it; return the run's key."""
-    sitting = begin(plan, system, data, database)
-    finish(sitting, job, batch_size)
-    return sitting.run.key
-
-
-def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = None) -> None:
-    """Compute the rows of a run that are not in the database yet: benign images first, then each attack.
+    """Compute the rows of a plan that are not in the database yet: benign images first, then each attack.
 
     After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
     Progress counts images times (1 + attacks). Killed anywhere and called again, it ends with the same rows. If
@@ -90,29 +58,38 @@ def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = No
 
     Args:
         batch_size: None chooses what suits the device.
+        begun: called with the run, an earlier one of the plan or a new one, before anything is computed.
+
+    Returns:
+        The run's key.
 
     Raises:
-        RunError: the database cannot be used.
+        RunError: bundle or data are not those of the plan, or the database cannot be used.
+        DataError, SettingError: the data or an attack's settings do not fit. There is no new run then.
         Cancelled: through `job`; everything up to the last stored batch is kept.
     """
     job = job or Job()
-    plan, database, found = sitting.plan, sitting.database, sitting.run
-    size = batch_size or (GPU_BATCH if sitting.device.type == "cuda" else CPU_BATCH)
-    versions = current_versions(plan)
+    data = data.matched(system.domain)
+    _check(plan, system, data)
+    stages = _stages(plan, system, data)
+    size = batch_size or (GPU_BATCH if system.device.type == "cuda" else CPU_BATCH)
+    device, versions = compute.describe_device(system.device), current_versions(plan)
+    found = database.start(plan.key(), planning.to_json(plan), versions, device)
+    if begun is not None:
+        begun(found)
     done, total = sum(database.counts(found.key).values()), plan.rows
     if found.finished:
         job.progress(total, total, "Already computed")
-        return
+        return found.key
     if done and found.versions != versions:
         job.note(f"This run was begun with {_text(found.versions)}; it continues with {_text(versions)}.")
-    device = compute.describe_device(sitting.device)
 
     def store(batches: Iterator[tuple[list[Row], float]]) -> None:
         for rows, seconds in batches:
             database.append(found.key, rows, seconds)
             job.partial(rows)
 
-    for stage, choice in zip(sitting.stages, (None, *plan.attacks), strict=True):
+    for stage, choice in zip(stages, (None, *plan.attacks), strict=True):
         left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
         if choice is not None and len(left):
             known = earlier.find(database, plan, choice, versions_of(choice), device)
@@ -136,6 +113,7 @@ def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = No
         done += len(left)
     database.finish(found.key)
     job.progress(total, total, "Finished")
+    return found.key
 
 
 def choose_images(count: int, limit: int, seed: int) -> Positions:

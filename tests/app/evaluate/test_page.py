@@ -46,21 +46,21 @@ def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Two images a batch, and after the third batch nothing more until the event is set or the job is cancelled."""
-    real, go_on = runner.finish, threading.Event()
+    real, go_on = runner.run, threading.Event()
 
-    def run(sitting, job):
+    def run(plan, system, data, database, job, begun):
         tell, batches = job.on_partial, []
 
-        def on_partial(rows):
-            tell(rows)
-            batches.append(rows)
+        def on_partial(result):
+            tell(result)
+            batches.extend([result] if isinstance(result, list) else [])
             while len(batches) == 3 and not go_on.is_set() and not job.cancelled:
                 time.sleep(0.005)
 
         job.on_partial = on_partial
-        real(sitting, job, batch_size=2)
+        return real(plan, system, data, database, job, batch_size=2, begun=begun)
 
-    monkeypatch.setattr(runner, "finish", run)
+    monkeypatch.setattr(runner, "run", run)
     return go_on
 
 
