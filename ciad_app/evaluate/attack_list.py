@@ -116,7 +116,7 @@ class AttackList(QWidget):
         super().__init__()
         self._rows: list[_AttackRow] = []  # as they stand, all of one attack together
         self._order: list[_AttackRow] = []  # those chosen last by `choose`; their order belongs to a plan
-        self._infos: dict[str, type[Attack]] = {}
+        self.infos: dict[str, type[Attack]] = {}
         self._classes: Sequence[str] = ()
         self.changed.connect(self._tell_apart)
         self._waiting = label("The attacks are listed as soon as the models are loaded.", wrap=True)
@@ -136,7 +136,7 @@ class AttackList(QWidget):
         unticked = {row.info.name: kept(row.values()) for row in reversed(self._rows) if not row.tick.isChecked()}
         for row in list(self._rows):
             self._drop(row)
-        self._infos, self._classes = {info.name: info for info in infos}, classes
+        self.infos, self._classes = {info.name: info for info in infos}, classes
         self._waiting.setVisible(not infos)
         for info in infos:
             self._insert(info, len(self._rows)).tick.setChecked(info.name in _FIRST)
@@ -155,10 +155,10 @@ class AttackList(QWidget):
 
         They are computed in that order, others that are ticked later after them.
         """
-        for name in self._infos:
+        for name in self.infos:
             wanted = sum(chosen == name for chosen, _ in choices)
             while len(self.rows(name)) < wanted:
-                self._insert(self._infos[name], self._rows.index(self.rows(name)[-1]) + 1)
+                self._insert(self.infos[name], self._rows.index(self.rows(name)[-1]) + 1)
             for row in self.rows(name)[max(1, wanted) :]:
                 self._drop(row)
         free = list(self._rows)
@@ -184,7 +184,7 @@ class AttackList(QWidget):
         return next((attacks.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
 
     def _tell_apart(self) -> None:
-        for name in self._infos:
+        for name in self.infos:
             rows = self.rows(name)
             values = [row.values() for row in rows]
             for row in rows:

@@ -82,7 +82,6 @@ class EvaluatePage(QWidget):
     def _connect(self) -> None:
         self.panel.started.connect(self.start)
         self.panel.cancelled.connect(self.cancel)
-        self.panel.preset_requested.connect(self._choose_preset)
         self.panel.changed.connect(self._rates_timer.start)
         self.panel.changed.connect(self._update)
         self.loader.changed.connect(self._data_changed)
@@ -310,9 +309,7 @@ class EvaluatePage(QWidget):
         if self._run is None or self._run.key != run.key:
             self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
         self._run = run
-        self.model.set_names(plan.classes)
-        self.model.set_thresholds(of_detectors(self._card(), plan))
-        self.model.set_rows(rows)
+        self.model.set_rows(rows, plan.classes, of_detectors(self._card(), plan))
         self.results.show_data_warning(plan)
         if self._database is not None:
             self._tables.follow(self._database, run.key, self._card())
@@ -397,9 +394,6 @@ class EvaluatePage(QWidget):
     def _beside(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
         """Read or write the database while the engine computes."""
         self._background.run(work, done, self._failed)
-
-    def _choose_preset(self, name: str) -> None:
-        self._engine.submit(work.preset(name), self.panel.attacks.choose, text="Looking up the preset")
 
     # What is said and what can be pressed.
 

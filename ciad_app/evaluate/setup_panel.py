@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal
@@ -24,7 +25,7 @@ from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors
 from ciad_engine.domain import CIFAR10
-from ciad_engine.evaluation.planning import HIGHEST_SEED, Plan
+from ciad_engine.evaluation import planning
 
 _DEFAULT_LIMIT = 100
 _OF_PAPER = "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
@@ -115,15 +116,14 @@ class SetupPanel(QWidget):
 
     started = Signal()
     cancelled = Signal()
-    preset_requested = Signal(str)  # its name
     changed = Signal()  # something that decides cost or plan
 
     def __init__(self) -> None:
         super().__init__()
         self.data = DataChoice()
         self.attacks = AttackList()
-        self.preset = button("The paper's attacks", _OF_PAPER, lambda: self.preset_requested.emit("paper"))
-        self.sweep = button("Several settings", _OF_SWEEP, lambda: self.preset_requested.emit("sweep"))
+        self.preset = button("The paper's attacks", _OF_PAPER, lambda: self._choose(planning.preset("paper")))
+        self.sweep = button("Several settings", _OF_SWEEP, lambda: self._choose(planning.preset("sweep")))
         self.limit = QSpinBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)
         self.limit.setValue(_DEFAULT_LIMIT)
@@ -131,7 +131,7 @@ class SetupPanel(QWidget):
         self.limit.setToolTip("How many images are drawn from the data set")
         self.all = button("All", "Take every image of the data set", lambda: self.limit.setValue(self.limit.maximum()))
         self.seed = QDoubleSpinBox(decimals=0)  # a QSpinBox ends at half of what a plan may hold
-        self.seed.setRange(0, HIGHEST_SEED)
+        self.seed.setRange(0, planning.HIGHEST_SEED)
         self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
         of_setting = "Transferred: adversarial images are made against a second classifier and shown to this detector"
         self.attacked = choice("", of_setting, short=True)
@@ -193,9 +193,9 @@ class SetupPanel(QWidget):
         for widget in (self.limit, self.all):
             widget.setEnabled(data is not None)
 
-    def set_plan(self, plan: Plan) -> None:
+    def set_plan(self, plan: planning.Plan) -> None:
         """Put the settings of a plan into the panel, so that Start means that plan."""
-        self.attacks.choose([(choice.name, choice.parameters()) for choice in plan.attacks])
+        self._choose(plan.attacks)
         self.limit.setValue(plan.limit)
         self.seed.setValue(plan.seed)
         self.attacked.setCurrentIndex(max(0, self.attacked.findData(plan.attacked)))
@@ -203,6 +203,9 @@ class SetupPanel(QWidget):
         if self.evade.findData(evaded) < 0:  # a plan of the command line may have others
             self.evade.addItem(", ".join(f"{detectors.title(one.name)} ({one.rule})" for one in plan.evade), evaded)
         self.evade.setCurrentIndex(self.evade.findData(evaded))
+
+    def _choose(self, attacks: Sequence[planning.AttackChoice]) -> None:
+        self.attacks.choose([(choice.name, choice.parameters()) for choice in attacks])
 
     def request(self) -> Request:
         return Request(
@@ -229,8 +232,10 @@ class SetupPanel(QWidget):
         self.start.setEnabled(not running and not reason)
         self.start.setToolTip(reason or "Compute the rows; what was computed before with these settings is kept")
         self.cancel.setEnabled(running)
-        for widget in (self.data, self.attacks, self.preset, self.sweep, self.seed, self.attacked):
+        for widget in (self.data, self.attacks, self.seed, self.attacked):
             widget.setEnabled(not running)
+        for preset in (self.preset, self.sweep):
+            preset.setEnabled(not running and bool(self.attacks.infos))
         direct = self.attacked.currentData() == bundles.CLASSIFIER
         self.evade.setEnabled(direct and not running)
         self.evade.setToolTip(

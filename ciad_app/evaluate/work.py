@@ -48,11 +48,6 @@ def fetch() -> Work:
     return work
 
 
-def preset(name: str) -> Work:
-    """The attacks of a preset, each (name, settings). In the engine thread because it looks the attacks up."""
-    return lambda session, job: [(choice.name, choice.parameters()) for choice in planning.preset(name)]
-
-
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
     """Make the plan and run it; partial results are a `Begun`, then lists of rows. Returns the `Run`."""
 

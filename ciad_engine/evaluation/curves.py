@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ciad_engine import bundles, detectors
 from ciad_engine.evaluation.records import POOLED, Records, about_run, both_scores, images_of, setting
 from ciad_engine.evaluation.statistics import Scores, histogram, roc
 from ciad_engine.evaluation.table import Cell, Subject, area
-from ciad_engine.evaluation.thresholds import of_detectors
+from ciad_engine.evaluation.thresholds import Thresholds, of_detectors
 from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, Chart, Plot, Series, line_style, steps
 
 CHARTS = ("roc", "scores")  # names of the charts
@@ -83,13 +83,12 @@ def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None =
     of_first = [curve for curve in found if curve.detector == names[0]]
     bins = edges(of_first)
     known = of_detectors(card, records.plan).get(names[0], {})
-    marks = {f"{100 * rate:g}%": threshold.value for rate, threshold in known.items()}
     reading = (
         "Each point is a threshold: across, the false positive rate on these benign images; up, the true positive rate."
         " Guessing lies on the diagonal."
     )
     counted = f"Rate of the images in each of {BINS} bins; the last holds all above." + (
-        " Vertical lines: thresholds, labelled with their false positive rate on validation images." if marks else ""
+        " Vertical lines: thresholds, labelled with their false positive rate on validation images." if known else ""
     )
     return (
         Chart(
@@ -101,7 +100,7 @@ def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None =
         Chart(
             "scores",
             f"Scores of {detectors.title(names[0])} before and after the attack" + where,
-            tuple(_score_plot(curve, bins, marks) for curve in of_first),
+            tuple(score_plot(curve, bins, known) for curve in of_first),
             (counted, *about),
         ),
     )
@@ -123,7 +122,8 @@ def _roc_plot(detector: str, found: Sequence[Curve]) -> Plot:
     )
 
 
-def _score_plot(curve: Curve, bins: Scores, marks: Mapping[str, float]) -> Plot:
+def score_plot(curve: Curve, bins: Scores, thresholds: Thresholds) -> Plot:
+    """Return the histograms of a curve's scores before and after the attack, and marks at the thresholds."""
     before, after = histogram(curve.negative, bins), histogram(curve.positive, bins)
     return Plot(
         curve.title,
@@ -135,5 +135,5 @@ def _score_plot(curve: Curve, bins: Scores, marks: Mapping[str, float]) -> Plot:
             Series("benign", *steps(bins, before), BENIGN, (), True),
             Series("adversarial", *steps(bins, after), ADVERSARIAL, (6, 3), True),
         ),
-        tuple((value, word) for word, value in marks.items()),
+        tuple((threshold.value, f"{100 * rate:g}%") for rate, threshold in thresholds.items()),
     )

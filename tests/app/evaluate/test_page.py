@@ -13,7 +13,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from ciad_app.evaluate.model import COL_DECISION, COL_L2
+from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
 from ciad_engine.evaluation import planning, runner
@@ -421,7 +421,8 @@ def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
     finish(page, qtbot)
     qtbot.waitUntil(lambda: len(page.results.tables.tables) > 0, timeout=TIMEOUT)
     assert {row.attack for row in page.model.rows} == {"", "fgsm eps = 2", "fgsm eps = 16"}
-    assert page.model.attack_title("fgsm eps = 16") == "FGSM (L∞), eps = 16"
+    titles = {page.model.index(line, COL_ATTACK).data() for line in range(page.model.rowCount())}
+    assert titles == {"benign", "FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"}
     assert page.results.tables.tables[0].turned()[0] == ["FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"]
     rates = page._rates
     page._look_up_rates()
