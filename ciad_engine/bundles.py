@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import networks, resources
-from ciad_engine.detectors.threshold import RATES, Threshold
+from ciad_engine import detectors, networks, resources
+from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.files import write_whole
@@ -102,6 +102,53 @@ class Card:
             return list(self.content[EVALUATIONS])
         found = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
         return sorted(found, key=lambda entry: str(entry.get("created", "")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaded:
+    """A detector that must stay quiet for an attack to succeed.
+
+    Attributes:
+        name, rule: of the detector; `threshold`: of that rule.
+        networks: SHA-256 of its kind, networks and options.
+    """
+
+    name: str
+    rule: str
+    threshold: float
+    networks: str
+
+    @property
+    def text(self) -> str:
+        """Detector and rule as `evaded` reads them."""
+        return f"{self.name}:{self.rule}"
+
+
+def evaded(card: Card, text: str) -> Evaded:
+    """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as an attack has to evade it.
+
+    Raises:
+        SettingError: the bundle has no such detector, or no threshold for the rule.
+    """
+    name, _, rule = text.partition(":")
+    entry = card.detector(name)
+    if entry is None:
+        known = ", ".join(one.name for one in card.detectors)
+        raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
+    kind = detectors.get(entry.kind)
+    if not kind.grades:
+        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
+    rule = rule or (detectors.DISAGREEMENT if kind.classifies else detectors.GRADED)
+    if rule not in detectors.RULES:
+        raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
+    if rule == detectors.DISAGREEMENT and not kind.classifies:
+        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
+    threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
+    if threshold is None:
+        raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
+    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
+    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
+    return Evaded(name, rule, threshold.value, digest)
 
 
 def available() -> tuple[Card, ...]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from ciad_engine import bundles, compute, detectors, imaging
 from ciad_engine.attacks.goal import Evasion
-from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict, threshold_of
+from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict
 from ciad_engine.domain import Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.jobs import Job
@@ -47,34 +47,16 @@ class System:
             raise BundleError(f"Bundle '{self.card.name}' has no {role.replace('_', ' ')}: {self.card.folder}")
         return self.networks[role]
 
-    def detector(self, name: str) -> Detector:
-        """Return the detector `name`.
-
-        Raises:
-            SettingError: the bundle has none of that name; lists those it has.
-        """
-        if name not in self.detectors:
-            raise SettingError(
-                f"detector: bundle '{self.card.name}' has no '{name}'; it has {', '.join(self.detectors) or 'none'}."
-            )
-        return self.detectors[name]
-
-    def evasion(self, name: str, rule: str = "") -> Evasion:
-        """Return a detector as an attack that knows it has to evade it; by its usual rule if none is given.
+    def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
+        """Return detectors, "NAME" or "NAME:RULE" each, as an attack that knows them has to evade them.
 
         Raises:
             SettingError: the bundle has no such detector, it has no such rule, or it does not depend on the image.
         """
-        detector = self.detector(name)
-        if not detector.grades:
-            raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-        rule = rule or next(iter(detector.rules), detectors.GRADED)
-        threshold_of(detectors.title(name), detector.rules, rule)
-        return Evasion(name, functools.partial(detector.excess, rule=rule))
-
-    def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
-        """Return the detectors that "NAME" or "NAME:RULE" stand for. Raises SettingError as `evasion` does."""
-        return tuple(self.evasion(*text.split(":", 1)) for text in texts)
+        known = [bundles.evaded(self.card, text) for text in texts]
+        return tuple(
+            Evasion(one.name, functools.partial(self.detectors[one.name].excess, rule=one.rule)) for one in known
+        )
 
     def inspect(
         self,

@@ -199,7 +199,7 @@ class SetupPanel(QWidget):
         self.limit.setValue(plan.limit)
         self.seed.setValue(plan.seed)
         self.attacked.setCurrentIndex(max(0, self.attacked.findData(plan.attacked)))
-        evaded = ",".join(f"{one.name}:{one.rule}" for one in plan.evade)
+        evaded = ",".join(one.text for one in plan.evade)
         if self.evade.findData(evaded) < 0:  # a plan of the command line may have others
             self.evade.addItem(", ".join(f"{detectors.title(one.name)} ({one.rule})" for one in plan.evade), evaded)
         self.evade.setCurrentIndex(self.evade.findData(evaded))

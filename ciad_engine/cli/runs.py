@@ -83,7 +83,7 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
 
 def evading(plan: planning.Plan) -> str:
     """Return which detectors the attacker knew, behind the setting: ", evading mask:graded"; "" if none."""
-    known = ", ".join(f"{one.name}:{one.rule}" for one in plan.evade)
+    known = ", ".join(one.text for one in plan.evade)
     return f", evading {known}" if known else ""
 
 

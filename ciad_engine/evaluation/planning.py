@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks as registry
-from ciad_engine import bundles, detectors
+from ciad_engine import bundles
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
-from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
 
@@ -73,21 +72,6 @@ class AttackChoice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaded:
-    """A detector that must stay quiet for an attack to succeed.
-
-    Attributes:
-        name, rule: of the detector; `threshold`: of that rule.
-        networks: SHA-256 of its kind, networks and options.
-    """
-
-    name: str
-    rule: str
-    threshold: float
-    networks: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Plan:
     """What to compute.
 
@@ -116,7 +100,7 @@ class Plan:
     attacked_network: str = ""
     classes: tuple[str, ...] = CIFAR10.classes
     size: int = CIFAR10.size
-    evade: tuple[Evaded, ...] = ()
+    evade: tuple[bundles.Evaded, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -176,7 +160,7 @@ def from_json(content: Mapping[str, Any]) -> Plan:
     """
     try:
         chosen = tuple(AttackChoice(a["name"], tuple(sorted(a["settings"].items()))) for a in content["attacks"])
-        evade = tuple(Evaded(**one) for one in content.get("evade", ()))
+        evade = tuple(bundles.Evaded(**one) for one in content.get("evade", ()))
         later = {"classes": tuple(content.get("classes", CIFAR10.classes)), "evade": evade}
         return Plan(**{**content, "attacks": chosen, **later})
     except (AttributeError, KeyError, TypeError) as error:
@@ -317,7 +301,7 @@ def command(plan: Plan, bundle: str) -> str:
         ]
     if plan.transferred:
         parts.append("--transferred")
-    parts += [f"--evade {one.name}:{one.rule}" for one in plan.evade]
+    parts += [f"--evade {one.text}" for one in plan.evade]
     return " ".join(parts)
 
 
@@ -379,33 +363,5 @@ def make(
         attacked_network=card.content["networks"][attacked].get("sha256", ""),
         classes=card.domain.classes,
         size=card.domain.size,
-        evade=tuple(evaded(card, one) for one in evade),
+        evade=tuple(bundles.evaded(card, one) for one in evade),
     )
-
-
-def evaded(card: bundles.Card, text: str) -> Evaded:
-    """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as it is part of a plan.
-
-    Raises:
-        SettingError: the bundle has no such detector, or no threshold for the rule.
-    """
-    name, _, rule = text.partition(":")
-    entry = card.detector(name)
-    if entry is None:
-        known = ", ".join(one.name for one in card.detectors)
-        raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    kind = detectors.get(entry.kind)
-    if not kind.grades:
-        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-    has_class = kind.classifies
-    rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
-    if rule not in detectors.RULES:
-        raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
-    if rule == detectors.DISAGREEMENT and not has_class:
-        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
-    threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
-    if threshold is None:
-        raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
-    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
-    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
-    return Evaded(name, rule, threshold.value, digest)

@@ -132,7 +132,7 @@ def load(database: Database, key: str) -> Records:
 def setting(plan: planning.Plan) -> str:
     """Return what a title adds about the attacker: the network attacked in the place of f1, or the detectors known."""
     if plan.evade:
-        return f" (the attacker knows {', '.join(f'{one.name}:{one.rule}' for one in plan.evade)})"
+        return f" (the attacker knows {', '.join(one.text for one in plan.evade)})"
     return f" (transferred from the {plan.attacked.replace('_', ' ')})" if plan.transferred else ""
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from ciad_engine import __version__, compute
+from ciad_engine import __version__, bundles, compute
 from ciad_engine import attacks as registry
 from ciad_engine.attacks import checks
 from ciad_engine.attacks.fitted import FittedAttack
@@ -146,7 +146,7 @@ def _stages(plan: planning.Plan, system: System, data: ImageSet) -> tuple[_Stage
     everything = choose_images(len(data), len(data), plan.seed)
     order, spare = everything[: plan.limit], everything[plan.limit :]
     attacked = system.network(plan.attacked)
-    evade = tuple(system.evasion(one.name, one.rule) for one in plan.evade)
+    evade = system.evasions([one.text for one in plan.evade])
     stages = [_Stage(BENIGN, None, attacked, evade, system, data, order, spare)]
     for label, choice in zip(plan.labels, plan.attacks, strict=True):
         attack = registry.create(choice.name, **choice.parameters())
@@ -172,7 +172,7 @@ def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
             f"The data ({data.source}) are not those this run was planned for ({plan.data}, checksum"
             f" {plan.data_checksum[:12]}): open those, or start a new run."
         )
-    if plan.evade != tuple(planning.evaded(system.card, f"{one.name}:{one.rule}") for one in plan.evade):
+    if plan.evade != tuple(bundles.evaded(system.card, one.text) for one in plan.evade):
         raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 

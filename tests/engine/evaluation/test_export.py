@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ciad_engine import __version__, resources
+from ciad_engine import __version__, bundles, resources
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, old_tables, planning, runner, tables
@@ -234,7 +234,7 @@ def is_described(column: str, names: list[str]) -> bool:
 
 @pytest.mark.parametrize("attacked", ["classifier", "second_classifier"])
 def test_every_column_of_every_file_is_described(database: Database, tmp_path: Path, attacked: str) -> None:
-    known = (planning.Evaded("mask", "disagreement", 0.5, ""),)
+    known = (bundles.Evaded("mask", "disagreement", 0.5, ""),)
     key = test_tables.filled(database, finished=False, attacked=attacked, evade=known)
     evading = {"y1": 1, "label_before": 0, "fooled": True, "evaded": True}
     aimed = tiny.row(7, "cw", reason="the target is its own class", label_before=0)
