@@ -14,8 +14,7 @@ from PySide6.QtWidgets import QLabel, QListView, QListWidget, QListWidgetItem, Q
 from ciad_app.widgets.build import choice, in_column, in_row, label_of, refill
 from ciad_engine import detectors
 from ciad_engine.evaluation.curves import Curve, edges, score_plot
-from ciad_engine.evaluation.records import POOLED
-from ciad_engine.evaluation.thresholds import Thresholds
+from ciad_engine.evaluation.records import POOLED, Thresholds
 from ciad_engine.figures.chart import Plot, line_style
 
 _EMPTY = "Curves appear here as soon as the first attacks have succeeded."

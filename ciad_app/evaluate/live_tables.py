@@ -11,10 +11,9 @@ from PySide6.QtCore import QObject, QTimer
 from ciad_app.evaluate.background import Background
 from ciad_engine import bundles
 from ciad_engine.evaluation.curves import Curve, curves
-from ciad_engine.evaluation.records import load
+from ciad_engine.evaluation.records import Thresholds, load, of_detectors
 from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import for_screen, tables_of
-from ciad_engine.evaluation.thresholds import Thresholds, of_detectors
 from ciad_engine.runs import Database
 
 INTERVAL = 500  # ms at least between two computations

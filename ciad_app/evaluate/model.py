@@ -19,7 +19,7 @@ from PySide6.QtGui import QFont
 from ciad_engine import detectors
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
-from ciad_engine.evaluation.thresholds import Thresholds
+from ciad_engine.evaluation.records import Thresholds
 from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row, Score
 

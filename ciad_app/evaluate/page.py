@@ -26,7 +26,7 @@ from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
-from ciad_engine.evaluation.thresholds import of_detectors
+from ciad_engine.evaluation.records import of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 

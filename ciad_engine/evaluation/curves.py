@@ -8,10 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from ciad_engine import bundles, detectors
-from ciad_engine.evaluation.records import POOLED, Records, about_run, both_scores, images_of, setting
+from ciad_engine.evaluation.records import (
+    POOLED,
+    Records,
+    Thresholds,
+    about_run,
+    both_scores,
+    images_of,
+    of_detectors,
+    setting,
+    subject,
+)
 from ciad_engine.evaluation.statistics import Scores, histogram, roc
 from ciad_engine.evaluation.table import Cell, Subject, area
-from ciad_engine.evaluation.thresholds import Thresholds, of_detectors
 from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, Chart, Plot, Series, line_style, steps
 
 CHARTS = ("roc", "scores")  # names of the charts
@@ -63,7 +72,7 @@ def curves(records: Records) -> tuple[Curve, ...]:
                 positive, negative = both_scores(pairs, detector)
                 cell = area(positive, negative, records.run.finished, images_of(pairs))
                 ends = roc(positive, negative)
-                found.append(Curve(records.subject(attack, detector), attack, positive, negative, *ends, cell))
+                found.append(Curve(subject(records.plan, attack, detector), attack, positive, negative, *ends, cell))
     return tuple(found)
 
 

@@ -15,10 +15,9 @@ from ciad_engine import __version__, bundles, detectors
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
-from ciad_engine.evaluation.records import Records, load
+from ciad_engine.evaluation.records import Records, load, of_detectors, subject
 from ciad_engine.evaluation.table import Subject, Table, to_json
 from ciad_engine.evaluation.tables import tables_of
-from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.chart import place
 from ciad_engine.files import write_whole
@@ -52,18 +51,16 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
-    written = []
     for name in _CHART_FILES:
         if name not in content:  # of an earlier export: it must not stand beside these tables
             (folder / name).unlink(missing_ok=True)
     for name, raw in content.items():
-        path = folder / name
         try:
-            write_whole(path, raw)
+            write_whole(folder / name, raw)
         except OSError as error:
-            raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
-        written.append(path)
-    return written
+            why = error.strerror or error
+            raise RunError(f"Cannot write {folder / name}: {why}. Choose another folder.") from error
+    return [folder / name for name in content]
 
 
 def as_json(records: Records, tables: Sequence[Table], card: bundles.Card | None = None) -> dict[str, Any]:
@@ -134,7 +131,7 @@ def _row_lines(records: Records, rows: Iterable[Row]) -> tuple[list[str], list[l
     Each detector has three columns: its class, the probability of that class, and its score.
     """
     plain = [f.name for f in dataclasses.fields(Row) if f.name not in ("attack", "image", "scores")]
-    subjects = {label: _named(records.subject(label))[:-1] for label in records.attacked}
+    subjects = {label: _named(subject(records.plan, label))[:-1] for label in records.attacked}
     subjects[BENIGN] = ["benign", "", "{}"]
     names = detectors.in_order({name for row in records.benign for name in row.scores})
     classes = records.plan.classes

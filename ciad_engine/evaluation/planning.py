@@ -140,16 +140,10 @@ _LATER = ("classes", "size", "evade")  # fields that plans got later
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain data, without fields it got later that have their default: keys stay the same."""
-    defaults = {f.name: f.default for f in dataclasses.fields(plan)}
-    content = {
-        name: getattr(plan, name)
-        for name, default in defaults.items()
-        if name not in _LATER or getattr(plan, name) != default
-    }
+    defaults = {f.name: f.default for f in dataclasses.fields(plan) if f.name in _LATER}
+    content = dataclasses.asdict(plan)
     content["attacks"] = [{"name": choice.name, "settings": choice.parameters()} for choice in plan.attacks]
-    if plan.evade:
-        content["evade"] = [dataclasses.asdict(one) for one in plan.evade]
-    return content
+    return {name: value for name, value in content.items() if name not in _LATER or value != defaults[name]}
 
 
 def from_json(content: Mapping[str, Any]) -> Plan:

@@ -1,19 +1,22 @@
-"""The rows of a run as tables need them, and the notes that every table carries."""
+"""The rows of a run as tables need them, the thresholds that apply to them, and the notes that every table carries."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ciad_engine import attacks, detectors
+from ciad_engine import attacks, bundles, detectors
+from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
 from ciad_engine.runs import BENIGN, Database, Row, Run
+
+Thresholds = Mapping[float, Threshold]  # by false positive rate
 
 POOLED = "*"  # in the place of an attack's label: all attacks together
 _TOGETHER = (
@@ -72,10 +75,6 @@ class Records:
         """Return whether the detector has a class of its own."""
         return not self.benign or self.benign[0].scores[detector].label is not None
 
-    def subject(self, attack: str, detector: str = "") -> Subject:
-        """Return what a table's row about this attack, and this detector, is called."""
-        return subject(self.plan, attack, detector)
-
     @property
     def about_groups(self) -> tuple[str, ...]:
         """How attacks are pooled, if they are."""
@@ -113,6 +112,13 @@ def scores_of(rows: Sequence[Row], detector: str) -> Scores:
 def both_scores(pairs: Sequence[Pair], detector: str) -> tuple[Scores, Scores]:
     """Return the detector's scores of the adversarial and of the benign images, float64 (N,) each."""
     return scores_of([p.adversarial for p in pairs], detector), scores_of([p.benign for p in pairs], detector)
+
+
+def of_detectors(card: bundles.Card | None, plan: planning.Plan) -> dict[str, Thresholds]:
+    """Return each detector's thresholds on the card of the plan's bundle; none if `card` is another bundle's."""
+    if card is None or not card.knows(plan.bundle_checksum):
+        return {}
+    return {entry.name: entry.thresholds for entry in card.detectors if entry.thresholds}
 
 
 def load(database: Database, key: str) -> Records:

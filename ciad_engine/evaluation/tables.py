@@ -30,11 +30,12 @@ from ciad_engine.evaluation.records import (
     correct,
     images_of,
     load,
+    of_detectors,
     scores_of,
     setting,
+    subject,
 )
 from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, area, over, rate, rate_of, rates
-from ciad_engine.evaluation.thresholds import note, of_detectors
 from ciad_engine.runs import Database, Row
 
 MASK = detectors.MASK
@@ -213,7 +214,7 @@ def _table1(records: Records) -> Table:
             cells["mask_retention_rate_all_fooled"] = rates(records.fooled(attack), _keeps)
         elif paper:  # its Table 1 is about the direct setting
             cells["paper_mask_retention_rate"] = Cell(paper.get(planning.attack_of(attack)))
-        rows.append((records.subject(attack, MASK), cells))
+        rows.append((subject(records.plan, attack, MASK), cells))
     meaning = "Mask retention rate: adversarial images whose mask keeps the class by f2 that it had before the attack."
     title = "Table 1: do the masks keep their class?" + setting(records.plan)
     return _filled("table1", title, TABLE1, rows, (meaning, *about_run(records)))
@@ -229,7 +230,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
             if detector == MASK and paper:
                 cells["paper_true_positive_rate"] = Cell(published[0])
                 cells["paper_true_negative_rate"] = Cell(published[1])
-            rows.append((records.subject(attack, detector), cells))
+            rows.append((subject(records.plan, attack, detector), cells))
     number = 3 if records.plan.transferred else 2
     title = f"Table {number}: does the detector separate adversarial from benign images?" + setting(records.plan)
     names = {planning.attack_of(label) for label in records.attacked}
@@ -239,10 +240,29 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         " the true class.",
         *((_INSTEAD,) if records.plan.transferred else ()),
         *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
-        note(card, records.plan, MASK),
+        _graded_note(card, records.plan, MASK),
         *records.about_groups,
     )
     return _filled("table2", title, TABLE2, rows, (*notes, *about_run(records)))
+
+
+def _graded_note(card: bundles.Card | None, plan: planning.Plan, detector: str) -> str:
+    """Describe the thresholds of a detector's graded rule, or why there are none."""
+    known = of_detectors(card, plan).get(detector)
+    if known:
+        each = "; ".join(
+            f"at {100 * rate:g}% "
+            + (f"{known[rate].value:.4g} ({known[rate].source})" if rate in known else "none on the card")
+            for rate in RATES
+        )
+        return f"Graded rule: flagged if -log of the probability of f1's class is above a threshold: {each}."
+    if card is None:
+        why = f"bundle '{plan.bundle}' is not installed"
+    elif not card.knows(plan.bundle_checksum):
+        why = f"bundle '{card.name}' has changed since this run"
+    else:
+        why = f"the card of bundle '{card.name}' has none"
+    return f"Graded rule: no threshold applied, because {why}."
 
 
 def _detection(records: Records, attack: str, detector: str, card: bundles.Card | None) -> dict[str, Cell]:
@@ -318,7 +338,7 @@ def _table4(records: Records) -> Table:
         cells = {"adversarial_images": Cell(len(pairs)), **_by_class(pairs, MASK)}
         if paper:
             cells["paper_rate"] = Cell(paper.get(planning.attack_of(attack)))
-        rows.append((records.subject(attack, MASK), cells))
+        rows.append((subject(records.plan, attack, MASK), cells))
     truth = (
         "Filtered on the truth: only images whose benign mask is classified correctly. Since f1 classifies them"
         " correctly, too, the true negative rate is 1 by construction; and if the mask keeps its class, the image is"
@@ -374,7 +394,7 @@ def _attack_table(records: Records) -> Table:
             cells[f"{key}_mean"], cells[f"{key}_median"] = over(np.mean, moved), over(np.median, moved)
         for key in _COSTS:
             cells[f"{key}_mean"] = over(np.mean, [getattr(row, key) for row in tried])
-        rows.append((records.subject(attack), cells))
+        rows.append((subject(records.plan, attack), cells))
     meaning = (
         "Success rate: images whose 8-bit version reaches the attack's goal, of those that the attacked network"
         " classifies correctly. Distances are means over images that fool it, in [0, 1] (L2) or 8-bit steps (L∞); SSIM,"

@@ -12,7 +12,7 @@ from ciad_engine import bundles
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import BundleError, RunError
-from ciad_engine.evaluation import model_card, planning, tables, thresholds
+from ciad_engine.evaluation import model_card, planning, records, tables
 from ciad_engine.runs import Database
 from ciad_engine.training.recipes import Schedule
 from tests import untrained
@@ -72,7 +72,7 @@ def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: D
     model_card.record(card, database, key)
     after = bundles.read_card(card.folder)
     assert after.checksum == card.checksum
-    assert thresholds.of_detectors(after, planning.from_json(database.run(key).plan)) != {}
+    assert records.of_detectors(after, planning.from_json(database.run(key).plan)) != {}
     changed = bundles.save_card(card.folder, {**after.content, "seed": 99})
     assert changed.checksum != card.checksum
 
