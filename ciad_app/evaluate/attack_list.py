@@ -184,11 +184,9 @@ class AttackList(QWidget):
         return next((attacks.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
 
     def _tell_apart(self) -> None:
-        for name in self.infos:
-            rows = self.rows(name)
-            values = [row.values() for row in rows]
-            for row in rows:
-                row.tell([key for key in values[0] if any(own[key] != values[0][key] for own in values)])
+        varied = planning.differing((row.info.name, row.values()) for row in self._rows)
+        for row in self._rows:
+            row.tell({key for name, key in varied if name == row.info.name})
 
     def _again(self, row: _AttackRow) -> None:
         """Add the attack of `row` once more, with its settings, unfolded: they are to be changed."""

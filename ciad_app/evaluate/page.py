@@ -369,10 +369,9 @@ class EvaluatePage(QWidget):
 
     def _list_runs(self) -> None:
         if self._database is not None:
-            self._beside(self._database.runs, self._listed)
-
-    def _listed(self, runs: list[Run]) -> None:
-        self.results.list_runs(runs, self._run.key if self._run else None)
+            self._beside(
+                self._database.runs, lambda runs: self.results.list_runs(runs, self._run.key if self._run else None)
+            )
 
     def _look_up_rates(self) -> None:
         info, database = self._engine.info, self._database

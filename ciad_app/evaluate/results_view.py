@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QProgressBar, QSizePolicy, QSplitter, QTabWidget, QWidget
 
-from ciad_app.evaluate.continue_bar import ContinueBar
+from ciad_app.evaluate.continuation import ContinueBar
 from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView

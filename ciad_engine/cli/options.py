@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _KNOWN = f"bundle paper has {', '.join(SHIPPED)}"
 _TRUTH = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
+_METAVARS = {"choice": "CHOICE", "bool": "yes|no", "int": "N", "float": "X"}
 _PREFIX = "setting_"  # of the attributes that hold attack settings
 
 
@@ -184,7 +185,7 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
                 _flag(name),
                 dest=_PREFIX + name,
                 default=argparse.SUPPRESS,
-                metavar=_metavar(declared[0][1]),
+                metavar=_METAVARS[declared[0][1].kind],
                 help=text.replace("%", "%%"),
             )
     group.add_argument(
@@ -285,10 +286,6 @@ def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str])
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _metavar(parameter: Parameter) -> str:
-    return {"choice": "CHOICE", "bool": "yes|no", "int": "N"}.get(parameter.kind, "X")
 
 
 def _help(p: Parameter) -> str:

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks as registry
@@ -177,16 +177,21 @@ def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     It is the name alone, or where the attack is there several times, the name and the settings in which these
     differ: "fgsm eps = 4".
     """
+    varied = differing(attacks)
     found = []
     for name, settings in attacks:
-        same = [others for other, others in attacks if other == name]
-        own = [
-            f"{key} = {_figure(value)}"
-            for key, value in settings.items()
-            if any(others.get(key) != value for others in same)
-        ]
+        own = [f"{key} = {_figure(value)}" for key, value in settings.items() if (name, key) in varied]
         found.append(f"{name} {', '.join(own)}" if own else name)
     return tuple(found)
+
+
+def differing(attacks: Iterable[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str]]:
+    """Return attack and setting where the attacks of a name among these (name, settings) have several values."""
+    values: dict[tuple[str, str], set[Any]] = {}
+    for name, settings in attacks:
+        for key, value in settings.items():
+            values.setdefault((name, key), set()).add(value)
+    return {which for which, found in values.items() if len(found) > 1}
 
 
 def _figure(value: object) -> str:
@@ -216,18 +221,12 @@ def title(label: str) -> str:
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
     """The attacks of each plan with those settings alone that are not the same in all of these plans."""
-    values: dict[tuple[str, str], set[Any]] = {}
-    for plan in plans:
-        for attack in plan.attacks:
-            for setting, value in attack.settings:
-                values.setdefault((attack.name, setting), set()).add(value)
-    return [
-        tuple(
-            AttackChoice(a.name, tuple((setting, v) for setting, v in a.settings if len(values[a.name, setting]) > 1))
-            for a in plan.attacks
-        )
-        for plan in plans
-    ]
+    varied = differing((attack.name, attack.parameters()) for plan in plans for attack in plan.attacks)
+
+    def own(attack: AttackChoice) -> AttackChoice:
+        return AttackChoice(attack.name, tuple(one for one in attack.settings if (attack.name, one[0]) in varied))
+
+    return [tuple(map(own, plan.attacks)) for plan in plans]
 
 
 def choose(name: str, **settings: Any) -> AttackChoice:
