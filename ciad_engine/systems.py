@@ -59,10 +59,7 @@ class System:
         )
 
     def inspect(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64] | None = None,
-        job: Job | None = None,
+        self, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64] | None = None, job: Job | None = None
     ) -> Verdict:
         """Return the verdict on uint8 images (N, 3, H, W): what f1 and every detector find.
 

@@ -19,29 +19,6 @@ from ciad_engine.evaluation import planning
 _FIRST = frozenset(name for name, _ in planning.PRESETS["paper"])  # what is ticked before anybody chose
 
 
-def describe(
-    parameters: Sequence[Parameter],
-    values: Mapping[str, Any],
-    classes: Sequence[str] = (),
-    always: Collection[str] = (),
-) -> str:
-    """What differs from the defaults in one line ("eps 4 /255"), and those in `always`; empty where nothing does."""
-
-    def worth_saying(p: Parameter) -> bool:
-        if p.name == TARGET_CLASS and TARGET in values and p.name not in always:
-            return bool(values[TARGET] == GIVEN)  # then even the default is a choice
-        return p.name in always or bool(values.get(p.name, p.default) != p.default)
-
-    def text(p: Parameter) -> str:
-        value = values[p.name]
-        if p.name == TARGET_CLASS and 0 <= value < len(classes):
-            return str(classes[value])
-        return f"{value:g}" if isinstance(value, float) else str(value)
-
-    changed = [f"{p.title.lower()} {text(p)}{' ' + p.unit if p.unit else ''}" for p in parameters if worth_saying(p)]
-    return ", ".join(changed)
-
-
 class _AttackRow(QWidget):
     """One attack: tick, a button that unfolds its settings, and a line that says those that are not the defaults.
 
@@ -103,7 +80,22 @@ class _AttackRow(QWidget):
         self._describe()
 
     def _describe(self) -> None:
-        self.summary.setText(describe(self.parameters, self.form.values(), self._classes, self._always))
+        """Say in one line what differs from the defaults ("eps 4 /255"), and what is in `_always`."""
+        values = self.form.values()
+
+        def worth_saying(p: Parameter) -> bool:
+            if p.name == TARGET_CLASS and TARGET in values and p.name not in self._always:
+                return bool(values[TARGET] == GIVEN)  # then even the default is a choice
+            return p.name in self._always or bool(values.get(p.name, p.default) != p.default)
+
+        def text(p: Parameter) -> str:
+            value = values[p.name]
+            if p.name == TARGET_CLASS and 0 <= value < len(self._classes):
+                return str(self._classes[value])
+            return f"{value:g}" if isinstance(value, float) else str(value)
+
+        said = [p for p in self.parameters if worth_saying(p)]
+        self.summary.setText(", ".join(f"{p.title.lower()} {text(p)}{' ' + p.unit if p.unit else ''}" for p in said))
         self.summary.setVisible(bool(self.summary.text()) and not self.fold.isChecked())
 
 

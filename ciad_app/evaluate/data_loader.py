@@ -104,7 +104,7 @@ class DataLoader(QObject):
         assert isinstance(data, datasets.ImageSet)
         self._ended()
         self.data = data
-        self._choice.show_loaded(data)
+        self._choice.say(f"{len(data):,} images: {data.source}")  # under which name figures on them are quoted
         folder = self._folder()
         if folder is not None:
             place = text if text == datasets.SAMPLES else str(Path(text).absolute())

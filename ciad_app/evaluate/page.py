@@ -187,7 +187,7 @@ class EvaluatePage(QWidget):
     def _read(self, key: str, announce: bool) -> None:
         """Show a run's rows; `announce` says how many they are."""
         if (database := self._database) is not None:
-            self._beside(lambda: _read_run(database, key), lambda found: self._opened(found, announce))
+            self._beside(lambda: work.read(database, key), lambda found: self._opened(found, announce))
 
     # The engine.
 
@@ -248,9 +248,9 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _arrived(self, result: Any) -> None:
-        if isinstance(result, work.Begun):
+        if isinstance(result, work.Stored):
             self._remaining = costs.Remaining((BENIGN, *result.plan.labels), result.plan.limit, self._rates)
-            self._show(result.run, result.plan, result.rows)
+            self._show(result)
             self._list_runs()
         else:
             self.model.append(result)
@@ -286,14 +286,14 @@ class EvaluatePage(QWidget):
         if self._run is not None:
             self._read(self._run.key, announce=False)
 
-    def _opened(self, found: tuple[Run, planning.Plan, list[Row]], announce: bool) -> None:
+    def _opened(self, found: work.Stored, announce: bool) -> None:
         if self._task is not None:
             return
-        run, plan, rows = found
+        run, plan, rows = found.run, found.plan, found.rows
         self._continuation.forget()  # whatever its bar promised, another text is there now
         if announce:
             self._say(f"{len(rows):,} rows, {duration(run.seconds)} of computing.")
-        self._show(run, plan, rows)
+        self._show(found)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
         fits = info is not None and info.card.knows(plan.bundle_checksum)
@@ -305,7 +305,8 @@ class EvaluatePage(QWidget):
                 f" ({plan.data}, {', '.join(planning.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
-    def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:
+    def _show(self, found: work.Stored) -> None:
+        run, plan, rows = found.run, found.plan, found.rows
         if self._run is None or self._run.key != run.key:
             self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
         self._run = run
@@ -431,12 +432,6 @@ class EvaluatePage(QWidget):
 
     def _say(self, text: str) -> None:
         self.results.state.setText(text)
-
-
-def _read_run(database: Database, key: str) -> tuple[Run, planning.Plan, list[Row]]:
-    """A run with its plan and its rows. Raises RunError, also where the plan cannot be read."""
-    run = database.run(key)
-    return run, planning.from_json(run.plan), database.rows(key)
 
 
 def _new_folder(parent: Path, name: str) -> Path:

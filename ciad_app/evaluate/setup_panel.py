@@ -38,7 +38,7 @@ _ARCHIVES = f"CIFAR-10 archives ({' '.join(f'*{ending}' for ending in datasets.A
 class DataChoice(QGroupBox):
     """Which images: the bundled samples, or CIFAR-10 from a file, a folder or the network."""
 
-    chosen = Signal(str)  # "samples", a path, or "" for none yet; answered with `show_loaded` or `say`
+    chosen = Signal(str)  # "samples", a path, or "" for none yet; answered with `say`
     download_requested = Signal()
     folder_used = Signal(str)  # a dialog chose this folder, or a file in it
 
@@ -74,10 +74,6 @@ class DataChoice(QGroupBox):
             self.path = text
         self.say("Loading …")
         self.chosen.emit(text)
-
-    def show_loaded(self, data: datasets.ImageSet) -> None:
-        """Say what was loaded, and under which name figures on it will be quoted."""
-        self.say(f"{len(data):,} images: {data.source}")
 
     def say(self, text: str) -> None:
         self.state.setText(text)

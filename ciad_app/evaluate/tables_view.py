@@ -93,7 +93,7 @@ class TableCard(FollowsFont, QWidget):
         for line in range(self.grid.rowCount()):
             self.grid.setRowHeight(line, height)
         columns = self.grid.columnCount()
-        wanted = [self._text_width(column) for column in range(columns)]
+        wanted = [self.text_width(column) for column in range(columns)]
         # Attacks share the width evenly, so that their columns stand below each other in all tables. Where it
         # does not suffice the measures' names, whole in their tool tips, give way before a scroll bar appears.
         space, first, each = self.grid.viewport().width(), max(wanted[0], self._first_width), 0
@@ -109,7 +109,7 @@ class TableCard(FollowsFont, QWidget):
         bar = self.grid.horizontalScrollBar().sizeHint().height() if too_wide else 0
         self.grid.setFixedHeight(header + height * self.grid.rowCount() + frame + bar)
 
-    def _text_width(self, column: int) -> int:
+    def text_width(self, column: int) -> int:
         metrics = self.grid.fontMetrics()
         lines = (line for line in range(self.grid.rowCount()) if self.grid.columnSpan(line, 0) == 1)
         items = [self.grid.item(line, column) for line in lines]
@@ -117,12 +117,9 @@ class TableCard(FollowsFont, QWidget):
         texts = [item.text() for item in (*items, head) if item is not None]
         return max((metrics.horizontalAdvance(text) for text in texts), default=0) + 2 * _MARGIN
 
-    def first_width(self) -> int:
-        return self._text_width(0)
-
     def wanted_width(self) -> int:
         """How wide it has to be for all of its texts."""
-        widths = [self._text_width(column) for column in range(self.grid.columnCount())]
+        widths = [self.text_width(column) for column in range(self.grid.columnCount())]
         return max(widths[0], self._first_width) + max(widths[1:], default=0) * (len(widths) - 1)
 
     def set_first_width(self, width: int) -> None:
@@ -187,7 +184,7 @@ class TablesView(QScrollArea):
         for card, table in zip(self.cards, tables, strict=True):
             card.show_table(table, [note for note in table.notes if note not in shared])
         for card in self.cards:
-            card.set_first_width(max(c.first_width() for c in self.cards))
+            card.set_first_width(max(c.text_width(0) for c in self.cards))
         self.common.setText("\n".join(shared))
         self._wide = self._has_room_for_two()
         self._place()

@@ -24,12 +24,18 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Begun:
-    """The first partial result of an evaluation: its run, and the rows an earlier sitting left."""
+class Stored:
+    """A run as the database has it."""
 
     run: runs.Run
     plan: planning.Plan
     rows: list[runs.Row]
+
+
+def read(database: runs.Database, key: str) -> Stored:
+    """Read a run. Raises RunError, also where its plan cannot be read."""
+    run = database.run(key)
+    return Stored(run, planning.from_json(run.plan), database.rows(key))
 
 
 def load_data(text: str) -> Work:
@@ -49,7 +55,7 @@ def fetch() -> Work:
 
 
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
-    """Make the plan and run it; partial results are a `Begun`, then lists of rows. Returns the `Run`."""
+    """Make the plan and run it; partial results are its `Stored` run, then lists of rows. Returns the `Run`."""
 
     def work(session: Session, job: Job) -> runs.Run:
         chosen = [planning.choose(name, **settings) for name, settings in request.attacks]
@@ -69,8 +75,7 @@ def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Wo
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
     from ciad_engine.evaluation import runner
 
-    def begun(found: runs.Run) -> None:
-        # The page has to know which run it shows before the first batch, or it could not continue it.
-        job.partial(Begun(found, plan, database.rows(found.key)))
+    def begun(found: runs.Run) -> None:  # the page could not continue a run that it does not know
+        job.partial(read(database, found.key))
 
     return database.run(runner.run(plan, session.system, data, database, job, begun=begun))

@@ -26,9 +26,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     every.set_defaults(run_command=list_all)
     system = argparse.ArgumentParser(add_help=False)
     system.add_argument(
-        "--bundle",
-        metavar="NAME",
-        help="whose thresholds the graded rule uses (default: those of the run's bundle)",
+        "--bundle", metavar="NAME", help="whose thresholds the graded rule uses (default: those of the run's bundle)"
     )
     view = actions.add_parser("show", help="plan and tables of a run", parents=[one, system, shared, common])
     view.add_argument("--json", action="store_true", help="as JSON")

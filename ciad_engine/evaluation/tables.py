@@ -50,9 +50,7 @@ PAPER_TRANSFERRED = {"fgsm": (0.843, 0.665), "jsma": (0.853, 0.647), "cw": (0.91
 _ADVERSARIAL = Column("adversarial_images", "Adversarial images")
 _POSITIVE = Column("true_positive_rate", "True positive rate")
 _PAIRED = Column(
-    "true_negative_rate_paired",
-    "True negative rate, the same images before the attack",
-    "True negative rate, paired",
+    "true_negative_rate_paired", "True negative rate, the same images before the attack", "True negative rate, paired"
 )
 _RECOVERY = Column("recovery_rate", "Recovery rate")
 _GRADED = {
