@@ -9,7 +9,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
-    QGridLayout,
     QHeaderView,
     QLabel,
     QScrollArea,
@@ -20,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.copying import to_clipboard
-from ciad_app.widgets.build import FollowsFont, in_column, label
+from ciad_app.widgets.build import FollowsFont, in_column, in_row, label
 from ciad_engine.evaluation.table import Cell, Table, render_html, render_text
 
 _EMPTY = "Tables appear here as soon as the first images are done."
@@ -164,9 +163,10 @@ class TablesView(QScrollArea):
         self.common = label(wrap=True, selectable=True)
         self.common.setParent(body)
         self.common.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        self._grid = QGridLayout(body)
-        self._grid.setContentsMargins(4, 4, 4, 4)
-        self._grid.setHorizontalSpacing(16)
+        self.common.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._left, self._right = in_column(None, spacing=6), in_column(None, spacing=6)
+        self._columns = in_row((self._left, 1), self._right, spacing=16)
+        in_column((self.empty, 1), self._columns, (self.common, 1), parent=body, margins=4)
         self.setWidget(body)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -200,29 +200,18 @@ class TablesView(QScrollArea):
         to_clipboard(text, "".join(render_html(table) for table in self.tables))
 
     def _place(self) -> None:
-        for widget in (self.empty, self.common, *self.cards):
-            self._grid.removeWidget(widget)
         self.empty.setVisible(not self.cards)
         self.common.setVisible(bool(self.cards))
-        if not self.cards:
-            self._grid.addWidget(self.empty, 0, 0)
-            return
-        # In a wide window the longest, which compares the detectors, stands beside all others.
-        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide and self.cards[1:] else None
-        left = [card for card in self.cards if card is not longest]
-        for line, card in enumerate(left):
-            self._grid.addWidget(card, line, 0)
-        if longest is not None:
-            self._grid.addWidget(longest, 0, 1, len(left) + 1, 1)
         for card in self.cards:
+            self._left.removeWidget(card)
+            self._right.removeWidget(card)
+        # In a wide window the longest, which compares the detectors, stands beside all others.
+        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide else None
+        for card in self.cards:
+            column = self._right if card is longest else self._left
+            column.insertWidget(column.count() - 1, card)  # the last takes what is left of the height
             card.show()
-        self._grid.addWidget(self.common, len(left) + 1, 0, 1, 2 if self._wide else 1)
-        for column in (0, 1):
-            self._grid.setColumnStretch(column, 1 if column == 0 or self._wide else 0)
-        for line in range(self._grid.rowCount()):
-            self._grid.setRowStretch(line, 0)
-        # What is left of the height goes below the others if the longest is higher than them.
-        self._grid.setRowStretch(len(left) + (0 if longest is not None else 2), 1)
+        self._columns.setStretch(1, int(self._wide))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
