@@ -28,11 +28,6 @@ class Results:
     thresholds: Mapping[str, Thresholds]
 
 
-def _results(database: Database, run: str, card: bundles.Card | None) -> Results:
-    records = load(database, run)
-    return Results(for_screen(tables_of(records, card)), curves(records), of_detectors(card, records.plan))
-
-
 class LiveTables(QObject):
     """Computes tables and curves beside the engine: at 30,000 rows that takes longer than a window may stand still."""
 
@@ -72,10 +67,13 @@ class LiveTables(QObject):
         if (wanted := self._wanted) is None:
             return
         self._working, self._stale = True, False
+        database, run, card = wanted
 
         def work() -> tuple[Results, float]:
             started = time.monotonic()
-            return _results(*wanted), time.monotonic() - started
+            records = load(database, run)
+            tables, thresholds = for_screen(tables_of(records, card)), of_detectors(card, records.plan)
+            return Results(tables, curves(records), thresholds), time.monotonic() - started
 
         def done(result: tuple[Results, float]) -> None:
             results, seconds = result

@@ -90,8 +90,6 @@ def attack_result(row: Row) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column of the table."""
-
     title: str
     tip: str
     text: Callable[[RowsModel, Row], str]

@@ -80,8 +80,8 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _connect(self) -> None:
-        self.panel.started.connect(self.start)
-        self.panel.cancelled.connect(self.cancel)
+        self.panel.start.clicked.connect(lambda: self.start())
+        self.panel.cancel.clicked.connect(lambda: self.cancel())
         self.panel.changed.connect(self._rates_timer.start)
         self.panel.changed.connect(self._update)
         self.loader.changed.connect(self._data_changed)
@@ -89,8 +89,8 @@ class EvaluatePage(QWidget):
         self.loader.failed.connect(self._continuation.data_failed)
         self.panel.data.folder_used.connect(self._dialog_used)
         self.results.run_chosen.connect(self.open_run)
-        self.results.copy_requested.connect(self.copy_tables)
-        self.results.export_requested.connect(lambda: self.export())
+        self.results.copy.clicked.connect(lambda: self.copy_tables())
+        self.results.export.clicked.connect(lambda: self.export())
         self.results.bar.accepted.connect(self._continue)
         self.results.bar.discarded.connect(self._discard)
         self.results.rows.opened.connect(self._open_row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Sequence
@@ -30,14 +31,6 @@ def moment(run: Run) -> str:
         return run.created
 
 
-def _plan_of(run: Run) -> planning.Plan | None:
-    """Its plan, or None where another version of the program wrote one that cannot be read here."""
-    try:
-        return planning.from_json(run.plan)
-    except RunError:
-        return None
-
-
 def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
     which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text() for one in chosen)
@@ -52,8 +45,6 @@ class ResultsView(QWidget):
     """Everything about the run that is shown."""
 
     run_chosen = Signal(str)  # key of a past run somebody wants to see
-    copy_requested = Signal()
-    export_requested = Signal()
 
     def __init__(self, model: RowsModel) -> None:
         super().__init__()
@@ -61,9 +52,9 @@ class ResultsView(QWidget):
         self.runs.setPlaceholderText("Choose a past evaluation here, or press Start for a new one")
         self.runs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         of_copy = "Copy all tables, for a text, a word processor or a spreadsheet"
-        self.copy = button("Copy tables", of_copy, self.copy_requested.emit)
+        self.copy = button("Copy tables", of_copy)
         of_export = "Write tables, curves and rows as CSV files, charts as SVG and PNG, plan and versions"
-        self.export = button("Export…", of_export, self.export_requested.emit)
+        self.export = button("Export…", of_export)
         self.bar = ContinueBar()
         self.banner = label(wrap=True)
         self.banner.setVisible(False)
@@ -97,7 +88,10 @@ class ResultsView(QWidget):
     def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
-        readable = {run.key: plan for run in runs if (plan := _plan_of(run)) is not None}
+        readable = {}
+        for run in runs:
+            with contextlib.suppress(RunError):  # another version of the program wrote a plan that this one cannot read
+                readable[run.key] = planning.from_json(run.plan)
         chosen = dict(zip(readable, planning.told_apart(list(readable.values())), strict=True))
         for run in runs:
             self.runs.addItem(describe_run(run, chosen.get(run.key, ())), run.key)

@@ -110,8 +110,6 @@ class DataChoice(QGroupBox):
 class SetupPanel(QWidget):
     """All settings of an evaluation."""
 
-    started = Signal()
-    cancelled = Signal()
     changed = Signal()  # something that decides cost or plan
 
     def __init__(self) -> None:
@@ -135,10 +133,10 @@ class SetupPanel(QWidget):
         self.evade = choice(short=True)
         refill(self.evade, _NO_DETECTOR)
         self.estimate = label(wrap=True)
-        self.start = button("Start", slot=self.started.emit)
+        self.start = button("Start")
         self.start.setDefault(True)
         of_cancel = "Stop within a second; the rows computed so far are kept and can be continued"
-        self.cancel = button("Cancel", of_cancel, self.cancelled.emit)
+        self.cancel = button("Cancel", of_cancel)
         self.cancel.setEnabled(False)
         no_wheel = NoWheel(self)
         for editor in (self.limit, self.seed, self.attacked, self.evade):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from ciad_app.worker import Session, Work
@@ -36,22 +35,6 @@ def read(database: runs.Database, key: str) -> Stored:
     """Read a run. Raises RunError, also where its plan cannot be read."""
     run = database.run(key)
     return Stored(run, planning.from_json(run.plan), database.rows(key))
-
-
-def load_data(text: str) -> Work:
-    """Read "samples" or the data at a path; returns an `ImageSet` with the labels of the loaded bundle."""
-    return lambda session, job: datasets.choose(text, job).matched(session.domain)
-
-
-def fetch() -> Work:
-    """Download the official archive into the user's data folder; returns its path."""
-
-    def work(session: Session, job: Job) -> Path:
-        from ciad_engine import download
-
-        return download.fetch(download.default_folder(), job)
-
-    return work
 
 
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:

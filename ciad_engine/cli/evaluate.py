@@ -116,9 +116,7 @@ def _announce(plan: Plan, database: runs.Database, job: console.ConsoleJob) -> N
     key, total = plan.key(), plan.rows
     done = sum(database.counts(key).values())
     which = ", ".join(choice.text() for choice in plan.attacks)
-    setting = "transferred setting" if plan.transferred else "direct setting"
-    setting += runs_command.evading(plan)
-    job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
+    job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; setting: {plan.setting}; {which}.")
     if done >= total:
         job.note(f"Run {key[:12]} is complete already.")
     elif done:

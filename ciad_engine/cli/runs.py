@@ -70,19 +70,13 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
                 f"{sum(database.counts(one.key).values()):,} of {plan.rows:,}",
                 one.state,
                 plan.bundle,
-                ("transferred" if plan.transferred else "direct") + evading(plan),
+                plan.setting,
                 ", ".join(choice.text() for choice in chosen),
                 plan.data,
             )
         )
     print(console.columns(rows))
     return 0
-
-
-def evading(plan: planning.Plan) -> str:
-    """Return which detectors the attacker knew, behind the setting: ", evading mask:graded"; "" if none."""
-    known = ", ".join(one.text for one in plan.evade)
-    return f", evading {known}" if known else ""
 
 
 def show(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:

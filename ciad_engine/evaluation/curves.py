@@ -54,7 +54,6 @@ class Curve:
 
     @property
     def title(self) -> str:
-        """The attack's title."""
         return self.subject.title
 
     @property

@@ -112,6 +112,12 @@ class Plan:
         return self.attacked != bundles.CLASSIFIER
 
     @property
+    def setting(self) -> str:
+        """What is attacked, and which detectors have to be evaded: "direct, evading mask:graded"."""
+        known = ", ".join(one.text for one in self.evade)
+        return ("transferred" if self.transferred else "direct") + (f", evading {known}" if known else "")
+
+    @property
     def domain(self) -> Domain:
         return Domain(self.classes, self.size)
 
