@@ -29,14 +29,13 @@ from ciad_engine.evaluation.records import (
     class_by,
     correct,
     images_of,
-    load,
     of_detectors,
     scores_of,
     setting,
     subject,
 )
 from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, area, over, rate, rate_of, rates
-from ciad_engine.runs import Database, Row
+from ciad_engine.runs import Row
 
 MASK = detectors.MASK
 
@@ -130,20 +129,12 @@ _TWO_READINGS = (
 )
 
 
-def all_tables(database: Database, run: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
+def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
     """Return Tables 1, 2 (3 if transferred) and 4 and the attacks' table of a run, finished or not.
 
     Args:
         card: gives the graded rule's thresholds; without it, or with another bundle's, those cells are empty.
-
-    Raises:
-        RunError: there is no such run, or the database cannot be read.
     """
-    return tables_of(load(database, run), card)
-
-
-def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """Return the same as `all_tables`, of rows that were read already."""
     return _table1(records), _table2(records, card), _table4(records), _attack_table(records)
 
 

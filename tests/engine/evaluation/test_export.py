@@ -59,7 +59,7 @@ def test_tables_keep_full_precision_and_intervals(database: Database, tmp_path: 
     key = test_tables.filled(database)
     written(database, tmp_path, key)
     fgsm, cw, _ = [line for line in read(tmp_path / "table2.csv") if line["detector"] == "mask"]
-    cell = tables.all_tables(database, key)[1].cell("FGSM (L∞)", "true_positive_rate", "mask")
+    cell = tiny.all_tables(database, key)[1].cell("FGSM (L∞)", "true_positive_rate", "mask")
     assert float(fgsm["true_positive_rate_low"]) == cell.low
     assert (fgsm["true_positive_rate"], fgsm["true_positive_rate_n"]) == ("0.5", "4")
     assert [cw[f"true_positive_rate{part}"] for part in ("", "_n", "_low")] == ["", "0", ""]

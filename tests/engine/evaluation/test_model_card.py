@@ -16,7 +16,7 @@ from ciad_engine.evaluation import model_card, planning, records, tables
 from ciad_engine.runs import Database
 from ciad_engine.training.recipes import Schedule
 from tests import untrained
-from tests.engine.evaluation import test_tables
+from tests.engine.evaluation import test_tables, tiny
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Car
     assert (card.folder / bundles.CARD).read_bytes() == before
     section = model_card.sections(card)[-1]
     assert section.title == "Evaluation, direct setting: 6 images of bundled samples (generated images)"
-    everything = tables.all_tables(database, key, card)
+    everything = tiny.all_tables(database, key, card)
     (entry,) = card.evaluations()
     assert model_card.tables_in(entry) == everything
     found = tables.for_screen(everything)
@@ -179,7 +179,7 @@ def test_the_layout_of_the_file_is_not_part_of_the_card(card: bundles.Card) -> N
 def test_tables_survive_the_card(database: Database) -> None:
     from ciad_engine.evaluation.table import from_json, to_json
 
-    for table in tables.all_tables(database, test_tables.filled(database)):
+    for table in tiny.all_tables(database, test_tables.filled(database)):
         assert from_json(json.loads(json.dumps(to_json(table)))) == table
     with pytest.raises(ValueError, match="one cell per column"):
         from_json({**to_json(table), "columns": []})
