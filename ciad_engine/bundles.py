@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import networks, resources
+from ciad_engine import detectors, networks, resources
 from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
@@ -104,6 +104,43 @@ class Card:
         return sorted(found, key=lambda entry: str(entry.get("created", "")))
 
 
+@dataclasses.dataclass(frozen=True)
+class Evaded:
+    """A detector that must stay quiet for an attack to succeed.
+
+    Attributes:
+        name, rule: of the detector; `threshold`: of that rule.
+        networks: SHA-256 of its kind, networks and options.
+    """
+
+    name: str
+    rule: str
+    threshold: float
+    networks: str
+
+    @property
+    def text(self) -> str:
+        """Detector and rule as `evaded` reads them."""
+        return f"{self.name}:{self.rule}"
+
+
+def evaded(card: Card, text: str) -> Evaded:
+    """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as an attack has to evade it.
+
+    Raises:
+        SettingError: the bundle has no such detector, or it cannot be evaded by that rule.
+    """
+    name, _, rule = text.partition(":")
+    entry = card.detector(name)
+    if entry is None:
+        known = ", ".join(one.name for one in card.detectors)
+        raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
+    rule, threshold = detectors.get(entry.kind).to_evade(name, entry.thresholds, rule)
+    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
+    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
+    return Evaded(name, rule, threshold.value, digest)
+
+
 def available() -> tuple[Card, ...]:
     """The cards of all readable bundles: shipped ones first, then those in the user's data folder."""
     found = []
@@ -153,9 +190,7 @@ def read_card(folder: Path) -> Card:
     Raises:
         BundleError: missing, not JSON, another format, or incomplete.
     """
-    path = folder / CARD
-    content = _read_json(path)
-    return card_of(folder, content)
+    return card_of(folder, _read_json(folder / CARD))
 
 
 def card_of(folder: Path, content: dict[str, Any]) -> Card:

@@ -72,10 +72,8 @@ class Inspection:
         """How far the attacked image is from the original, by names as in `ciad_engine.distances`; None without one."""
         if self.attacked_image is None:
             return None
-        return {
-            key: value[0].item()
-            for key, value in distances.measure(self.image[None], self.attacked_image[None]).items()
-        }
+        measured = distances.measure(self.image[None], self.attacked_image[None])
+        return {key: value[0].item() for key, value in measured.items()}
 
     def by(self, detector: str, rule: str = "") -> Inspection:
         """Return the same record, decided by another detector. Raises SettingError as `Verdict.by` does."""
@@ -257,9 +255,8 @@ def _failure(i: Inspection) -> str:
     if i.adversarial is not None:
         return "The attack fooled the classifier, but it did not evade the detector."
     reason = str(i.attack.reason[0])
-    return (
-        f"The attack found no adversarial image{' within its limits' if reason == NO_ADVERSARIAL else f': {reason}'}."
-    )
+    why = " within its limits" if reason == NO_ADVERSARIAL else f": {reason}"
+    return f"The attack found no adversarial image{why}."
 
 
 def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
@@ -388,23 +385,16 @@ def _verdict_dict(verdict: Verdict, classes: tuple[str, ...]) -> dict[str, Any]:
 
 def _attack_dict(result: AttackResult, classes: tuple[str, ...], evade: tuple[str, ...]) -> dict[str, Any]:
     after = int(result.label_after[0])
-    counts = {key: int(getattr(result, key)[0]) for key in ("forwards", "backwards", "steps")}
+    names = (
+        "success", "fooled", "evaded", "reason", "confidence_after", "l0_values", "l0_pixels", "l2", "linf", "ssim",
+        "forwards", "backwards", "steps",
+    )  # fmt: skip
     return {
         "name": result.attack,
         "settings": dict(result.settings),
         "evade": list(evade),
-        "success": bool(result.success[0]),
-        "fooled": bool(result.fooled[0]),
-        "evaded": bool(result.evaded[0]),
-        "reason": str(result.reason[0]),
+        **{name: getattr(result, name)[0].item() for name in names},
         "notes": list(result.notes),
         "label_after": {"index": after, "class": classes[after]},
-        "confidence_after": float(result.confidence_after[0]),
-        "l0_values": int(result.l0_values[0]),
-        "l0_pixels": int(result.l0_pixels[0]),
-        "l2": float(result.l2[0]),
-        "linf": int(result.linf[0]),
-        "ssim": float(result.ssim[0]),
-        **counts,
         "seconds": result.seconds,
     }

@@ -83,8 +83,9 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     for note in result.notes:
         job.note(note)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    paths = targets(pictures, attack.name, arguments.out)
-    for row, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
+    taken: set[tuple[Path, str]] = set()
+    for row, picture in enumerate(pictures):
+        [path] = options.free_paths(arguments.out, f"{Path(picture.name).stem}-{attack.name}", [".png"], taken)
         if picture.note:
             job.note(f"{picture.name}: {picture.note}")
         if result.fooled[row]:
@@ -137,20 +138,6 @@ def read_all(paths: Sequence[str], size: int, job: console.ConsoleJob) -> tuple[
             job.line(f"ciad: {error}")
             failed += 1
     return pictures, failed
-
-
-def targets(pictures: Sequence[Picture], attack: str, folder: Path) -> list[Path]:
-    """One file a picture; pictures of the same name from different folders get a number."""
-    taken: set[str] = set()
-    paths = []
-    for picture in pictures:
-        stem = f"{Path(picture.name).stem}-{attack}"
-        name, number = f"{stem}.png", 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}.png", number + 1
-        taken.add(name.casefold())
-        paths.append(folder / name)
-    return paths
 
 
 def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:

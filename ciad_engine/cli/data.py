@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from ciad_engine import datasets, download
 from ciad_engine.cli import console
 from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
-
-if TYPE_CHECKING:
-    from ciad_engine.datasets import ImageSet
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -51,11 +47,7 @@ def check(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     print(f"{len(domain.classes)} classes, images of {domain.size}x{domain.size} pixels")
     for name, part in parts.items():
         print(f"{name}: {counted(len(part.images), 'image')}, checksum {part.checksum}")
-        print(console.columns(_counts(part), indent="  "))
+        counts = np.bincount(part.labels, minlength=len(domain.classes)).tolist()
+        rows = [(one, f"{count:,}") for one, count in zip(part.domain.classes, counts, strict=True)]
+        print(console.columns(rows, indent="  "))
     return 0
-
-
-def _counts(part: ImageSet) -> list[tuple[str, ...]]:
-    classes = part.domain.classes
-    counts = np.bincount(part.labels, minlength=len(classes))
-    return [(name, f"{count:,}") for name, count in zip(classes, counts.tolist(), strict=True)]

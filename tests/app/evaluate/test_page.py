@@ -13,7 +13,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from ciad_app.evaluate.model import COL_DECISION, COL_L2
+from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
 from ciad_engine.domain import CIFAR10
@@ -48,21 +48,21 @@ def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Two images a batch, and after the third batch nothing more until the event is set or the job is cancelled."""
-    real, go_on = runner.finish, threading.Event()
+    real, go_on = runner.run, threading.Event()
 
-    def run(sitting, job):
+    def run(plan, system, data, database, job, begun):
         tell, batches = job.on_partial, []
 
-        def on_partial(rows):
-            tell(rows)
-            batches.append(rows)
+        def on_partial(result):
+            tell(result)
+            batches.extend([result] if isinstance(result, list) else [])
             while len(batches) == 3 and not go_on.is_set() and not job.cancelled:
                 time.sleep(0.005)
 
         job.on_partial = on_partial
-        real(sitting, job, batch_size=2)
+        return real(plan, system, data, database, job, batch_size=2, begun=begun)
 
-    monkeypatch.setattr(runner, "finish", run)
+    monkeypatch.setattr(runner, "run", run)
     return go_on
 
 
@@ -110,7 +110,7 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, h
     page.cancel()
     qtbot.waitUntil(lambda: page._task is None, timeout=1000)
     qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
-    (run,) = page._database.unfinished()
+    (run,) = page._database.runs()
     kept = page._database.rows(run.key)
     assert 4 <= len(kept) < 2 * COUNT
     assert len(page.model.rows) == len(kept)
@@ -450,7 +450,8 @@ def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
     finish(page, qtbot)
     qtbot.waitUntil(lambda: len(page.results.tables.tables) > 0, timeout=TIMEOUT)
     assert {row.attack for row in page.model.rows} == {"", "fgsm eps = 2", "fgsm eps = 16"}
-    assert page.model.attack_title("fgsm eps = 16") == "FGSM (L∞), eps = 16"
+    titles = {page.model.index(line, COL_ATTACK).data() for line in range(page.model.rowCount())}
+    assert titles == {"benign", "FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"}
     assert page.results.tables.tables[0].turned()[0] == ["FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"]
     rates = page._rates
     page._look_up_rates()

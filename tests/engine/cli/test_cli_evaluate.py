@@ -182,7 +182,7 @@ def test_attacks_that_know_the_detectors(
     run = only_run(words)
     assert [(one["name"], one["rule"]) for one in run.plan["evade"]] == known
     said = ", evading " + ", ".join(f"{name}:{rule}" for name, rule in known)
-    assert f"direct setting{said}; fgsm" in err
+    assert f"setting: direct{said}; fgsm" in err
     assert f"direct{said}" in ciad("runs", "list", "--database", words[-1])[1]
     assert "Evasion rate" in text
     with runs.Database(Path(str(words[-1]))) as database:

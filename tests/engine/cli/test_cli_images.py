@@ -338,7 +338,7 @@ def test_inspect_attacks_detectors_too(
     [
         (
             ["--attack", "fgsm", "--evade", "magic"],
-            "detector: bundle 'tiny' has no 'magic'; it has mask, shuffled-mask, constant-mask, confidence.",
+            "evade: bundle 'tiny' has no detector 'magic'; it has mask, shuffled-mask, constant-mask, confidence.",
         ),
         (["--attack", "fgsm", "--evade", "mask:best"], "evade: 'best' is none of disagreement, graded."),
         (

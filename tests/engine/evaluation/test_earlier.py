@@ -17,7 +17,7 @@ from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_runner import Listening, assert_alike, timeless
 
-EVADED = planning.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
+EVADED = bundles.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
 ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
 
 

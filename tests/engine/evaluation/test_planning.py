@@ -71,7 +71,7 @@ def test_an_old_plan_keeps_its_key() -> None:
     assert (plan.classes, plan.size, plan.evade) == (planning.CIFAR10.classes, 32, ())
 
 
-EVADED = planning.Evaded("mask", "disagreement", 0.5, "c" * 64)
+EVADED = bundles.Evaded("mask", "disagreement", 0.5, "c" * 64)
 
 
 def test_key_depends_on_the_domain_and_on_what_is_to_be_evaded() -> None:
@@ -273,8 +273,8 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     assert len(set(networks.values())) == 3
     content = {"networks": {**card.content["networks"], bundles.MASK_CLASSIFIER: {"sha256": "other weights"}}}
     other = dataclasses.replace(card, content=content)
-    assert planning.evaded(other, "mask").networks != networks["mask"]
-    assert planning.evaded(other, "mlp:graded").networks == networks["mlp"]
+    assert bundles.evaded(other, "mask").networks != networks["mask"]
+    assert bundles.evaded(other, "mlp:graded").networks == networks["mlp"]
 
 
 @pytest.mark.parametrize(
