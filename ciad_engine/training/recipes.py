@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ciad_engine import bundles
+from ciad_engine.bundles import DetectorEntry
 from ciad_engine.errors import SettingError
 
 
@@ -20,7 +21,7 @@ class Schedule:
     Attributes:
         steps: optimiser steps.
         batch: images a step.
-        optimizer: "adam", "adamw" or "sgd" (Nesterov momentum .9).
+        optimizer: "adamw", which is Adam if `weight_decay` is 0, or "sgd" (Nesterov momentum .9).
         learning_rate: the highest rate; it rises linearly over `warmup` (fraction of the steps)
             and falls linearly to zero over the last `decay` (fraction).
         weight_decay: as the optimiser defines it; biases and norms are spared.
@@ -90,16 +91,6 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Detector:
-    """A detector of the bundle: its name, its kind, the role of each network it is made of, and its options."""
-
-    name: str
-    kind: str
-    networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
 class Recipe:
     """Everything that decides a trained system besides data and seed.
 
@@ -108,6 +99,7 @@ class Recipe:
         validation: images held out of the training set: training curves and thresholds are read
             off them, so that the test set is touched once, at the end.
         stages: in the order in which they are trained.
+        detectors: of the bundle; their thresholds are computed at the end.
         limits: sentences for the card: what the system is not good for.
         classifier_of: a bundle whose f1 is taken over, instead of being trained, if it was trained on the same images.
 
@@ -119,7 +111,7 @@ class Recipe:
     title: str
     validation: int
     stages: tuple[Stage, ...]
-    detectors: tuple[Detector, ...] = ()
+    detectors: tuple[DetectorEntry, ...] = ()
     limits: tuple[str, ...] = ()
     classifier_of: str = ""
 
@@ -248,11 +240,11 @@ PAPER = Recipe(
         ),
     ),
     detectors=(
-        Detector("mask", "mask", _MASK),
-        Detector("mlp", "direct", {"classifier": bundles.CONTROL}),
-        Detector("shuffled-mask", "shuffled-mask", _MASK),
-        Detector("constant-mask", "constant-mask", _MASK),
-        Detector("confidence", "confidence"),
+        DetectorEntry("mask", "mask", _MASK),
+        DetectorEntry("mlp", "direct", {"classifier": bundles.CONTROL}),
+        DetectorEntry("shuffled-mask", "shuffled-mask", _MASK),
+        DetectorEntry("constant-mask", "constant-mask", _MASK),
+        DetectorEntry("confidence", "confidence"),
     ),
     limits=(
         "Not a security boundary: an attacker who knows the detector can probably defeat it.",
