@@ -18,7 +18,8 @@ from ciad_engine.jobs import Job
 from ciad_engine.training.averaging import average_into
 from ciad_engine.training.finishing import Trained, finish
 from ciad_engine.training.loop import train
-from ciad_engine.training.objectives import LOSSES, Images
+from ciad_engine.training.losses import LOSSES
+from ciad_engine.training.objectives import Images
 from ciad_engine.training.recipes import Recipe, Schedule
 
 FINISHING = 0.99  # of the whole progress when the last stage is done
