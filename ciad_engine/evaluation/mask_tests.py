@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from ciad_engine.evaluation.statistics import class_share, rank_correlations
 from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, mean, rate_of, to_json
 from ciad_engine.jobs import Job
 from ciad_engine.systems import BATCH, System
+from ciad_engine.training.objectives import Images, accuracy
 
 STEPS = 16  # of deletion and insertion
 NOISE = 2  # grey levels
@@ -91,23 +91,34 @@ def measure(
     data = data.matched(system.domain)
     if len(data) < 2 or not 1 <= asked.limit <= len(data):
         raise SettingError(f"limit = {asked.limit} is not a number from 1 to {len(data)}, the images of {data.source}.")
-    test = _Test.of(system, data, asked, _evaluator(system, judge))
-    drawn, others = maps.of_generators(system), maps.baselines(asked.seed)
-    others += maps.attributions(system) if asked.captum else []
-    total, rows = 2 * len(drawn) + len(others), dict[maps.Map, tuple[Cell, ...]]()
+    evaluator, draw = _evaluator(system, judge), np.random.default_rng(asked.seed)
+    order, pixels = choose_images(len(data), len(data), asked.seed), system.domain.size**2
+    shown = data.subset(order[: asked.limit])
+    # Another image of the data set, never the image itself.
+    others = data.images[order[(np.arange(asked.limit) + draw.integers(1, len(data), asked.limit)) % len(data)]]
+    noise = draw.integers(-NOISE, NOISE + 1, shown.images.shape)
+    noisy = np.clip(shown.images + noise, 0, 255).astype(np.uint8)
+    ties = draw.random((asked.limit, pixels), np.float32)
+    kept = min(max(round(asked.area * pixels), 1), pixels - 1)
+    test = _Test(system, evaluator, shown, noisy, others, ties, kept)
+    masks, plain = maps.of_generators(system), maps.baselines(asked.seed)
+    plain += maps.attributions(system) if asked.captum else []
+    total, rows = 2 * len(masks) + len(plain), dict[maps.Map, tuple[Cell, ...]]()
 
     def put(tested: maps.Map) -> Found:
-        found = test.all_of(tested, job.part(len(rows) / total, (len(rows) + 1) / total))
+        part = job.part(len(rows) / total, (len(rows) + 1) / total)
+        looks = list(compute.in_batches(lambda some: test.look(tested, some), asked.limit, BATCH, part, tested.title))
+        found = {name: np.concatenate([look[name] for look in looks]) for name in looks[0]}
         rows[tested] = _cells(found)
         return found
 
-    for mask in drawn:
+    for mask in masks:
         found = put(mask)
         put(maps.class_mean(mask, torch.from_numpy(found["importance"]), torch.from_numpy(found["classes"])))
-    for other in others:
+    for other in plain:
         put(other)
     subjects = tuple(Subject(tested.key, tested.title, "", {}) for tested in rows)
-    notes = _notes(system, data, asked, judge or system, test)
+    notes = _notes(asked, judge or system, test)
     table = Table("masks", "Masks put to the test", COLUMNS, subjects, tuple(rows.values()), notes)
     return Tested(table, _about(system, data, asked, judge, time.perf_counter() - begun))
 
@@ -132,82 +143,43 @@ class _Test:
     """What is computed for each map.
 
     Attributes:
-        images: uint8 (N, 3, H, W); `noisy`: the same with noise; `others`: for each another image of the data set.
-        labels: int64 (N,).
-        ties: (N, H * W), random numbers that decide between pixels of equal importance.
+        noisy: the images shown with noise; `others`: what replaces their parts; both uint8 (N, 3, H, W).
+        ties: float32 (N, H * W), random numbers that decide between pixels of equal importance.
         kept: number of pixels.
     """
 
-    f1: nn.Module
+    system: System
     evaluator: nn.Module | None
-    device: torch.device
-    images: Tensor
-    noisy: Tensor
-    others: Tensor
-    labels: Tensor
-    ties: Tensor
+    shown: ImageSet
+    noisy: npt.NDArray[np.uint8]
+    others: npt.NDArray[np.uint8]
+    ties: npt.NDArray[np.float32]
     kept: int
 
-    @classmethod
-    def of(cls, system: System, data: ImageSet, asked: Asked, evaluator: nn.Module | None) -> _Test:
-        order = choose_images(len(data), len(data), asked.seed)
-        rows, pixels = order[: asked.limit], system.domain.size**2
-        draw = np.random.default_rng(asked.seed)
-        # Never the image itself; images that are not tested serve, too.
-        apart = draw.integers(1, len(data), asked.limit)
-        others = data.images[order[(np.arange(asked.limit) + apart) % len(data)]]
-        images = data.images[rows]
-        noisy = np.clip(images + draw.integers(-NOISE, NOISE + 1, images.shape), 0, 255).astype(np.uint8)
-        return cls(
-            system.network(bundles.CLASSIFIER),
-            evaluator,
-            system.device,
-            torch.from_numpy(images),
-            torch.from_numpy(noisy),
-            torch.from_numpy(others),
-            torch.from_numpy(data.labels[rows]),
-            torch.from_numpy(draw.random((asked.limit, pixels), np.float32)),
-            min(max(round(asked.area * pixels), 1), pixels - 1),
-        )
-
-    def all_of(self, tested: maps.Map, job: Job) -> Found:
-        """Return what `part_of` returns, for all images."""
-        parts = list(
-            compute.in_batches(lambda rows: self.part_of(tested, rows), len(self.images), BATCH, job, tested.title)
-        )
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
     @torch.no_grad()
-    def part_of(self, tested: maps.Map, rows: slice) -> Found:
+    def look(self, tested: maps.Map, rows: slice) -> Found:
         """Return a map's importance (N, H, W), f1's classes (N,) and the measures by column (N,) of some images."""
-        images, noisy, others = (
-            imaging.to_unit(one[rows].to(self.device)) for one in (self.images, self.noisy, self.others)
-        )
-        classes = self.f1(images).argmax(1)
-        importance = tested.of(images, classes)
-        again = tested.of(noisy, self.f1(noisy).argmax(1))
-        places = ranking(importance, self.ties[rows].to(self.device))
-        deletion, insertion = areas(self.f1, classes, images, others, places)
+        f1 = self.system.network(bundles.CLASSIFIER)
+        arrays = (self.shown.images, self.noisy, self.others, self.shown.labels, self.ties)
+        *pictures, labels, ties = (torch.from_numpy(array[rows]).to(self.system.device) for array in arrays)
+        images, noisy, others = map(imaging.to_unit, pictures)
+        classes = f1(images).argmax(1)
+        importance, again = tested.of(images, classes), tested.of(noisy, f1(noisy).argmax(1))
+        places = ranking(importance, ties)
+        deletion, insertion = areas(f1, classes, images, others, places)
         found = {"classes": classes, "importance": importance, "deletion_area": deletion, "insertion_area": insertion}
         found["noise_change"] = 255 * (again - importance).abs().mean((1, 2))
         if self.evaluator is not None:
             left_out = (places >= self.kept)[:, None].float()
-            for key, masks in (("evalx_accuracy_kept", left_out), ("evalx_accuracy_removed", 1 - left_out)):
-                labels = self.labels[rows].to(self.device)
-                found[key] = classified(self.evaluator, images, masks).argmax(1) == labels
-        arrays = {name: tensor.cpu().numpy() for name, tensor in found.items()}
+            found["evalx_accuracy_kept"] = classified(self.evaluator, images, left_out).argmax(1) == labels
+            found["evalx_accuracy_removed"] = classified(self.evaluator, images, 1 - left_out).argmax(1) == labels
         flat = (one.flatten(1).cpu().numpy() for one in (importance, again))
-        return {**arrays, "noise_rank_correlation": rank_correlations(*flat)}
+        found_here = {name: tensor.cpu().numpy() for name, tensor in found.items()}
+        return {**found_here, "noise_rank_correlation": rank_correlations(*flat)}
 
-    @torch.no_grad()
-    def on_whole_images(self, network: nn.Module) -> float:
+    def accuracy(self, network: nn.Module) -> float:
         """Return the accuracy of a classifier on the images as they are."""
-
-        def right(rows: slice) -> int:
-            found = network(imaging.to_unit(self.images[rows].to(self.device))).argmax(1).cpu()
-            return int((found == self.labels[rows]).sum())
-
-        return sum(compute.in_batches(right, len(self.images), BATCH)) / len(self.images)
+        return accuracy(network, Images.of(self.shown, self.system.device))
 
 
 def ranking(importance: Tensor, ties: Tensor) -> Tensor:
@@ -230,13 +202,12 @@ def areas(f1: nn.Module, classes: Tensor, images: Tensor, others: Tensor, places
         out: Tensor = f1(mixed).double().softmax(1).gather(1, classes[:, None])[:, 0]
         return out
 
-    curves: list[tuple[Tensor, Tensor]] = []
+    curves = []
     for step in range(STEPS + 1):
         taken = (places < round(step / STEPS * places[0].numel()))[:, None]
-        curves.append(
-            (probability(torch.where(taken, others, images)), probability(torch.where(taken, images, others)))
-        )
-    deletion, insertion = (torch.trapezoid(torch.stack(curve), dim=0) / STEPS for curve in zip(*curves, strict=True))
+        deleted, inserted = torch.where(taken, others, images), torch.where(taken, images, others)
+        curves.append(torch.stack([probability(deleted), probability(inserted)]))
+    deletion, insertion = torch.trapezoid(torch.stack(curves), dim=0) / STEPS
     return deletion, insertion
 
 
@@ -249,7 +220,8 @@ def _cells(found: Found) -> tuple[Cell, ...]:
     return tuple(cells[c.key] if c.key in cells else mean(found[c.key].astype(np.float64)) for c in COLUMNS)
 
 
-def _notes(system: System, data: ImageSet, asked: Asked, judge: System, test: _Test) -> tuple[str, ...]:
+def _notes(asked: Asked, judge: System, test: _Test) -> tuple[str, ...]:
+    card = test.system.card
     if test.evaluator is None:
         evaluator = (
             f"EVAL-X is blank because bundle {judge.card.name} has no classifier trained on random masks (a detector of"
@@ -259,13 +231,14 @@ def _notes(system: System, data: ImageSet, asked: Asked, judge: System, test: _T
         evaluator = (
             f"EVAL-X (Jethani et al. 2021, arXiv 2103.01890): the classifier of bundle {judge.card.name}"
             f" ({judge.card.checksum[:12]}) that was trained on random masks; it classifies"
-            f" {test.on_whole_images(test.evaluator):.3f} of the whole images correctly. Kept or removed are the"
+            f" {test.accuracy(test.evaluator):.3f} of the whole images correctly. Kept or removed are the"
             f" {100 * asked.area:g}% of each image's pixels that a map ranks highest; fields of colour replace what is"
             " not shown. If its training went on with a generator's masks, it favours that generator."
         )
     return (
-        f"Data: {data.source}; n = {asked.limit:,} images, seed {asked.seed}, of which f1 classifies"
-        f" {test.on_whole_images(test.f1):.3f} correctly. Bundle: {system.card.name} ({system.card.checksum[:12]})."
+        f"Data: {test.shown.source}; n = {asked.limit:,} images, seed {asked.seed}, of which f1 classifies"
+        f" {test.accuracy(test.system.network(bundles.CLASSIFIER)):.3f} correctly. Bundle: {card.name}"
+        f" ({card.checksum[:12]})."
         " Intervals: 95%; Wilson for accuracies, bootstrap over images for the others.",
         evaluator,
         "Deletion replaces an image's pixels, the most important first, by those of another image of the data set in"
@@ -279,14 +252,11 @@ def _notes(system: System, data: ImageSet, asked: Asked, judge: System, test: _T
 
 def _about(system: System, data: ImageSet, asked: Asked, judge: System | None, seconds: float) -> dict[str, Any]:
     versions = {"ciad": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
-    decides = [system.card.checksum, data.checksum, dataclasses.asdict(asked), judge and judge.card.checksum, versions]
-    command = (
-        f"ciad masks --bundle {shlex.quote(system.card.name)} --data PATH --limit {asked.limit} --seed {asked.seed}"
-    )
-    command += f" --area {100 * asked.area:g}" + " --captum" * asked.captum
+    asks = {**dataclasses.asdict(asked), "evaluator": judge and f"{judge.card.name} ({judge.card.checksum[:12]})"}
+    decides = json.dumps([system.card.checksum, data.checksum, asks, versions])
     return {
-        "run": hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest(),
-        "command": command + (f" --evaluator {shlex.quote(judge.card.name)}" if judge else ""),
+        "run": hashlib.sha256(decides.encode()).hexdigest(),
+        "asked": asks,
         "data": data.source,
         "versions": versions,
         "device": compute.describe_device(system.device),

@@ -176,15 +176,9 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
 
 
 def _mask_test(entry: Mapping[str, Any]) -> Section:
-    told = {
-        "command": entry["command"],
-        "run": entry["run"][:12],
-        "device": entry["device"],
-        "begun": entry["created"],
-        **entry["versions"],
-    }
+    told = {**entry["asked"], "run": entry["run"][:12], **{key: entry[key] for key in ("device", "created", "seconds")}}
     (table,) = tables_in(entry)
-    return Section(f"{table.title}: {entry['data']}", _figures(told), tables=(table,))
+    return Section(f"{table.title}: {entry['data']}", _figures({**told, **entry["versions"]}), tables=(table,))
 
 
 def _figures(found: Mapping[str, object]) -> tuple[tuple[str, str], ...]:

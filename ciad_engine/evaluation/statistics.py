@@ -136,7 +136,7 @@ def class_share(
             )
         return kept
 
-    if len(values) == 0 or squares.max() < 1e-12:
+    if squares.max() < 1e-12:
         return None, None
     found = float(share(np.ones((1, len(values))))[0])
     if np.isnan(found):
