@@ -72,6 +72,7 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
         *(Section(f"Measured on {source}", _figures(found)) for source, found in content.get("measured", {}).items()),
         Section("Thresholds of the detectors", _figures(_thresholds(card))),
         *(_evaluation(entry) for entry in card.evaluations()),
+        *(_mask_test(entry) for entry in card.recorded(bundles.MASK_TESTS)),
     ]
     return tuple(part for part in parts if part.figures or part.sentences or part.tables)
 
@@ -179,6 +180,12 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
     shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
     own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)
     return Section(title, _figures(told), shared, tuple(own))
+
+
+def _mask_test(entry: Mapping[str, Any]) -> Section:
+    told = {**entry["asked"], "run": entry["run"][:12], **{key: entry[key] for key in ("device", "created", "seconds")}}
+    (table,) = tables_in(entry)
+    return Section(f"{table.title}: {entry['data']}", _figures({**told, **entry["versions"]}), tables=(table,))
 
 
 def _figures(found: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
