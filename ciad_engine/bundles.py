@@ -305,8 +305,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         except SettingError as error:
             raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
         try:
-            state = {key: t.float() if t.is_floating_point() else t for key, t in safetensors.torch.load(raw).items()}
-            network.load_state_dict(state)
+            network.load_state_dict(safetensors.torch.load(raw))
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise BundleError(f"{path} does not hold the weights of a '{entry['network']}': {error}") from error
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
