@@ -44,7 +44,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     records = load(database, run_id)
     tables = tables_of(records, card)
     key, about = records.run.key, {"data": records.plan.data, "run": records.run.short}
-    files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
+    files = {f"{table.name}.csv": table_csv(table, about) for table in tables}
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
     files["rows.csv"] = _csv(*_row_lines(records, database.rows(key)))
@@ -94,6 +94,11 @@ def as_json(
         "classes": list(plan.classes),
         "tables": [to_json(table) for table in tables],
     }
+
+
+def table_csv(table: Table, about: Mapping[str, str]) -> str:
+    """Return a table as CSV; the last columns are `about`, the same in every line."""
+    return _csv(*_flat(table, about))
 
 
 def neutral(value: object) -> object:

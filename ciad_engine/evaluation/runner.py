@@ -121,7 +121,7 @@ def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = No
         if stage.attack is not None and plan.limit and not database.notes(found.key).get(stage.name):
             for text in stage.check():
                 database.note(found.key, stage.name, text)
-        inner = _Stretch(job, done, total, len(left), stage.title)
+        inner = Stretch(job, done, total, len(left), stage.title)
         for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
             database.append(found.key, rows, seconds)
             job.partial(rows)
@@ -146,8 +146,12 @@ def current_versions(plan: planning.Plan) -> dict[str, str]:
 def versions_of(choice: planning.AttackChoice) -> dict[str, str]:
     """Versions of what decides what an attack does."""
     other = registry.package(choice.name)
+    return {**({} if other is None else dict([other])), **versions()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program and of what it computes with."""
     return {
-        **({} if other is None else dict([other])),
         "ciad": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -190,7 +194,7 @@ def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
         raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 
-class _Stretch(Job):
+class Stretch(Job):
     """Progress of a stretch of `count` images, told to the outer job in images from `start` on."""
 
     def __init__(self, outer: Job, start: int, total: int, count: int, title: str) -> None:
@@ -198,9 +202,9 @@ class _Stretch(Job):
         self._cancel = outer._cancel  # one flag: cancelling the outer job also stops an attack inside a batch
         self._outer, self._start, self._total, self._count, self._title = outer, start, total, count, title
 
-    def images(self, start: int, count: int) -> _Stretch:
+    def images(self, start: int, count: int) -> Stretch:
         """The stretch of `count` images that begins `start` images into this one."""
-        return _Stretch(self._outer, self._start + start, self._total, count, self._title)
+        return Stretch(self._outer, self._start + start, self._total, count, self._title)
 
     def on_progress(self, done: int, total: int, text: str) -> None:
         inside = self._count * min(done, total) // max(total, 1)
@@ -249,7 +253,7 @@ class _Stage:
         index = self.order[:CHECKED]
         return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
 
-    def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
+    def compute(self, positions: Positions, size: int, job: Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
         """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""
         if len(positions) == 0:
             return
@@ -293,7 +297,7 @@ class _Stage:
             yield rows, time.perf_counter() - started
             job.progress(start + len(here), len(positions), f"Reusing images of {self.title}")
 
-    def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
+    def _fitted(self, attack: FittedAttack, job: Stretch, kept: _Kept) -> FittedAttack:
         """The attack as this run began with it, or fitted now to the images that are not evaluated."""
         raw = kept.read()
         if raw is not None:
