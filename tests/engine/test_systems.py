@@ -113,7 +113,7 @@ def test_an_evasion_is_score_minus_threshold() -> None:
     ("text", "message"),
     [
         ("magic", "has no detector 'magic'"),
-        ("mask:best", "'best' is none of the rules disagreement, graded"),
+        ("mask:best", "'best' is none of disagreement, graded"),
         ("confidence:disagreement", "has no class of its own"),
         ("constant-mask:graded", "gives every image the same class"),
     ],
