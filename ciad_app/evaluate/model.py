@@ -116,7 +116,7 @@ COLUMNS = (
     Column("Label", "True class", lambda m, r: m.class_name(r.label)),
     Column(
         "Attack", "The attack that made this row's image; benign: the image as it is",
-        lambda m, r: "benign" if r.attack == BENIGN else planning.title(r.attack), widest="Universal, eps = 10",
+        lambda m, r: m.attack_title(r.attack), widest="Universal, eps = 10",
     ),
     Column(
         "Classifier f1", "Class by the classifier, and its probability",

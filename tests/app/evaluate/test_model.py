@@ -46,7 +46,7 @@ def test_keeps_the_rules_of_qt_while_it_is_filled_sorted_and_filtered(model):
 
 
 def test_an_attacks_target_class_has_its_name(model):
-    model.set_rows([row(0, "fgsm target_class = 1")])
+    model.set_rows([row(0, "fgsm target_class = 1")], NAMES)
     assert model.index(0, m.COL_ATTACK).data() == "FGSM (L∞), target_class = dog"
 
 

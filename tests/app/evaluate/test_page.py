@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog
 from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
+from ciad_engine import bundles
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning, runner
@@ -269,9 +270,9 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
         "f1's confidence (graded)",
     ]  # each of them, and nothing that the engine refuses
     for place in range(1, panel.evade.count()):
-        planning.evaded(page._engine.info.card, panel.evade.itemData(place))
+        bundles.evaded(page._engine.info.card, panel.evade.itemData(place))
     with pytest.raises(SettingError, match="no attack can evade it"):
-        planning.evaded(page._engine.info.card, "constant-mask")
+        bundles.evaded(page._engine.info.card, "constant-mask")
     panel.evade.setCurrentIndex(2)
     assert panel.request().evade == ("mask:graded",)
     panel.evade.setCurrentIndex(1)
