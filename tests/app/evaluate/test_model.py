@@ -116,6 +116,16 @@ def test_decisions_are_told_in_words_and_signs(model):
     assert model.index(4, m.COL_RESULT).data() == "– no adversarial image found"
 
 
+def test_an_image_that_fooled_the_attacked_network_alone_is_neither_missed_nor_caught(model):
+    transferred = [row(p, "fgsm", y2=y2, fooled=True, label_before=0, label_after=1) for p, y2 in enumerate((0, 1))]
+    model.set_rows(transferred, NAMES)
+    assert [model.index(line, m.COL_DECISION).data() for line in (0, 1)] == ["○ benign", "▲ adversarial"]
+    assert model.index(0, m.COL_DECISION).data(Qt.ItemDataRole.FontRole) is None
+    assert model.index(0, m.COL_RESULT).data() == "✓ fooled"
+    model.set_filter(m.Filter.MISSED)
+    assert model.rowCount() == 0
+
+
 def test_the_columns_are_those_of_the_chosen_detector(model):
     model.set_rows(ROWS, NAMES)
     assert model.detectors == ("mask", "confidence")
