@@ -44,7 +44,7 @@ class OpenedRow(NamedTuple):
     """A row with its images, in the order in which *Inspect* takes them to show it without attacking again."""
 
     image: npt.NDArray[np.uint8]  # (3, H, W), benign
-    label: int  # the true class
+    label: int | None  # the true class, among those of the loaded bundle; None if it has no such class
     adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None without an attack that fooled the attacked network
     name: str  # what the data set calls the image
 

@@ -360,7 +360,10 @@ class EvaluatePage(QWidget):
         except CiadError as error:
             self._failed(str(error))
             return
-        self.row_opened.emit(OpenedRow(benign, row.label, changed, row.name))
+        known = self._engine.info.domain.classes if self._engine.info else ()
+        true_class = self.model.class_name(row.label)
+        label = known.index(true_class) if true_class in known else None
+        self.row_opened.emit(OpenedRow(benign, label, changed, row.name))
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 

@@ -58,6 +58,23 @@ def test_a_run_chosen_before_the_models_are_loaded_is_decided_and_offered_then(
     close(page)
 
 
+def test_a_row_keeps_its_true_class_beside_a_bundle_of_other_classes(page, begun, monkeypatch, qtbot):
+    info = page._engine.info
+    run, image = begun(info.card), bytes(3 * 32 * 32)
+    rows = [dataclasses.replace(ROW, position=k, label=k, image=image) for k in (1, 2)]
+    page._database.append(run.key, rows)
+    page.open_run(run.key)
+    qtbot.waitUntil(lambda: len(page.model.rows) == 3, timeout=TIMEOUT)
+    domain = dataclasses.replace(info.domain, classes=("lorry", "bird", "airplane"))
+    card = dataclasses.replace(info.card, domain=domain)
+    monkeypatch.setattr(page._engine, "info", dataclasses.replace(info, card=card))
+    labels = []
+    page.row_opened.connect(lambda opened: labels.append(opened.label))
+    for row in page.model.rows[1:]:
+        page._open_row(row)
+    assert labels == [None, 1]  # automobile, bird
+
+
 def test_a_run_of_another_bundle_has_the_thresholds_of_its_own(page, begun, tmp_path, monkeypatch, qtbot):
     content = page._engine.info.card.content
     monkeypatch.setattr(bundles, "user_folder", lambda: tmp_path / "models")
