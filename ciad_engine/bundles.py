@@ -184,6 +184,11 @@ def find(name: str) -> Path:
     raise BundleError(f"No bundle called '{name}' and no folder of that name with a {CARD} (available: {known}).")
 
 
+def with_checksum(checksum: str) -> Card | None:
+    """Return the card of the available bundle that a run with this bundle checksum was made with, if it is here."""
+    return next((card for card in available() if card.knows(checksum)), None)
+
+
 def read_card(folder: Path) -> Card:
     """Read and check `card.json` of a bundle folder, of this format or of format 1.
 
