@@ -97,7 +97,7 @@ class Row:
 
     @property
     def success(self) -> bool:
-        """Return whether the attack reached its whole goal: f1 is fooled, and no detector to be evaded flags it."""
+        """Return whether the attack reached its whole goal: it fooled its network, and no detector to evade flags it."""
         return self.fooled and self.evaded is not False
 
 
