@@ -97,7 +97,7 @@ class Row:
 
     @property
     def success(self) -> bool:
-        """Return whether the attack reached its whole goal: it fooled its network, and no detector to evade flags it."""
+        """Return whether the attacked network is fooled and no detector that is to be evaded flags the image."""
         return self.fooled and self.evaded is not False
 
 
