@@ -136,6 +136,25 @@ def test_every_detector_has_its_own_threshold_from_the_card(tmp_path: Path) -> N
     assert earlier == table  # the same networks under another identity
 
 
+def test_without_a_mask_the_thresholds_of_the_others_are_described(tmp_path: Path) -> None:
+    with Database(tmp_path / "runs.sqlite") as database:
+        found = filled(database)
+
+    def maskless(one: Row) -> Row:
+        return dataclasses.replace(one, scores={name: s for name, s in one.scores.items() if name != "mask"})
+
+    attacked = {"fgsm": [maskless(one) for one in found.attacked["fgsm"]]}
+    found = dataclasses.replace(found, benign=[maskless(one) for one in found.benign], attacked=attacked)
+    known = {"mlp": {0.05: 4.0, 0.01: 5.0}, "confidence": {0.05: 0.6}}
+    table = table_2(found, with_thresholds(tmp_path, found.plan.bundle_checksum, **known))
+    assert cells(table, "fgsm", "mlp")["graded_5_true_positive_rate"] == rate(2, 3)
+    words = "flagged if -log of the probability of f1's class is above a threshold"
+    assert [note for note in table.notes if "Graded" in note] == [
+        f"Graded rule of MLP on the image: {words}: at 5% 4 (a test); at 1% 5 (a test).",
+        f"Graded rule of f1's confidence: {words}: at 5% 0.6 (a test); at 1% none on the card.",
+    ]
+
+
 def test_an_image_at_a_detectors_threshold_is_not_flagged(tmp_path: Path) -> None:
     """Scores 6.0, 0.3 and 5.0 after the attack, 0.5, 0.1, 4.0 and 2.0 before."""
     with Database(tmp_path / "runs.sqlite") as database:
