@@ -95,7 +95,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
     entry = {
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds", "tables")},
         # What the command costs if no image is reused from another run.
-        "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
+        "seconds_alone": sum(row.seconds for row in records.rows),
         "command": planning.command(plan, _name(card)),
     }
     return bundles.save_evaluation(card, entry)

@@ -96,7 +96,7 @@ def test_the_papers_figures_are_about_the_mask_alone(table: Table) -> None:
 def test_a_detector_that_did_not_score_every_row_is_left_out(tmp_path: Path) -> None:
     with Database(tmp_path / "runs.sqlite") as database:
         found = filled(database)
-        table = table_2(dataclasses.replace(found, benign=[*found.benign, row(9)]))
+        table = table_2(dataclasses.replace(found, rows=[*found.rows, row(9)]))
     assert [subject.detector for subject in table.subjects] == ["mask", "confidence"]
 
 
@@ -143,8 +143,7 @@ def test_without_a_mask_the_thresholds_of_the_others_are_described(tmp_path: Pat
     def maskless(one: Row) -> Row:
         return dataclasses.replace(one, scores={name: s for name, s in one.scores.items() if name != "mask"})
 
-    attacked = {"fgsm": [maskless(one) for one in found.attacked["fgsm"]]}
-    found = dataclasses.replace(found, benign=[maskless(one) for one in found.benign], attacked=attacked)
+    found = dataclasses.replace(found, rows=[maskless(one) for one in found.rows])
     known = {"mlp": {0.05: 4.0, 0.01: 5.0}, "confidence": {0.05: 0.6}}
     table = table_2(found, with_thresholds(tmp_path, found.plan.bundle_checksum, **known))
     assert cells(table, "fgsm", "mlp")["graded_5_true_positive_rate"] == rate(2, 3)
@@ -186,7 +185,7 @@ def test_the_evasion_rate_is_of_all_that_could_be_attacked(tmp_path: Path) -> No
         )
         wrong = dataclasses.replace(wrong, label_before=2)
         known = dataclasses.replace(found.plan, evade=(bundles.Evaded("mask", "disagreement", 0.5, ""),))
-        evading = dataclasses.replace(found, plan=known, attacked={"fgsm": [both, only_fooled, neither, wrong]})
+        evading = dataclasses.replace(found, plan=known, rows=[*found.benign, both, only_fooled, neither, wrong])
         table = table_2(evading)
         by_name = {table.name: table for table in tables.tables_of(evading)}
     assert cells(table, "fgsm")["evasion_rate"] == rate(1, 3)
