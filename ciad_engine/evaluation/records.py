@@ -40,7 +40,7 @@ class Records:
 
     Attributes:
         rows: in the order in which they were computed.
-        notes: what was noticed about an attack (`attacks.checks`), by label.
+        notes: what was noticed about the attacked network (`attacks.checks`); by label if an old run noted it there.
     """
 
     run: Run
@@ -162,7 +162,8 @@ def about_run(records: Records) -> tuple[str, ...]:
             "The attacker knows the detector: an image counts as adversarial if it fools f1, whether or not it evades"
             " the detector. The evasion rate says how often it does both, of the images that could be attacked."
         )
-    notes += [f"{plan.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
+    for label, texts in records.notes.items():
+        notes += [f"{plan.title(label)}: {text}" if label else text for text in texts]
     if plan.domain == CIFAR10 and not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."
