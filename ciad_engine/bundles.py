@@ -95,13 +95,14 @@ class Card:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was measured with the bundle, the earliest run first; `evaluation.model_card` reads it.
 
+        The file of a run replaces what a card of format 1 holds of the same run.
+
         Raises:
             BundleError: a file cannot be read or is not JSON.
         """
-        if EVALUATIONS in self.content:
-            return list(self.content[EVALUATIONS])
-        found = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
-        return sorted(found, key=lambda entry: str(entry.get("created", "")))
+        files = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
+        found = {str(entry.get("run")): entry for entry in (*self.content.get(EVALUATIONS, ()), *files)}
+        return sorted(found.values(), key=lambda entry: str(entry.get("created", "")))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,7 +101,7 @@ class System:
 def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: Labels) -> Finding:
     scores = detector.score(torch.from_numpy(log_p), torch.from_numpy(y1)).double().numpy()
     labels = log_p.argmax(1) if detector.classifies else None
-    return Finding(detectors.title(detector.name), np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
+    return Finding(detector.title, np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
 
 
 def load(name: str | Path, device: torch.device) -> System:

@@ -95,7 +95,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
     entry = {
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds", "tables")},
         # What the command costs if no image is reused from another run.
-        "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
+        "seconds_alone": sum(row.seconds for row in records.rows),
         "command": planning.command(plan, _name(card)),
     }
     return bundles.save_evaluation(card, entry)
@@ -165,7 +165,6 @@ def tables_in(entry: Mapping[str, Any]) -> tuple[Table, ...]:
 def _evaluation(entry: Mapping[str, Any]) -> Section:
     plan = planning.from_json(entry["plan"])
     tables = for_screen(tables_in(entry))
-    setting = "transferred" if plan.transferred else "direct"
     told = {
         "command": entry.get("command") or None,
         "run": entry["run"][:12],
@@ -175,7 +174,7 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
         "minutes, had other runs' images not been used": round(entry["seconds_alone"] / 60, 1),
         **entry.get("versions", {}),
     }
-    title = f"Evaluation, {setting} setting: {counted(plan.limit, 'image')} of {plan.data}"
+    title = f"Evaluation ({plan.setting}): {counted(plan.limit, 'image')} of {plan.data}"
     shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
     own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)
     return Section(title, _figures(told), shared, tuple(own))

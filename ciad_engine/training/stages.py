@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ciad_engine.training.averaging import average_into
 from ciad_engine.training.finishing import Trained, finish
 from ciad_engine.training.loop import train
 from ciad_engine.training.objectives import LOSSES, Images
-from ciad_engine.training.recipes import Recipe, Schedule
+from ciad_engine.training.recipes import Recipe, Schedule, Stage
 
 FINISHING = 0.99  # of the whole progress when the last stage is done
 
@@ -62,14 +63,18 @@ def train_bundle(
     domain = fit_set.domain
     recipe.check_size(domain.size)
     origin = {"recipe": recipe.name, **recipe.options, "data": data.train.checksum if data.train else ""}
-    finished = _finished(folder, recipe, origin, seed)
+    known = {"classes": len(domain.classes), "size": domain.size}
+    architectures = {
+        stage.role: (stage.network, {**networks.needed(stage.network, **known), **stage.arguments})
+        for stage in recipe.stages
+    }
+    finished = _finished(folder, recipe, architectures, origin, seed)
     if finished is not None:
         job.note(f"{folder} is finished: nothing is left to train.")
         return finished
 
     fit, validation = (Images.of(part, where) for part in (fit_set, validation_set))
     trained: dict[str, nn.Module] = {}
-    architectures: dict[str, tuple[str, dict[str, Any]]] = {}
     record: dict[str, Any] = {}
     end, minutes = 0.0, sum(stage.minutes for stage in recipe.stages)
     for stage in recipe.stages:
@@ -78,8 +83,6 @@ def train_bundle(
             first = {key: value.clone() for key, value in trained[stage.role].state_dict().items()}
             about["after"] = record[stage.role]["schedule"]
         else:
-            fitting = networks.needed(stage.network, classes=len(domain.classes), size=domain.size)
-            architectures[stage.role] = stage.network, {**fitting, **stage.arguments}
             trained[stage.role] = _network(*architectures[stage.role], seed)
         about["network"] = architectures[stage.role]
         given = [trained[role] for role in stage.uses]
@@ -87,7 +90,8 @@ def train_bundle(
             stage.name, trained[stage.role], stage.schedule, fit, validation, *given, **stage.options
         )
         start, end = end, end + FINISHING * stage.minutes / minutes
-        record[stage.name] = train(objective, work, where, seed + stage.continues, job.part(start, end), resume, about)
+        found = train(objective, work, where, seed + stage.continues, job.part(start, end), resume, about)
+        record[stage.name] = {**found, **_loss(stage)}
         if stage.continues:
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
@@ -113,17 +117,37 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
     return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
 
 
-def _finished(folder: Path, recipe: Recipe, origin: Mapping[str, Any], seed: int) -> bundles.Card | None:
+def _finished(
+    folder: Path, recipe: Recipe, architectures: Mapping[str, Any], origin: Mapping[str, Any], seed: int
+) -> bundles.Card | None:
     """Return the card of the bundle in `folder`, if it came of just this training."""
     if not (folder / bundles.CARD).exists():
         return None
     card = bundles.read_card(folder)
-    wanted = {stage.name: stage.schedule for stage in recipe.stages}
-    # A bundle that was finished before the recipe had its last stages stays as it is.
-    same = all(
-        wanted.get(name) == Schedule(**record["schedule"]) for name, record in card.content.get("training", {}).items()
+    stages = {stage.name: stage for stage in recipe.stages}
+
+    def same(name: str, record: Mapping[str, Any]) -> bool:
+        if name not in stages:
+            return False
+        stage, loss = stages[name], _loss(stages[name])
+        network = card.content["networks"][stage.role]
+        found = Schedule(**record["schedule"]), network["network"], network["arguments"]
+        # The records of old bundles lack the loss.
+        return found == (stage.schedule, *architectures[stage.role]) and {**loss, **record} == {**record, **loss}
+
+    # A bundle that was finished before the recipe had its last stages stays as it is, and so does one with detectors
+    # that were added to its card.
+    listed = [dataclasses.replace(entry, thresholds={}) for entry in card.detectors]
+    possible = [entry for entry in recipe.detectors if all(map(card.has, entry.networks.values()))]
+    unchanged = all(same(*one) for one in card.content.get("training", {}).items()) and all(
+        entry in listed for entry in possible
     )
-    return card if same and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
+    return card if unchanged and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
+
+
+def _loss(stage: Stage) -> dict[str, str | None]:
+    """Return what the card says about the loss of a stage."""
+    return {"loss": stage.loss, "uses": ", ".join(stage.uses) or None}
 
 
 def _network(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:
