@@ -46,7 +46,7 @@ def test_keeps_the_rules_of_qt_while_it_is_filled_sorted_and_filtered(model):
 
 
 def test_an_attacks_target_class_has_its_name(model):
-    model.set_rows([row(0, "fgsm target_class = 1")])
+    model.set_rows([row(0, "fgsm target_class = 1")], NAMES)
     assert model.index(0, m.COL_ATTACK).data() == "FGSM (L∞), target_class = dog"
 
 
@@ -114,6 +114,16 @@ def test_decisions_are_told_in_words_and_signs(model):
     assert model.index(2, m.COL_Y1).data() == "dog 50%"
     assert model.index(2, m.COL_ATTACK).data() == "FGSM (L∞)"
     assert model.index(4, m.COL_RESULT).data() == "– no adversarial image found"
+
+
+def test_an_image_that_fooled_the_attacked_network_alone_is_neither_missed_nor_caught(model):
+    transferred = [row(p, "fgsm", y2=y2, fooled=True, label_before=0, label_after=1) for p, y2 in enumerate((0, 1))]
+    model.set_rows(transferred, NAMES)
+    assert [model.index(line, m.COL_DECISION).data() for line in (0, 1)] == ["○ benign", "▲ adversarial"]
+    assert model.index(0, m.COL_DECISION).data(Qt.ItemDataRole.FontRole) is None
+    assert model.index(0, m.COL_RESULT).data() == "✓ fooled"
+    model.set_filter(m.Filter.MISSED)
+    assert model.rowCount() == 0
 
 
 def test_the_columns_are_those_of_the_chosen_detector(model):

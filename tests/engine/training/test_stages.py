@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ciad_engine import systems
+from ciad_engine import bundles, systems
 from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Cancelled
@@ -109,6 +109,67 @@ def test_other_data_do_not_go_on_from_the_checkpoints(tmp_path, data):
         train_bundle(TINY, other, tmp_path, resume=True, device="cpu")
     with pytest.raises(BundleError, match="data set"):
         train_bundle(changed(TINY, "mask_generator", options={"beta": 7.0}), data, tmp_path, resume=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("mask_classifier", {"loss": "classify", "uses": ()}),
+        ("mask_generator", {"uses": ("other",)}),
+    ],
+)
+def test_another_loss_or_other_networks_for_it_do_not_go_on(tmp_path, data, stage, changes):
+    other = dataclasses.replace(TINY.stages[0], role="other", schedule=FOUR)
+    recipe = dataclasses.replace(TINY, stages=(other, *TINY.stages[:3]), detectors=TINY.detectors[:1])
+    with pytest.raises(Cancelled):
+        train_bundle(recipe, data, tmp_path, StopDuring("Inspecting"), device="cpu")
+    with pytest.raises(BundleError, match=rf"{stage}\..* belongs to another .* loss"):
+        train_bundle(changed(recipe, stage, **changes), data, tmp_path, resume=True, device="cpu")
+    with pytest.raises(Cancelled):  # unchanged it goes on
+        train_bundle(recipe, data, tmp_path, StopDuring("Inspecting"), resume=True, device="cpu")
+
+
+def test_a_network_trained_anew_is_another_one_for_what_uses_it(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training mask classifier"), device="cpu")
+    (tmp_path / "training" / "classifier.checkpoint.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"mask_generator\..* other networks"):
+        train_bundle(changed(TINY, "classifier", schedule=FOUR), data, tmp_path, resume=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("mask_classifier", {"loss": "classify"}),
+        ("mask_classifier", {"uses": ("classifier",)}),
+        ("control", {"arguments": {"widths": [4]}}),
+    ],
+)
+def test_a_bundle_of_another_training_is_not_finished(tmp_path, whole, data, stage, changes):
+    (tmp_path / "card.json").write_bytes((whole.folder / "card.json").read_bytes())
+    with pytest.raises(Cancelled):  # it is trained
+        train_bundle(changed(TINY, stage, **changes), data, tmp_path, StopDuring("Training"), resume=True, device="cpu")
+
+
+def test_a_bundle_without_a_detector_of_the_recipe_is_not_finished(tmp_path, whole, data):
+    shutil.copytree(whole.folder, tmp_path / "bundle")
+    first, *others = TINY.detectors
+    recipe = dataclasses.replace(TINY, detectors=(*others, dataclasses.replace(first, name="again")))
+    card = train_bundle(recipe, data, tmp_path / "bundle", resume=True, device="cpu")
+    assert [entry.name for entry in card.detectors] == [entry.name for entry in recipe.detectors]
+    assert card.content["networks"] == whole.content["networks"]
+    fewer = dataclasses.replace(recipe, detectors=recipe.detectors[1:])
+    assert train_bundle(fewer, data, tmp_path / "bundle", resume=True, device="cpu") == card
+
+
+def test_a_bundle_that_does_not_say_its_losses_is_finished(tmp_path, whole, data):
+    old = {
+        name: {k: v for k, v in record.items() if k not in ("loss", "uses")}
+        for name, record in whole.content["training"].items()
+    }
+    assert old != whole.content["training"]
+    card = bundles.save_card(tmp_path, {**whole.content, "training": old})
+    assert train_bundle(TINY, data, tmp_path, resume=True, device="cpu") == card
 
 
 def test_a_finished_bundle_is_left_as_it_is(whole, data):
