@@ -342,9 +342,7 @@ def test_what_a_combined_detector_is_made_of_decides_what_is_evaded(tmp_path) ->
             for role, found in (("classifier", "0" * 64), ("whole", sha256))
         }
         listed = (
-            bundles.DetectorEntry(
-                "combined", "combined", {}, threshold, {"opinions": ["whole"], "further": [], **options}
-            ),
+            bundles.DetectorEntry("combined", "combined", {}, threshold, {"of": ["whole"], **options}),
             bundles.DetectorEntry("whole", "direct", {"classifier": "whole"}, {}),
         )
         content = {
@@ -356,6 +354,4 @@ def test_what_a_combined_detector_is_made_of_decides_what_is_evaded(tmp_path) ->
         return bundles.evaded(bundles.card_of(tmp_path, content), "combined:graded").networks
 
     assert digest("1" * 64) == digest("1" * 64)
-    assert (
-        len({digest("1" * 64), digest("2" * 64), digest("1" * 64, fit={"weights": {"whole": 1.0}, "tails": {}})}) == 3
-    )
+    assert len({digest("1" * 64), digest("2" * 64), digest("1" * 64, fit={"whole": [0.0, 1.0]})}) == 3
