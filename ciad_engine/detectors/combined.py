@@ -15,7 +15,10 @@ from ciad_engine.detectors.threshold import Threshold
 
 
 class Combined(Detector):
-    """The mean of several detectors' scores, each in standard deviations from its mean on benign validation images.
+    """The mean of several detectors' scores, each in standard deviations above its mean on benign validation images.
+
+    A score below that mean counts as the mean: an attacker who knows the detectors cannot make up for one that is
+    alarmed by making another one surer of the wrong class than of any benign image.
 
     Options: `"of"`, the names of these detectors, which have classes; `"fit"`, mean and standard deviation of each, is
     added by `calibrated`. On FGSM and JSMA against validation images this mean was better than weights that remove the
@@ -32,10 +35,8 @@ class Combined(Detector):
         fit = self.options.get("fit")
         if fit is None:  # not calibrated yet
             return classes.new_zeros(len(classes), dtype=torch.double)
-        found = [
-            (self.others[name].score(inputs, classes).double() - mean) / scale for name, (mean, scale) in fit.items()
-        ]
-        return torch.stack(found).mean(0)
+        scores = {name: self.others[name].score(inputs, classes).double() for name in fit}
+        return torch.stack([((scores[n] - mean) / scale).clamp(min=0) for n, (mean, scale) in fit.items()]).mean(0)
 
     def calibrated(self, scores: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
         named = {name: scores[name] for name in self.parts(self.options)}
