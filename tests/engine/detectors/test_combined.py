@@ -34,8 +34,8 @@ def test_scores_count_in_standard_deviations_of_benign_ones(parts, inputs):
     draw = np.random.default_rng(0)
     a, b = (parts[name].score(inputs, CLASSES).double() for name in "ab")
     benign = {
-        "a": draw.normal(a.mean(), 1, 5000),
-        "b": draw.normal(b.mean(), 3, 5000),
+        "a": draw.normal(a.mean().item(), 1, 5000),
+        "b": draw.normal(b.mean().item(), 3, 5000),
         "unused": draw.normal(size=5000),
     }
     detector = combined(parts)
