@@ -253,7 +253,7 @@ def _failure(i: Inspection) -> str:
     if i.attack is None or bool(i.attack.success[0]):
         return ""
     if i.adversarial is not None:
-        return "The attack fooled the classifier, but it did not evade the detector."
+        return "The attack fooled the classifier, but it did not evade what it had to."
     reason = str(i.attack.reason[0])
     why = " within its limits" if reason == NO_ADVERSARIAL else f": {reason}"
     return f"The attack found no adversarial image{why}."

@@ -192,7 +192,7 @@ SENTENCES = [
     # an attack that fools the classifier, but does not evade the detector
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP, attack=result(FLAGGED)),
-        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector."
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade what it had to."
         " The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
     ),
     # an attacked image that does not fool the classifier, e.g. made for another one: the truth is unknown
@@ -491,7 +491,7 @@ def test_an_attack_that_does_not_evade_the_detector_still_has_an_adversarial_ver
     assert np.array_equal(record.attacked_image, done.images[flagged])
     assert record.adversarial.adversarial[0]
     assert inspection.sentence(record).startswith(
-        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector"
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade what it had to"
     )
     record = inspection.inspect(
         system, data.images[quiet], label=int(data.labels[quiet]), attack=attack, evade=["mask"]

@@ -168,8 +168,8 @@ def test_an_image_that_fooled_but_was_flagged_is_a_failed_attack_that_says_so(mo
 def test_thirty_thousand_rows_sort_within_a_blink(qapp):
     model = m.RowsModel()
     model.set_rows([row(p, attack, score=(p * 7919) % 10_007) for attack in ("", "a", "b") for p in range(10_000)])
-    started = time.perf_counter()
+    started = time.process_time()
     model.sort(m.COL_SCORE, DOWN)
     model.append([row(10_000, "b", score=5.0)])
-    assert time.perf_counter() - started < 1.0  # 0.1 s on two busy cores; a Python comparison a pair takes seconds
+    assert time.process_time() - started < 1.0  # 0.1 s; a Python comparison a pair takes seconds
     assert model.score(model.row_at(0)) == max(model.score(row) for row in model.rows)
