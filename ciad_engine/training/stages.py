@@ -86,7 +86,8 @@ def train_bundle(
         if stage.role in taken and not stage.again:
             trained[stage.role], record[stage.name] = taken[stage.role]
             continue
-        about, first = dict(origin), {}
+        about: dict[str, Any] = {"recipe": recipe.name, **stage.options, "data": origin["data"]}
+        first: dict[str, torch.Tensor] = {}
         if not stage.again:
             trained[stage.role] = _network(*architectures[stage.role], seed)
         if stage.starts_from:
