@@ -2,7 +2,8 @@
 
 Nothing is ever unpickled. The card lists each network by registry name and arguments, the detectors made of them
 with their thresholds, and on what, how and how well the system was trained. Every network file is checked against
-the card's SHA-256. What was measured with the bundle lies in `evaluations/`, one JSON file per run.
+the card's SHA-256. What was measured with the bundle lies in `evaluations/` and `mask_tests/`,
+one JSON file per run.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 CARD = "card.json"
 EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
+MASK_TESTS = "mask_tests"  # the folder
 
 # The roles of the networks that the program itself refers to; a bundle may have others.
 CLASSIFIER = "classifier"  # f1
@@ -100,9 +102,14 @@ class Card:
         Raises:
             BundleError: a file cannot be read or is not JSON.
         """
-        files = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
+        files = self.recorded(EVALUATIONS)
         found = {str(entry.get("run")): entry for entry in (*self.content.get(EVALUATIONS, ()), *files)}
         return sorted(found.values(), key=lambda entry: str(entry.get("created", "")))
+
+    def recorded(self, folder: str) -> list[dict[str, Any]]:
+        """Return the entries that `save_evaluation` wrote to `folder`. Raises BundleError as `evaluations` does."""
+        found = [_read_json(path) for path in sorted((self.folder / folder).glob("*.json"))]
+        return sorted(found, key=lambda entry: str(entry.get("created", "")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,9 +144,16 @@ def evaded(card: Card, text: str) -> Evaded:
         known = ", ".join(one.name for one in card.detectors)
         raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
     rule, threshold = detectors.get(entry.kind).to_evade(name, entry.thresholds, rule)
-    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
-    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(_decides(card, entry), sort_keys=True).encode()).hexdigest()
     return Evaded(name, rule, threshold.value, digest)
+
+
+def _decides(card: Card, entry: DetectorEntry) -> list[Any]:
+    """Return what decides a detector's score of an image: kind, weights, options, and the same of its parts."""
+    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
+    names = detectors.get(entry.kind).parts(entry.options)
+    parts = [_decides(card, part) for part in card.detectors if part.name in names]
+    return [entry.kind, weights, dict(entry.options), *parts]
 
 
 def available() -> tuple[Card, ...]:
@@ -196,7 +210,11 @@ def read_card(folder: Path) -> Card:
     Raises:
         BundleError: missing, not JSON, another format, or incomplete.
     """
-    return card_of(folder, _read_json(folder / CARD))
+    card = card_of(folder, _read_json(folder / CARD))
+    if not card.detectors:
+        path = folder / CARD
+        raise BundleError(f"The bundle's card {path} lists no detector; add one to it, or restore or retrain it.")
+    return card
 
 
 def card_of(folder: Path, content: dict[str, Any]) -> Card:
@@ -216,8 +234,6 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
-    if not listed:
-        raise BundleError(f"The bundle's card {path} lists no detector; add one to it, or restore or retrain it.")
     checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
     earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
     return Card(content["name"], folder, domain, listed, content, checksum, earlier)
@@ -348,8 +364,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         except SettingError as error:
             raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
         try:
-            state = {key: t.float() if t.is_floating_point() else t for key, t in safetensors.torch.load(raw).items()}
-            network.load_state_dict(state)
+            network.load_state_dict(safetensors.torch.load(raw))
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise BundleError(f"{path} does not hold the weights of a '{entry['network']}': {error}") from error
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
@@ -377,13 +392,13 @@ def save_card(folder: Path, content: Mapping[str, Any]) -> Card:
     return read_card(folder)
 
 
-def save_evaluation(card: Card, entry: Mapping[str, Any]) -> Path:
+def save_evaluation(card: Card, entry: Mapping[str, Any], folder: str = EVALUATIONS) -> Path:
     """Write what a run measured beside the card, in the place of an earlier file of the run; the card does not change.
 
     Raises:
         BundleError: the file cannot be written.
     """
-    path = card.folder / EVALUATIONS / f"{str(entry['run'])[:12]}.json"
+    path = card.folder / folder / f"{str(entry['run'])[:12]}.json"
     try:
         write_whole(path, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
     except OSError as error:

@@ -78,28 +78,31 @@ class System:
             )
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         p1, masks = columns.pop(""), columns.pop("masks", None)
-        y1 = p1.argmax(1)
-        findings = {name: _finding(self.detectors[name], log_p, y1) for name, log_p in columns.items()}
+        findings = {
+            name: _finding(detector, columns[name], columns[f"{name} score"])
+            for name, detector in self.detectors.items()
+        }
         first, finding = next(iter(findings.items()))
         rule = next(iter(finding.rules), detectors.GRADED)
-        return Verdict(y1, p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
+        return Verdict(p1.argmax(1), p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
 
     @torch.inference_mode()
     def _look(self, images: Pixels) -> dict[str, npt.NDArray[Any]]:
-        """Return f1's probabilities (""), each detector's log probabilities by name, and the masks, for one batch."""
+        """Return f1's probabilities (""), each detector's log probabilities and score, and the masks, of a batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
         found = {"": inputs.through(self.network(bundles.CLASSIFIER)).double().softmax(1)}
+        classes = found[""].argmax(1)
         for name, detector in self.detectors.items():
-            found[name] = detector.log_probabilities(inputs)
+            found[name] = inputs.log_probabilities(detector)
+            found[f"{name} score"] = detector.score(inputs, classes).double()
             masks = detector.masks(inputs)
             if masks is not None:
                 found.setdefault("masks", masks[:, 0])
         return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], y1: Labels) -> Finding:
-    scores = detector.score(torch.from_numpy(log_p), torch.from_numpy(y1)).double().numpy()
+def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]) -> Finding:
     labels = log_p.argmax(1) if detector.classifies else None
     return Finding(detector.title, np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
 
@@ -117,12 +120,13 @@ def load(name: str | Path, device: torch.device) -> System:
 
 def assemble(card: bundles.Card, networks: Mapping[str, nn.Module], device: torch.device) -> System:
     """Make a system of a card and its networks. Raises BundleError as `load` does."""
-    made = {}
+    made: dict[str, Detector] = {}
     for entry in card.detectors:
         own = {name: networks[role] for name, role in entry.networks.items()}
         try:
             kind = detectors.get(entry.kind)
         except SettingError as error:
             raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
-        made[entry.name] = kind(entry.name, networks[bundles.CLASSIFIER], own, entry.thresholds, entry.options)
+        f1 = networks[bundles.CLASSIFIER]
+        made[entry.name] = kind(entry.name, f1, own, entry.thresholds, entry.options, made)
     return System(card, networks, device, made)

@@ -128,6 +128,53 @@ class PGD(_Steps):
 
 
 @dataclasses.dataclass(frozen=True)
+class OrthogonalPGD(PGD):
+    """Bryniarski et al. 2022 (arXiv 2106.15023), section 4: PGD whose steps against a detector spare the classifier.
+
+    Each step follows the gradient of one of the two alone: that of the classifier while it is not fooled, else that of
+    the detectors that must stay quiet ("selective"). "Orthogonal" takes out of it what would change the other, to first
+    order. Without a detector to evade it is PGD.
+    """
+
+    name: ClassVar[str] = "opgd"
+    title: ClassVar[str] = "Orthogonal PGD"
+    source: ClassVar[str] = "Bryniarski et al. 2022 (arXiv 2106.15023), section 4"
+    algorithm: ClassVar[str] = "projected_gradient:orthogonal"
+
+    variant: str = parameter(
+        "orthogonal", "Variant", "Whether a step spares the other one's gradient, too.",
+        choices=("orthogonal", "selective"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Square(_Box):
+    """Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 1 and 2 for L-infinity: random search, no gradient.
+
+    It begins with vertical stripes. Each query moves the colours of a random square as far as the budget allows, each
+    channel up or down, and keeps that if the goal comes nearer. The squares shrink on the paper's schedule. It shows
+    whether a defence only hides its gradients.
+    """
+
+    name: ClassVar[str] = "square"
+    title: ClassVar[str] = "Square"
+    source: ClassVar[str] = "Andriushchenko et al. 2020 (arXiv 1912.00049), algorithms 1 and 2"
+    algorithm: ClassVar[str] = "square:find"
+    evades: ClassVar[bool] = True
+
+    queries: int = parameter(1000, "Queries", "How often the classifier is asked.", low=1, high=100_000)
+    p: float = parameter(0.8, "First square", "Share of the image that the first squares cover.", low=0.001, high=1)
+    seed: int = parameter(0, "Seed", "Decides stripes and squares.", low=0, high=2**31 - 1)
+
+    def side(self, query: int, size: int) -> int:
+        """Return the side of a query's square in images of this size, in pixels."""
+        from ciad_engine.attacks.square import HALVINGS
+
+        share = self.p / 2 ** sum(query * 10_000 > at * self.queries for at in HALVINGS)
+        return int(min(max(round((share * size**2) ** 0.5), 1), size - 1))
+
+
+@dataclasses.dataclass(frozen=True)
 class JSMA(_Own):
     """Papernot et al. 2016 (arXiv 1511.07528), algorithm 3 with equations 8 to 10, on logits.
 
@@ -136,9 +183,11 @@ class JSMA(_Own):
     sum of all other logits (theta < 0: alpha < 0 < beta). The search is exact. A value is no longer
     available once it is at the end of its range. At most floor(gamma * values / 2) steps.
 
-    Untargeted, the step's target is the class the network finds most likely after the label, and
-    any wrong class ends the attack. Success is tested before each step, so an image of T steps
-    takes T + 1 forward and 2 T backward passes, one forward pass before the attack, and one after it
+    Untargeted, the target is the class that the network finds most likely after the label, and any
+    wrong class ends the attack. If the attempt fails, the image starts anew toward the next likely
+    class, so that no target succeeds on an image on which the untargeted attack fails. Success is
+    tested before each step, so an image of T steps takes T + 1 forward and 2 T backward passes (and a
+    forward pass more for each further attempt), one forward pass before the attack, and one after it
     if a `theta` of less than the range leaves values that have to be rounded.
     """
 
@@ -147,6 +196,7 @@ class JSMA(_Own):
     source: ClassVar[str] = "Papernot et al. 2016 (arXiv 1511.07528), algorithm 3, equations 8-10"
     norm: ClassVar[str] = "l0"
     algorithm: ClassVar[str] = "jsma:find"
+    version: ClassVar[int] = 2
     refills: ClassVar[bool] = True
 
     theta: float = parameter(
@@ -377,4 +427,16 @@ class Universal(_Box, FittedAttack):
         return f"computed from {self.found.count:,} images, of which it fools {100 * self.found.rate:.0f}%"
 
 
-ALL: tuple[type[Attack], ...] = (FGSM, BIM, PGD, JSMA, CarliniWagnerL2, LBFGS, DeepFool, DDN, Universal)
+ALL: tuple[type[Attack], ...] = (
+    FGSM,
+    BIM,
+    PGD,
+    OrthogonalPGD,
+    Square,
+    JSMA,
+    CarliniWagnerL2,
+    LBFGS,
+    DeepFool,
+    DDN,
+    Universal,
+)

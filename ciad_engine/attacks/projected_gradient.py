@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ciad_engine import imaging
 from ciad_engine.attacks.base import Found
-from ciad_engine.attacks.catalogue import BIM, FGSM, PGD
-from ciad_engine.attacks.goal import Best, Goal
+from ciad_engine.attacks.catalogue import BIM, FGSM, PGD, OrthogonalPGD
+from ciad_engine.attacks.goal import Best, Goal, Outcome
 from ciad_engine.attacks.model import Model
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.counting import counted
@@ -36,7 +36,15 @@ def bim(attack: BIM, model: Model, images: Tensor, goal: Goal, job: Job) -> Foun
 
 
 def pgd(attack: PGD, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
-    climb = _Climb(attack, model, images, goal)
+    return _restarted(attack, _Climb(attack, model, images, goal), images, job)
+
+
+def orthogonal(attack: OrthogonalPGD, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    kind = _OrthogonalClimb if goal.evade else _Climb
+    return _restarted(attack, kind(attack, model, images, goal), images, job)
+
+
+def _restarted(attack: PGD, climb: _Climb, images: Tensor, job: Job) -> Found:
     rows = torch.arange(len(images), device=images.device)
     # Of the grey levels: as floats the same image need not have the same bits on every device.
     levels = imaging.to_lattice(images).cpu().numpy()
@@ -94,12 +102,36 @@ class _Climb:
             going = going[left]
             if i == attack.iterations or len(going) == 0:
                 break
-            slope = self.model.gradient(outcome.loss(), x, rows[going])[left]
+            slope = self.slope(outcome, x, rows[going])[left]
             moved = here[going] + slope.sign_().mul_(attack.step / 255)
             here[going] = moved.clamp_(self.low[rows[going]], self.high[rows[going]])
             self.steps[rows[going].cpu()] += 1
         self.last[rows] = (here * 255).round_().div_(255)
 
+    def slope(self, outcome: Outcome, images: Tensor, rows: Tensor) -> Tensor:
+        """Return the direction to step in, like `images`; `rows` are the places of those that take a step."""
+        return self.model.gradient(outcome.loss(), images, rows)
+
     def found(self) -> Found:
         images = torch.where(self.best.known[:, None, None, None], self.best.images, self.last)
         return Found(images, self.steps, self.best.reasons())
+
+
+class _OrthogonalClimb(_Climb):
+    """Up the classifier's loss while it is not fooled, else down what the detectors find."""
+
+    attack: OrthogonalPGD
+
+    def slope(self, outcome: Outcome, images: Tensor, rows: Tensor) -> Tensor:
+        model, fooled = self.model, outcome.fooled[:, None, None, None]
+        classifier = model.gradient(outcome.goal.evidence(outcome.logits), images, rows, keep_graph=True)
+        quiet = -model.gradient(outcome.excess.clamp(min=0).sum(0), images, rows)
+        own, other = torch.where(fooled, quiet, classifier), torch.where(fooled, classifier, quiet)
+        return _without(own, other) if self.attack.variant == "orthogonal" else own
+
+
+def _without(gradients: Tensor, others: Tensor) -> Tensor:
+    """Return the parts of gradients (N, 3, H, W) that are orthogonal to those of `others`."""
+    flat, other = gradients.flatten(1).double(), others.flatten(1).double()
+    along = (flat * other).sum(1, keepdim=True) / (other * other).sum(1, keepdim=True).clamp(min=1e-300)
+    return (flat - along * other).view_as(gradients).to(gradients)

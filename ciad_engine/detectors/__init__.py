@@ -38,15 +38,27 @@ _REGISTRY = {
     "shuffled-mask": "ciad_engine.detectors.controls:ShuffledMask",
     "constant-mask": "ciad_engine.detectors.controls:ConstantMask",
     "confidence": "ciad_engine.detectors.direct:Confidence",
+    "evidence": "ciad_engine.detectors.evidence:EvidenceDetector",
+    "stability": "ciad_engine.detectors.evidence:Stability",
+    "combined": "ciad_engine.detectors.combined:Combined",
+    "squeezing": "ciad_engine.detectors.squeezing:Squeezing",
+    "mahalanobis": "ciad_engine.detectors.mahalanobis:Mahalanobis",
 }
 _TITLES = {
+    "combined": "combined",
+    "evidence": "what the mask keeps",
     "mask": "f2 on the mask",
     "mlp": "MLP on the image",
     "shuffled-mask": "f2 on the shuffled mask",
     "constant-mask": "f2 on a constant mask",
+    "stability": "f1 without the rest",
+    "whole": "robust classifier, whole image",
+    "natural": "second classifier, whole image",
     "confidence": "f1's confidence",
+    "squeezing": "feature squeezing",
+    "mahalanobis": "Mahalanobis distance",
 }
-SHIPPED = tuple(_TITLES)  # detectors of bundle `paper`, in the order in which they are shown
+SHIPPED = tuple(_TITLES)  # detectors of the shipped bundles, in the order in which they are shown
 
 
 def title(name: str) -> str:

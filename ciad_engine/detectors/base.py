@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +15,36 @@ from ciad_engine import detectors
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES, Threshold
 from ciad_engine.errors import SettingError
 
+if TYPE_CHECKING:
+    from ciad_engine.datasets import ImageSet
+    from ciad_engine.jobs import Job
+
 
 class Inputs:
-    """Float images (N, 3, H, W) in [0, 1], and what networks computed of them: detectors that share one run it once."""
+    """Float images (N, 3, H, W) in [0, 1], and what was computed of them: detectors that share a network run it once.
 
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-        self._outputs: dict[nn.Module, Tensor] = {}
+    Args:
+        followed: an attack will follow the gradients; a network or detector whose own gradients vanish replaces them
+            (BPDA, Athalye et al. 2018, arXiv 1802.00420, section 4.1). The values stay the same.
+    """
+
+    def __init__(self, images: Tensor, followed: bool = False) -> None:
+        self.images, self.followed = images, followed
+        self._known: dict[Hashable, Tensor] = {}
 
     def through(self, network: nn.Module) -> Tensor:
         """Return the network's output for the images."""
-        if network not in self._outputs:
-            self._outputs[network] = network(self.images)
-        return self._outputs[network]
+        return self.once(network, lambda: network(self.images))
+
+    def log_probabilities(self, detector: Detector) -> Tensor:
+        """Return the detector's log probabilities (N, classes)."""
+        return self.once(detector, lambda: detector.log_probabilities(self))
+
+    def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """Return what `compute` returns; compute it only the first time that `key` is asked for."""
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
 
 
 class Detector(abc.ABC):
@@ -39,6 +56,7 @@ class Detector(abc.ABC):
         networks: the detector's own, by the names that the card gives them.
         thresholds: of its score, by false positive rate on benign validation images.
         options: further settings on the card.
+        others: the bundle's detectors by name, this one included; they are complete when it is first used.
 
     Class attributes: `title` of another package's kind, for people (its detectors add their names); `classifies`,
     whether it has a class of its own (without one there is no disagreement with f1); `grades`, whether its score
@@ -56,10 +74,12 @@ class Detector(abc.ABC):
         networks: Mapping[str, nn.Module],
         thresholds: Mapping[float, Threshold] | None = None,
         options: Mapping[str, Any] | None = None,
+        others: Mapping[str, Detector] | None = None,
     ) -> None:
         self.name, self.f1, self.networks = name, f1, dict(networks)
         self.title = f"{self.title} ({name})" if self.title else detectors.title(name)
         self.thresholds, self.options = dict(thresholds or {}), dict(options or {})
+        self.others = {} if others is None else others
 
     @abc.abstractmethod
     def log_probabilities(self, inputs: Inputs) -> Tensor:
@@ -69,17 +89,25 @@ class Detector(abc.ABC):
         """Return the masks (N, 1, H, W) that it looks at, 1 for unimportant; None if it has none."""
         return None
 
-    def score(self, log_probabilities: Tensor, classes: Tensor) -> Tensor:
+    def score(self, inputs: Inputs, classes: Tensor) -> Tensor:
         """Return the graded score (N,) if f1 predicts `classes`, int64 (N,): -log of the probability of that class."""
-        return -log_probabilities.gather(1, classes[:, None])[:, 0]
+        return -inputs.log_probabilities(self).gather(1, classes[:, None])[:, 0]
 
-    def for_attack(self, images: Tensor) -> Tensor:
-        """Return `log_probabilities` of float images with gradients that an attack can follow.
+    @classmethod
+    def parts(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the other detectors whose scores or classes it uses, given its options on the card."""
+        return ()
 
-        The values are the same. A detector whose own gradients vanish replaces them here (BPDA, Athalye et al. 2018,
-        arXiv 1802.00420, section 4.1).
+    def fitted(self, training: ImageSet, job: Job | None = None) -> Mapping[str, tuple[str, dict[str, Any], nn.Module]]:
+        """Return networks to be computed from benign training images, by its own names of them.
+
+        Each with its name and its arguments in `networks`. They join its other ones and are files of the bundle.
         """
-        return self.log_probabilities(Inputs(images))
+        return {}
+
+    def calibrated(self, scores: Mapping[str, npt.NDArray[np.float64]]) -> Mapping[str, Any]:
+        """Return the options for the card, given other detectors' scores of benign validation images, (N,) each."""
+        return self.options
 
     @property
     def rules(self) -> dict[str, Threshold]:
@@ -114,11 +142,16 @@ class Detector(abc.ABC):
             SettingError: the detector has no such rule.
         """
         limit = threshold_of(self.title, self.rules, rule).value
-        log_p = self.for_attack(images)
+        inputs = Inputs(images, followed=True)
         if rule == detectors.GRADED:
-            return self.score(log_p, classes) - limit
-        own = log_p.gather(1, classes[:, None])
-        return log_p.scatter(1, classes[:, None], -float("inf")).amax(1) - own[:, 0]
+            return self.score(inputs, classes) - limit
+        return margin(inputs.log_probabilities(self), classes)
+
+
+def margin(log_probabilities: Tensor, classes: Tensor) -> Tensor:
+    """Return by how much the likeliest other class exceeds `classes` (N,), in log probabilities (N, classes): (N,)."""
+    own = log_probabilities.gather(1, classes[:, None])
+    return log_probabilities.scatter(1, classes[:, None], -float("inf")).amax(1) - own[:, 0]
 
 
 def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str, setting: str = "rule") -> Threshold:

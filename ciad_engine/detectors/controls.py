@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ciad_engine.detectors.base import Detector, Inputs
+from ciad_engine.detectors.base import Inputs
 from ciad_engine.detectors.mask import CLASSIFIER, MaskDetector
 
 
@@ -23,8 +23,6 @@ class ShuffledMask(MaskDetector):
         shuffled = masks.flatten(1)[:, order].view_as(masks)
         return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)
 
-    for_attack = Detector.for_attack  # with the true gradients
-
 
 class ConstantMask(MaskDetector):
     """f2 on a mask of one half everywhere: one prediction for all images."""
@@ -35,5 +33,3 @@ class ConstantMask(MaskDetector):
         count, _, height, width = inputs.images.shape
         constant = inputs.images.new_full((1, 1, height, width), 0.5)
         return self.networks[CLASSIFIER](constant).float().log_softmax(1).expand(count, -1)
-
-    for_attack = Detector.for_attack  # with the true gradients

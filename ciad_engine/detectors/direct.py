@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from ciad_engine.detectors.base import Detector, Inputs
+from ciad_engine.detectors.base import Detector, Inputs, margin
 
 
-class DirectDetector(Detector):
-    """Another classifier of the image itself. Network: "classifier"."""
+class Opinion(Detector):
+    """A detector with a class of its own.
+
+    Its score is the margin of the likeliest other class over f1's if the card's options have `"score": "margin"`. That
+    separates adversarial images better than -log p: a classifier that is unsure of everything does not raise it.
+    """
+
+    def score(self, inputs: Inputs, classes: Tensor) -> Tensor:
+        if self.options.get("score") == "margin":
+            return margin(inputs.log_probabilities(self), classes)
+        return super().score(inputs, classes)
+
+
+class DirectDetector(Opinion):
+    """Another classifier of the image itself. Network: "classifier".
+
+    Options: `"flip": true` averages the probabilities of the image and of its mirror image.
+    """
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
-        return inputs.through(self.networks["classifier"]).float().log_softmax(1)
+        network = self.networks["classifier"]
+        log_p = inputs.through(network).float().log_softmax(1)
+        if not self.options.get("flip"):
+            return log_p
+        mirrored = network(inputs.images.flip(3)).float().log_softmax(1)
+        return torch.logaddexp(log_p, mirrored) - math.log(2)
 
 
 class Confidence(Detector):

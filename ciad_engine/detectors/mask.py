@@ -18,23 +18,24 @@ class MaskDetector(Detector):
     """f2(g(x)), Nguyen et al. 2017 (arXiv 1712.00558), section 2. Networks: "generator" (g) and "classifier" (f2)."""
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
-        return _log_softmax(self.networks[CLASSIFIER], self.masks(inputs))
+        out: Tensor = self.networks[CLASSIFIER](self.masks(inputs))
+        return out.float().log_softmax(1)
 
     def masks(self, inputs: Inputs) -> Tensor:
-        return inputs.through(self.networks[GENERATOR])
-
-    def for_attack(self, images: Tensor) -> Tensor:
-        generator = self.networks[GENERATOR]
-        before_sigmoid = getattr(generator, "mask_logits", None)
-        if before_sigmoid is None:
-            return self.log_probabilities(Inputs(images))
-        masks = _Sigmoid.apply(before_sigmoid(images).float())  # type: ignore[no-untyped-call]
-        return _log_softmax(self.networks[CLASSIFIER], masks)
+        return masks_of(self.networks[GENERATOR], inputs)
 
 
-def _log_softmax(network: nn.Module, images: Tensor) -> Tensor:
-    out: Tensor = network(images)
-    return out.float().log_softmax(1)
+def masks_of(generator: nn.Module, inputs: Inputs) -> Tensor:
+    """Return the masks (N, 1, H, W) that a mask generator draws of the images."""
+    before_sigmoid = getattr(generator, "mask_logits", None)
+    if not inputs.followed or before_sigmoid is None:
+        return inputs.through(generator)
+
+    def followed() -> Tensor:
+        masks: Tensor = _Sigmoid.apply(before_sigmoid(inputs.images).float())  # type: ignore[no-untyped-call]
+        return masks
+
+    return inputs.once(generator, followed)
 
 
 class _Sigmoid(torch.autograd.Function):

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     records = load(database, run_id)
     tables = tables_of(records, card)
     about = {"data": records.plan.data, "run": records.run.short}
-    files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
+    files = {f"{table.name}.csv": as_csv(table, about) for table in tables}
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
     files["rows.csv"] = _csv(*_row_lines(records))
@@ -101,19 +101,28 @@ def _named(subject: Subject) -> list[object]:
     return [subject.attack, subject.norm, json.dumps(subject.settings, sort_keys=True), subject.detector]
 
 
-def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
-    """Return header and lines; a column of rates or areas becomes four, one of means two."""
-    header = list(_SUBJECT)
-    lines = [_named(subject) for subject in table.subjects]
+def as_csv(
+    table: Table,
+    about: Mapping[str, str],
+    subject: Sequence[str] = _SUBJECT,
+    named: Callable[[Subject], list[object]] = _named,
+) -> str:
+    """Return a table as CSV.
+
+    Args:
+        about: the last columns, the same in every line.
+        subject: headers of the first columns, which say what a row is about; `named` returns their cells.
+    """
+    header, lines = list(subject), [named(one) for one in table.subjects]
     for k, column in enumerate(table.columns):
         cells = [row[k] for row in table.cells]
         parts = ["value"]
         parts += ["n"] if any(cell.n is not None for cell in cells) else []
-        parts += ["low", "high"] if any(cell.rate or cell.area for cell in cells) else []
+        parts += ["low", "high"] if any(cell.rate or cell.area or cell.low is not None for cell in cells) else []
         header += [column.key if part == "value" else f"{column.key}_{part}" for part in parts]
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
-    return [*header, *about], [[*line, *about.values()] for line in lines]
+    return _csv([*header, *about], [[*line, *about.values()] for line in lines])
 
 
 def _roc_lines(found: Iterable[Curve], about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:

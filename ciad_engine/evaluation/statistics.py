@@ -88,6 +88,78 @@ def share_interval(holds: npt.NDArray[np.bool_], images: Images) -> tuple[float,
     return wilson(share * worth, worth)
 
 
+def mean_interval(values: Scores) -> tuple[float, float] | None:
+    """Bootstrap interval, 95%, of the mean of values, one per image; None as of `auroc_interval`."""
+    if len(values) < FEWEST:
+        return None
+    times = _drawn(len(values)).astype(np.float64)
+    return _middle(times @ values / len(values))
+
+
+def class_share(
+    values: npt.NDArray[np.floating], classes: npt.NDArray[np.int64]
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Share of the variance of `values` (N, M), a row per image, that the images' `classes` (N,) explain; its interval.
+
+    Variances are half the mean squared distance of two different images: of any two, and of two of a class, averaged
+    over the classes by their size. Unlike sums of squares, this does not grow because classes are small, nor because a
+    bootstrap draws an image twice; so it is 0 on average, and may be below, if class and values are unrelated. None
+    without variance, or if no class has two images. The interval is a bootstrap's over images, 95%.
+    """
+    centred = np.asarray(values, np.float64) - np.mean(values, 0, dtype=np.float64)
+    squares = (centred**2).sum(1)
+
+    def variance(times: Scores, rows: npt.NDArray[np.bool_]) -> Scores:
+        w = times[:, rows]
+        size = w.sum(1)
+        apart = size * (w @ squares[rows]) - ((w @ centred[rows]) ** 2).sum(1)
+        pairs = size**2 - (w**2).sum(1)  # of different images; an image is no distance from itself
+        found: Scores = np.divide(apart, pairs, out=np.full(len(w), np.nan), where=pairs > 0)
+        return found
+
+    def share(times: Scores) -> Scores:
+        members = [classes == one for one in np.unique(classes)]
+        within = np.stack([variance(times, rows) for rows in members])
+        sizes = np.where(np.isnan(within), 0, np.stack([times[:, rows].sum(1) for rows in members]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            kept: Scores = 1 - (np.nan_to_num(within) * sizes).sum(0) / sizes.sum(0) / variance(
+                times, np.ones(len(classes), np.bool_)
+            )
+        return kept
+
+    if squares.max() < 1e-12:
+        return None, None
+    found = float(share(np.ones((1, len(values))))[0])
+    if np.isnan(found):
+        return None, None
+    if len(values) < FEWEST:
+        return found, None
+    return found, _middle(share(_drawn(len(values)).astype(np.float64)))
+
+
+def rank_correlations(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> Scores:
+    """Spearman's correlation of each row of `first` (N, M) with that of `second`, (N,); NaN if one is constant."""
+    a, b = (np.stack([_ranks(row) for row in rows]) for rows in (first, second))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    size = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    found: Scores = np.divide((a * b).sum(1), size, out=np.full(len(a), np.nan), where=size > 0)
+    return found
+
+
+def _ranks(values: npt.NDArray[np.floating]) -> Scores:
+    """Return the rank of each value; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: Scores = (last - (counts - 1) / 2)[place]
+    return ranks
+
+
+def _middle(values: Scores) -> tuple[float, float] | None:
+    """Return the middle 95% of bootstrapped values; None if all are the same, which would claim to be certain."""
+    low, high = np.nanquantile(values, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return (float(low), float(high)) if high - low > 1e-12 else None
+
+
 @functools.lru_cache(maxsize=2)  # one for all intervals of a table
 def _drawn(count: int) -> npt.NDArray[np.uint8]:
     """How often each of `count` images is drawn, (DRAWS, count)."""

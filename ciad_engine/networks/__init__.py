@@ -21,7 +21,10 @@ _REGISTRY = {
     "vgg-like": "ciad_engine.networks.vgg_like:VGGLike",
     "lan": "ciad_engine.networks.lan:LatentAttentionNetwork",
     "lenet": "ciad_engine.networks.lenet:LeNet",
+    "unet": "ciad_engine.networks.unet:UNet",
+    "resnet": "ciad_engine.networks.resnet:ResNet",
     "mlp": "ciad_engine.networks.mlp:MLP",
+    "gaussian": "ciad_engine.networks.gaussian:Gaussian",
 }
 
 

@@ -249,7 +249,9 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, abou
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = {"objective": about["objective"], **(file.metadata() or {})}  # an old checkpoint has none
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        same = _decisive(metadata.get("identity", "{}")) == _decisive(about["identity"])
+        was, now = (_decisive(identity) for identity in (metadata.get("identity", "{}"), about["identity"]))
+        # Old checkpoints name the options of all stages of their recipe.
+        same = {**was, "origin": {key: was.get("origin", {}).get(key) for key in now["origin"]}} == now
         if not same or metadata["objective"] != about["objective"]:
             raise BundleError(
                 f"The checkpoint {path} belongs to another schedule, seed, data set or loss, or to other networks "

@@ -165,7 +165,3 @@ class Mask(ImageObjective):
         parts = list(compute.in_batches(measure, len(self.validation), 500))
         cross_entropy, mean = (sum(column) / len(self.validation) for column in zip(*parts, strict=True))
         return {"validation cross-entropy": cross_entropy, "validation mean mask": mean}
-
-
-# By the name that a recipe's stage has; the networks it uses are given in their order, its options by name.
-LOSSES: dict[str, type[ImageObjective]] = {"classify": Classify, "mask": Mask, "classify-masks": ClassifyMasks}

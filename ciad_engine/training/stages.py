@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,14 @@ from torch import nn
 
 from ciad_engine import bundles, compute, networks
 from ciad_engine.datasets import DataSet, ImageSet
-from ciad_engine.errors import DataError, SettingError
+from ciad_engine.domain import Domain
+from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.jobs import Job
 from ciad_engine.training.averaging import average_into
 from ciad_engine.training.finishing import Trained, finish
 from ciad_engine.training.loop import train
-from ciad_engine.training.objectives import LOSSES, Images
+from ciad_engine.training.losses import LOSSES
+from ciad_engine.training.objectives import Images
 from ciad_engine.training.recipes import Recipe, Schedule, Stage
 
 FINISHING = 0.99  # of the whole progress when the last stage is done
@@ -76,27 +77,36 @@ def train_bundle(
     fit, validation = (Images.of(part, where) for part in (fit_set, validation_set))
     trained: dict[str, nn.Module] = {}
     record: dict[str, Any] = {}
+    taken = _taken(recipe, data, domain, where)
+    for role in taken:
+        job.note(f"The {role} is that of bundle '{recipe.classifier_of}'.")
     end, minutes = 0.0, sum(stage.minutes for stage in recipe.stages)
     for stage in recipe.stages:
-        about, first = dict(origin), {}
-        if stage.continues:
-            first = {key: value.clone() for key, value in trained[stage.role].state_dict().items()}
-            about["after"] = record[stage.role]["schedule"]
-        else:
+        start, end = end, end + FINISHING * stage.minutes / minutes
+        if stage.role in taken and not stage.again:
+            trained[stage.role], record[stage.name] = taken[stage.role]
+            continue
+        about: dict[str, Any] = {"recipe": recipe.name, **stage.options, "data": origin["data"]}
+        first: dict[str, torch.Tensor] = {}
+        if not stage.again:
             trained[stage.role] = _network(*architectures[stage.role], seed)
+        if stage.starts_from:
+            first = {key: value.clone() for key, value in trained[stage.starts_from].state_dict().items()}
+            trained[stage.role].load_state_dict(first)
+            about["after"] = record[stage.starts_from]["schedule"]
         about["network"] = architectures[stage.role]
         given = [trained[role] for role in stage.uses]
         objective = LOSSES[stage.loss](
             stage.name, trained[stage.role], stage.schedule, fit, validation, *given, **stage.options
         )
-        start, end = end, end + FINISHING * stage.minutes / minutes
-        found = train(objective, work, where, seed + stage.continues, job.part(start, end), resume, about)
+        found = train(objective, work, where, seed + stage.again, job.part(start, end), resume, about)
         record[stage.name] = {**found, **_loss(stage)}
-        if stage.continues:
+        if stage.averages:
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
     job.progress(99, 100, "Measuring the bundle")
-    whole = Trained(recipe, data, validation_set, test_set, trained, architectures, record, origin, seed)
+    parts = fit_set, validation_set, test_set
+    whole = Trained(recipe, data, *parts, trained, architectures, record, origin, seed)
     return finish(whole, folder, where, job.part(FINISHING, 1.0))
 
 
@@ -115,6 +125,25 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
         )
     order = np.random.default_rng(seed).permutation(len(data.train))
     return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
+
+
+def _taken(recipe: Recipe, data: DataSet, domain: Domain, device: torch.device) -> dict[str, tuple[nn.Module, Any]]:
+    """Return network and record of the classifier that the recipe takes from another bundle, by its role.
+
+    Empty if that bundle is not there, or was trained on other images.
+    """
+    if not recipe.classifier_of:
+        return {}
+    try:
+        card = bundles.read_card(bundles.find(recipe.classifier_of))
+    except BundleError:
+        return {}
+    known = card.content.get("data", {}).get("checksum", {}).get("train")
+    if card.domain != domain or data.train is None or known != data.train.checksum:
+        return {}
+    role = bundles.CLASSIFIER
+    record = {**card.content["training"][role], "taken from": f"bundle '{card.name}'"}
+    return {role: (bundles.load_networks(card, device)[role], record)}
 
 
 def _finished(
@@ -136,12 +165,13 @@ def _finished(
         return found == (stage.schedule, *architectures[stage.role]) and {**loss, **record} == {**record, **loss}
 
     # A bundle that was finished before the recipe had its last stages stays as it is, and so does one with detectors
-    # that were added to its card.
-    listed = [dataclasses.replace(entry, thresholds={}) for entry in card.detectors]
+    # that were added to its card. What was fitted or calibrated at the end is not in the recipe.
+    def there(entry: bundles.DetectorEntry) -> bool:
+        known = card.detector(entry.name)
+        return known is not None and known.kind == entry.kind and entry.options.items() <= known.options.items()
+
     possible = [entry for entry in recipe.detectors if all(map(card.has, entry.networks.values()))]
-    unchanged = all(same(*one) for one in card.content.get("training", {}).items()) and all(
-        entry in listed for entry in possible
-    )
+    unchanged = all(same(*one) for one in card.content.get("training", {}).items()) and all(map(there, possible))
     return card if unchanged and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
 
 

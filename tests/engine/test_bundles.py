@@ -317,7 +317,7 @@ def test_an_incomplete_card_is_explained(tmp_path, spoil, says):
     card, _ = untrained.write(tmp_path)
     spoil(card.content)
     with pytest.raises(BundleError, match=rf"card\.json.*{says}"):
-        bundles.card_of(tmp_path, card.content)
+        bundles.save_card(tmp_path, card.content)
 
 
 def test_a_detector_of_an_unknown_kind_is_explained(tmp_path):
@@ -330,3 +330,28 @@ def test_a_detector_of_an_unknown_kind_is_explained(tmp_path):
 def test_a_card_is_for_the_size_its_domain_has(tmp_path):
     card, _ = untrained.write(tmp_path)
     assert changed(card, domain={"classes": ["a", "b"], "size": 48}).domain == Domain(("a", "b"), 48)
+
+
+def test_what_a_combined_detector_is_made_of_decides_what_is_evaded(tmp_path) -> None:
+    """Images made against one second opinion must not pass for images made against another."""
+    threshold = {0.05: Threshold(1.0, "")}
+
+    def digest(sha256: str, **options: object) -> str:
+        networks = {
+            role: {"network": "mlp", "arguments": {}, "file": f"{role}.safetensors", "sha256": found}
+            for role, found in (("classifier", "0" * 64), ("whole", sha256))
+        }
+        listed = (
+            bundles.DetectorEntry("combined", "combined", {}, threshold, {"of": ["whole"], **options}),
+            bundles.DetectorEntry("whole", "direct", {"classifier": "whole"}, {}),
+        )
+        content = {
+            "name": "x",
+            "domain": {"classes": ["a", "b"], "size": 32},
+            "networks": networks,
+            "detectors": bundles.detectors_json(listed),
+        }
+        return bundles.evaded(bundles.card_of(tmp_path, content), "combined:graded").networks
+
+    assert digest("1" * 64) == digest("1" * 64)
+    assert len({digest("1" * 64), digest("2" * 64), digest("1" * 64, fit={"whole": [0.0, 1.0]})}) == 3

@@ -39,7 +39,7 @@ def test_the_bundle_was_trained_by_the_recipe(card) -> None:
     for stage in recipes.PAPER.stages:
         entry = card.content["networks"][stage.role]
         assert (entry["network"], entry["arguments"]) == (stage.network, stage.arguments)
-        assert ("validation of the mean of both ends" in training[stage.name]) == stage.continues
+        assert ("validation of the mean of both ends" in training[stage.name]) == stage.averages
         assert training[stage.name]["seconds"] / 60 == pytest.approx(stage.minutes, abs=1)
     assert card.content["recipe"].items() >= recipes.PAPER.options.items()
 

@@ -17,7 +17,7 @@ from ciad_engine.errors import CiadError, SettingError
 from tests.engine.attacks.toys import SHAPE, VALUES, Linear
 
 HALF = VALUES // 2
-EVADERS = ("fgsm", "bim", "pgd", "cw", "ddn", "lbfgs")
+EVADERS = ("fgsm", "bim", "pgd", "opgd", "square", "cw", "ddn", "lbfgs")
 
 
 class Half(nn.Module):
@@ -54,7 +54,7 @@ def grey(count: int = 3) -> np.ndarray:
 CLASSIFIER_LEVELS, DETECTOR_LEVELS = 2 * 255 / 24, 255 / 6
 
 
-@pytest.mark.parametrize("name", ["fgsm", "bim", "pgd"])
+@pytest.mark.parametrize("name", ["fgsm", "bim", "pgd", "opgd"])
 def test_the_smallest_budget_that_evades_is_that_of_the_harder_half(name):
     settings = {} if name == "fgsm" else {"step": 4.0, "iterations": 40}
     for eps, reached in ((math.ceil(DETECTOR_LEVELS), True), (math.floor(DETECTOR_LEVELS), False)):
@@ -90,7 +90,9 @@ def test_the_nearest_evading_image_is_the_sum_of_both_projections(name, settings
 def test_an_image_that_fooled_but_is_flagged_does_not_vanish(name):
     never = Evasion("never", lambda images, classes: 1.0 + 0 * images.double().flatten(1).sum(1))
     short = {"cw": {"iterations": 50, "search_steps": 3, "initial_c": 1.0}, "lbfgs": {"search_steps": 6}, "ddn": {}}
-    attack = attacks.create(name, **short.get(name, {"eps": 30.0} | ({} if name == "fgsm" else {"step": 4.0})))
+    attack = attacks.create(
+        name, **short.get(name, {"eps": 30.0} | ({} if name in ("fgsm", "square") else {"step": 4.0}))
+    )
     result = attack.run(Half(), grey(), np.zeros(3, np.int64), evade=(never,))
     assert result.fooled.all()
     assert not result.evaded.any()

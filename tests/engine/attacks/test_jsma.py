@@ -176,7 +176,7 @@ def test_without_a_target_it_goes_for_the_runner_up_and_takes_any_wrong_class():
     for i in range(20):
         targeted = JSMA(gamma=1, target="given", target_class=int(runner_up[i]))
         other = targeted.run(network, images[i : i + 1], labels[i : i + 1])
-        assert result.steps[i] <= other.steps[0]
+        assert result.steps[i] <= other.steps[0] or not other.success[0]
         if result.success[i] and result.label_after[i] == runner_up[i]:
             np.testing.assert_array_equal(result.images[i], other.images[0])
 
@@ -240,3 +240,29 @@ def test_answers_known_and_asked_again_are_put_together():
     result = JSMA(theta=0.3, gamma=0.25, target="least-likely").run(network, images, labels)
     assert len(set((result.forwards - result.steps)[result.steps > 0].tolist())) == 2
     np.testing.assert_array_equal(result.label_after, answers(network, result.images))
+
+
+def test_untargeted_succeeds_if_any_target_does():
+    """The runner-up alone does not: with few values to change it is out of reach where another class is not."""
+    network, images = Curved(seed=7), random_images(60, seed=8)
+    labels = answers(network, images)
+    fixed = [
+        JSMA(gamma=0.17, target="given", target_class=aim).run(network, images[labels != aim], labels[labels != aim])
+        for aim in range(10)
+    ]
+    within_reach = np.zeros(60, bool)
+    for aim, result in enumerate(fixed):
+        within_reach[labels != aim] |= result.success
+    result = JSMA(gamma=0.17).run(network, images, labels)
+    with torch.no_grad():
+        runner_up = network.eval()(torch.tensor(images).float() / 255).topk(2, 1).indices[:, 1].numpy()
+    toward = np.array([fixed[aim].success[(labels != aim)[:i].sum()] for i, aim in enumerate(runner_up)])
+    assert 0 < toward.sum() < within_reach.sum() < 60
+    assert (result.success >= within_reach).all()
+    # A failed attack spends its budget on every class, and shows the attempt that came nearest.
+    failed = ~result.success
+    assert failed.any()
+    limit = int(VALUES * 0.17 / 2)
+    assert (result.steps[failed] <= 9 * limit).all()
+    assert (result.steps[failed & (result.reason == NO_ADVERSARIAL)] > limit).any()
+    assert (result.l0_values <= 2 * limit).all()

@@ -1,8 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from ciad_engine.attacks.catalogue import BIM, FGSM, PGD
+from ciad_engine.attacks.catalogue import BIM, FGSM, PGD, OrthogonalPGD
+from ciad_engine.attacks.goal import Evasion
 from ciad_engine.errors import SettingError
 from ciad_engine.imaging import to_unit
 
@@ -109,3 +112,58 @@ def test_more_runs_lose_no_image_and_leave_the_fooled_alone():
 def test_a_budget_below_a_grey_level_is_refused(attack):
     with pytest.raises(SettingError, match=r"eps = 0\.5 is less than one grey level"):
         attack(eps=0.5)
+
+
+class Slanted(torch.nn.Module):
+    """Two classes by one direction, which the detector's direction partly opposes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.weight = torch.nn.Parameter(torch.randn(48, dtype=torch.float64))
+        self.other = torch.randn(48, dtype=torch.float64) - 0.5 * self.weight.detach()
+
+    def forward(self, x):
+        value = ((x.double().flatten(1) - 128 / 255) * self.weight).sum(1)
+        return torch.stack([0.2 - value, value], 1)
+
+    def excess(self, images, classes):
+        return 0.2 - ((images.double().flatten(1) - 128 / 255) * self.other).sum(1)
+
+
+@pytest.mark.parametrize("variant", ["orthogonal", "selective"])
+def test_a_step_follows_the_classifier_until_it_is_fooled_then_the_detector(variant):
+    network, images = Slanted().eval(), np.full((1, 3, 4, 4), 128, np.uint8)
+    steps = []
+
+    def watched(x, classes):
+        steps.append(x.detach()[0].flatten().double())
+        return network.excess(x, classes)
+
+    attack = OrthogonalPGD(eps=20, step=1, iterations=60, variant=variant)
+    result = attack.run(network, images, np.zeros(1, np.int64), evade=(Evasion("slanted", watched),))
+    assert result.success.all()
+    weight, other = network.weight.detach(), network.other
+    directions = set()
+    for before, after in itertools.pairwise(steps):
+        step = after - before
+        if not 0 < step.abs().max() < 1.001 / 255:  # another call than that of a step
+            continue
+        fooled = int(((before - 128 / 255) * weight).sum() > 0.1)
+        flagged = network.excess(before[None], None).item() > 0
+        own, spared = ((weight, other * flagged), (other * flagged, weight))[fooled]
+        if variant == "orthogonal" and spared.any():
+            own = own - (own @ spared) / (spared @ spared) * spared
+        inside = step.abs() > 0.999 / 255  # the others stand at the end of their box
+        assert torch.equal(step[inside].sign(), own[inside].sign())
+        directions.add(fooled)
+    assert directions == {0, 1}
+
+
+def test_without_a_detector_it_is_pgd():
+    network, images = Curved(), random_images(12)
+    labels = answers(network, images)
+    settings = {"eps": 12, "step": 4, "iterations": 5, "restarts": 2, "seed": 4}
+    ours, plain = (kind(**settings).run(network, images, labels) for kind in (OrthogonalPGD, PGD))
+    np.testing.assert_array_equal(ours.images, plain.images)
+    np.testing.assert_array_equal(ours.success, plain.success)

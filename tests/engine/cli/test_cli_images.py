@@ -399,7 +399,7 @@ def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path
         (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0 to 255 grey levels."),
         (
             ["--attack", "nonsense"],
-            "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn, universal.",
+            "attack: 'nonsense' is none of fgsm, bim, pgd, opgd, square, jsma, cw, lbfgs, deepfool, ddn, universal.",
         ),
         (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
     ],

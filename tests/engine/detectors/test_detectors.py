@@ -73,7 +73,7 @@ def test_the_direct_detector_classifies_the_image(images):
 def test_a_score_is_minus_the_log_probability_of_the_given_class(images):
     detector = DirectDetector("mlp", tiny.Classifier(1), {"classifier": tiny.Classifier(7)})
     log_p, classes = detector.log_probabilities(Inputs(images)), torch.arange(20) % 10
-    assert detector.score(log_p, classes).tolist() == [-log_p[k, k % 10].item() for k in range(20)]
+    assert detector.score(Inputs(images), classes).tolist() == [-log_p[k, k % 10].item() for k in range(20)]
 
 
 class Sure(nn.Module):
@@ -90,7 +90,7 @@ class Sure(nn.Module):
 def test_confidence_is_computed_in_double_precision(images):
     """In single precision a lead of 20 is a probability of exactly 1, and all such images would tie."""
     detector = Confidence("confidence", Sure(), {})
-    score = detector.score(detector.log_probabilities(Inputs(images)), torch.zeros(20, dtype=torch.int64))
+    score = detector.score(Inputs(images), torch.zeros(20, dtype=torch.int64))
     assert score[0].item() == pytest.approx(math.log1p(math.exp(-20)), rel=1e-6)
     assert score[0].item() > 0
 
@@ -112,7 +112,9 @@ def test_detectors_that_share_a_network_run_it_once(images):
 @pytest.mark.parametrize("kind", [MaskDetector, ShuffledMask, ConstantMask])
 def test_an_attack_sees_the_same_values(images, kind):
     detector = masked(kind, tiny.MaskClassifier())
-    torch.testing.assert_close(detector.for_attack(images), detector.log_probabilities(Inputs(images)))
+    torch.testing.assert_close(
+        detector.log_probabilities(Inputs(images, followed=True)), detector.log_probabilities(Inputs(images))
+    )
 
 
 class Saturated(nn.Module):
@@ -134,7 +136,7 @@ def test_an_attack_gets_a_gradient_through_a_saturated_mask(images):
     detector = MaskDetector("mask", tiny.Classifier(1), networks)
     x = images[:1].clone().requires_grad_()
     plain = torch.autograd.grad(detector.log_probabilities(Inputs(x))[0, 3], x)[0]
-    followed = torch.autograd.grad(detector.for_attack(x)[0, 3], x)[0]
+    followed = torch.autograd.grad(detector.log_probabilities(Inputs(x, followed=True))[0, 3], x)[0]
     assert (plain == 0).float().mean() > 0.9
     assert (followed == 0).float().mean() < 0.1
     assert LEAST_SLOPE > 0
@@ -150,14 +152,14 @@ def excess(detector, rule, classes=(0, 1, 2)):
 
 def test_the_excess_of_the_graded_rule_is_score_minus_threshold():
     detector = DirectDetector("mlp", tiny.Classifier(1), {"classifier": tiny.Classifier(7)}, {0.05: Threshold(1.5, "")})
-    log_p = detector.for_attack(torch.from_numpy(tiny.data(3).images) / 255)
+    log_p = detector.log_probabilities(Inputs(torch.from_numpy(tiny.data(3).images) / 255))
     for k, value in enumerate(excess(detector, detectors.GRADED).tolist()):
         assert value == pytest.approx(-log_p[k, k].item() - 1.5, abs=1e-6)
 
 
 def test_the_excess_of_disagreement_is_positive_exactly_if_the_classes_differ():
     detector = DirectDetector("mlp", tiny.Classifier(1), {"classifier": tiny.Classifier(7)})
-    own = detector.for_attack(torch.from_numpy(tiny.data(3).images) / 255).argmax(1)
+    own = detector.log_probabilities(Inputs(torch.from_numpy(tiny.data(3).images) / 255)).argmax(1)
     assert (excess(detector, detectors.DISAGREEMENT, own.tolist()) < 0).all()
     assert (excess(detector, detectors.DISAGREEMENT, ((own + 1) % 10).tolist()) > 0).all()
 

@@ -52,6 +52,25 @@ def test_the_mask_is_one_channel_between_0_and_1(size):
     assert 0 <= mask.min() <= mask.max() <= 1
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("resnet", {"widths": (8, 8, 16)}), ("unet", {"widths": (8, 8, 16)})])
+def test_networks_of_halved_images_take_multiples_of_eight(name, arguments):
+    for size in (16, 32, 40, 64):
+        found = networks.create(name, size=size, **arguments)(torch.rand(2, 3, size, size))
+        assert found.shape == ((2, 1, size, size) if name == "unet" else (2, 10))
+    with pytest.raises(SettingError, match=rf"{name}.*size = 33, but it takes multiples of 8"):
+        networks.create(name, size=33, **arguments)
+
+
+def test_the_convolutional_mask_is_the_sigmoid_of_its_logits():
+    network = networks.create("unet", widths=(8, 8)).eval()
+    images = torch.rand(3, 3, 32, 32)
+    torch.testing.assert_close(network(images), network.mask_logits(images).sigmoid())
+    # Every pixel of the image can matter to a pixel of the mask nearby.
+    x = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(x)[:, 0, 16, 16].sum(), x)
+    assert (gradient[:, :, 14:19, 14:19] != 0).all()
+
+
 def test_names_and_arguments_are_checked():
     with pytest.raises(SettingError, match="nonsense"):
         networks.create("nonsense")

@@ -9,13 +9,13 @@ import pytest
 from ciad_engine import networks
 from ciad_engine.bundles import DetectorEntry
 from ciad_engine.errors import SettingError
-from ciad_engine.training import objectives, recipes
+from ciad_engine.training import losses, recipes
 from ciad_engine.training.recipes import PAPER, Recipe, Schedule, Stage
 
 SHORT = Schedule(steps=1)
 A = Stage("a", "mlp", "classify", SHORT, minutes=1)
 B = Stage("b", "lan", "mask", SHORT, minutes=1, uses=("a",), options={"beta": 5.0})
-AGAIN = dataclasses.replace(A, continues=True)
+AGAIN = dataclasses.replace(A, starts_from="a", averages=True)
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -26,9 +26,9 @@ def test_every_recipe_keeps_the_rules(name):
     for stage in recipe.stages:
         assert stage.minutes <= 150 or stage is PAPER.stages[1], "only the paper's LAN may take longer"
         assert stage.network in networks.names()
-        assert stage.loss in objectives.LOSSES
+        assert stage.loss in losses.LOSSES
         given = [networks.create("mlp", widths=()) for _ in stage.uses]
-        objectives.LOSSES[stage.loss](stage.name, given, stage.schedule, [], [], *given, **stage.options)
+        losses.LOSSES[stage.loss](stage.name, given, stage.schedule, [], [], *given, **stage.options)
 
 
 def test_recipes_are_found_by_name():
