@@ -21,8 +21,9 @@ from ciad_app.window import EVALUATE, INSPECT, MainWindow
 from ciad_app.worker import Engine, Failure
 from ciad_engine import inspection
 from ciad_engine.errors import CiadError
+from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table, render_text
-from ciad_engine.evaluation.tables import all_tables, for_screen
+from ciad_engine.evaluation.tables import for_screen, tables_of
 from ciad_engine.inspection import Inspection
 from ciad_engine.runs import Database
 
@@ -202,6 +203,6 @@ class _Demo:
         assert self.window.database_path is not None
         with Database(self.window.database_path) as database:
             (run,) = database.runs()
-            expected = for_screen(all_tables(database, run.key, info.card))
+            expected = for_screen(tables_of(load(database, run.key), info.card))
         self.wait("showing the tables", lambda: page.results.tables.tables == expected)
         return expected

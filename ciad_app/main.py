@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if demo is not None:
             return _run_demo(demo, options.bundle, options.device)
-        return _run_window(options.files, options.bundle, options.device, bool(last_crash))
+        return _run_window(options.files, options.bundle, options.device, options.database, bool(last_crash))
     finally:
         errors.stop_log()
 
@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--bundle", default="paper", help="name or folder of the trained networks (paper)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (auto)")
+    parser.add_argument("--database", type=Path, metavar="FILE", help="results database (default: the program's own)")
     parser.add_argument("--debug", action="store_true", help="log everything, also to the terminal")
     return parser
 
@@ -98,7 +99,7 @@ def _tell_without_window(text: str) -> int:
     return 1
 
 
-def _run_window(files: list[Path], bundle: str, device: str, crashed: bool) -> int:
+def _run_window(files: list[Path], bundle: str, device: str, database: Path | None, crashed: bool) -> int:
     from PySide6.QtCore import QTimer
 
     from ciad_app import copying, settings, theme
@@ -118,7 +119,7 @@ def _run_window(files: list[Path], bundle: str, device: str, crashed: bool) -> i
     engine.failed.connect(reporter.report)
     engine.ready.connect(lambda info: setattr(reporter, "info", info))
     engine.ready.connect(lambda _: collector.spare_what_is_loaded())
-    window = MainWindow(engine, kept)
+    window = MainWindow(engine, kept, database)
     window.closed.connect(app.quit)
     window.show()
     window.loading()

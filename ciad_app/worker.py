@@ -41,6 +41,7 @@ class DetectorInfo:
     name: str
     title: str
     rules: tuple[str, ...]  # by which it can decide, the usual one first
+    evadable: bool  # an attack can evade it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,7 +342,7 @@ class Engine(QObject):
                 card=system.card,
                 attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
                 detectors=tuple(
-                    DetectorInfo(name, detectors.title(name), tuple(detector.rules))
+                    DetectorInfo(name, detectors.title(name), tuple(detector.rules), detector.grades)
                     for name, detector in system.detectors.items()
                     if detector.rules
                 ),

@@ -2,7 +2,8 @@
 
 Nothing is ever unpickled. The card lists each network by registry name and arguments, the detectors made of them
 with their thresholds, and on what, how and how well the system was trained. Every network file is checked against
-the card's SHA-256. What was measured with the bundle lies in `evaluations/`, one JSON file per run.
+the card's SHA-256. What was measured with the bundle lies in `evaluations/` and `mask_tests/`,
+one JSON file per run.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import networks, resources
+from ciad_engine import detectors, networks, resources
 from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 FORMAT = 2
 CARD = "card.json"
 EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
+MASK_TESTS = "mask_tests"  # the folder
 
 # The roles of the networks that the program itself refers to; a bundle may have others.
 CLASSIFIER = "classifier"  # f1
@@ -50,8 +52,8 @@ class DetectorEntry:
 
     name: str
     kind: str
-    networks: Mapping[str, str]
-    thresholds: Mapping[float, Threshold]
+    networks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    thresholds: Mapping[float, Threshold] = dataclasses.field(default_factory=dict)
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -98,10 +100,56 @@ class Card:
         Raises:
             BundleError: a file cannot be read or is not JSON.
         """
-        if EVALUATIONS in self.content:
-            return list(self.content[EVALUATIONS])
-        found = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
+        return list(self.content[EVALUATIONS]) if EVALUATIONS in self.content else self.recorded(EVALUATIONS)
+
+    def recorded(self, folder: str) -> list[dict[str, Any]]:
+        """Return the entries that `save_evaluation` wrote to `folder`. Raises BundleError as `evaluations` does."""
+        found = [_read_json(path) for path in sorted((self.folder / folder).glob("*.json"))]
         return sorted(found, key=lambda entry: str(entry.get("created", "")))
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaded:
+    """A detector that must stay quiet for an attack to succeed.
+
+    Attributes:
+        name, rule: of the detector; `threshold`: of that rule.
+        networks: SHA-256 of its kind, networks and options.
+    """
+
+    name: str
+    rule: str
+    threshold: float
+    networks: str
+
+    @property
+    def text(self) -> str:
+        """Detector and rule as `evaded` reads them."""
+        return f"{self.name}:{self.rule}"
+
+
+def evaded(card: Card, text: str) -> Evaded:
+    """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as an attack has to evade it.
+
+    Raises:
+        SettingError: the bundle has no such detector, or it cannot be evaded by that rule.
+    """
+    name, _, rule = text.partition(":")
+    entry = card.detector(name)
+    if entry is None:
+        known = ", ".join(one.name for one in card.detectors)
+        raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
+    rule, threshold = detectors.get(entry.kind).to_evade(name, entry.thresholds, rule)
+    digest = hashlib.sha256(json.dumps(_decides(card, entry), sort_keys=True).encode()).hexdigest()
+    return Evaded(name, rule, threshold.value, digest)
+
+
+def _decides(card: Card, entry: DetectorEntry) -> list[Any]:
+    """Return what decides a detector's score of an image: kind, weights, options, and the same of its parts."""
+    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
+    names = detectors.get(entry.kind).parts(entry.options)
+    parts = [_decides(card, part) for part in card.detectors if part.name in names]
+    return [entry.kind, weights, dict(entry.options), *parts]
 
 
 def available() -> tuple[Card, ...]:
@@ -153,9 +201,7 @@ def read_card(folder: Path) -> Card:
     Raises:
         BundleError: missing, not JSON, another format, or incomplete.
     """
-    path = folder / CARD
-    content = _read_json(path)
-    return card_of(folder, content)
+    return card_of(folder, _read_json(folder / CARD))
 
 
 def card_of(folder: Path, content: dict[str, Any]) -> Card:
@@ -175,6 +221,8 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
+    if not listed:
+        raise BundleError(f"The bundle's card {path} lists no detector; add one to it, or restore or retrain it.")
     checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
     earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
     return Card(content["name"], folder, domain, listed, content, checksum, earlier)
@@ -334,13 +382,13 @@ def save_card(folder: Path, content: Mapping[str, Any]) -> Card:
     return read_card(folder)
 
 
-def save_evaluation(card: Card, entry: Mapping[str, Any]) -> Path:
+def save_evaluation(card: Card, entry: Mapping[str, Any], folder: str = EVALUATIONS) -> Path:
     """Write what a run measured beside the card, in the place of an earlier file of the run; the card does not change.
 
     Raises:
         BundleError: the file cannot be written.
     """
-    path = card.folder / EVALUATIONS / f"{str(entry['run'])[:12]}.json"
+    path = card.folder / folder / f"{str(entry['run'])[:12]}.json"
     try:
         write_whole(path, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ciad_engine.counting import counted
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -46,7 +47,7 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+    return f"CPU, {counted(threads, 'thread')}"
 
 
 def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -103,10 +104,9 @@ def in_chunks(
 
     When memory runs out the whole chunk is begun again, with batches of half the size.
     """
-    start = 0
+    start, job = 0, job or Job()
     while start < count:
-        if job is not None:
-            job.progress(start, count, text)
+        job.progress(start, count, text)
         stop = min(start + size * batches, count)
         here = min(size, stop - start)
         try:
@@ -116,10 +116,8 @@ def in_chunks(
                 raise
             size = max(1, here // 2)
             torch.cuda.empty_cache()
-            if job is not None:
-                job.note(f"Out of memory on the device: going on with batches of {size} images.")
+            job.note(f"Out of memory on the device: going on with batches of {counted(size, 'image')}.")
             continue
         yield result
         start = stop
-    if job is not None:
-        job.progress(count, count, text)
+    job.progress(count, count, text)

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Images = npt.NDArray[np.uint8]
+from ciad_engine.domain import Pixels
+
 Floats = npt.NDArray[np.float64]
 
 WINDOW, SIGMA = 11, 1.5  # of SSIM's Gaussian, in pixels
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # keep SSIM finite where an image is black or flat
 
 
-def measure(before: Images, after: Images) -> dict[str, npt.NDArray[Any]]:
+def measure(before: Pixels, after: Pixels) -> dict[str, npt.NDArray[Any]]:
     """How far images, uint8 (N, C, H, W) each, are apart, by the names in `AttackResult`.
 
     Returns:
@@ -33,7 +34,7 @@ def measure(before: Images, after: Images) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def ssim(before: Images, after: Images) -> Floats:
+def ssim(before: Pixels, after: Pixels) -> Floats:
     """Mean structural similarity of images, uint8 (N, C, H, W) each: float64 (N,), 1 for equal images, at least -1.
 
     Wang et al. 2004 (IEEE Trans. Image Processing 13 (4), section III): Gaussian window of 11x11 pixels with a
@@ -44,8 +45,7 @@ def ssim(before: Images, after: Images) -> Floats:
 
     def local_mean(images: Floats) -> Floats:
         # Image by image: one large product would wake numpy's own threads, which then spin beside torch's.
-        smoothed: Floats = rows @ images @ columns.T
-        return smoothed
+        return rows @ images @ columns.T
 
     x, y = before.astype(np.float64), after.astype(np.float64)
     mean_x, mean_y = local_mean(x), local_mean(y)
@@ -54,8 +54,7 @@ def ssim(before: Images, after: Images) -> Floats:
     covariance = local_mean(x * y) - product
     luminance = (2 * product + C1) / (squares + C1)
     structure = (2 * covariance + C2) / (variances + C2)
-    similarity: Floats = (luminance * structure).mean((1, 2, 3))
-    return similarity
+    return (luminance * structure).mean((1, 2, 3))
 
 
 @functools.cache

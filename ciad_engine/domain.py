@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]  # an image (3, size, size), or a batch (N, 3, size, size)
+Labels = npt.NDArray[np.int64]  # (N,), places in `Domain.classes`
+
 MAX_SIZE = 64  # pixels: the networks are made for small images
 
 
@@ -31,7 +37,4 @@ class Domain:
         return (3, self.size, self.size)
 
 
-CIFAR10 = Domain(
-    ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    32,
-)
+CIFAR10 = Domain(("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"), 32)

@@ -81,18 +81,18 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if target.is_file():
-            if _md5(target, job) == source.md5:
+            if _md5(target) == source.md5:
                 job.note(f"{target} is there already and complete.")
                 return target
             job.note(f"{target} is damaged (its MD5 differs): fetching it again.")
         resumed = _size(part) > 0
         _download(source, part, job, timeout, pause)
-        found = _md5(part, job)
+        found = _md5(part)
         if resumed and found != source.md5:
             job.note("The part kept from an earlier attempt does not fit: starting again.")
             part.unlink()
             _download(source, part, job, timeout, pause)
-            found = _md5(part, job)
+            found = _md5(part)
         if found != source.md5:
             content = _describe(part)
             part.unlink()
@@ -214,13 +214,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _md5(path: Path, job: Job) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
+def _md5(path: Path) -> str:
     with path.open("rb") as file:
-        while piece := file.read(2**22):
-            job.checkpoint()
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _describe(path: Path) -> str:

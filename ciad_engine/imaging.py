@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import ImageError
 from ciad_engine.files import write_whole
 
@@ -86,8 +87,8 @@ class Picture:
             empty if it already was RGB of the right size.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    original: npt.NDArray[np.uint8]
+    pixels: Pixels
+    original: Pixels
     name: str
     note: str
 
@@ -114,16 +115,37 @@ def read(source: Path | str, size: int) -> Picture:
         raise ImageError(f"{path} may not be read: permission denied.") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return _picture(raw, path.name, str(path), size)
+    return read_bytes(raw, path.name, size, str(path))
 
 
-def read_bytes(raw: bytes, name: str, size: int) -> Picture:
+def read_bytes(raw: bytes, name: str, size: int, where: str = "") -> Picture:
     """The same as `read` for an encoded picture in memory, such as one from the clipboard.
 
     Raises:
-        ImageError: empty, damaged, no picture, too large or too long a strip.
+        ImageError: empty, damaged, no picture, too large or too long a strip; `where` is what it calls the picture, if
+            not by its `name`.
     """
-    return _picture(raw, name, name, size)
+    image, notes = decode(raw, where or name)
+    original = image
+    if max(image.size) > DISPLAY_SIZE:
+        original = image.copy()
+        original.thumbnail((DISPLAY_SIZE, DISPLAY_SIZE), Image.Resampling.LANCZOS)
+
+    width, height = image.size
+    done = []
+    if width != height:
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        # Cropped before it is scaled: a filter given a box still reads the pixels around the box.
+        image = image.crop((left, top, left + side, top + side))
+        done.append("cropped to its centre square")
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+        done.append(f"scaled to {size}x{size}")
+    if done:
+        notes.append(f"{width}x{height} {', '.join(done)}")
+    pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    return Picture(pixels, np.array(original), name, "; ".join(notes))
 
 
 def decode(raw: bytes, where: str) -> tuple[Image.Image, list[str]]:
@@ -166,7 +188,7 @@ def decode(raw: bytes, where: str) -> tuple[Image.Image, list[str]]:
         raise ImageError(f"{where} is damaged or truncated ({error or type(error).__name__}).") from error
 
 
-def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
+def png_bytes(pixels: Pixels) -> bytes:
     """A uint8 array (3, H, W) as a PNG, which is lossless."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[0] != 3:
         raise ValueError(f"wanted uint8 (3, H, W), got {pixels.dtype} {pixels.shape}")
@@ -175,7 +197,7 @@ def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
     return out.getvalue()
 
 
-def save_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+def save_png(path: Path, pixels: Pixels) -> None:
     """Write uint8 (3, H, W) as a PNG; `read` gives a square one back unchanged at its own size.
 
     The file appears whole or not at all. An existing one is replaced: whoever calls has asked.
@@ -211,30 +233,6 @@ def paths_from_urls(urls: Sequence[str]) -> list[Path]:
             shown = url if len(url) <= 80 else url[:77] + "..."
             raise ImageError(f"{shown} is not a file on this machine: save the picture first, then open the file.")
     return paths
-
-
-def _picture(raw: bytes, name: str, where: str, size: int) -> Picture:
-    image, notes = decode(raw, where)
-    original = image
-    if max(image.size) > DISPLAY_SIZE:
-        original = image.copy()
-        original.thumbnail((DISPLAY_SIZE, DISPLAY_SIZE), Image.Resampling.LANCZOS)
-
-    width, height = image.size
-    done = []
-    if width != height:
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        # Cropped before it is scaled: a filter given a box still reads the pixels around the box.
-        image = image.crop((left, top, left + side, top + side))
-        done.append("cropped to its centre square")
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
-        done.append(f"scaled to {size}x{size}")
-    if done:
-        notes.append(f"{width}x{height} {', '.join(done)}")
-    pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-    return Picture(pixels, np.array(original), name, "; ".join(notes))
 
 
 def _named_otherwise(where: str, found: str) -> list[str]:

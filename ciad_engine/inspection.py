@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import bundles, datasets, detectors, distances
+from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
@@ -22,8 +23,6 @@ from ciad_engine.jobs import Job
 if TYPE_CHECKING:
     from torch import nn
 
-    from ciad_engine.attacks.base import Attack, AttackResult
-    from ciad_engine.attacks.fitted import FittedAttack
     from ciad_engine.detectors.base import Verdict
     from ciad_engine.systems import System
 
@@ -73,10 +72,8 @@ class Inspection:
         """How far the attacked image is from the original, by names as in `ciad_engine.distances`; None without one."""
         if self.attacked_image is None:
             return None
-        return {
-            key: value[0].item()
-            for key, value in distances.measure(self.image[None], self.attacked_image[None]).items()
-        }
+        measured = distances.measure(self.image[None], self.attacked_image[None])
+        return {key: value[0].item() for key, value in measured.items()}
 
     def by(self, detector: str, rule: str = "") -> Inspection:
         """Return the same record, decided by another detector. Raises SettingError as `Verdict.by` does."""
@@ -124,6 +121,7 @@ def inspect(
     if label is not None and not 0 <= label < len(classes):
         raise SettingError(f"label = {label} of image {name} is not a class number from 0 to {len(classes) - 1}.")
     evasions = system.evasions(evade)
+    from ciad_engine.attacks import running
     from ciad_engine.attacks.checks import check
 
     job = job or Job()
@@ -137,7 +135,7 @@ def inspect(
     attack = prepared(system, attack, job)
     # Not `run`, which refuses an image of the target class: here that is a result like any other.
     network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
-    result = attack.run_checked(network, image[None], labels, job, evade=evasions)
+    result = running.run_checked(attack, network, image[None], labels, job, 1, evasions)
     result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
     found = dataclasses.replace(found, attack=result, evade=tuple(evade))
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
@@ -159,8 +157,6 @@ def prepared(system: System, attack: Attack, job: Job | None = None) -> Attack:
         SettingError: the attack cannot learn from them, or they have other classes or another size than the bundle.
         Cancelled: through `job`.
     """
-    from ciad_engine.attacks.fitted import FittedAttack
-
     if not isinstance(attack, FittedAttack) or not attack.needs_fitting:
         return attack
     job = job or Job()
@@ -259,9 +255,8 @@ def _failure(i: Inspection) -> str:
     if i.adversarial is not None:
         return "The attack fooled the classifier, but it did not evade the detector."
     reason = str(i.attack.reason[0])
-    return (
-        f"The attack found no adversarial image{' within its limits' if reason == NO_ADVERSARIAL else f': {reason}'}."
-    )
+    why = " within its limits" if reason == NO_ADVERSARIAL else f": {reason}"
+    return f"The attack found no adversarial image{why}."
 
 
 def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
@@ -390,23 +385,16 @@ def _verdict_dict(verdict: Verdict, classes: tuple[str, ...]) -> dict[str, Any]:
 
 def _attack_dict(result: AttackResult, classes: tuple[str, ...], evade: tuple[str, ...]) -> dict[str, Any]:
     after = int(result.label_after[0])
-    counts = {key: int(getattr(result, key)[0]) for key in ("forwards", "backwards", "steps")}
+    names = (
+        "success", "fooled", "evaded", "reason", "confidence_after", "l0_values", "l0_pixels", "l2", "linf", "ssim",
+        "forwards", "backwards", "steps",
+    )  # fmt: skip
     return {
         "name": result.attack,
         "settings": dict(result.settings),
         "evade": list(evade),
-        "success": bool(result.success[0]),
-        "fooled": bool(result.fooled[0]),
-        "evaded": bool(result.evaded[0]),
-        "reason": str(result.reason[0]),
+        **{name: getattr(result, name)[0].item() for name in names},
         "notes": list(result.notes),
         "label_after": {"index": after, "class": classes[after]},
-        "confidence_after": float(result.confidence_after[0]),
-        "l0_values": int(result.l0_values[0]),
-        "l0_pixels": int(result.l0_pixels[0]),
-        "l2": float(result.l2[0]),
-        "linf": int(result.linf[0]),
-        "ssim": float(result.ssim[0]),
-        **counts,
         "seconds": result.seconds,
     }

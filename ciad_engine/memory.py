@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
+import platform
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
@@ -26,7 +26,7 @@ def keep_freed() -> bool:
     To be called once, at the program's start, from the main thread.
     """
     tuned = any(name.startswith("MALLOC_") or name in ("GLIBC_TUNABLES", "LD_PRELOAD") for name in os.environ)
-    if tuned or not sys.platform.startswith("linux") or not _is_glibc():
+    if tuned or platform.libc_ver()[0] != "glibc":
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -34,10 +34,3 @@ def keep_freed() -> bool:
         return False
     wishes = ((_MMAP_THRESHOLD, LARGEST), (_TRIM_THRESHOLD, KEPT), (_ARENA_MAX, 1))
     return [mallopt(name, value) for name, value in wishes] == [1, 1, 1]
-
-
-def _is_glibc() -> bool:
-    try:
-        return (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc")
-    except (OSError, ValueError):  # musl knows no such name
-        return False

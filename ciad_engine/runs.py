@@ -148,7 +148,12 @@ class Database:
             from a newer version of CIAD. It is left as it is in all these cases.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str | None = None) -> None:
+        """Open the database at `path`, by default the one in the user's data folder."""
+        if path is None:
+            import platformdirs  # late: the engine also evaluates on machines without it, given a path
+
+            path = platformdirs.user_data_path("ciad") / "runs.sqlite"
         self.path = Path(path)
         # One connection a thread: a reader (the window) never waits for the writer's batch.
         self._local = threading.local()
@@ -156,13 +161,6 @@ class Database:
         self._lock = threading.Lock()
         with self._connected():
             pass
-
-    @classmethod
-    def default(cls) -> Database:
-        """Open the database in the user's data folder."""
-        import platformdirs  # late: the engine also evaluates on machines without it, given a path
-
-        return cls(platformdirs.user_data_path("ciad") / "runs.sqlite")
 
     def close(self) -> None:
         """Close the connections of all threads. The object opens new ones if it is used again."""
@@ -257,10 +255,6 @@ class Database:
         """Return all runs, the newest first."""
         return self._runs("ORDER BY created DESC, rowid DESC")
 
-    def unfinished(self) -> list[Run]:
-        """Return the runs that can be continued, the newest first."""
-        return self._runs("WHERE state = ? ORDER BY created DESC, rowid DESC", (UNFINISHED,))
-
     def done_positions(self, run: str, attack: str) -> set[int]:
         """Return the positions that have a row for this attack ("" for the benign images)."""
         with self._connected() as connection:
@@ -277,20 +271,12 @@ class Database:
 
         `images` reads their images, too, about 2.5 kB each at 32 pixels.
         """
-        if attack is None:
-            return [row for _, row in self.rows_after(run, images=images)]
-        return [row for _, row in self._rows(run, "AND attack = ? ORDER BY position", (attack,), images)]
-
-    def rows_after(
-        self, run: str, last: int = 0, limit: int | None = None, images: bool = False
-    ) -> list[tuple[int, Row]]:
-        """Return the rows of a run that were stored after the one whose id is `last`, each with its id, by id.
-
-        To follow a run, pass the highest id seen so far; at most `limit` rows are read. Ids only ever grow, whoever
-        stores rows, and are never reused after a deletion, so no row is missed and none is returned twice.
-        """
-        bounds = (last, -1 if limit is None else limit)
-        return self._rows(run, "AND id > ? ORDER BY id LIMIT ?", bounds, images)
+        chosen = ", ".join(name if images or name != "image" else "NULL" for name in _COLUMNS)
+        which, order = ("", "id") if attack is None else ("AND attack = ?", "position")
+        query = f"SELECT {chosen} FROM rows WHERE run = ? {which} ORDER BY {order}"
+        with self._connected() as connection, self._decoding(f"a row of run {run[:12]}"):
+            found = connection.execute(query, (run,) if attack is None else (run, attack))
+            return [_row(list(stored)) for stored in found]
 
     def image(self, run: str, attack: str, position: int) -> npt.NDArray[np.uint8]:
         """Return the image of a row, uint8 (3, size, size); after an attack that did not fool, the benign one.
@@ -316,12 +302,6 @@ class Database:
             return [
                 Run(key, at, json.loads(plan), json.loads(versions), *rest) for key, at, plan, versions, *rest in found
             ]
-
-    def _rows(self, run: str, clause: str, values: tuple[object, ...], images: bool) -> list[tuple[int, Row]]:
-        chosen = [name if images or name != "image" else "NULL" for name in _COLUMNS]
-        query = f"SELECT id, {', '.join(chosen)} FROM rows WHERE run = ? {clause}"
-        with self._connected() as connection, self._decoding(f"a row of run {run[:12]}"):
-            return [(row, _row(stored)) for row, *stored in connection.execute(query, (run, *values))]
 
     @contextlib.contextmanager
     def _decoding(self, what: str) -> Iterator[None]:

@@ -16,8 +16,8 @@ from torch import nn
 
 from ciad_engine import bundles, compute, detectors, imaging
 from ciad_engine.attacks.goal import Evasion
-from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict, threshold_of
-from ciad_engine.domain import Domain
+from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict
+from ciad_engine.domain import Domain, Labels, Pixels
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.jobs import Job
 
@@ -47,41 +47,18 @@ class System:
             raise BundleError(f"Bundle '{self.card.name}' has no {role.replace('_', ' ')}: {self.card.folder}")
         return self.networks[role]
 
-    def detector(self, name: str) -> Detector:
-        """Return the detector `name`.
-
-        Raises:
-            SettingError: the bundle has none of that name; lists those it has.
-        """
-        if name not in self.detectors:
-            raise SettingError(
-                f"detector: bundle '{self.card.name}' has no '{name}'; it has {', '.join(self.detectors) or 'none'}."
-            )
-        return self.detectors[name]
-
-    def evasion(self, name: str, rule: str = "") -> Evasion:
-        """Return a detector as an attack that knows it has to evade it; by its usual rule if none is given.
+    def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
+        """Return detectors, "NAME" or "NAME:RULE" each, as an attack that knows them has to evade them.
 
         Raises:
             SettingError: the bundle has no such detector, it has no such rule, or it does not depend on the image.
         """
-        detector = self.detector(name)
-        if not detector.grades:
-            raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-        rule = rule or next(iter(detector.rules), detectors.GRADED)
-        threshold_of(detectors.title(name), detector.rules, rule)
-        return Evasion(name, functools.partial(detector.excess, rule=rule))
+        known = [bundles.evaded(self.card, text) for text in texts]
+        return tuple(
+            Evasion(one.name, functools.partial(self.detectors[one.name].excess, rule=one.rule)) for one in known
+        )
 
-    def evasions(self, texts: Sequence[str]) -> tuple[Evasion, ...]:
-        """Return the detectors that "NAME" or "NAME:RULE" stand for. Raises SettingError as `evasion` does."""
-        return tuple(self.evasion(*text.split(":", 1)) for text in texts)
-
-    def inspect(
-        self,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64] | None = None,
-        job: Job | None = None,
-    ) -> Verdict:
+    def inspect(self, images: Pixels, labels: Labels | None = None, job: Job | None = None) -> Verdict:
         """Return the verdict on uint8 images (N, 3, H, W): what f1 and every detector find.
 
         The first detector of the card decides, by its usual rule; `Verdict.by` chooses another.
@@ -92,14 +69,13 @@ class System:
         Raises:
             Cancelled: through `job`, between batches.
         """
-
-        def look(rows: slice) -> dict[str, npt.NDArray[Any]]:
-            return self._look(images[rows])
-
+        own = (network for detector in self.detectors.values() for network in detector.networks.values())
         with contextlib.ExitStack() as stack:
-            for network in self._used:
+            for network in {self.network(bundles.CLASSIFIER), *own}:
                 stack.enter_context(compute.borrowed(network))
-            parts = list(compute.in_batches(look, len(images), BATCH, job, "Inspecting"))
+            parts = list(
+                compute.in_batches(lambda rows: self._look(images[rows]), len(images), BATCH, job, "Inspecting")
+            )
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         p1, masks = columns.pop(""), columns.pop("masks", None)
         findings = {
@@ -110,14 +86,8 @@ class System:
         rule = next(iter(finding.rules), detectors.GRADED)
         return Verdict(p1.argmax(1), p1, masks, findings, None if labels is None else np.asarray(labels), first, rule)
 
-    @property
-    def _used(self) -> set[nn.Module]:
-        """f1 and the networks of the detectors."""
-        own = (network for detector in self.detectors.values() for network in detector.networks.values())
-        return {self.network(bundles.CLASSIFIER), *own}
-
     @torch.inference_mode()
-    def _look(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+    def _look(self, images: Pixels) -> dict[str, npt.NDArray[Any]]:
         """Return f1's probabilities (""), each detector's log probabilities and score, and the masks, of a batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.

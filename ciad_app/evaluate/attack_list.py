@@ -19,29 +19,6 @@ from ciad_engine.evaluation import planning
 _FIRST = frozenset(name for name, _ in planning.PRESETS["paper"])  # what is ticked before anybody chose
 
 
-def describe(
-    parameters: Sequence[Parameter],
-    values: Mapping[str, Any],
-    classes: Sequence[str] = (),
-    always: Collection[str] = (),
-) -> str:
-    """What differs from the defaults in one line ("eps 4 /255"), and those in `always`; empty where nothing does."""
-
-    def worth_saying(p: Parameter) -> bool:
-        if p.name == TARGET_CLASS and TARGET in values and p.name not in always:
-            return bool(values[TARGET] == GIVEN)  # then even the default is a choice
-        return p.name in always or bool(values.get(p.name, p.default) != p.default)
-
-    def text(p: Parameter) -> str:
-        value = values[p.name]
-        if p.name == TARGET_CLASS and 0 <= value < len(classes):
-            return str(classes[value])
-        return f"{value:g}" if isinstance(value, float) else str(value)
-
-    changed = [f"{p.title.lower()} {text(p)}{' ' + p.unit if p.unit else ''}" for p in parameters if worth_saying(p)]
-    return ", ".join(changed)
-
-
 class _AttackRow(QWidget):
     """One attack: tick, a button that unfolds its settings, and a line that says those that are not the defaults.
 
@@ -103,7 +80,22 @@ class _AttackRow(QWidget):
         self._describe()
 
     def _describe(self) -> None:
-        self.summary.setText(describe(self.parameters, self.form.values(), self._classes, self._always))
+        """Say in one line what differs from the defaults ("eps 4 /255"), and what is in `_always`."""
+        values = self.form.values()
+
+        def worth_saying(p: Parameter) -> bool:
+            if p.name == TARGET_CLASS and TARGET in values and p.name not in self._always:
+                return bool(values[TARGET] == GIVEN)  # then even the default is a choice
+            return p.name in self._always or bool(values.get(p.name, p.default) != p.default)
+
+        def text(p: Parameter) -> str:
+            value = values[p.name]
+            if p.name == TARGET_CLASS and 0 <= value < len(self._classes):
+                return str(self._classes[value])
+            return f"{value:g}" if isinstance(value, float) else str(value)
+
+        said = [p for p in self.parameters if worth_saying(p)]
+        self.summary.setText(", ".join(f"{p.title.lower()} {text(p)}{' ' + p.unit if p.unit else ''}" for p in said))
         self.summary.setVisible(bool(self.summary.text()) and not self.fold.isChecked())
 
 
@@ -116,7 +108,7 @@ class AttackList(QWidget):
         super().__init__()
         self._rows: list[_AttackRow] = []  # as they stand, all of one attack together
         self._order: list[_AttackRow] = []  # those chosen last by `choose`; their order belongs to a plan
-        self._infos: dict[str, type[Attack]] = {}
+        self.infos: dict[str, type[Attack]] = {}
         self._classes: Sequence[str] = ()
         self.changed.connect(self._tell_apart)
         self._waiting = label("The attacks are listed as soon as the models are loaded.", wrap=True)
@@ -136,7 +128,7 @@ class AttackList(QWidget):
         unticked = {row.info.name: kept(row.values()) for row in reversed(self._rows) if not row.tick.isChecked()}
         for row in list(self._rows):
             self._drop(row)
-        self._infos, self._classes = {info.name: info for info in infos}, classes
+        self.infos, self._classes = {info.name: info for info in infos}, classes
         self._waiting.setVisible(not infos)
         for info in infos:
             self._insert(info, len(self._rows)).tick.setChecked(info.name in _FIRST)
@@ -155,10 +147,10 @@ class AttackList(QWidget):
 
         They are computed in that order, others that are ticked later after them.
         """
-        for name in self._infos:
+        for name in self.infos:
             wanted = sum(chosen == name for chosen, _ in choices)
             while len(self.rows(name)) < wanted:
-                self._insert(self._infos[name], self._rows.index(self.rows(name)[-1]) + 1)
+                self._insert(self.infos[name], self._rows.index(self.rows(name)[-1]) + 1)
             for row in self.rows(name)[max(1, wanted) :]:
                 self._drop(row)
         free = list(self._rows)
@@ -184,11 +176,9 @@ class AttackList(QWidget):
         return next((attacks.title(one[0]) for k, one in enumerate(chosen) if one in chosen[:k]), "")
 
     def _tell_apart(self) -> None:
-        for name in self._infos:
-            rows = self.rows(name)
-            values = [row.values() for row in rows]
-            for row in rows:
-                row.tell([key for key in values[0] if any(own[key] != values[0][key] for own in values)])
+        varied = planning.differing((row.info.name, row.values()) for row in self._rows)
+        for row in self._rows:
+            row.tell({key for name, key in varied if name == row.info.name})
 
     def _again(self, row: _AttackRow) -> None:
         """Add the attack of `row` once more, with its settings, unfolded: they are to be changed."""

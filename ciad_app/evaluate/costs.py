@@ -86,11 +86,7 @@ class Remaining:
     """The remaining time of a running evaluation, stage by stage: C&W is hundreds of times slower than FGSM."""
 
     def __init__(
-        self,
-        stages: Sequence[str],
-        limit: int,
-        rates: Mapping[str, Rate],
-        clock: Callable[[], float] = time.monotonic,
+        self, stages: Sequence[str], limit: int, rates: Mapping[str, Rate], clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`stages`: the attacks' labels in the order computed, the benign images ("") first; `limit` images each."""
         self.stages, self.limit, self.total = tuple(stages), limit, limit * len(stages)  # total: of the rows

@@ -13,11 +13,9 @@ from PySide6.QtWidgets import QLabel, QListView, QListWidget, QListWidgetItem, Q
 
 from ciad_app.widgets.build import choice, in_column, in_row, label_of, refill
 from ciad_engine import detectors
-from ciad_engine.evaluation.curves import Curve, edges
-from ciad_engine.evaluation.records import POOLED
-from ciad_engine.evaluation.statistics import histogram
-from ciad_engine.evaluation.thresholds import Thresholds
-from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, line_style
+from ciad_engine.evaluation.curves import Curve, edges, score_plot
+from ciad_engine.evaluation.records import POOLED, Thresholds
+from ciad_engine.figures.chart import Plot, line_style
 
 _EMPTY = "Curves appear here as soon as the first attacks have succeeded."
 _VEIL = 70  # of 255: how dense the colour under a histogram's outline is
@@ -43,7 +41,7 @@ class CurvesView(QWidget):
         self.attack = choice("", "The attack whose images the histogram counts")
         self.roc = _plot("ROC curves", "False positive rate", "True positive rate")
         self.roc.setRange(xRange=(0, 1), yRange=(0, 1), padding=0.01)
-        self.scores = _plot("Histogram of the scores", "Score", "Rate of the images")
+        self.scores = _plot("Histogram of the scores", "Score: -log p of f1's class", "Rate of the images")
         # Where no curve passes; that of the histogram below the labels of its vertical lines.
         self._legends = [
             plot.addLegend(offset=offset) for plot, offset in ((self.roc, (-12, -12)), (self.scores, (-12, 36)))
@@ -112,7 +110,7 @@ class CurvesView(QWidget):
         self._fit_names()
         chosen = next((curve for curve in shown if curve.label == self.attack.currentData()), None)
         if chosen is not None:
-            self._draw_scores(chosen, edges(shown))
+            self._draw_scores(score_plot(chosen, edges(shown), self._thresholds.get(chosen.detector, {})))
 
     def _fit_names(self) -> None:
         """In columns, and as high as they need."""
@@ -129,31 +127,21 @@ class CurvesView(QWidget):
         super().resizeEvent(event)
         self._fit_names()
 
-    def _draw_scores(self, curve: Curve, bins: np.ndarray) -> None:
-        top = 0.0
-        for name, scores, colour, dashes in (
-            ("benign", curve.negative, BENIGN, ()),
-            ("adversarial", curve.positive, ADVERSARIAL, (6, 3)),
-        ):
-            heights = histogram(scores, bins)
-            top = max(top, float(heights.max()))
-            veil = QColor(colour)
+    def _draw_scores(self, plot: Plot) -> None:
+        for one in plot.series:
+            veil, pen = QColor(one.colour), _pen(one.colour, one.dashes)
             veil.setAlpha(_VEIL)
-            item = pg.PlotDataItem(
-                bins, heights, stepMode="center", fillLevel=0, brush=veil, pen=_pen(colour, dashes), name=name
-            )
-            self.scores.addItem(item)
-        for rate, threshold in self._thresholds.get(curve.detector, {}).items():
+            self.scores.addItem(pg.PlotDataItem(one.x, one.y, fillLevel=0, brush=veil, pen=pen, name=one.label))
+        for value, rate in plot.marks:
             mark = pg.InfiniteLine(
-                threshold.value,
+                value,
                 pen=pg.mkPen(self._ink(), width=1, style=Qt.PenStyle.DashLine),
-                label=f"{100 * rate:g}%",
+                label=rate,
                 labelOpts={"position": 0.94, "color": self._ink(), "anchors": [(0, 0.5), (0, 0.5)]},
             )
-            mark.setToolTip(f"Threshold at a false positive rate of {100 * rate:g}% on validation images")
+            mark.setToolTip(f"Threshold at a false positive rate of {rate} on validation images")
             self.scores.addItem(mark, ignoreBounds=True)
-        self.scores.setRange(xRange=(0, float(bins[-1])), yRange=(0, 1.08 * top), padding=0.01)
-        self.scores.setLabel("bottom", "Score: -log p of f1's class")
+        self.scores.setRange(xRange=plot.x_range, yRange=plot.y_range, padding=0.01)
 
     def _ink(self) -> QColor:
         return self.palette().color(QPalette.ColorRole.Text)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
-from ciad_app.evaluate import work
 from ciad_app.evaluate.setup_panel import DataChoice
-from ciad_app.worker import Engine, Task, Work
+from ciad_app.worker import Engine, Session, Task, Work
 from ciad_engine import datasets, files
+from ciad_engine.jobs import Job
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,11 @@ class DataLoader(QObject):
         self.stop()
         self.data = None
         if text:
-            self._submit(work.load_data(text), lambda data: self._loaded(text, data), "Loading images")
+            self._submit(
+                lambda session, job: datasets.choose(text, job).matched(session.domain),
+                lambda data: self._loaded(text, data),
+                "Loading images",
+            )
         self.changed.emit()
 
     def stop(self) -> None:
@@ -65,9 +69,7 @@ class DataLoader(QObject):
         self.stop()
         self.data = None
         self._choice.say("Connecting …")
-        self._submit(
-            work.fetch(), self._fetched, "Downloading CIFAR-10", "Cancelled; what has been downloaded is kept."
-        )
+        self._submit(_fetch, self._fetched, "Downloading CIFAR-10", "Cancelled; what has been downloaded is kept.")
         self._set_downloading(True)
         self.changed.emit()
 
@@ -104,7 +106,7 @@ class DataLoader(QObject):
         assert isinstance(data, datasets.ImageSet)
         self._ended()
         self.data = data
-        self._choice.show_loaded(data)
+        self._choice.say(f"{len(data):,} images: {data.source}")  # under which name figures on them are quoted
         folder = self._folder()
         if folder is not None:
             place = text if text == datasets.SAMPLES else str(Path(text).absolute())
@@ -120,6 +122,12 @@ class DataLoader(QObject):
     def _set_downloading(self, downloading: bool) -> None:
         self._downloading = downloading
         self._choice.download.setText("Stop" if downloading else "Download")
+
+
+def _fetch(session: Session, job: Job) -> Path:
+    from ciad_engine import download  # here, because HTTP takes long to import
+
+    return download.fetch(download.default_folder(), job)
 
 
 def known_places(file: Path) -> dict[str, str]:

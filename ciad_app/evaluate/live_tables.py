@@ -11,10 +11,9 @@ from PySide6.QtCore import QObject, QTimer
 from ciad_app.evaluate.background import Background
 from ciad_engine import bundles
 from ciad_engine.evaluation.curves import Curve, curves
-from ciad_engine.evaluation.records import load
+from ciad_engine.evaluation.records import Thresholds, load, of_detectors
 from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import for_screen, tables_of
-from ciad_engine.evaluation.thresholds import Thresholds, of_detectors
 from ciad_engine.runs import Database
 
 INTERVAL = 500  # ms at least between two computations
@@ -27,11 +26,6 @@ class Results:
     tables: tuple[Table, ...]
     curves: tuple[Curve, ...]
     thresholds: Mapping[str, Thresholds]
-
-
-def _results(database: Database, run: str, card: bundles.Card | None) -> Results:
-    records = load(database, run)
-    return Results(for_screen(tables_of(records, card)), curves(records), of_detectors(card, records.plan))
 
 
 class LiveTables(QObject):
@@ -73,10 +67,13 @@ class LiveTables(QObject):
         if (wanted := self._wanted) is None:
             return
         self._working, self._stale = True, False
+        database, run, card = wanted
 
         def work() -> tuple[Results, float]:
             started = time.monotonic()
-            return _results(*wanted), time.monotonic() - started
+            records = load(database, run)
+            tables, thresholds = for_screen(tables_of(records, card)), of_detectors(card, records.plan)
+            return Results(tables, curves(records), thresholds), time.monotonic() - started
 
         def done(result: tuple[Results, float]) -> None:
             results, seconds = result

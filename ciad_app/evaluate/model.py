@@ -19,14 +19,11 @@ from PySide6.QtGui import QFont
 from ciad_engine import detectors
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
-from ciad_engine.evaluation.thresholds import Thresholds
+from ciad_engine.evaluation.records import Thresholds
 from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row, Score
 
 Index = QModelIndex | QPersistentModelIndex
-
-SORT_ROLE = Qt.ItemDataRole.UserRole  # native values, so that 10 comes after 9
-ROW_ROLE = Qt.ItemDataRole.UserRole + 1  # the `Row` itself
 
 # Signs beside the words: neither colour nor the sign alone carries the meaning.
 _ALARM, _QUIET = "▲", "○"
@@ -93,8 +90,6 @@ def attack_result(row: Row) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column of the table."""
-
     title: str
     tip: str
     text: Callable[[RowsModel, Row], str]
@@ -121,7 +116,7 @@ COLUMNS = (
     Column("Label", "True class", lambda m, r: m.class_name(r.label)),
     Column(
         "Attack", "The attack that made this row's image; benign: the image as it is",
-        lambda m, r: m.attack_title(r.attack), widest="Universal, eps = 10",
+        lambda m, r: "benign" if r.attack == BENIGN else planning.title(r.attack), widest="Universal, eps = 10",
     ),
     Column(
         "Classifier f1", "Class by the classifier, and its probability",
@@ -200,16 +195,6 @@ class RowsModel(QAbstractTableModel):
     def row_at(self, line: int) -> Row:
         return self._rows[self._shown[line]]
 
-    def set_names(self, classes: Sequence[str]) -> None:
-        self.classes = tuple(classes)
-        self._all_changed()
-
-    def set_thresholds(self, thresholds: Mapping[str, Thresholds]) -> None:
-        """Decide by these thresholds for detectors without a class of their own."""
-        if thresholds != self._thresholds:
-            self._thresholds = thresholds
-            self._refilter()
-
     def choose_detector(self, name: str) -> None:
         if name != self.detector:
             self.detector = name
@@ -230,26 +215,24 @@ class RowsModel(QAbstractTableModel):
         """The chosen detector's score of the row's image; -1, below all others, without one."""
         return row.scores[self.detector].value if self.detector in row.scores else -1.0
 
-    def _all_changed(self) -> None:
-        if self._shown:
-            self.dataChanged.emit(self.index(0, 0), self.index(len(self._shown) - 1, len(COLUMNS) - 1))
-
     def class_name(self, label: int) -> str:
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def attack_title(self, label: str) -> str:
-        return "benign" if label == BENIGN else planning.title(label)
+        return "benign" if label == BENIGN else planning.title(label, self.classes)
 
-    def set_rows(self, rows: Sequence[Row]) -> None:
-        """Hold these rows and no others."""
+    def set_rows(
+        self, rows: Sequence[Row], classes: Sequence[str] = (), thresholds: Mapping[str, Thresholds] | None = None
+    ) -> None:
+        """Hold these rows and no others; `thresholds` decide for detectors without a class of their own."""
         self.beginResetModel()
-        self._rows, self._known = [], set()
+        self.classes, self._thresholds, self._known = tuple(classes), thresholds or {}, set()
         self._rows = self._new(rows)
         self._shown = self._arranged(range(len(self._rows)))
         self.endResetModel()
 
-    def append(self, rows: Sequence[Row]) -> int:
-        """Add a batch; rows already held are passed over. Returns how many were new."""
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add a batch; rows already held are passed over."""
         fresh = self._new(rows)
         start = len(self._rows)
         self._rows.extend(fresh)
@@ -261,7 +244,6 @@ class RowsModel(QAbstractTableModel):
             self.endInsertRows()
             if self._column >= 0:
                 self._rearrange()
-        return len(fresh)
 
     def set_filter(self, chosen: Filter) -> None:
         if chosen is not self._filter:
@@ -341,10 +323,6 @@ class RowsModel(QAbstractTableModel):
         row, column = self.row_at(index.row()), index.column()
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return COLUMNS[column].text(self, row)
-        if role == SORT_ROLE:
-            return self.sort_value(row, column)
-        if role == ROW_ROLE:
-            return row
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _alignment(column)
         if role == Qt.ItemDataRole.FontRole and column == COL_DECISION and is_wrong(row, self.flagged(row)):

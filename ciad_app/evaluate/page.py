@@ -19,14 +19,15 @@ from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
 from ciad_app.evaluate.live_tables import LiveTables, Results
 from ciad_app.evaluate.model import OpenedRow, RowsModel
-from ciad_app.evaluate.results_view import ResultsView, moment, total_rows
+from ciad_app.evaluate.results_view import ResultsView, moment
 from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
+from ciad_engine.counting import counted
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
-from ciad_engine.evaluation.thresholds import of_detectors
+from ciad_engine.evaluation.records import of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 
@@ -80,9 +81,8 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _connect(self) -> None:
-        self.panel.started.connect(self.start)
-        self.panel.cancelled.connect(self.cancel)
-        self.panel.preset_requested.connect(self._choose_preset)
+        self.panel.start.clicked.connect(lambda: self.start())
+        self.panel.cancel.clicked.connect(lambda: self.cancel())
         self.panel.changed.connect(self._rates_timer.start)
         self.panel.changed.connect(self._update)
         self.loader.changed.connect(self._data_changed)
@@ -90,8 +90,8 @@ class EvaluatePage(QWidget):
         self.loader.failed.connect(self._continuation.data_failed)
         self.panel.data.folder_used.connect(self._dialog_used)
         self.results.run_chosen.connect(self.open_run)
-        self.results.copy_requested.connect(self.copy_tables)
-        self.results.export_requested.connect(lambda: self.export())
+        self.results.copy.clicked.connect(lambda: self.copy_tables())
+        self.results.export.clicked.connect(lambda: self.export())
         self.results.bar.accepted.connect(self._continue)
         self.results.bar.discarded.connect(self._discard)
         self.results.rows.opened.connect(self._open_row)
@@ -100,7 +100,7 @@ class EvaluatePage(QWidget):
 
     def _open_database(self, path: Path | None) -> None:
         try:
-            self._database = Database.default() if path is None else Database(path)
+            self._database = Database(path)
         except CiadError as error:
             self._problem = str(error)
             self._say(f"⚠ {error}")
@@ -142,7 +142,7 @@ class EvaluatePage(QWidget):
 
         def done(paths: list[Path]) -> None:
             names = ", ".join(path.name for path in paths)
-            self._say(f"{len(paths)} files written to {folder}: {names}.")
+            self._say(f"{counted(len(paths), 'file')} written to {folder}: {names}.")
             self.exported.emit(paths)
 
         self._beside(write, done)
@@ -159,8 +159,8 @@ class EvaluatePage(QWidget):
         card = info.card
 
         def find() -> Run | None:
-            mine = (run for run in database.unfinished() if card.knows(str(run.plan.get("bundle_checksum"))))
-            return next((run for run in mine if planning.can_go_on(run)), None)
+            mine = (run for run in database.runs() if card.knows(str(run.plan.get("bundle_checksum"))))
+            return next((run for run in mine if not run.finished and planning.can_go_on(run)), None)
 
         def found(run: Run | None) -> None:
             if run is not None and self._task is None and self._run is None:
@@ -188,7 +188,7 @@ class EvaluatePage(QWidget):
     def _read(self, key: str, announce: bool) -> None:
         """Show a run's rows; `announce` says how many they are."""
         if (database := self._database) is not None:
-            self._beside(lambda: _read_run(database, key), lambda found: self._opened(found, announce))
+            self._beside(lambda: work.read(database, key), lambda found: self._opened(found, announce))
 
     # The engine.
 
@@ -249,9 +249,9 @@ class EvaluatePage(QWidget):
         self._update()
 
     def _arrived(self, result: Any) -> None:
-        if isinstance(result, work.Begun):
+        if isinstance(result, work.Stored):
             self._remaining = costs.Remaining((BENIGN, *result.plan.labels), result.plan.limit, self._rates)
-            self._show(result.run, result.plan, result.rows)
+            self._show(result)
             self._list_runs()
         else:
             self.model.append(result)
@@ -262,7 +262,7 @@ class EvaluatePage(QWidget):
     def _finished(self, run: Run) -> None:
         self._ended()
         self._run = run
-        self._say(f"Finished: {len(self.model.rows):,} rows in {duration(run.seconds)} of computing.")
+        self._say(f"Finished: {counted(len(self.model.rows), 'row')} in {duration(run.seconds)} of computing.")
         self._tables.refresh()
 
     def _cancelled(self) -> None:
@@ -287,14 +287,14 @@ class EvaluatePage(QWidget):
         if self._run is not None:
             self._read(self._run.key, announce=False)
 
-    def _opened(self, found: tuple[Run, planning.Plan, list[Row]], announce: bool) -> None:
+    def _opened(self, found: work.Stored, announce: bool) -> None:
         if self._task is not None:
             return
-        run, plan, rows = found
+        run, plan, rows = found.run, found.plan, found.rows
         self._continuation.forget()  # whatever its bar promised, another text is there now
         if announce:
-            self._say(f"{len(rows):,} rows, {duration(run.seconds)} of computing.")
-        self._show(run, plan, rows)
+            self._say(f"{counted(len(rows), 'row')}, {duration(run.seconds)} of computing.")
+        self._show(found)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
         info = self._engine.info
         fits = info is not None and info.card.knows(plan.bundle_checksum)
@@ -302,17 +302,16 @@ class EvaluatePage(QWidget):
             self.results.bar.hide()
         else:
             self.results.bar.offer(
-                f"An evaluation was interrupted at {len(rows):,} of {total_rows(plan):,} rows"
-                f" ({plan.data}, {', '.join(planning.title(label) for label in plan.labels)}; {moment(run)})."
+                f"An evaluation was interrupted at {len(rows):,} of {plan.rows:,} rows"
+                f" ({plan.data}, {', '.join(plan.title(label) for label in plan.labels)}; {moment(run)})."
             )
 
-    def _show(self, run: Run, plan: planning.Plan, rows: list[Row]) -> None:
+    def _show(self, found: work.Stored) -> None:
+        run, plan, rows = found.run, found.plan, found.rows
         if self._run is None or self._run.key != run.key:
             self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
         self._run = run
-        self.model.set_names(plan.classes)
-        self.model.set_thresholds(of_detectors(self._card(), plan))
-        self.model.set_rows(rows)
+        self.model.set_rows(rows, plan.classes, of_detectors(self._card(), plan))
         self.results.show_data_warning(plan)
         if self._database is not None:
             self._tables.follow(self._database, run.key, self._card())
@@ -372,10 +371,9 @@ class EvaluatePage(QWidget):
 
     def _list_runs(self) -> None:
         if self._database is not None:
-            self._beside(self._database.runs, self._listed)
-
-    def _listed(self, runs: list[Run]) -> None:
-        self.results.list_runs(runs, self._run.key if self._run else None)
+            self._beside(
+                self._database.runs, lambda runs: self.results.list_runs(runs, self._run.key if self._run else None)
+            )
 
     def _look_up_rates(self) -> None:
         info, database = self._engine.info, self._database
@@ -397,9 +395,6 @@ class EvaluatePage(QWidget):
     def _beside(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
         """Read or write the database while the engine computes."""
         self._background.run(work, done, self._failed)
-
-    def _choose_preset(self, name: str) -> None:
-        self._engine.submit(work.preset(name), self.panel.attacks.choose, text="Looking up the preset")
 
     # What is said and what can be pressed.
 
@@ -438,12 +433,6 @@ class EvaluatePage(QWidget):
 
     def _say(self, text: str) -> None:
         self.results.state.setText(text)
-
-
-def _read_run(database: Database, key: str) -> tuple[Run, planning.Plan, list[Row]]:
-    """A run with its plan and its rows. Raises RunError, also where the plan cannot be read."""
-    run = database.run(key)
-    return run, planning.from_json(run.plan), database.rows(key)
 
 
 def _new_folder(parent: Path, name: str) -> Path:

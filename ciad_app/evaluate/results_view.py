@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 from collections.abc import Sequence
@@ -9,13 +10,14 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QProgressBar, QSizePolicy, QSplitter, QTabWidget, QWidget
 
-from ciad_app.evaluate.continue_bar import ContinueBar
+from ciad_app.evaluate.continuation import ContinueBar
 from ciad_app.evaluate.curves_view import CurvesView
 from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of
 from ciad_engine import attacks, detectors
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
@@ -30,35 +32,21 @@ def moment(run: Run) -> str:
         return run.created
 
 
-def _plan_of(run: Run) -> planning.Plan | None:
-    """Its plan, or None where another version of the program wrote one that cannot be read here."""
-    try:
-        return planning.from_json(run.plan)
-    except RunError:
-        return None
-
-
 def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
     """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
-    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text() for one in chosen)
+    classes = run.plan.get("classes", CIFAR10.classes)
+    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text(classes) for one in chosen)
     setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
-    evaded = ", ".join(detectors.title(str(one["name"])) for one in run.plan.get("evade", ()))
+    evaded = ", ".join(f"{detectors.title(one['name'])} ({one['rule']})" for one in run.plan.get("evade", ()))
     setting += f", evading {evaded}" if evaded else ""
     data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
-    return f"{moment(run)} · {data} · {limit:,} images · {which or 'no attack'}{setting} · {run.state}"
-
-
-def total_rows(plan: planning.Plan) -> int:
-    """How many rows a finished run of this plan has: the benign images, and each after each attack."""
-    return plan.limit * (1 + len(plan.attacks))
+    return f"{moment(run)} · {data} · {counted(limit, 'image')} · {which or 'no attack'}{setting} · {run.state}"
 
 
 class ResultsView(QWidget):
     """Everything about the run that is shown."""
 
     run_chosen = Signal(str)  # key of a past run somebody wants to see
-    copy_requested = Signal()
-    export_requested = Signal()
 
     def __init__(self, model: RowsModel) -> None:
         super().__init__()
@@ -66,9 +54,9 @@ class ResultsView(QWidget):
         self.runs.setPlaceholderText("Choose a past evaluation here, or press Start for a new one")
         self.runs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         of_copy = "Copy all tables, for a text, a word processor or a spreadsheet"
-        self.copy = button("Copy tables", of_copy, self.copy_requested.emit)
+        self.copy = button("Copy tables", of_copy)
         of_export = "Write tables, curves and rows as CSV files, charts as SVG and PNG, plan and versions"
-        self.export = button("Export…", of_export, self.export_requested.emit)
+        self.export = button("Export…", of_export)
         self.bar = ContinueBar()
         self.banner = label(wrap=True)
         self.banner.setVisible(False)
@@ -102,7 +90,10 @@ class ResultsView(QWidget):
     def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
-        readable = {run.key: plan for run in runs if (plan := _plan_of(run)) is not None}
+        readable = {}
+        for run in runs:
+            with contextlib.suppress(RunError):  # another version of the program wrote a plan that this one cannot read
+                readable[run.key] = planning.from_json(run.plan)
         chosen = dict(zip(readable, planning.told_apart(list(readable.values())), strict=True))
         for run in runs:
             self.runs.addItem(describe_run(run, chosen.get(run.key, ())), run.key)

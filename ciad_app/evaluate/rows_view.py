@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QAbstractItemView, QLabel, QSizePolicy, QTableView
 from ciad_app.evaluate.model import COL_IMAGE, COL_LABEL, COL_Y1, COL_Y2, COLUMNS, Filter, RowsModel
 from ciad_app.widgets.build import FollowsFont, choice, in_column, in_row, label, label_of, refill
 from ciad_engine import detectors
+from ciad_engine.counting import counted
 
 _PADDING = 12  # pixels beside a cell's text
 _SAMPLED_ROWS = 200  # the width for image names comes from these
@@ -77,7 +78,8 @@ class RowsView(FollowsFont, QWidget):
         if [self.detector.itemData(k) for k in range(self.detector.count())] != list(titles):
             refill(self.detector, titles, self._model.detector)
         shown, all_ = self._model.rowCount(), len(self._model.rows)
-        self.count.setText(f"{shown:,} of {all_:,} rows" if shown != all_ else f"{all_:,} rows")
+        rows = counted(all_, "row")
+        self.count.setText(rows if shown == all_ else f"{shown:,} of {rows}")
         if shown and not self._fitted:
             self._fitted = True  # once: a person may have changed them since
             self._fit_columns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal
@@ -24,21 +25,20 @@ from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
 from ciad_engine import attacks, bundles, datasets, detectors
 from ciad_engine.domain import CIFAR10
-from ciad_engine.evaluation.planning import Plan
+from ciad_engine.evaluation import planning
 
 _DEFAULT_LIMIT = 100
 _OF_PAPER = "FGSM, JSMA and C&W as in Nguyen et al. 2017, which leaves their settings open: FGSM's budget here is 8/255"
 _OF_SWEEP = "FGSM at four budgets, JSMA, C&W at four confidences, and each of them once aimed at a random class"
 _DIRECT = {bundles.CLASSIFIER: "Direct: f1 itself is attacked"}
 _NO_DETECTOR = {"": "No detector"}
-_HIGHEST_SEED = 2**32 - 1  # as in a plan
 _ARCHIVES = f"CIFAR-10 archives ({' '.join(f'*{ending}' for ending in datasets.ARCHIVES)});;All files (*)"
 
 
 class DataChoice(QGroupBox):
     """Which images: the bundled samples, or CIFAR-10 from a file, a folder or the network."""
 
-    chosen = Signal(str)  # "samples", a path, or "" for none yet; answered with `show_loaded` or `say`
+    chosen = Signal(str)  # "samples", a path, or "" for none yet; answered with `say`
     download_requested = Signal()
     folder_used = Signal(str)  # a dialog chose this folder, or a file in it
 
@@ -75,10 +75,6 @@ class DataChoice(QGroupBox):
         self.say("Loading …")
         self.chosen.emit(text)
 
-    def show_loaded(self, data: datasets.ImageSet) -> None:
-        """Say what was loaded, and under which name figures on it will be quoted."""
-        self.say(f"{len(data):,} images: {data.source}")
-
     def say(self, text: str) -> None:
         self.state.setText(text)
 
@@ -114,17 +110,14 @@ class DataChoice(QGroupBox):
 class SetupPanel(QWidget):
     """All settings of an evaluation."""
 
-    started = Signal()
-    cancelled = Signal()
-    preset_requested = Signal(str)  # its name
     changed = Signal()  # something that decides cost or plan
 
     def __init__(self) -> None:
         super().__init__()
         self.data = DataChoice()
         self.attacks = AttackList()
-        self.preset = button("The paper's attacks", _OF_PAPER, lambda: self.preset_requested.emit("paper"))
-        self.sweep = button("Several settings", _OF_SWEEP, lambda: self.preset_requested.emit("sweep"))
+        self.preset = button("The paper's attacks", _OF_PAPER, lambda: self._choose(planning.preset("paper")))
+        self.sweep = button("Several settings", _OF_SWEEP, lambda: self._choose(planning.preset("sweep")))
         self.limit = QSpinBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)
         self.limit.setValue(_DEFAULT_LIMIT)
@@ -132,7 +125,7 @@ class SetupPanel(QWidget):
         self.limit.setToolTip("How many images are drawn from the data set")
         self.all = button("All", "Take every image of the data set", lambda: self.limit.setValue(self.limit.maximum()))
         self.seed = QDoubleSpinBox(decimals=0)  # a QSpinBox ends at half of what a plan may hold
-        self.seed.setRange(0, _HIGHEST_SEED)
+        self.seed.setRange(0, planning.HIGHEST_SEED)
         self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
         of_setting = "Transferred: adversarial images are made against a second classifier and shown to this detector"
         self.attacked = choice("", of_setting, short=True)
@@ -140,10 +133,10 @@ class SetupPanel(QWidget):
         self.evade = choice(short=True)
         refill(self.evade, _NO_DETECTOR)
         self.estimate = label(wrap=True)
-        self.start = button("Start", slot=self.started.emit)
+        self.start = button("Start")
         self.start.setDefault(True)
         of_cancel = "Stop within a second; the rows computed so far are kept and can be continued"
-        self.cancel = button("Cancel", of_cancel, self.cancelled.emit)
+        self.cancel = button("Cancel", of_cancel)
         self.cancel.setEnabled(False)
         no_wheel = NoWheel(self)
         for editor in (self.limit, self.seed, self.attacked, self.evade):
@@ -184,7 +177,8 @@ class SetupPanel(QWidget):
             settings[bundles.SECOND_CLASSIFIER] = "Transferred: a second classifier is attacked"
         refill(self.attacked, settings)
         self.attacked.setEnabled(len(settings) > 1)
-        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{one.rules[0]}": one.title for one in info.detectors})
+        known = [(one, rule) for one in info.detectors if one.evadable for rule in one.rules]
+        refill(self.evade, _NO_DETECTOR | {f"{one.name}:{rule}": f"{one.title} ({rule})" for one, rule in known})
 
     def set_data(self, data: datasets.ImageSet | None) -> None:
         """Bound the number of images by the data; None: nothing is loaded."""
@@ -194,16 +188,19 @@ class SetupPanel(QWidget):
         for widget in (self.limit, self.all):
             widget.setEnabled(data is not None)
 
-    def set_plan(self, plan: Plan) -> None:
+    def set_plan(self, plan: planning.Plan) -> None:
         """Put the settings of a plan into the panel, so that Start means that plan."""
-        self.attacks.choose([(choice.name, choice.parameters()) for choice in plan.attacks])
+        self._choose(plan.attacks)
         self.limit.setValue(plan.limit)
         self.seed.setValue(plan.seed)
         self.attacked.setCurrentIndex(max(0, self.attacked.findData(plan.attacked)))
-        evaded = ",".join(f"{one.name}:{one.rule}" for one in plan.evade)
+        evaded = ",".join(one.text for one in plan.evade)
         if self.evade.findData(evaded) < 0:  # a plan of the command line may have others
             self.evade.addItem(", ".join(f"{detectors.title(one.name)} ({one.rule})" for one in plan.evade), evaded)
         self.evade.setCurrentIndex(self.evade.findData(evaded))
+
+    def _choose(self, attacks: Sequence[planning.AttackChoice]) -> None:
+        self.attacks.choose([(choice.name, choice.parameters()) for choice in attacks])
 
     def request(self) -> Request:
         return Request(
@@ -230,8 +227,10 @@ class SetupPanel(QWidget):
         self.start.setEnabled(not running and not reason)
         self.start.setToolTip(reason or "Compute the rows; what was computed before with these settings is kept")
         self.cancel.setEnabled(running)
-        for widget in (self.data, self.attacks, self.preset, self.sweep, self.seed, self.attacked):
+        for widget in (self.data, self.attacks, self.seed, self.attacked):
             widget.setEnabled(not running)
+        for preset in (self.preset, self.sweep):
+            preset.setEnabled(not running and bool(self.attacks.infos))
         direct = self.attacked.currentData() == bundles.CLASSIFIER
         self.evade.setEnabled(direct and not running)
         self.evade.setToolTip(

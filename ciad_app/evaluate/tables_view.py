@@ -9,7 +9,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
-    QGridLayout,
     QHeaderView,
     QLabel,
     QScrollArea,
@@ -20,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app.copying import to_clipboard
-from ciad_app.widgets.build import FollowsFont, in_column, label
+from ciad_app.widgets.build import FollowsFont, in_column, in_row, label
 from ciad_engine.evaluation.table import Cell, Table, render_html, render_text
 
 _EMPTY = "Tables appear here as soon as the first images are done."
@@ -93,7 +92,7 @@ class TableCard(FollowsFont, QWidget):
         for line in range(self.grid.rowCount()):
             self.grid.setRowHeight(line, height)
         columns = self.grid.columnCount()
-        wanted = [self._text_width(column) for column in range(columns)]
+        wanted = [self.text_width(column) for column in range(columns)]
         # Attacks share the width evenly, so that their columns stand below each other in all tables. Where it
         # does not suffice the measures' names, whole in their tool tips, give way before a scroll bar appears.
         space, first, each = self.grid.viewport().width(), max(wanted[0], self._first_width), 0
@@ -109,7 +108,7 @@ class TableCard(FollowsFont, QWidget):
         bar = self.grid.horizontalScrollBar().sizeHint().height() if too_wide else 0
         self.grid.setFixedHeight(header + height * self.grid.rowCount() + frame + bar)
 
-    def _text_width(self, column: int) -> int:
+    def text_width(self, column: int) -> int:
         metrics = self.grid.fontMetrics()
         lines = (line for line in range(self.grid.rowCount()) if self.grid.columnSpan(line, 0) == 1)
         items = [self.grid.item(line, column) for line in lines]
@@ -117,12 +116,9 @@ class TableCard(FollowsFont, QWidget):
         texts = [item.text() for item in (*items, head) if item is not None]
         return max((metrics.horizontalAdvance(text) for text in texts), default=0) + 2 * _MARGIN
 
-    def first_width(self) -> int:
-        return self._text_width(0)
-
     def wanted_width(self) -> int:
         """How wide it has to be for all of its texts."""
-        widths = [self._text_width(column) for column in range(self.grid.columnCount())]
+        widths = [self.text_width(column) for column in range(self.grid.columnCount())]
         return max(widths[0], self._first_width) + max(widths[1:], default=0) * (len(widths) - 1)
 
     def set_first_width(self, width: int) -> None:
@@ -167,9 +163,10 @@ class TablesView(QScrollArea):
         self.common = label(wrap=True, selectable=True)
         self.common.setParent(body)
         self.common.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
-        self._grid = QGridLayout(body)
-        self._grid.setContentsMargins(4, 4, 4, 4)
-        self._grid.setHorizontalSpacing(16)
+        self.common.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._left, self._right = in_column(None, spacing=6), in_column(None, spacing=6)
+        self._columns = in_row((self._left, 1), self._right, spacing=16)
+        in_column((self.empty, 1), self._columns, (self.common, 1), parent=body, margins=4)
         self.setWidget(body)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -187,7 +184,7 @@ class TablesView(QScrollArea):
         for card, table in zip(self.cards, tables, strict=True):
             card.show_table(table, [note for note in table.notes if note not in shared])
         for card in self.cards:
-            card.set_first_width(max(c.first_width() for c in self.cards))
+            card.set_first_width(max(c.text_width(0) for c in self.cards))
         self.common.setText("\n".join(shared))
         self._wide = self._has_room_for_two()
         self._place()
@@ -203,29 +200,18 @@ class TablesView(QScrollArea):
         to_clipboard(text, "".join(render_html(table) for table in self.tables))
 
     def _place(self) -> None:
-        for widget in (self.empty, self.common, *self.cards):
-            self._grid.removeWidget(widget)
         self.empty.setVisible(not self.cards)
         self.common.setVisible(bool(self.cards))
-        if not self.cards:
-            self._grid.addWidget(self.empty, 0, 0)
-            return
-        # In a wide window the longest, which compares the detectors, stands beside all others.
-        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide and self.cards[1:] else None
-        left = [card for card in self.cards if card is not longest]
-        for line, card in enumerate(left):
-            self._grid.addWidget(card, line, 0)
-        if longest is not None:
-            self._grid.addWidget(longest, 0, 1, len(left) + 1, 1)
         for card in self.cards:
+            self._left.removeWidget(card)
+            self._right.removeWidget(card)
+        # In a wide window the longest, which compares the detectors, stands beside all others.
+        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide else None
+        for card in self.cards:
+            column = self._right if card is longest else self._left
+            column.insertWidget(column.count() - 1, card)  # the last takes what is left of the height
             card.show()
-        self._grid.addWidget(self.common, len(left) + 1, 0, 1, 2 if self._wide else 1)
-        for column in (0, 1):
-            self._grid.setColumnStretch(column, 1 if column == 0 or self._wide else 0)
-        for line in range(self._grid.rowCount()):
-            self._grid.setRowStretch(line, 0)
-        # What is left of the height goes below the others if the longest is higher than them.
-        self._grid.setRowStretch(len(left) + (0 if longest is not None else 2), 1)
+        self._columns.setStretch(1, int(self._wide))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from ciad_app.worker import Session, Work
@@ -24,37 +23,22 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Begun:
-    """The first partial result of an evaluation: its run, and the rows an earlier sitting left."""
+class Stored:
+    """A run as the database has it."""
 
     run: runs.Run
     plan: planning.Plan
     rows: list[runs.Row]
 
 
-def load_data(text: str) -> Work:
-    """Read "samples" or the data at a path; returns an `ImageSet` with the labels of the loaded bundle."""
-    return lambda session, job: datasets.choose(text, job).matched(session.domain)
-
-
-def fetch() -> Work:
-    """Download the official archive into the user's data folder; returns its path."""
-
-    def work(session: Session, job: Job) -> Path:
-        from ciad_engine import download
-
-        return download.fetch(download.default_folder(), job)
-
-    return work
-
-
-def preset(name: str) -> Work:
-    """The attacks of a preset, each (name, settings). In the engine thread because it looks the attacks up."""
-    return lambda session, job: [(choice.name, choice.parameters()) for choice in planning.preset(name)]
+def read(database: runs.Database, key: str) -> Stored:
+    """Read a run. Raises RunError, also where its plan cannot be read."""
+    run = database.run(key)
+    return Stored(run, planning.from_json(run.plan), database.rows(key))
 
 
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
-    """Make the plan and run it; partial results are a `Begun`, then lists of rows. Returns the `Run`."""
+    """Make the plan and run it; partial results are its `Stored` run, then lists of rows. Returns the `Run`."""
 
     def work(session: Session, job: Job) -> runs.Run:
         chosen = [planning.choose(name, **settings) for name, settings in request.attacks]
@@ -74,9 +58,7 @@ def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Wo
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
     from ciad_engine.evaluation import runner
 
-    # The page has to know which run it shows before the first batch, or it could not continue it.
-    sitting = runner.begin(plan, session.system, data, database)
-    key = sitting.run.key
-    job.partial(Begun(sitting.run, plan, database.rows(key)))
-    runner.finish(sitting, job)
-    return database.run(key)
+    def begun(found: runs.Run) -> None:  # the page could not continue a run that it does not know
+        job.partial(read(database, found.key))
+
+    return database.run(runner.run(plan, session.system, data, database, job, begun=begun))

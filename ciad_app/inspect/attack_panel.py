@@ -58,7 +58,7 @@ class AttackPanel(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rules: dict[str, tuple[str, ...]] = {}  # by detector
+        self._detectors: dict[str, DetectorInfo] = {}
         self._wished = ""  # the rule that was chosen last, also while a detector is chosen that has none such
         self._attacks: tuple[type[Attack], ...] = ()
         self.attack = choice("Attack")
@@ -119,13 +119,15 @@ class AttackPanel(QWidget):
 
     def set_detectors(self, found: Sequence[DetectorInfo]) -> None:
         """Offer these detectors, silently; called again it keeps the choice."""
-        self._rules = {info.name: info.rules for info in found}
+        self._detectors = {info.name: info for info in found}
         refill(self.detector, {info.name: info.title for info in found})
         self._offer_rules()
 
     def _offer_rules(self) -> None:
         """Offer the detector's rules, silently; the one chosen last counts if there is such, else the usual one."""
-        rules = self._rules.get(self.deciding[0], ())
+        self._offer_to_evade()
+        info = self._detectors.get(self.deciding[0])
+        rules = info.rules if info else ()
         refill(self.rule, {name: _RULES[name][0] for name in rules}, self._wished)
         for place, name in enumerate(rules):
             self.rule.setItemData(place, _RULES[name][1], Qt.ItemDataRole.ToolTipRole)
@@ -161,10 +163,19 @@ class AttackPanel(QWidget):
         info = self._attacks[place]
         self.source.setText(info.source)
         self.attack.setToolTip(info.summary())
-        self.knows.setEnabled(info.evades)
-        others = ", ".join(other.title for other in self._attacks if other.evades)
-        unable = f"{info.title} cannot evade a detector." + (f" Choose {others}." if others else "")
-        self.knows.setToolTip(_KNOWS if info.evades else unable)
+        self._offer_to_evade()
+
+    def _offer_to_evade(self) -> None:
+        """Offer that the attacker knows the detector if the chosen attack can evade the chosen one."""
+        place, detector = self.attack.currentIndex(), self._detectors.get(self.deciding[0])
+        unable = ""
+        if 0 <= place < len(self._attacks) and not self._attacks[place].evades:
+            others = ", ".join(other.title for other in self._attacks if other.evades)
+            unable = f"{self._attacks[place].title} cannot evade a detector." + (f" Choose {others}." if others else "")
+        elif detector and not detector.evadable:
+            unable = f"No attack can evade {detector.title}: it gives every image the same class."
+        self.knows.setEnabled(not unable)
+        self.knows.setToolTip(unable or _KNOWS)
 
     def _reset(self) -> None:
         if self.form is not None:

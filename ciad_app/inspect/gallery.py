@@ -26,6 +26,7 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QListView, QWidget
 
 from ciad_app.inspect.collection import UNKNOWN, Collection, Entry, of_entries
 from ciad_app.widgets.build import FollowsFont, choice, in_column
+from ciad_engine.counting import counted
 
 Index = QModelIndex | QPersistentModelIndex
 
@@ -248,8 +249,8 @@ class Gallery(FollowsFont, QWidget):
             self.list.selectionModel().clear()
         self._filtering = False
         shown, whole = self.filter.rowCount(), self.model.rowCount()
-        images = "image" if whole == 1 else "images"
-        self.count.setText(f"{whole:,} {images}" if shown == whole else f"{shown:,} of {whole:,} {images}")
+        images = counted(whole, "image")
+        self.count.setText(images if shown == whole else f"{shown:,} of {images}")
 
     def select(self, row: int) -> None:
         """Make a row of the collection current and scroll to it."""

@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QGroupBox, QLabel
 
 from ciad_app.widgets.build import FollowsFont, label
+from ciad_engine.counting import counted
 from ciad_engine.inspection import Inspection
 
 _ROWS = (
@@ -53,7 +54,7 @@ def figures(found: Inspection) -> dict[str, str]:
     if moved is not None:
         words["l2"] = f"{moved['l2']:.3f}"
         words["linf"] = f"{moved['linf']} /255"
-        words["l0"] = f"{moved['l0_values']:,} values, {moved['l0_pixels']:,} pixels"
+        words["l0"] = f"{counted(int(moved['l0_values']), 'value')}, {counted(int(moved['l0_pixels']), 'pixel')}"
         words["ssim"] = f"{moved['ssim']:.3f}"
     return words
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from ciad_app.widgets.build import FollowsFont
 from ciad_engine import inspection
+from ciad_engine.counting import counted
 
 # Okabe and Ito's blue and vermilion: told apart under every common colour blindness.
 COLOURS = (QColor("#0072b2"), QColor("#d55e00"))
@@ -115,7 +116,7 @@ class ProbabilityBars(FollowsFont, QWidget):
         more = len(self._classes) - len(self._rows)
         if self.columns and more:
             rest = (f"{heading[-1]} {percent(self._rest(k), self._signed)}" for k, heading in enumerate(self._headings))
-            told.append(f"{more} classes without a row, together: {', '.join(rest)}")
+            told.append(f"{counted(more, 'class', 'classes')} without a row, together: {', '.join(rest)}")
         self.setAccessibleDescription("; ".join(told) or self._hint)
         self.setToolTip("\n".join(told))
         self.update()

@@ -44,11 +44,9 @@ def get(name: str) -> type[Attack]:
     Raises:
         SettingError: there is no such attack, or another package's cannot be used.
     """
-    if name in _OWN:
-        return _OWN[name]
-    if name not in _entries():
+    if name not in names():
         raise SettingError(f"attack: '{name}' is none of {', '.join(names())}.")
-    found = _other(name)
+    found = _OWN[name] if name in _OWN else _other(name)
     if isinstance(found, str):
         raise SettingError(found)
     return found

@@ -9,12 +9,13 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ciad_engine.attacks import parameters
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -25,50 +26,50 @@ if TYPE_CHECKING:
     from ciad_engine.attacks.model import Model
 
 
+Counts = npt.NDArray[np.int64]
+
+
 @dataclasses.dataclass(frozen=True)
 class AttackResult:
     """What an attack did to N images; all arrays have N rows and belong to the returned images.
 
     Attributes:
-        images: uint8 (N, 3, H, W). The candidate if it fooled the classifier, though a detector may flag it; else the
-            original.
-        candidates: uint8 (N, 3, H, W). The best that the attack found, even if it failed.
-        fooled: bool (N,). The classifier's label of the candidate is wrong (untargeted) or the target. Never true of
-            an image that was not attacked.
-        evaded: bool (N,). No detector that was to be evaded flags the candidate; True if there was none. Of an image
-            that was not attacked False.
-        reason: str (N,). Empty if it succeeded, else one of the reasons in `words`.
-        label_before, label_after: int64 (N,). The classifier's labels of the input and of `images`.
-        confidence_after: float32 (N,). Softmax probability of `label_after`.
-        l0_values: int64 (N,). Changed channel values, of 3*H*W.
-        l0_pixels: int64 (N,). Changed pixels, of H*W.
-        l2: float64 (N,). Euclidean distance, images in [0, 1].
-        linf: int64 (N,). Largest change of a value, in units of 1/255.
-        ssim: float64 (N,). Mean structural similarity (`ciad_engine.distances`), 1 for an unchanged image.
-        forwards, backwards: int64 (N,). Network evaluations each image needed, the tests before and
-            after the attack included.
-        steps: int64 (N,). Iterations of the attack on each image.
+        images: (N, 3, H, W). The candidate if it fooled the classifier, even if a detector flags it; else the original.
+        candidates: (N, 3, H, W). The best that the attack found, even if it failed.
+        fooled: the classifier's label of the candidate is wrong (untargeted) or the target. Never true of an image that
+            was not attacked.
+        evaded: no detector that was to be evaded flags the candidate; True if there was none. Of an image that was not
+            attacked False.
+        reason: empty if it succeeded, else one of the reasons in `words`.
+        label_before, label_after: the classifier's labels of the input and of `images`.
+        confidence_after: softmax probability of `label_after`.
+        l0_values, l0_pixels: changed channel values, of 3*H*W; changed pixels, of H*W.
+        l2: Euclidean distance, images in [0, 1].
+        linf: largest change of a value, in units of 1/255.
+        ssim: mean structural similarity (`ciad_engine.distances`), 1 for an unchanged image.
+        forwards, backwards: network evaluations each image needed, the tests before and after the attack included.
+        steps: iterations of the attack on each image.
         seconds: wall time of the whole call.
         attack: registry name; `settings`: its parameters.
-        notes: what makes the result doubtful (`checks.py`), a sentence each; `run_checked` leaves that to its caller.
+        notes: what makes the result doubtful (`checks.py`), a sentence each; empty from `running.run_checked`.
     """
 
-    images: npt.NDArray[np.uint8]
-    candidates: npt.NDArray[np.uint8]
+    images: Pixels
+    candidates: Pixels
     fooled: npt.NDArray[np.bool_]
     evaded: npt.NDArray[np.bool_]
     reason: npt.NDArray[np.str_]
-    label_before: npt.NDArray[np.int64]
-    label_after: npt.NDArray[np.int64]
+    label_before: Labels
+    label_after: Labels
     confidence_after: npt.NDArray[np.float32]
-    l0_values: npt.NDArray[np.int64]
-    l0_pixels: npt.NDArray[np.int64]
+    l0_values: Counts
+    l0_pixels: Counts
     l2: npt.NDArray[np.float64]
-    linf: npt.NDArray[np.int64]
+    linf: Counts
     ssim: npt.NDArray[np.float64]
-    forwards: npt.NDArray[np.int64]
-    backwards: npt.NDArray[np.int64]
-    steps: npt.NDArray[np.int64]
+    forwards: Counts
+    backwards: Counts
+    steps: Counts
     seconds: float
     attack: str
     settings: dict[str, Any]
@@ -144,7 +145,7 @@ class Attack(abc.ABC):
         """
         return [None]
 
-    def check_labels(self, labels: npt.NDArray[np.int64]) -> None:  # noqa: B027 - most attacks take any labels
+    def check_labels(self, labels: Labels) -> None:  # noqa: B027 - most attacks take any labels
         """Refuse labels (of all images asked for) that do not fit the attack's settings.
 
         Raises:
@@ -163,19 +164,19 @@ class Attack(abc.ABC):
     def run(
         self,
         network: nn.Module,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64],
+        images: Pixels,
+        labels: Labels,
         job: Job | None = None,
         evade: tuple[Evasion, ...] = (),
     ) -> AttackResult:
         """Attack a batch of 8-bit images; `run_batched` takes more than fit into memory at once.
 
         Args:
-            network: maps float images (N, 3, H, W) in [0, 1] to logits (N, classes). Its mode,
-                gradients and `requires_grad` flags are as before afterwards.
-            images: uint8 (N, 3, H, W).
-            labels: int64 (N,), the true classes. Images the network gets wrong beforehand come
-                back unchanged with the reason ALREADY_WRONG.
+            network: maps float images (N, 3, H, W) in [0, 1] to logits (N, classes). Its mode, gradients and
+                `requires_grad` flags are as before afterwards.
+            images: (N, 3, H, W).
+            labels: (N,), the true classes. Images the network gets wrong beforehand come back unchanged with the reason
+                ALREADY_WRONG.
             job: progress and cancellation.
             evade: the detectors that must stay quiet.
 
@@ -190,21 +191,63 @@ class Attack(abc.ABC):
         """
         from ciad_engine.attacks import running
 
-        return running.run(self, network, images, labels, job or Job(), evade)
+        return running.run_batched(self, network, images, labels, job, len(images), evade)
 
-    def run_checked(
-        self,
-        network: nn.Module,
-        images: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.int64],
-        job: Job,
-        width: int | None = None,
-        evade: tuple[Evasion, ...] = (),
-    ) -> AttackResult:
-        """`run` on a piece of a batch whose images and labels were checked as a whole before.
 
-        The network takes at most `width` images at once, by default all; fewer are for attacks that `refills` alone.
+class FittedAttack(Attack):
+    """An `Attack` that has to be `fitted` first. It is run like any other then, and refuses to be before.
+
+    Class attribute: `fewest`, how many images it is fitted on at least.
+    """
+
+    fewest: ClassVar[int]
+
+    @property
+    @abc.abstractmethod
+    def most(self) -> int:
+        """How many images it is fitted on at most; it takes the first of those it is given."""
+
+    @property
+    @abc.abstractmethod
+    def needs_fitting(self) -> bool:
+        """Whether that is still to be done."""
+
+    @abc.abstractmethod
+    def fitted(self, network: nn.Module, images: Pixels, job: Job | None = None) -> Self:
+        """This attack, computed for `network` from `images`, uint8 (N, 3, H, W); no labels are needed.
+
+        To be measured fairly it is run on others than these. On the CPU the same images, settings and
+        network give the same attack.
+
+        Raises:
+            SettingError: too few images, or none that teaches it anything.
+            CiadError, Cancelled: as `run`.
         """
-        from ciad_engine.attacks import running
 
-        return running.run_checked(self, network, images, labels, job, width, evade)
+    @abc.abstractmethod
+    def fitting(self) -> bytes:
+        """What it was fitted to, to be kept; `with_fitting` takes it."""
+
+    @abc.abstractmethod
+    def with_fitting(self, kept: bytes) -> Self:
+        """This attack, fitted as the one whose `fitting` this is.
+
+        Raises:
+            SettingError: it is damaged, or another attack's.
+        """
+
+    @abc.abstractmethod
+    def about_fitting(self) -> str:
+        """What it was fitted on and how well it went, in a few words."""
+
+    def check_spare(self, count: int) -> None:
+        """Refuse too few images, `count`, to be fitted on.
+
+        Raises:
+            SettingError: says how many are needed.
+        """
+        if count < self.fewest:
+            raise SettingError(
+                f"{self.name}: it is computed from at least {self.fewest} images besides those that are attacked, "
+                f"and {count} are left: attack fewer images, or take a larger data set."
+            )

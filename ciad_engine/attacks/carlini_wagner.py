@@ -11,6 +11,7 @@ from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import CarliniWagnerL2
 from ciad_engine.attacks.goal import Best, Goal
 from ciad_engine.attacks.model import Model, Queue
+from ciad_engine.counting import counted
 from ciad_engine.jobs import Job
 
 # x = (STRETCH tanh(w) + 1) / 2. At 1 a black or white value would sit at w = +-infinity and never
@@ -32,15 +33,11 @@ def find(attack: CarliniWagnerL2, model: Model, images: Tensor, goal: Goal, job:
     search = _Search(attack, model, images.contiguous(memory_format=model.memory_format), goal)
     descents = len(images) * attack.search_steps
     while len(search.rows):
-        job.progress(search.ended, descents, f"{attack.title}: {search.left} images left")
+        job.progress(search.ended, descents, f"{attack.title}: {counted(search.left, 'image')} left")
         search.step()
         search.turn()
     job.progress(descents, descents, attack.title)
-    return Found(
-        images=search.best.images,
-        steps=model.forwards.clone(),  # one each
-        reason=search.best.reasons(),
-    )
+    return Found(search.best.images, model.forwards.clone(), search.best.reasons())  # a step is one forward pass
 
 
 class _Search:

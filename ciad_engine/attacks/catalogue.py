@@ -6,17 +6,17 @@ Importing this module imports no torch; an attack's algorithm is imported when i
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ciad_engine.attacks import parameters
-from ciad_engine.attacks.base import Attack, Found
-from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks.base import Attack, FittedAttack, Found
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.targets import TargetedAttack, target
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -33,10 +33,7 @@ class _Own(TargetedAttack):
     algorithm: ClassVar[str]
 
     def find(self, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
-        module, _, function = self.algorithm.partition(":")
-        algorithm = getattr(importlib.import_module(f"ciad_engine.attacks.{module}"), function)
-        found: Found = algorithm(self, model, images, goal, job)
-        return found
+        return pkgutil.resolve_name(f"ciad_engine.attacks.{self.algorithm}")(self, model, images, goal, job)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +79,7 @@ class FGSM(_Box):
     name: ClassVar[str] = "fgsm"
     title: ClassVar[str] = "FGSM"
     source: ClassVar[str] = "Goodfellow et al. 2015 (arXiv 1412.6572), section 4"
-    algorithm: ClassVar[str] = "fgsm:find"
+    algorithm: ClassVar[str] = "projected_gradient:fgsm"
     evades: ClassVar[bool] = True
     starts_at_images: ClassVar[bool] = True
 
@@ -221,12 +218,10 @@ class CarliniWagnerL2(_Own):
     (with a target: max of the other Z - Z_target), and searches the smallest c that succeeds:
     tenfold until the first success, then bisection. The nearest image that ever succeeded is kept.
 
-    The search, the end of a descent and Adam's state are each image's own, so batch mates do not
-    matter, and an image whose descent has ended begins the next at once; after its last, an image
-    that waits takes its place.
-    Not in the paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the
-    authors' code a tenth).
-    One step is one forward and one backward pass.
+    The search, the end of a descent and Adam's state are each image's own, so batch mates do not matter, and an image
+    whose descent has ended begins the next at once; after its last, an image that waits takes its place. Not in the
+    paper: a descent ends early, when a twentieth of the iterations, ten at least, brought no gain (in the authors' code
+    a tenth). One step is one forward and one backward pass.
     """
 
     name: ClassVar[str] = "cw"
@@ -355,14 +350,13 @@ class Perturbation:
 class Universal(_Box, FittedAttack):
     """One small change that is added to every image, computed once (Moosavi-Dezfooli et al. 2017, arXiv 1610.08401).
 
-    Computed in the way of Shafahi et al. 2020 (arXiv 1811.11304, section 3), without DeepFool: steps along
-    the sign of the gradient, summed over a batch of images, of the cross-entropy of the classes the
-    network itself sees in them, cut off where it is large; after each step v is put back into the box
-    |v| <= eps. Each batch's gradient is divided by its mean and averaged over the past steps, the steps
-    get shorter, an image the network is sure of counts a hundredth at least, and of the states after
-    each pass over the images the one that fools most of them is kept, in whole grey levels. With a
-    target the steps go down the target's cross-entropy; for one perturbation that makes most sense
-    with `given`.
+    Computed in the way of Shafahi et al. 2020 (arXiv 1811.11304, section 3), without DeepFool: steps along the sign of
+    the gradient, summed over a batch of images, of the cross-entropy of the classes the network itself sees in them,
+    cut off where it is large; after each step v is put back into the box |v| <= eps. Each batch's gradient is divided
+    by its mean and averaged over the past steps, the steps get shorter, an image the network is sure of counts a
+    hundredth at least, and of the states after each pass over the images the one that fools most of them is kept, in
+    whole grey levels. With a target the steps go down the target's cross-entropy; for one perturbation that makes most
+    sense with `given`.
 
     No image it is computed from needs a label. An image it is run on takes two forward passes and no
     backward pass. Its success rate on images it was not computed from is the fooling rate of the
@@ -411,7 +405,7 @@ class Universal(_Box, FittedAttack):
             raise SettingError(f"{self.name}: there is no perturbation yet: compute it with `fitted` first.")
         return self.perturbation
 
-    def fitted(self, network: nn.Module, images: npt.NDArray[np.uint8], job: Job | None = None) -> Self:
+    def fitted(self, network: nn.Module, images: Pixels, job: Job | None = None) -> Self:
         from ciad_engine.attacks import universal
 
         return dataclasses.replace(self, perturbation=universal.learn(self, network, images, job or Job()))

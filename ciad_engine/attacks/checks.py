@@ -8,22 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ciad_engine import compute
 from ciad_engine.attacks.goal import Evasion, Goal
 from ciad_engine.attacks.model import classify, look
+from ciad_engine.counting import counted
+from ciad_engine.domain import Labels, Pixels
 
 BATCH = 16
 NOISE = 1e-3  # relative change between two calls that rounding may cause
 FEWEST = 4  # classes
 
 
-def check(
-    network: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], evade: Sequence[Evasion] = ()
-) -> tuple[str, ...]:
+def check(network: nn.Module, images: Pixels, labels: Labels, evade: Sequence[Evasion] = ()) -> tuple[str, ...]:
     """Return what makes an attack's results on the network doubtful, a sentence each; all of the images are used.
 
     Raises:
@@ -49,8 +48,8 @@ def check(
         flat = int(sum(found[k][0].sum() for _, found in parts))
         if flat:
             notes.append(
-                f"{subject} has no gradient at {flat} of {len(images)} images: attacks that follow gradients cannot "
-                "move there, so their failures show no robustness."
+                f"{subject} has no gradient at {flat} of {counted(len(images), 'image')}: attacks that follow "
+                "gradients cannot move there, so their failures show no robustness."
             )
         if any(found[k][1] for _, found in parts):
             notes.append(

@@ -43,11 +43,7 @@ def find(attack: DDN, model: Model, images: Tensor, goal: Goal, job: Job) -> Fou
             point = (point * 255).round_().div_(255)
         change = point - images
     job.progress(1, 1, attack.title)
-    return Found(
-        images=best.images,
-        steps=torch.full((count,), attack.iterations, dtype=torch.int64),
-        reason=best.reasons(),
-    )
+    return Found(best.images, torch.full((count,), attack.iterations, dtype=torch.int64), best.reasons())
 
 
 def _length(change: Tensor) -> Tensor:

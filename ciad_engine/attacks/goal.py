@@ -116,10 +116,6 @@ class Goal:
         found = images.new_zeros(len(self.evade), len(images))
         return torch.stack([_excess(one, images, classes) for one in self.evade]) if self.evade else found
 
-    def evaded(self, images: Tensor, classes: Tensor) -> Tensor:
-        """bool (N,): no detector flags the images if the classifier gives them these classes."""
-        return (self.excess(images, classes) <= 0).all(0)
-
 
 class Outcome:
     """How images stand to a goal. The detectors are asked once, and only if something here needs them."""

@@ -23,11 +23,10 @@ def on_lattice(images: Tensor) -> Tensor:
 def repair(model: Model, rows: Tensor, originals: Tensor, candidates: Tensor, goal: Goal, norm: str) -> Tensor:
     """The lattice point next to each candidate, moved by as little as makes it fool again where rounding undid that.
 
-    A value can be rounded up or down. Round by round those values are moved by one grey level that,
-    by the gradient of the goal's margin, buy most of it for the distance they add ("l2": squared
-    Euclidean; "l0": only values that are changed anyway; "linf": none further than the farthest),
-    until the margin's linear need is met, and in each further round more of them. Values whose move
-    even lowers the distance come first.
+    A value can be rounded up or down. Round by round those values are moved by one grey level that, by the gradient of
+    the goal's margin, buy most of it for the distance they add ("l2": squared Euclidean; "l0": only values that are
+    changed anyway; "linf": none further than the farthest), until the margin's linear need is met, and in each further
+    round more of them. Values whose move even lowers the distance come first.
 
     Args:
         rows: int64 (n,), the images' places in the model's batch.

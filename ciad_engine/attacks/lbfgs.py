@@ -10,6 +10,7 @@ from ciad_engine.attacks.carlini_wagner import narrow
 from ciad_engine.attacks.catalogue import LBFGS
 from ciad_engine.attacks.goal import Best, Goal
 from ciad_engine.attacks.model import Model
+from ciad_engine.counting import counted
 from ciad_engine.jobs import Job
 
 PAIRS = 10  # of steps and changes of the gradient that are remembered
@@ -26,11 +27,7 @@ def find(attack: LBFGS, model: Model, images: Tensor, goal: Goal, job: Job) -> F
         hit = search.minimise(c, job.part(number / attack.search_steps, (number + 1) / attack.search_steps))
         c, lower, upper = narrow(c, hit, lower, upper)
     job.progress(1, 1, attack.title)
-    return Found(
-        images=search.best.images,
-        steps=model.forwards.clone(),  # one each
-        reason=search.best.reasons(),
-    )
+    return Found(search.best.images, model.forwards.clone(), search.best.reasons())  # a step is one forward pass
 
 
 class _Search:
@@ -48,7 +45,8 @@ class _Search:
         value, slope = self._evaluate(x, rows, c, hit)
         memory = _Memory(x)
         for i in range(self.attack.iterations):
-            job.progress(i, self.attack.iterations, f"{self.attack.title}: {len(rows)} images in this search step")
+            left = counted(len(rows), "image")
+            job.progress(i, self.attack.iterations, f"{self.attack.title}: {left} in this search step")
             free = ~(((x <= 0) & (slope > 0)) | ((x >= 1) & (slope < 0)))
             way = memory.direction(slope * free) * free
             downhill = (way * slope).sum(1) < 0

@@ -1,7 +1,7 @@
 """The parameter schema: one declaration in a dataclass field feeds form, flags, database and docs.
 
-An attack (or detector) is a frozen dataclass whose fields are made by `parameter`. `schema` reads
-them back as plain data, `check` validates an instance, `build` makes one from loose values.
+An attack is a frozen dataclass whose fields are made by `parameter`. `schema` reads them back as plain data, `check`
+validates an instance, `build` makes one from loose values.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ class Parameter:
     """One hyper-parameter as the form, the flags and the docs show it.
 
     Attributes:
-        name: field name; the command-line flag is `--name` with hyphens.
         title: label of the form.
-        kind: "float", "int", "choice" or "bool".
-        default: value if nothing is said.
+        help: one sentence, for tooltip and `--help`.
         low, high: inclusive range, for numbers.
         unit: e.g. "/255" or "steps"; may be empty.
         choices: the admitted values of a choice.
-        help: one sentence, for tooltip and `--help`.
         place: parameters with a higher one come behind the others, though a base class declares them.
+        name: field name; the command-line flag is `--name` with hyphens.
     """
 
-    name: str
-    title: str
-    kind: str
     default: Any
-    low: float | None
-    high: float | None
-    unit: str
-    choices: tuple[str, ...]
+    title: str
     help: str
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    choices: tuple[str, ...] = ()
     place: int = 0
+    name: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return "choice", "bool", "int" or "float"."""
+        return "choice" if self.choices else type(self.default).__name__
 
     @property
     def range(self) -> str:
@@ -52,49 +54,17 @@ class Parameter:
         return " ".join([*words, unit] if words and unit else words)
 
 
-def parameter(
-    default: float | int | str | bool,
-    title: str,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    unit: str = "",
-    choices: tuple[str, ...] = (),
-    place: int = 0,
-) -> Any:
-    """A dataclass field that carries its own documentation; see `Parameter` for the arguments."""
-    metadata = {
-        "title": title,
-        "help": help,
-        "low": low,
-        "high": high,
-        "unit": unit,
-        "choices": choices,
-        "place": place,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def _kind(value: object, choices: tuple[str, ...]) -> str:
-    if choices:
-        return "choice"
-    if isinstance(value, bool):
-        return "bool"
-    return "int" if isinstance(value, int) else "float"
+def parameter(default: float | int | str | bool, title: str, help: str, **more: Any) -> Any:
+    """Return a dataclass field that carries its own documentation; `Parameter` explains the arguments."""
+    return dataclasses.field(default=default, metadata={"parameter": Parameter(default, title, help, **more)})
 
 
 def schema(cls: type) -> tuple[Parameter, ...]:
-    """The parameters of a dataclass by their place, then in the order of its fields."""
+    """Return the parameters of a dataclass by their place, then in the order of its fields."""
     found = (
-        Parameter(
-            name=field.name,
-            kind=_kind(field.default, field.metadata["choices"]),
-            default=field.default,
-            **field.metadata,
-        )
+        dataclasses.replace(field.metadata["parameter"], name=field.name)
         for field in dataclasses.fields(cls)
-        if "title" in field.metadata
+        if "parameter" in field.metadata
     )
     return tuple(sorted(found, key=lambda parameter: parameter.place))
 
@@ -102,8 +72,7 @@ def schema(cls: type) -> tuple[Parameter, ...]:
 def check(instance: object) -> None:
     """Validate every parameter of a dataclass instance; call it from `__post_init__`.
 
-    A whole number given for a float becomes a float, so that equal settings are equal in a plan's
-    hash and in the database.
+    A whole number given for a float becomes a float, so that equal settings are equal in a plan's hash.
 
     Raises:
         SettingError: names field, value and range of the first one that is wrong.

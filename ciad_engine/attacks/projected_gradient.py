@@ -1,4 +1,4 @@
-"""Many small gradient sign steps inside a box around the image: BIM, and PGD with random starts."""
+"""Gradient sign steps inside a box around the image: FGSM takes one, BIM many small ones, PGD from random starts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ from torch import Tensor
 
 from ciad_engine import imaging
 from ciad_engine.attacks.base import Found
-from ciad_engine.attacks.catalogue import BIM, PGD, OrthogonalPGD
+from ciad_engine.attacks.catalogue import BIM, FGSM, PGD, OrthogonalPGD
 from ciad_engine.attacks.goal import Best, Goal, Outcome
 from ciad_engine.attacks.model import Model
+from ciad_engine.attacks.words import NO_ADVERSARIAL
+from ciad_engine.counting import counted
 from ciad_engine.jobs import Job
+
+
+def fgsm(attack: FGSM, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
+    job.progress(0, 1, attack.title)
+    rows = torch.arange(len(images), device=images.device)
+    here, logits = model.first_logits(images)
+    step = model.gradient(goal.at(logits, here).loss(), here, rows).sign().mul_(math.floor(attack.eps) / 255)
+    job.progress(1, 1, attack.title)
+    count = len(images)
+    return Found((images + step).clamp_(0, 1), torch.ones(count, dtype=torch.int64), [NO_ADVERSARIAL] * count)
 
 
 def bim(attack: BIM, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
@@ -72,7 +84,7 @@ class _Climb:
         going = torch.arange(len(rows), device=rows.device)  # places in `here`
         tests = attack.iterations + (judge or attack.stop_early)
         for i in range(tests):
-            job.progress(i, tests, f"{attack.title}: {len(going)} images under way")
+            job.progress(i, tests, f"{attack.title}: {counted(len(going), 'image')} under way")
             test = attack.stop_early or i == attack.iterations
             x = here[going]
             if test:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model, classify, look
 from ciad_engine.attacks.words import ALREADY_WRONG, FLAGGED, FOOLED, LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.compute import borrowed, in_chunks
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
 
@@ -29,31 +29,19 @@ CHUNK = 8
 CHECKED = 8  # images that `checks` is given
 
 
-def run(
-    attack: Attack,
-    network: nn.Module,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
-    job: Job,
-    evade: tuple[Evasion, ...] = (),
-) -> AttackResult:
-    """See `Attack.run`."""
-    check_batch(images, labels)
-    attack.check_labels(labels)
-    result = run_checked(attack, network, images, labels, job, None, evade)
-    return dataclasses.replace(result, notes=check(network, images[:CHECKED], labels[:CHECKED], evade))
-
-
 def run_checked(
     attack: Attack,
     network: nn.Module,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
+    images: Pixels,
+    labels: Labels,
     job: Job,
-    width: int | None = None,
+    width: int,
     evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
-    """See `Attack.run_checked`."""
+    """`Attack.run` on a piece of a batch whose images and labels were checked as a whole before.
+
+    The network takes at most `width` images at once; fewer than there are only for attacks that `refills`.
+    """
     attack.check_evade([detector.name for detector in evade])
     job.checkpoint()
     started = time.perf_counter()
@@ -62,7 +50,6 @@ def run_checked(
         device = compute.device_of(network)
         originals = torch.tensor(np.ascontiguousarray(images), device=device)
         wanted = torch.tensor(labels.astype(np.int64), device=device)
-        width = width or len(images)
         seen = look(network, originals) if attack.starts_at_images and width >= len(images) and not evade else None
         before = _classified(network, originals, width) if seen is None else seen.logits.detach()
         if int(wanted.max()) >= before.shape[1]:
@@ -122,8 +109,8 @@ def run_checked(
 def run_batched(
     attack: Attack,
     network: nn.Module,
-    images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.int64],
+    images: Pixels,
+    labels: Labels,
     job: Job | None = None,
     batch_size: int = 128,
     evade: tuple[Evasion, ...] = (),
@@ -228,7 +215,7 @@ def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:
     return euclidean
 
 
-def check_batch(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+def check_batch(images: Pixels, labels: Labels) -> None:
     """Refuse what is not a batch of 8-bit colour images with one label each.
 
     Raises:

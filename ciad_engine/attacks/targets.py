@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import parameter
 from ciad_engine.attacks.words import BEST, GIVEN, LEAST_LIKELY, NEXT, RANDOM, UNTARGETED
+from ciad_engine.domain import Labels
 from ciad_engine.errors import SettingError
 
 if TYPE_CHECKING:
@@ -21,17 +21,11 @@ if TYPE_CHECKING:
 
 def target(best: bool = True) -> Any:
     """The field `target` of a `TargetedAttack`; without `best` if an attack cannot try one class after the other."""
-    words = (
-        "any wrong class",
-        "the class after the label",
-        "the one the classifier finds least likely",
-        "a random one",
-    )
     return parameter(
         UNTARGETED,
         "Target",
-        f"Aim at {', '.join(words)}, {'' if best else 'or '}the given one"
-        f"{', or at each wrong class in turn and keep the best' if best else ''}.",
+        "Aim at any wrong class, the class after the label, the one the classifier finds least likely, a random one, "
+        + ("the given one, or at each wrong class in turn and keep the best." if best else "or the given one."),
         choices=(UNTARGETED, NEXT, LEAST_LIKELY, RANDOM, GIVEN, *((BEST,) if best else ())),
         place=2,
     )
@@ -51,7 +45,7 @@ class TargetedAttack(Attack):
         0, "Seed of the target", "Decides the class drawn by target 'random'.", low=0, high=2**31 - 1, place=2
     )
 
-    def check_labels(self, labels: npt.NDArray[np.int64]) -> None:
+    def check_labels(self, labels: Labels) -> None:
         """Refuse a given class that is the label of every image, before anything is computed.
 
         Raises:
@@ -79,15 +73,11 @@ class TargetedAttack(Attack):
         if self.target == BEST:
             return [(labels + step) % classes for step in range(1, classes)]
         if self.target == RANDOM:
-            steps = [_draw(self.target_seed, image, classes) for image in images.cpu().numpy()]
+            seeds = [[self.target_seed, zlib.crc32(image.tobytes())] for image in images.cpu().numpy()]
+            steps = [int(np.random.default_rng(seed).integers(1, classes)) for seed in seeds]  # from the label on
             return [(labels + labels.new_tensor(steps)) % classes]
         if self.target_class >= classes:
             raise SettingError(
                 f"{self.name}: target_class = {self.target_class} is none of the network's classes 0 to {classes - 1}."
             )
         return [labels.new_full(labels.shape, self.target_class)]
-
-
-def _draw(seed: int, image: npt.NDArray[np.uint8], classes: int) -> int:
-    """How many classes after the label: 1 to classes - 1."""
-    return int(np.random.default_rng([seed, zlib.crc32(image.tobytes())]).integers(1, classes))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +21,8 @@ from ciad_engine.attacks.model import Model, classify, fingerprint
 from ciad_engine.attacks.running import check_batch
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.compute import borrowed, in_chunks
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import SettingError
-from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
 
 BATCH = 50  # images a step is taken for, at most
@@ -33,7 +32,7 @@ INERTIA = 0.9  # share of the past steps in the averaged gradient
 _MOST_BYTES = 2**26  # of a kept perturbation
 
 
-def learn(attack: Universal, network: nn.Module, images: npt.NDArray[np.uint8], job: Job) -> Perturbation:
+def learn(attack: Universal, network: nn.Module, images: Pixels, job: Job) -> Perturbation:
     """See `FittedAttack.fitted`."""
     job.checkpoint()
     images = images[: attack.learns_from]
@@ -49,9 +48,7 @@ def learn(attack: Universal, network: nn.Module, images: npt.NDArray[np.uint8], 
     return found
 
 
-def _computed(
-    attack: Universal, network: nn.Module, images: npt.NDArray[np.uint8], job: Job, size: int
-) -> Perturbation:
+def _computed(attack: Universal, network: nn.Module, images: Pixels, job: Job, size: int) -> Perturbation:
     """The perturbation for a frozen network, which takes at most `size` images at once."""
     originals = torch.tensor(np.ascontiguousarray(images), device=compute.device_of(network))
     logits = _answers(network, originals, job, size)
@@ -126,18 +123,8 @@ def to_bytes(attack: Universal) -> bytes:
     return bytes(safetensors.numpy.save({"levels": found.levels, "about": text}))
 
 
-def save(attack: Universal, path: Path) -> None:
-    """Write a fitted attack.
-
-    Raises:
-        SettingError: it was not fitted.
-        OSError: the file cannot be written.
-    """
-    write_whole(path, attack.fitting())
-
-
 def load(path: Path) -> Universal:
-    """The fitted attack that `save` wrote.
+    """The fitted attack whose `fitting` is in a file.
 
     Raises:
         SettingError: the file is missing, damaged, or something else.

@@ -13,7 +13,9 @@ from ciad_engine import attacks, imaging
 from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
+from ciad_engine.counting import counted
 from ciad_engine.errors import ImageError
+from ciad_engine.files import write_whole
 from ciad_engine.inspection import percent
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.perturbation is not None:
         options.check_folder("--perturbation", arguments.perturbation.parent)
     from ciad_engine import bundles, compute, inspection, systems
-    from ciad_engine.attacks import universal
     from ciad_engine.attacks.model import fingerprint
     from ciad_engine.attacks.running import run_batched
 
@@ -75,15 +76,16 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     attack = inspection.prepared(system, attack, job)
     if arguments.perturbation is not None and not arguments.perturbation.exists():
         assert isinstance(attack, Universal)
-        universal.save(attack, arguments.perturbation)
+        write_whole(arguments.perturbation, attack.fitting())
         job.note(f"Wrote {arguments.perturbation}.")
     result = run_batched(attack, system.network(bundles.CLASSIFIER), batch, labels, job, evade=evade)
     job.finished()
     for note in result.notes:
         job.note(note)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    paths = targets(pictures, attack.name, arguments.out)
-    for row, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
+    taken: set[tuple[Path, str]] = set()
+    for row, picture in enumerate(pictures):
+        [path] = options.free_paths(arguments.out, f"{Path(picture.name).stem}-{attack.name}", [".png"], taken)
         if picture.note:
             job.note(f"{picture.name}: {picture.note}")
         if result.fooled[row]:
@@ -138,20 +140,6 @@ def read_all(paths: Sequence[str], size: int, job: console.ConsoleJob) -> tuple[
     return pictures, failed
 
 
-def targets(pictures: Sequence[Picture], attack: str, folder: Path) -> list[Path]:
-    """One file a picture; pictures of the same name from different folders get a number."""
-    taken: set[str] = set()
-    paths = []
-    for picture in pictures:
-        stem = f"{Path(picture.name).stem}-{attack}"
-        name, number = f"{stem}.png", 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}.png", number + 1
-        taken.add(name.casefold())
-        paths.append(folder / name)
-    return paths
-
-
 def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
     """What happened to one image, in a few words."""
     before = classes[int(result.label_before[row])]
@@ -159,6 +147,6 @@ def describe(result: AttackResult, row: int, classes: Sequence[str]) -> str:
         return f"{before}, unchanged: {result.reason[row]}"
     return (
         f"{before} became {classes[int(result.label_after[row])]} ({percent(float(result.confidence_after[row]))}), "
-        f"{result.l0_pixels[row]} pixels changed, L2 {result.l2[row]:.2f}, Linf {result.linf[row]}/255, "
-        f"SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
+        f"{counted(int(result.l0_pixels[row]), 'pixel')} changed, L2 {result.l2[row]:.2f}, "
+        f"Linf {result.linf[row]}/255, SSIM {result.ssim[row]:.3f}{'' if result.evaded[row] else f', {FLAGGED}'}"
     )

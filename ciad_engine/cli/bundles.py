@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ciad_engine import bundles
+from ciad_engine import bundles, runs
 from ciad_engine.cli import console, info
 from ciad_engine.cli import runs as runs_command
 from ciad_engine.evaluation import model_card
@@ -54,7 +54,7 @@ def show(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
 
 def record(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     card = bundles.read_card(bundles.find(arguments.name))
-    with runs_command.open_database(arguments.database) as database:
+    with runs.Database(arguments.database) as database:
         for name in arguments.runs:
             print(f"Wrote {model_card.record(card, database, name)}.")
     return 0

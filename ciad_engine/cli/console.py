@@ -61,7 +61,8 @@ class ConsoleJob(Job):
         self._shown = now
         left = self._remaining(now, done, total)
         if self._terminal:
-            self._draw(_bar(text, done, total, left, shutil.get_terminal_size().columns, _encoding(self._stream)))
+            encoding = getattr(self._stream, "encoding", None) or "ascii"
+            self._draw(_bar(text, done, total, left, shutil.get_terminal_size().columns, encoding))
         else:
             share = f" ({100 * done // total}%)" if total else ""
             self._write(f"{text or 'Working'}: {done:,} of {total:,}{share}{', ' + left if left else ''}\n")
@@ -176,10 +177,6 @@ def columns(rows: Sequence[tuple[str, ...]], indent: str = "") -> str:
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
         for row in rows
     )
-
-
-def _encoding(stream: TextIO) -> str:
-    return getattr(stream, "encoding", None) or "ascii"
 
 
 def _bar(text: str, done: int, total: int, left: str, columns: int, encoding: str) -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ciad_engine import datasets, download
 from ciad_engine.cli import console
+from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
-
-if TYPE_CHECKING:
-    from ciad_engine.datasets import ImageSet
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -49,12 +46,8 @@ def check(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     job.finished()
     print(f"{len(domain.classes)} classes, images of {domain.size}x{domain.size} pixels")
     for name, part in parts.items():
-        print(f"{name}: {len(part.images):,} images, checksum {part.checksum}")
-        print(console.columns(_counts(part), indent="  "))
+        print(f"{name}: {counted(len(part.images), 'image')}, checksum {part.checksum}")
+        counts = np.bincount(part.labels, minlength=len(domain.classes)).tolist()
+        rows = [(one, f"{count:,}") for one, count in zip(part.domain.classes, counts, strict=True)]
+        print(console.columns(rows, indent="  "))
     return 0
-
-
-def _counts(part: ImageSet) -> list[tuple[str, ...]]:
-    classes = part.domain.classes
-    counts = np.bincount(part.labels, minlength=len(classes))
-    return [(name, f"{count:,}") for name, count in zip(classes, counts.tolist(), strict=True)]

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ciad_engine import attacks, bundles, datasets
+from ciad_engine import attacks, bundles, datasets, runs
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
+from ciad_engine.counting import counted
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning
 
 if TYPE_CHECKING:
     from ciad_engine.evaluation.planning import AttackChoice, Plan
-    from ciad_engine.runs import Database
 
 LIMIT = 100  # images if nothing is said: a first answer within minutes on a CPU
 
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.preset == "adaptive" and not arguments.evade:
         raise options.WrongUse("--preset adaptive: add --evade NAME, the detector that the attacker knows.")
     from ciad_engine import compute, systems
-    from ciad_engine.evaluation import runner
+    from ciad_engine.evaluation import export, runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     chosen = _choices(arguments, card.classes)
@@ -74,14 +74,14 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER
     plan = planning.make(card, data, chosen, limit, arguments.seed, attacked, arguments.evade)
-    with runs_command.open_database(arguments.database) as database:
+    with runs.Database(arguments.database) as database:
         _announce(plan, database, job)
         system = systems.load(card.folder, compute.choose_device(arguments.device))
         job.continuing = "Finished batches are kept; the same command goes on from there."
         key = runner.run(plan, system, data, database, job)
         job.finished()
         if arguments.csv is not None:
-            written = runs_command.export_to(database, key, card, arguments.csv)
+            written = export.write_csv(arguments.csv, database, key, card)
             job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.csv}.")
         runs_command.print_tables(database, key, card, arguments.json)
         if not arguments.json:
@@ -116,14 +116,13 @@ def _choices(arguments: argparse.Namespace, classes: Sequence[str]) -> tuple[Att
         raise options.WrongUse(str(error)) from error
 
 
-def _announce(plan: Plan, database: Database, job: console.ConsoleJob) -> None:
+def _announce(plan: Plan, database: runs.Database, job: console.ConsoleJob) -> None:
     """Say what is computed, and whether a part of it is there already."""
-    key, total = plan.key(), plan.limit * (1 + len(plan.attacks))
+    key, total = plan.key(), plan.rows
     done = sum(database.counts(key).values())
-    which = ", ".join(choice.text() for choice in plan.attacks)
-    setting = "transferred setting" if plan.transferred else "direct setting"
-    setting += runs_command.evading(plan)
-    job.note(f"{plan.limit:,} images of {plan.data}; bundle {plan.bundle}; {setting}; {which}.")
+    which = ", ".join(choice.text(plan.classes) for choice in plan.attacks)
+    images = counted(plan.limit, "image")
+    job.note(f"{images} of {plan.data}; bundle {plan.bundle}; setting: {plan.setting}; {which}.")
     if done >= total:
         job.note(f"Run {key[:12]} is complete already.")
     elif done:

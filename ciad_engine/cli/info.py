@@ -11,17 +11,10 @@ from pathlib import Path
 
 from ciad_engine import __version__, bundles, resources
 from ciad_engine.cli import console
+from ciad_engine.counting import counted
 from ciad_engine.errors import BundleError, CiadError
 
-_PACKAGES = (
-    "torch",
-    "numpy",
-    "pillow",
-    "safetensors",
-    "platformdirs",
-    "PySide6-Essentials",
-    "pyqtgraph",
-)
+_PACKAGES = ("torch", "numpy", "pillow", "safetensors", "platformdirs", "PySide6-Essentials", "pyqtgraph")
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -71,7 +64,7 @@ def _samples(job: console.ConsoleJob) -> str:
         found = datasets.choose("samples", job)
     except CiadError as error:
         return f"cannot be used: {error}"
-    return f"{len(found.images)} images ({found.source})"
+    return f"{counted(len(found.images), 'image')} ({found.source})"
 
 
 def _data_folder() -> str:
@@ -86,8 +79,8 @@ def _database() -> str:
     from ciad_engine import runs
 
     try:
-        with runs.Database.default() as database:
-            return f"{database.path} ({len(database.runs())} runs)"
+        with runs.Database() as database:
+            return f"{database.path} ({counted(len(database.runs()), 'run')})"
     except CiadError as error:
         return f"cannot be used: {error}"
 
@@ -111,13 +104,9 @@ def _bundles() -> list[str]:
 def check(card: bundles.Card) -> str:
     """What is wrong with the files of a bundle; "" where nothing is. Loads no network."""
     for entry in card.content["networks"].values():
-        try:
-            path = card.folder / Path(entry["file"]).name
-            expected = entry["sha256"]
-        except (TypeError, KeyError):
-            return f"{card.folder / bundles.CARD} names a network without its file and checksum"
+        path = card.folder / Path(entry["file"]).name
         if not path.is_file():
             return f"{path.name} is missing"
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
             return f"{path.name} is damaged: its SHA-256 is not the one on the card"
     return ""

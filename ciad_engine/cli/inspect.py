@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     # No picture that is looked at is written over, nor one result by another.
-    taken = {(Path(path).resolve().parent, Path(path).name.casefold()) for path in options.expand(arguments.images)}
+    taken = {options.path_key(Path(path)) for path in options.expand(arguments.images)}
     for picture in pictures:
         try:
             found = inspection.inspect(
@@ -105,14 +105,7 @@ def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> lis
         pictures[attack] = found.attacked_image
         pictures |= _looks(f"{attack}-looks", found.adversarial)
         pictures[f"{attack}-difference"] = _enlarged(inspection.difference(found.image, found.attacked_image, _GAIN))
-    here, stem, number = folder.resolve(), Path(found.name).stem, 1
-    while True:
-        first = stem if number == 1 else f"{stem}-{number}"
-        paths = [folder / f"{first}-{kind}.png" for kind in pictures]
-        if not any((here, path.name.casefold()) in taken for path in paths):
-            break
-        number += 1
-    taken.update((here, path.name.casefold()) for path in paths)
+    paths = options.free_paths(folder, Path(found.name).stem, [f"-{kind}.png" for kind in pictures], taken)
     for path, pixels in zip(paths, pictures.values(), strict=True):
         imaging.save_png(path, pixels)
     return paths

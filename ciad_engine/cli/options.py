@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import glob
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,14 @@ from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
 from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
 from ciad_engine.errors import SettingError
+from ciad_engine.evaluation.planning import HIGHEST_SEED
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack
 
 _KNOWN = f"bundle paper has {', '.join(SHIPPED)}"
+_TRUTH = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
+_METAVARS = {"choice": "CHOICE", "bool": "yes|no", "int": "N", "float": "X"}
 _PREFIX = "setting_"  # of the attributes that hold attack settings
 
 
@@ -111,11 +116,12 @@ def label_number(name: str | None, classes: Sequence[str]) -> int | None:
 
 
 def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
-    for known, wanted in ((list(classes), name), ([one.casefold() for one in classes], name.casefold())):
+    folded, bare = [one.casefold() for one in classes], name.strip()
+    for known, wanted in ((list(classes), name), (folded, name.casefold()), (folded, bare.casefold())):
         if wanted in known:
             return known.index(wanted)
-    if name.isascii() and name.isdigit() and int(name) < len(classes):
-        return int(name)
+    if bare.isascii() and bare.isdigit() and int(bare) < len(classes):
+        return int(bare)
     raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
 
 
@@ -129,26 +135,37 @@ def check_folder(flag: str, folder: Path | None) -> None:
         raise WrongUse(f"{flag}: {folder} is a file; name a folder.")
 
 
-def positive(text: str) -> int:
-    """argparse type: a whole number from 1."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
-    return number
+def free_paths(folder: Path, stem: str, endings: Sequence[str], taken: set[tuple[Path, str]]) -> list[Path]:
+    """Return a path in `folder` for each ending, with a number behind the stem if one is `taken`, and add them to it.
+
+    `taken` are folders, resolved, and names in lower case, because some file systems do not tell cases apart.
+    """
+    stems = itertools.chain((stem,), (f"{stem}-{number}" for number in itertools.count(2)))
+    tried = ([folder / f"{one}{ending}" for ending in endings] for one in stems)
+    paths = next(paths for paths in tried if taken.isdisjoint(map(path_key, paths)))
+    taken.update(map(path_key, paths))
+    return paths
 
 
-def seed(text: str) -> int:
-    """argparse type: a seed every generator takes, 0 to 2**32 - 1."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to {2**32 - 1}")
-    return number
+def path_key(path: Path) -> tuple[Path, str]:
+    """Return what two paths of one file have in common: its folder and its name in lower case."""
+    return path.parent.resolve(), path.name.casefold()
+
+
+def _whole(low: int, high: float, words: str) -> Callable[[str], int]:
+    """Return an argparse type: a whole number from `low` to `high`; `words` describe it."""
+
+    def read(text: str) -> int:
+        with contextlib.suppress(ValueError):
+            if low <= (number := int(text)) <= high:
+                return number
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number {words}")
+
+    return read
+
+
+positive = _whole(1, math.inf, "from 1")
+seed = _whole(0, HIGHEST_SEED, f"from 0 to {HIGHEST_SEED}")
 
 
 def add_attack_settings(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +186,7 @@ def add_attack_settings(parser: argparse.ArgumentParser) -> None:
                 _flag(name),
                 dest=_PREFIX + name,
                 default=argparse.SUPPRESS,
-                metavar=_metavar(declared[0][1]),
+                metavar=_METAVARS[declared[0][1].kind],
                 help=text.replace("%", "%%"),
             )
     group.add_argument(
@@ -238,7 +255,7 @@ def _split(assignment: str) -> tuple[str, str, str]:
     name, dot, setting = target.partition(".")
     if not (equals and dot and name and setting and text):
         raise WrongUse(f"--set {assignment}: write it as ATTACK.NAME=VALUE, for instance fgsm.eps=4.")
-    return name.strip(), setting.strip().replace("-", "_"), text.strip()
+    return name.strip(), setting.strip().replace("-", "_"), text  # a class may begin or end with a space
 
 
 def _not_one(
@@ -253,24 +270,15 @@ def _not_one(
 
 def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
     """Return the text as the parameter's kind; its range is checked when the attack is made."""
+    if parameter.name == TARGET_CLASS:
+        return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
+    text = text.strip()
     if parameter.kind == "choice":
         return text
     if parameter.kind == "bool":
-        truth = {
-            "yes": True,
-            "true": True,
-            "on": True,
-            "1": True,
-            "no": False,
-            "false": False,
-            "off": False,
-            "0": False,
-        }
-        if text.casefold() not in truth:
+        if text.casefold() not in _TRUTH:
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
-        return truth[text.casefold()]
-    if parameter.name == TARGET_CLASS:
-        return _class_number(f"{attack}: {TARGET_CLASS}", text, classes)
+        return _TRUTH[text.casefold()]
     try:
         return int(text) if parameter.kind == "int" else float(text)
     except ValueError:
@@ -280,10 +288,6 @@ def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str])
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _metavar(parameter: Parameter) -> str:
-    return {"choice": "CHOICE", "bool": "yes|no", "int": "N"}.get(parameter.kind, "X")
 
 
 def _help(p: Parameter) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ciad_engine import bundles, runs
 from ciad_engine.cli import console, options
+from ciad_engine.counting import counted
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import export as exporting
-from ciad_engine.evaluation import planning, tables
+from ciad_engine.evaluation import export, planning, tables
+from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import render_text
 
 
@@ -26,9 +27,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
     every.set_defaults(run_command=list_all)
     system = argparse.ArgumentParser(add_help=False)
     system.add_argument(
-        "--bundle",
-        metavar="NAME",
-        help="whose thresholds the graded rule uses (default: those of the run's bundle)",
+        "--bundle", metavar="NAME", help="whose thresholds the graded rule uses (default: those of the run's bundle)"
     )
     view = actions.add_parser("show", help="plan and tables of a run", parents=[one, system, shared, common])
     view.add_argument("--json", action="store_true", help="as JSON")
@@ -37,7 +36,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "export", help="rows and tables of a run as CSV files, and its charts", parents=[one, system, shared, common]
     )
     out.add_argument("--csv", required=True, type=Path, metavar="DIR", help="folder for the files")
-    out.set_defaults(run_command=export)
+    out.set_defaults(run_command=export_csv)
     gone = actions.add_parser("delete", help="remove a run and its rows for good", parents=[one, shared, common])
     gone.add_argument("--yes", action="store_true", help="do not ask")
     gone.set_defaults(run_command=delete)
@@ -49,15 +48,10 @@ def add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", type=Path, metavar="FILE", help="results database (default: the program's own)")
 
 
-def open_database(path: Path | None) -> runs.Database:
-    """The database at `path`, made if need be, or the program's own."""
-    return runs.Database.default() if path is None else runs.Database(path)
-
-
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.database is not None and not arguments.database.is_file():
         raise RunError(f"{arguments.database}: there is no such file; --database names the one `ciad evaluate` wrote.")
-    with open_database(arguments.database) as database:
+    with runs.Database(arguments.database) as database:
         code: int = arguments.run_command(arguments, database, job)
     return code
 
@@ -70,27 +64,20 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
     rows = [("run", "started", "rows", "state", "bundle", "setting", "attacks", "data")]
     every = [planning.from_json(one.plan) for one in found]
     for one, plan, chosen in zip(found, every, planning.told_apart(every), strict=True):
-        total = plan.limit * (1 + len(plan.attacks))
         rows.append(
             (
                 one.short,
                 one.created[:16].replace("T", " "),
-                f"{sum(database.counts(one.key).values()):,} of {total:,}",
+                f"{sum(database.counts(one.key).values()):,} of {plan.rows:,}",
                 one.state,
                 plan.bundle,
-                ("transferred" if plan.transferred else "direct") + evading(plan),
-                ", ".join(choice.text() for choice in chosen),
+                plan.setting,
+                ", ".join(choice.text(plan.classes) for choice in chosen),
                 plan.data,
             )
         )
     print(console.columns(rows))
     return 0
-
-
-def evading(plan: planning.Plan) -> str:
-    """Return which detectors the attacker knew, behind the setting: ", evading mask:graded"; "" if none."""
-    known = ", ".join(f"{one.name}:{one.rule}" for one in plan.evade)
-    return f", evading {known}" if known else ""
 
 
 def show(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
@@ -103,26 +90,26 @@ def show(arguments: argparse.Namespace, database: runs.Database, job: console.Co
     return 0
 
 
-def export(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
+def export_csv(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
     found = database.run(arguments.name)
-    for path in export_to(database, found.key, card_of(found, arguments.bundle), arguments.csv):
+    for path in export.write_csv(arguments.csv, database, found.key, card_of(found, arguments.bundle)):
         print(path)
     return 0
 
 
 def delete(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
     found = database.run(arguments.name)
-    count = sum(database.counts(found.key).values())
+    rows = counted(sum(database.counts(found.key).values()), "row")
     if not arguments.yes:
         if not sys.stdin.isatty():
-            raise options.WrongUse(f"add --yes to delete run {found.short} and its {count:,} rows for good.")
-        print(f"Delete run {found.short} and its {count:,} rows for good? [y/N] ", end="", flush=True)
+            raise options.WrongUse(f"add --yes to delete run {found.short} and its {rows} for good.")
+        print(f"Delete run {found.short} and its {rows} for good? [y/N] ", end="", flush=True)
         if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
             print("Nothing was deleted.")
             return 1
     database.delete(found.key)
-    print(f"Run {found.short} and its {count:,} rows are deleted.")
+    print(f"Deleted run {found.short} and its {rows}.")
     return 0
 
 
@@ -136,13 +123,9 @@ def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
 
 def print_tables(database: runs.Database, key: str, card: bundles.Card | None, as_json: bool) -> None:
     """The tables of a run on stdout."""
-    found = tables.all_tables(database, key, card)
+    records = load(database, key)
+    found = tables.tables_of(records, card)
     if as_json:
-        print(json.dumps(exporting.as_json(database, key, found, card), indent=1))
+        print(json.dumps(export.as_json(records, found, card), indent=1))
     else:
         print("\n\n".join(render_text(table, console.width()) for table in tables.for_screen(found)))
-
-
-def export_to(database: runs.Database, key: str, card: bundles.Card | None, folder: Path) -> list[Path]:
-    """Write rows, tables and side-car of a run to `folder`; returns the files."""
-    return exporting.write_csv(folder, database, key, card)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ciad_engine.datasets import reading
 from ciad_engine.datasets.base import TEST, TRAIN, DataSet, ImageSet, checksum
-from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path, write_samples
+from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
 
@@ -38,28 +38,24 @@ __all__ = [
     "read_samples",
     "samples",
     "samples_path",
-    "write_samples",
 ]
 
 
-def load(path: Path | str, job: Job | None = None, *, parts: tuple[str, ...] = (TRAIN, TEST)) -> DataSet:
+def load(path: Path | str, job: Job | None = None) -> DataSet:
     """Read a data set in any of the forms above.
 
     Args:
         path: the folder or archive.
         job: told of progress, and of what was skipped or is not official.
-        parts: read only these; the others are None in the result.
 
     Raises:
         DataError: nothing there, no such data in it, damaged, incomplete, or hostile.
     """
-    found = reading.read(Path(path).expanduser(), job or Job(), parts)
+    found = reading.read(Path(path).expanduser(), job or Job(), (TRAIN, TEST))
     if found.train is None and found.test is None:
         raise DataError(
             f"{path} holds no data set: neither batches of CIFAR-10 (data_batch_1 ... test_batch) nor two or more "
             "class folders with pictures in them (train/cat, test/cat, train/dog ...)."
-            if parts == (TRAIN, TEST)
-            else f"{path} has no {' or '.join(parts)} part."
         )
     return found
 

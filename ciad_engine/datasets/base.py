@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine.domain import CIFAR10, Domain
+from ciad_engine.domain import CIFAR10, Domain, Labels, Pixels
 from ciad_engine.errors import DataError
 
 TRAIN, TEST = "train", "test"
@@ -34,8 +34,8 @@ class ImageSet:
         domain: classes and size of the images.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Pixels
+    labels: Labels
     source: str
     official: bool = False
     checksum: str = ""
@@ -80,7 +80,7 @@ class ImageSet:
             return self
         reasons = []
         if domain.size != self.domain.size:
-            reasons.append(f"its images are {_square(self.domain.size)}, not {_square(domain.size)}")
+            reasons.append(f"its images are {self.domain.size}x{self.domain.size}, not {domain.size}x{domain.size}")
         missing = [name for name in self.domain.classes if name not in domain.classes]
         if missing:
             reasons.append(f"it has classes that the bundle does not know: {listed(missing)}")
@@ -117,7 +117,7 @@ class DataSet:
         return part.domain
 
 
-def checksum(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> str:
+def checksum(images: Pixels, labels: Labels) -> str:
     """SHA-256 over the bytes of the images, then of the labels."""
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
@@ -128,7 +128,3 @@ def listed(names: Sequence[str]) -> str:
     """Class names in a message: the first of many."""
     more = len(names) - _MOST_LISTED
     return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _square(size: int) -> str:
-    return f"{size}x{size}"

@@ -1,11 +1,10 @@
 """Read the pickles CIFAR-10 consists of without ever unpickling.
 
 The instructions of the pickle are walked as data (`pickletools.genops` executes nothing), on a
-stack machine that knows only what such a batch consists of: dicts, lists, tuples, byte strings,
-integers, None, booleans, and uint8 arrays. A name a pickle asks for is never looked up, only
-compared; anything else is refused by name. What is built can never outgrow the file: a claimed shape
-has to fit the bytes that are there, memo indices are keys, not sizes of a table, and all strings that
-are encoded anew have together no more bytes than the file.
+stack machine that knows only what such a batch consists of: dicts, lists, tuples, byte strings, integers, None,
+booleans, and uint8 arrays. A name a pickle asks for is never looked up, only compared; anything else is refused by
+name. What is built can never outgrow the file: a claimed shape has to fit the bytes that are there, memo indices are
+keys, not sizes of a table, and all strings that are encoded anew have together no more bytes than the file.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import pickletools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import DataError
 
 _RECONSTRUCT = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct")  # numpy 1, numpy 2
@@ -27,7 +26,7 @@ _ENCODE = "_codecs.encode"  # how Python 3 writes byte strings for Python 2
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES"}
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "TUPLE": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class _Name:
 
 @dataclasses.dataclass(eq=False)
 class _Array:
-    values: npt.NDArray[np.uint8] | None = None
+    values: Pixels | None = None
 
 
 _UINT8 = _Name("dtype('u1')")  # the one dtype; its state says nothing that matters to single bytes
@@ -76,17 +75,15 @@ class _Machine:
             self.marks.append(len(stack))
         elif code in _TUPLES:
             stack.append(tuple(self.pop(_TUPLES[code])))
-        elif code == "TUPLE":
-            stack.append(tuple(self.pop_mark()))
         elif code == "EMPTY_LIST":
             stack.append([])
         elif code == "EMPTY_DICT":
             stack.append({})
         elif code in ("APPEND", "APPENDS"):
-            items = self.pop(1) if code == "APPEND" else self.pop_mark()
+            items = self.pop(1 if code == "APPEND" else None)
             self.target(list).extend(items)
         elif code in ("SETITEM", "SETITEMS"):
-            items = self.pop(2) if code == "SETITEM" else self.pop_mark()
+            items = self.pop(2 if code == "SETITEM" else None)
             if not all(isinstance(key, bytes | str) for key in items[::2]):
                 raise self.refused("a dictionary with keys that are no text")
             self.target(dict).update(zip(items[::2], items[1::2], strict=True))
@@ -107,16 +104,11 @@ class _Machine:
         elif code not in ("PROTO", "FRAME", "STOP"):
             raise self.refused(f"the pickle instruction {code}")
 
-    def pop(self, count: int) -> list[Any]:
-        start = len(self.stack) - count
+    def pop(self, count: int | None) -> list[Any]:
+        """Take so many values off the stack, or all that came after the last mark."""
+        start = self.marks.pop() if count is None else len(self.stack) - count
         if start < (self.marks[-1] if self.marks else 0):
             raise IndexError("its stack is empty")
-        items = self.stack[start:]
-        del self.stack[start:]
-        return items
-
-    def pop_mark(self) -> list[Any]:
-        start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items

@@ -12,12 +12,11 @@ from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
 from ciad_engine import imaging
 from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, ImageSet, listed
 from ciad_engine.datasets.members import Member
-from ciad_engine.domain import CIFAR10, MAX_SIZE, Domain
+from ciad_engine.domain import CIFAR10, MAX_SIZE, Domain, Pixels
 from ciad_engine.errors import DataError, ImageError
 
 _MAX_PICTURE = 2**20  # bytes of one file; 64x64 pixels have 12,288
@@ -67,7 +66,7 @@ def read(found: Iterable[Member], chosen: Chosen, title: str) -> dict[str, Image
         DataError: a picture is damaged, too large, or of another size than the first one.
     """
     wanted = {name for classes in chosen.values() for names in classes.values() for name in names}
-    pictures: dict[str, npt.NDArray[np.uint8]] = {}
+    pictures: dict[str, Pixels] = {}
     first: Member | None = None
     size = 0
     for member in found:
@@ -129,9 +128,7 @@ def _without_split(tops: dict[PurePosixPath, _Classes]) -> dict[str, dict[str, _
     return {str(top): {TEST: classes} for top, classes in found.items() if top.name not in found.get(top.parent, {})}
 
 
-def _assemble(
-    part: str, classes: dict[str, list[str]], pictures: dict[str, npt.NDArray[np.uint8]], size: int, title: str
-) -> ImageSet:
+def _assemble(part: str, classes: dict[str, list[str]], pictures: dict[str, Pixels], size: int, title: str) -> ImageSet:
     """The first picture of every class, then the second ...: any beginning of the set is balanced."""
     order = sorted(
         (rank, label, name) for label, names in enumerate(classes.values()) for rank, name in enumerate(names)

@@ -142,9 +142,8 @@ def _tar(stream: Any, packed: IO[bytes], path: Path, job: Job) -> Iterator[Membe
         for count, info in enumerate(tar):
             if count % 256 == 0:
                 job.progress(min(packed.tell(), total), total, f"Reading {path.name}")
-            _check(info.name, count, path)
+            name = _checked(info.name, count, path)
             tar.members.clear()  # the list would only grow
-            name = _relative(info.name)
             if info.isreg() and not info.issparse():
                 yield Member(name, f"{path}: {name}", info.size, functools.partial(_extract, tar, info))
             elif info.isdir():
@@ -174,8 +173,7 @@ def _zip(file: IO[bytes], path: Path, job: Job) -> Iterator[Member]:
         for count, info in enumerate(infos):
             if count % 256 == 0:
                 job.progress(count, len(infos), f"Reading {path.name}")
-            _check(info.filename, count, path)
-            name, kind = _relative(info.filename), stat.S_IFMT(info.external_attr >> 16)
+            name, kind = _checked(info.filename, count, path), stat.S_IFMT(info.external_attr >> 16)
             if info.is_dir():
                 yield Member(f"{name}/", f"{path}: {name}")
             elif kind in (0, stat.S_IFREG):
@@ -190,15 +188,15 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return file.read(info.file_size + 1)  # never more than the header claims, which was checked
 
 
-def _check(name: str, count: int, path: Path) -> None:
-    """Nothing is written to disk, so such names could do no harm; but no honest archive has them."""
+def _checked(name: str, count: int, path: Path) -> str:
+    """Return a member's relative path, without "./" and the like.
+
+    Nothing is written to disk, so names that are refused could do no harm; but no honest archive has them.
+    """
     if name.startswith(("/", "\\")) or name[1:2] == ":" or ".." in name.replace("\\", "/").split("/"):
         raise DataError(f"{path} was refused: its member '{name[:100]}' points outside the archive.")
     if count >= MAX_MEMBERS:
         raise DataError(f"{path} was refused: it has more than {MAX_MEMBERS:,} members.")
-
-
-def _relative(name: str) -> str:
     return PurePosixPath(name).as_posix()
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ciad_engine.datasets import batch_pickle
 from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, ImageSet
 from ciad_engine.datasets.members import Member
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Labels, Pixels
 from ciad_engine.errors import DataError
 
 FOLDER = "cifar-10-batches-py"
@@ -40,19 +39,14 @@ _VALUES = math.prod(CIFAR10.shape)
 class _Batch:
     """One file: uint8 (N, 3, 32, 32), int64 (N,), and whether it is the published one."""
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Pixels
+    labels: Labels
     official: bool
 
 
-def file_of(name: str) -> str:
-    """The file that `name`, of a member, is in this layout; "" for any other file and for folders."""
+def part_of(name: str) -> str:
+    """Which part of the data set a member called so belongs to; "" for `batches.meta`, other files and folders."""
     file = name.rpartition("/")[2]
-    return file if file in FILES else ""
-
-
-def part_of(file: str) -> str:
-    """Which part of the data set a batch file belongs to; `batches.meta` belongs to none ("")."""
     return TRAIN if file in TRAIN_MD5 else TEST if file in TEST_MD5 else ""
 
 
@@ -64,7 +58,7 @@ def read(found: Iterable[Member], parts: Collection[str], path: Path) -> dict[st
     """
     batches: dict[str, _Batch] = {}
     for member in found:
-        file = file_of(member.name)
+        file = member.name.rpartition("/")[2]
         if file in batches:
             raise DataError(f"{member.where} is there a second time: name a folder or archive with one data set.")
         if file == META:

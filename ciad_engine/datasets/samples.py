@@ -7,35 +7,27 @@ Format of `resources/samples/samples.zip`:
   recipe, accuracies, nearest training images;
 - `images/<class>/<nnnn>.png`: 32x32 RGB, stored, numbered from 0000 in each class.
 
-The archive is a class-folder data set by itself. The same images and card give the same bytes.
+The archive is a class-folder data set by itself. `packaging/samples/archive.py` writes it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ciad_engine import imaging, resources
+from ciad_engine import resources
 from ciad_engine.datasets import members, reading
-from ciad_engine.datasets.base import TEST, ImageSet, checksum
+from ciad_engine.datasets.base import TEST, ImageSet
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
-from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
 
 SAMPLES = "samples"  # what people type
 SOURCE = "CIAD samples (generated)"
 FORMAT = 1
 CARD = "card.json"
-WRITTEN_KEYS = frozenset({"format", "classes", "count", "sha256"})  # of the card: `write_samples` writes them
 _ARCHIVE = ("samples", "samples.zip")
 
 
@@ -68,47 +60,6 @@ def read_samples(path: Path) -> tuple[ImageSet, dict[str, Any]]:
         raise DataError(f"{path} is damaged: its images are not those on its card. Install CIAD again.")
     names = tuple(name.removeprefix(f"{TEST}/") for name in images.names)
     return dataclasses.replace(images, source=SOURCE, names=names), card
-
-
-def write_samples(
-    path: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], card: Mapping[str, Any]
-) -> None:
-    """Write a samples archive; see the module for its format.
-
-    Args:
-        images: uint8 (N, 3, 32, 32); `labels`: int64 (N,); every class at least once.
-        card: what else is to be known of them; must not contain WRITTEN_KEYS.
-
-    Raises:
-        ValueError: shapes, labels or keys are not as above.
-    """
-    ImageSet(images, labels, SOURCE)  # checks shapes and types
-    taken = WRITTEN_KEYS & set(card)
-    if taken or set(labels.tolist()) != set(range(len(CIFAR10.classes))):
-        raise ValueError(f"the card has {sorted(taken)}" if taken else "every class has to be there, and no other")
-    # Read back, the images are interleaved by class; the checksum is of that order.
-    ranks = np.array([int((labels[:i] == label).sum()) for i, label in enumerate(labels)])
-    order = np.lexsort((labels, ranks))
-    content = {
-        "format": FORMAT,
-        "classes": list(CIFAR10.classes),
-        "count": len(images),
-        "sha256": checksum(images[order], labels[order]),
-        **card,
-    }
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        _store(archive, CARD, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-        for i in order:
-            name = f"images/{CIFAR10.classes[labels[i]]}/{ranks[i]:04d}.png"
-            _store(archive, name, imaging.png_bytes(images[i]))
-    write_whole(path, out.getvalue())
-
-
-def _store(archive: zipfile.ZipFile, name: str, raw: bytes) -> None:
-    info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))  # a fixed time, for the same bytes every time
-    info.create_system, info.external_attr = 3, 0o100644 << 16
-    archive.writestr(info, raw)
 
 
 def _card(path: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import importlib.metadata
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine.errors import SettingError
@@ -78,9 +78,7 @@ def get(kind: str) -> type[Detector]:
         SettingError: there is no such kind, or another package's cannot be used.
     """
     if kind in _REGISTRY:
-        module, _, cls = _REGISTRY[kind].partition(":")
-        found: type[Detector] = getattr(importlib.import_module(module), cls)
-        return found
+        return pkgutil.resolve_name(_REGISTRY[kind])
     if kind not in _plugins():
         raise SettingError(f"detector: '{kind}' is none of {', '.join([*_REGISTRY, *sorted(_plugins())])}.")
     return _load(_plugins()[kind])

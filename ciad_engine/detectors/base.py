@@ -88,6 +88,11 @@ class Detector(abc.ABC):
         """Return the graded score (N,) if f1 predicts `classes`, int64 (N,): -log of the probability of that class."""
         return -inputs.log_probabilities(self).gather(1, classes[:, None])[:, 0]
 
+    @classmethod
+    def parts(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the other detectors whose scores or classes it uses, given its options on the card."""
+        return ()
+
     def calibrated(self, scores: Mapping[str, npt.NDArray[np.float64]]) -> Mapping[str, Any]:
         """Return the options for the card, given other detectors' scores of benign validation images, (N,) each."""
         return self.options
@@ -95,8 +100,26 @@ class Detector(abc.ABC):
     @property
     def rules(self) -> dict[str, Threshold]:
         """The rules by which it can decide, each with its threshold; the first is the usual one."""
-        graded = {detectors.GRADED: self.thresholds[RATES[0]]} if RATES[0] in self.thresholds else {}
-        return {detectors.DISAGREEMENT: DIFFERENT_CLASSES, **graded} if self.classifies else graded
+        return self.rules_with(self.thresholds)
+
+    @classmethod
+    def rules_with(cls, thresholds: Mapping[float, Threshold]) -> dict[str, Threshold]:
+        """Return `rules` of a detector of this kind with these thresholds on the card."""
+        graded = {detectors.GRADED: thresholds[RATES[0]]} if RATES[0] in thresholds else {}
+        return {detectors.DISAGREEMENT: DIFFERENT_CLASSES, **graded} if cls.classifies else graded
+
+    @classmethod
+    def to_evade(cls, name: str, thresholds: Mapping[float, Threshold], rule: str = "") -> tuple[str, Threshold]:
+        """Return the rule that an attack has to evade, by default the usual one, and its threshold.
+
+        Raises:
+            SettingError: the detector `name` has no such rule, or does not depend on the image.
+        """
+        if not cls.grades:
+            raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
+        rules = cls.rules_with(thresholds)
+        rule = rule or next(iter(rules), detectors.GRADED)
+        return rule, threshold_of(detectors.title(name), rules, rule, "evade")
 
     def excess(self, images: Tensor, classes: Tensor, rule: str) -> Tensor:
         """Return score - threshold (N,), differentiable in the images: positive if flagged while f1 predicts `classes`.
@@ -119,8 +142,8 @@ def margin(log_probabilities: Tensor, classes: Tensor) -> Tensor:
     return log_probabilities.scatter(1, classes[:, None], -float("inf")).amax(1) - own[:, 0]
 
 
-def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str) -> Threshold:
-    """Return the threshold of one of a detector's rules.
+def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str, setting: str = "rule") -> Threshold:
+    """Return the threshold of one of a detector's rules, which `setting` chose.
 
     Raises:
         SettingError: there is no such rule, or not for this detector; describes what there is.
@@ -128,9 +151,9 @@ def threshold_of(title: str, rules: Mapping[str, Threshold], rule: str) -> Thres
     if rule in rules:
         return rules[rule]
     if rule not in detectors.RULES:
-        raise SettingError(f"rule: '{rule}' is none of {', '.join(detectors.RULES)}.")
+        raise SettingError(f"{setting}: '{rule}' is none of {', '.join(detectors.RULES)}.")
     why = "the bundle's card has no threshold for it" if rule == detectors.GRADED else "it has no class of its own"
-    raise SettingError(f"rule: the detector '{title}' cannot decide by the rule '{rule}': {why}.")
+    raise SettingError(f"{setting}: the detector '{title}' cannot decide by the rule '{rule}': {why}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,8 +240,7 @@ class Verdict:
         finding = self.findings[detector]
         if rule == detectors.GRADED or finding.labels is None:
             return finding.scores
-        differs: npt.NDArray[np.float64] = np.asarray(finding.labels != self.y1, np.float64)
-        return differs
+        return np.asarray(finding.labels != self.y1, np.float64)
 
     @property
     def y2(self) -> npt.NDArray[np.int64]:

@@ -37,7 +37,7 @@ class Combined(Detector):
         fit = self.options.get("fit")
         if fit is None:  # not calibrated yet
             return classes.new_zeros(len(classes), dtype=torch.double)
-        scores = {name: self.others[name].score(inputs, classes).double() for name in self._parts}
+        scores = {name: self.others[name].score(inputs, classes).double() for name in self.parts(self.options)}
         total = torch.stack([weight * scores[name] for name, weight in fit["weights"].items()]).sum(0)
         terms = {"opinions": total, **{name: scores[name] for name in self.options["further"]}}
         return torch.stack([(terms[name] - at) / scale for name, (at, scale) in fit["tails"].items()]).logsumexp(0)
@@ -50,14 +50,14 @@ class Combined(Detector):
         named = dict(zip(self.options["opinions"], weights.tolist(), strict=True))
         return {**self.options, "fit": {"weights": named, "tails": {name: _tail(s) for name, s in terms.items()}}}
 
-    @property
-    def rules(self) -> dict[str, Threshold]:
-        """Its usual rule is the graded one: the class is only for recovery."""
-        return dict(sorted(super().rules.items(), key=lambda rule: rule[0] != detectors.GRADED))
+    @classmethod
+    def rules_with(cls, thresholds: Mapping[float, Threshold]) -> dict[str, Threshold]:
+        """Return its rules, the graded one first: the class is only for recovery."""
+        return dict(sorted(super().rules_with(thresholds).items(), key=lambda rule: rule[0] != detectors.GRADED))
 
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        return (*self.options["opinions"], *self.options["further"])
+    @classmethod
+    def parts(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return (*options["opinions"], *options["further"])
 
 
 def _tail(scores: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -21,7 +21,7 @@ class ShuffledMask(MaskDetector):
         # RandomState's stream is the same in all numpy versions.
         order = torch.from_numpy(np.random.RandomState(0).permutation(masks[0].numel())).to(masks.device)
         shuffled = masks.flatten(1)[:, order].view_as(masks)
-        return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)  # type: ignore[no-any-return]
+        return self.networks[CLASSIFIER](shuffled).float().log_softmax(1)
 
 
 class ConstantMask(MaskDetector):
@@ -32,5 +32,4 @@ class ConstantMask(MaskDetector):
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         count, _, height, width = inputs.images.shape
         constant = inputs.images.new_full((1, 1, height, width), 0.5)
-        log_p: Tensor = self.networks[CLASSIFIER](constant).float().log_softmax(1)
-        return log_p.expand(count, -1)
+        return self.networks[CLASSIFIER](constant).float().log_softmax(1).expand(count, -1)

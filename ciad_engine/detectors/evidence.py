@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ciad_engine.detectors.base import Detector, Inputs, margin
 from ciad_engine.detectors.direct import Opinion
@@ -38,14 +38,15 @@ def composites(images: Tensor, masks: Tensor, fillings: Tensor) -> Tensor:
     return torch.cat([part.flip(3) if index % 2 else part for index, part in enumerate(parts)])
 
 
-class _OnComposites(Detector):
-    def _log_probabilities(self, inputs: Inputs, classifier: torch.nn.Module) -> Tensor:
-        """Return the log of the mean probabilities over the fillings, (N, classes)."""
-        fillings = colour_fields(FILLINGS, inputs.images.shape[-1], torch.Generator().manual_seed(0))
-        mixed = composites(inputs.images, self.masks(inputs), fillings.to(inputs.images))
-        log_p: Tensor = classifier(mixed).float().log_softmax(1).view(FILLINGS, len(inputs.images), -1)
-        return log_p.logsumexp(0) - math.log(FILLINGS)
+def classified(classifier: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
+    """Return the log probabilities (N, classes) of what the masks keep: of the mean probabilities over the fillings."""
+    fillings = colour_fields(FILLINGS, images.shape[-1], torch.Generator().manual_seed(0))
+    mixed = composites(images, masks, fillings.to(images))
+    log_p: Tensor = classifier(mixed).float().log_softmax(1).view(FILLINGS, len(images), -1)
+    return log_p.logsumexp(0) - math.log(FILLINGS)
 
+
+class _OnComposites(Detector):
     def masks(self, inputs: Inputs) -> Tensor:
         return masks_of(self.networks[GENERATOR], inputs)
 
@@ -58,7 +59,7 @@ class EvidenceDetector(_OnComposites, Opinion):
     """
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
-        return self._log_probabilities(inputs, self.networks[CLASSIFIER])
+        return classified(self.networks[CLASSIFIER], inputs.images, self.masks(inputs))
 
 
 class Stability(_OnComposites):
@@ -67,7 +68,7 @@ class Stability(_OnComposites):
     classifies: ClassVar[bool] = False
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
-        return self._log_probabilities(inputs, self.f1)
+        return classified(self.f1, inputs.images, self.masks(inputs))
 
     def score(self, inputs: Inputs, classes: Tensor) -> Tensor:
         return margin(inputs.log_probabilities(self), classes)

@@ -51,5 +51,4 @@ class _Sigmoid(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (out,) = ctx.saved_tensors
-        slope: Tensor = gradient * (out * (1 - out)).clamp(min=LEAST_SLOPE)
-        return slope
+        return gradient * (out * (1 - out)).clamp(min=LEAST_SLOPE)

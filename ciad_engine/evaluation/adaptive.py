@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from ciad_engine import attacks
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.planning import AttackChoice, Plan
 from ciad_engine.evaluation.records import POOLED, Records, about_run, setting
@@ -35,7 +36,7 @@ def table_of(records: Records) -> Table:
     kinds = planning.labels([(c.name, own) for c, own in zip(plan.attacks, settings, strict=True)])
     columns = [Column("images", "Images"), Column("evasion_rate", "Evasion rate, worst case")]
     for kind in dict.fromkeys(kinds):
-        columns.append(Column(_key(kind), f"Evasion rate, {planning.title(kind)} alone", planning.title(kind)))
+        columns.append(Column(_key(kind), f"Evasion rate, {plan.title(kind)} alone", plan.title(kind)))
     # An image counts once every attack of the run has had its turn: until then its worst case is not known.
     done = [{row.position for row in rows} for rows in records.attacked.values()]
     images = records.accepted.intersection(*done)
@@ -59,7 +60,7 @@ def table_of(records: Records) -> Table:
 
 def _budget(choice: AttackChoice) -> float | None:
     """Return the largest change of a value that an attack allows itself, in grey levels; None if it has no limit."""
-    return choice.parameters().get(_BUDGET) if choice.norm == "linf" else None
+    return choice.parameters().get(_BUDGET) if attacks.norm(choice.name) == "linf" else None
 
 
 def _evaded(images: frozenset[int], rows: Iterable[Row], budget: float) -> Cell:

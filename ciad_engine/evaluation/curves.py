@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ciad_engine import bundles, detectors
-from ciad_engine.evaluation.records import POOLED, Records, about_run, both_scores, images_of, setting
+from ciad_engine.evaluation.records import (
+    POOLED,
+    Records,
+    Thresholds,
+    about_run,
+    both_scores,
+    images_of,
+    of_detectors,
+    setting,
+    subject,
+)
 from ciad_engine.evaluation.statistics import Scores, histogram, roc
 from ciad_engine.evaluation.table import Cell, Subject, area
-from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.figures.chart import ADVERSARIAL, BENIGN, Chart, Plot, Series, line_style, steps
 
 CHARTS = ("roc", "scores")  # names of the charts
@@ -45,7 +54,6 @@ class Curve:
 
     @property
     def title(self) -> str:
-        """The attack's title."""
         return self.subject.title
 
     @property
@@ -63,7 +71,7 @@ def curves(records: Records) -> tuple[Curve, ...]:
                 positive, negative = both_scores(pairs, detector)
                 cell = area(positive, negative, records.run.finished, images_of(pairs))
                 ends = roc(positive, negative)
-                found.append(Curve(records.subject(attack, detector), attack, positive, negative, *ends, cell))
+                found.append(Curve(subject(records.plan, attack, detector), attack, positive, negative, *ends, cell))
     return tuple(found)
 
 
@@ -83,13 +91,12 @@ def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None =
     of_first = [curve for curve in found if curve.detector == names[0]]
     bins = edges(of_first)
     known = of_detectors(card, records.plan).get(names[0], {})
-    marks = {f"{100 * rate:g}%": threshold.value for rate, threshold in known.items()}
     reading = (
         "Each point is a threshold: across, the false positive rate on these benign images; up, the true positive rate."
         " Guessing lies on the diagonal."
     )
     counted = f"Rate of the images in each of {BINS} bins; the last holds all above." + (
-        " Vertical lines: thresholds, labelled with their false positive rate on validation images." if marks else ""
+        " Vertical lines: thresholds, labelled with their false positive rate on validation images." if known else ""
     )
     return (
         Chart(
@@ -101,7 +108,7 @@ def charts(records: Records, found: Sequence[Curve], card: bundles.Card | None =
         Chart(
             "scores",
             f"Scores of {detectors.title(names[0])} before and after the attack" + where,
-            tuple(_score_plot(curve, bins, marks) for curve in of_first),
+            tuple(score_plot(curve, bins, known) for curve in of_first),
             (counted, *about),
         ),
     )
@@ -123,7 +130,8 @@ def _roc_plot(detector: str, found: Sequence[Curve]) -> Plot:
     )
 
 
-def _score_plot(curve: Curve, bins: Scores, marks: Mapping[str, float]) -> Plot:
+def score_plot(curve: Curve, bins: Scores, thresholds: Thresholds) -> Plot:
+    """Return the histograms of a curve's scores before and after the attack, and marks at the thresholds."""
     before, after = histogram(curve.negative, bins), histogram(curve.positive, bins)
     return Plot(
         curve.title,
@@ -135,5 +143,5 @@ def _score_plot(curve: Curve, bins: Scores, marks: Mapping[str, float]) -> Plot:
             Series("benign", *steps(bins, before), BENIGN, (), True),
             Series("adversarial", *steps(bins, after), ADVERSARIAL, (6, 3), True),
         ),
-        tuple((value, word) for word, value in marks.items()),
+        tuple((threshold.value, f"{100 * rate:g}%") for rate, threshold in thresholds.items()),
     )

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import attacks as registry
-from ciad_engine.attacks.fitted import FittedAttack
-from ciad_engine.errors import RunError
+from ciad_engine.attacks.base import FittedAttack
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Database, Row, Run
 
@@ -60,13 +59,11 @@ def _same(
     """The attack's label in `run` where that run has made it do the same, else None."""
     if run.device != device or any(run.versions.get(name) != version for name, version in versions.items()):
         return None
-    try:
-        other = planning.from_json(run.plan)
-    except RunError:
+    if not planning.can_go_on(run):
         return None
+    other = planning.from_json(run.plan)
     alike = (
-        planning.can_go_on(run)
-        and (other.data_checksum, other.seed) == (plan.data_checksum, plan.seed)
+        (other.data_checksum, other.seed) == (plan.data_checksum, plan.seed)
         and (other.attacked_network, other.evade) == (plan.attacked_network, plan.evade)
         and choice in other.attacks
     )

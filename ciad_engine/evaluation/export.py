@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from ciad_engine import __version__, bundles, detectors
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import adaptive, planning
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
-from ciad_engine.evaluation.records import Records, load
+from ciad_engine.evaluation.records import Records, load, of_detectors, subject
 from ciad_engine.evaluation.table import Subject, Table, to_json
 from ciad_engine.evaluation.tables import tables_of
-from ciad_engine.evaluation.thresholds import of_detectors
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.chart import place
 from ciad_engine.files import write_whole
@@ -44,39 +43,30 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     folder = Path(folder)
     records = load(database, run_id)
     tables = tables_of(records, card)
-    key, about = records.run.key, {"data": records.plan.data, "run": records.run.short}
-    files = {f"{table.name}.csv": _csv(*_flat(table, about)) for table in tables}
+    about = {"data": records.plan.data, "run": records.run.short}
+    files = {f"{table.name}.csv": as_csv(table, about) for table in tables}
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
-    files["rows.csv"] = _csv(*_row_lines(records, database.rows(key)))
-    files[SIDE_CAR] = json.dumps(as_json(database, key, tables, card), indent=1, ensure_ascii=False) + "\n"
+    files["rows.csv"] = _csv(*_row_lines(records, database.rows(records.run.key)))
+    files[SIDE_CAR] = json.dumps(as_json(records, tables, card), indent=1, ensure_ascii=False) + "\n"
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
-    written = []
     for name in dict.fromkeys((*content, *_SOMETIMES)):
         path = folder / name
         try:
             if name in content:
                 write_whole(path, content[name])
-                written.append(path)
             else:  # of an earlier export: it must not stand beside these tables
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
-    return written
+    return [folder / name for name in content]
 
 
-def as_json(
-    database: Database, run_id: str, tables: Sequence[Table], card: bundles.Card | None = None
-) -> dict[str, Any]:
-    """The run as plain data for JSON: how it came about and its tables (without the per-image rows).
-
-    Raises:
-        RunError: there is no such run.
-    """
-    run = database.run(run_id)
-    plan = planning.from_json(run.plan)
+def as_json(records: Records, tables: Sequence[Table], card: bundles.Card | None = None) -> dict[str, Any]:
+    """Return the run as plain data for JSON: how it came about and its tables (without the per-image rows)."""
+    run, plan = records.run, records.plan
     return {
         "run": run.key,
         "state": run.state,
@@ -87,7 +77,7 @@ def as_json(
         "created": run.created,
         "exported": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "seconds": run.seconds,
-        "images": database.counts(run.key).get(BENIGN, 0),
+        "images": len(records.benign),
         "thresholds": {
             name: {f"{rate:g}": dataclasses.asdict(threshold) for rate, threshold in known.items()}
             for name, known in of_detectors(card, plan).items()
@@ -112,19 +102,28 @@ def _named(subject: Subject) -> list[object]:
     return [subject.attack, subject.norm, json.dumps(subject.settings, sort_keys=True), subject.detector]
 
 
-def _flat(table: Table, about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
-    """Return header and lines; a column of rates or areas becomes four, one of means two."""
-    header = list(_SUBJECT)
-    lines = [_named(subject) for subject in table.subjects]
+def as_csv(
+    table: Table,
+    about: Mapping[str, str],
+    subject: Sequence[str] = _SUBJECT,
+    named: Callable[[Subject], list[object]] = _named,
+) -> str:
+    """Return a table as CSV.
+
+    Args:
+        about: the last columns, the same in every line.
+        subject: headers of the first columns, which say what a row is about; `named` returns their cells.
+    """
+    header, lines = list(subject), [named(one) for one in table.subjects]
     for k, column in enumerate(table.columns):
         cells = [row[k] for row in table.cells]
         parts = ["value"]
         parts += ["n"] if any(cell.n is not None for cell in cells) else []
-        parts += ["low", "high"] if any(cell.rate or cell.area for cell in cells) else []
+        parts += ["low", "high"] if any(cell.rate or cell.area or cell.low is not None for cell in cells) else []
         header += [column.key if part == "value" else f"{column.key}_{part}" for part in parts]
         for line, cell in zip(lines, cells, strict=True):
             line += [getattr(cell, part) for part in parts]
-    return [*header, *about], [[*line, *about.values()] for line in lines]
+    return _csv([*header, *about], [[*line, *about.values()] for line in lines])
 
 
 def _roc_lines(found: Iterable[Curve], about: Mapping[str, str]) -> tuple[list[str], list[list[object]]]:
@@ -142,7 +141,7 @@ def _row_lines(records: Records, rows: Iterable[Row]) -> tuple[list[str], list[l
     Each detector has three columns: its class, the probability of that class, and its score.
     """
     plain = [f.name for f in dataclasses.fields(Row) if f.name not in ("attack", "image", "scores")]
-    subjects = {label: _named(records.subject(label))[:-1] for label in records.attacked}
+    subjects = {label: _named(subject(records.plan, label))[:-1] for label in records.attacked}
     subjects[BENIGN] = ["benign", "", "{}"]
     names = detectors.in_order({name for row in records.benign for name in row.scores})
     classes = records.plan.classes

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ciad_engine import bundles, detectors
+from ciad_engine.counting import counted
+from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import BundleError, RunError
 from ciad_engine.evaluation import old_tables, planning
 from ciad_engine.evaluation.export import as_json
+from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table, from_json
-from ciad_engine.evaluation.tables import all_tables, for_screen
+from ciad_engine.evaluation.tables import for_screen, tables_of
 from ciad_engine.runs import Database
 
 
@@ -51,6 +55,9 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
         for role, entry in content["networks"].items()
     )
     data = dict(content.get("data", {}))
+    official = data.pop("official", None)
+    if card.domain == CIFAR10:
+        data["official CIFAR-10 files"] = official
     checksums = {f"checksum, {part}": value for part, value in dict(data.pop("checksum", {})).items()}
     parts = [
         Section(head, _figures({"folder": card.folder, "checksum": card.checksum[:12], **about, **made_by})),
@@ -65,6 +72,7 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
         *(Section(f"Measured on {source}", _figures(found)) for source, found in content.get("measured", {}).items()),
         Section("Thresholds of the detectors", _figures(_thresholds(card))),
         *(_evaluation(entry) for entry in card.evaluations()),
+        *(_mask_test(entry) for entry in card.recorded(bundles.MASK_TESTS)),
     ]
     return tuple(part for part in parts if part.figures or part.sentences or part.tables)
 
@@ -77,14 +85,14 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
         SettingError: an attack of it is not installed any more.
         BundleError: the file cannot be written.
     """
-    run = database.run(run_id)
-    plan = planning.from_json(run.plan)
+    records = load(database, run_id)
+    run, plan = records.run, records.plan
     if not run.finished:
         raise RunError(f"Run {run.short} is not finished: continue it before it goes on a card.")
     if not card.knows(plan.bundle_checksum):
         theirs, ours = plan.bundle_checksum[:12], card.checksum[:12]
         raise RunError(f"Run {run.short} is of the bundle '{plan.bundle}' ({theirs}), not of '{card.name}' ({ours}).")
-    whole = as_json(database, run.key, all_tables(database, run.key, card), card)
+    whole = as_json(records, tables_of(records, card), card)
     entry = {
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds", "tables")},
         # What the command costs if no image is reused from another run.
@@ -96,10 +104,10 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
 
 def _name(card: bundles.Card) -> str:
     """What a command calls the bundle: its name, if that finds it, else a word to be replaced."""
-    try:
-        return card.name if bundles.find(card.name).resolve() == card.folder.resolve() else "BUNDLE"
-    except BundleError:
-        return "BUNDLE"
+    with contextlib.suppress(BundleError):
+        if bundles.find(card.name).resolve() == card.folder.resolve():
+            return card.name
+    return "BUNDLE"
 
 
 def _said(role: str) -> str:
@@ -168,10 +176,16 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
         "minutes, had other runs' images not been used": round(entry["seconds_alone"] / 60, 1),
         **entry.get("versions", {}),
     }
-    title = f"Evaluation, {setting} setting: {plan.limit:,} images of {plan.data}"
+    title = f"Evaluation, {setting} setting: {counted(plan.limit, 'image')} of {plan.data}"
     shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
     own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)
     return Section(title, _figures(told), shared, tuple(own))
+
+
+def _mask_test(entry: Mapping[str, Any]) -> Section:
+    told = {**entry["asked"], "run": entry["run"][:12], **{key: entry[key] for key in ("device", "created", "seconds")}}
+    (table,) = tables_in(entry)
+    return Section(f"{table.title}: {entry['data']}", _figures({**told, **entry["versions"]}), tables=(table,))
 
 
 def _figures(found: Mapping[str, object]) -> tuple[tuple[str, str], ...]:

@@ -9,14 +9,13 @@ import dataclasses
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine import attacks as registry
-from ciad_engine import bundles, detectors
+from ciad_engine import bundles
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
-from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ciad_engine.runs import Run
 
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
-_HIGHEST_SEED = 2**32 - 1
+HIGHEST_SEED = 2**32 - 1
 
 BUDGETS = (2.0, 3.0, 4.0, 8.0, 16.0)  # of the attacker who knows, in grey levels
 
@@ -75,11 +74,6 @@ class AttackChoice:
         return dict(self.settings)
 
     @property
-    def norm(self) -> str:
-        """The distance that the attack keeps small; "" if the attack is not installed."""
-        return registry.norm(self.name)
-
-    @property
     def version(self) -> int:
         """The version of the attack's algorithm; 1 if the attack is not installed."""
         try:
@@ -87,26 +81,12 @@ class AttackChoice:
         except SettingError:
             return 1
 
-    def text(self) -> str:
+    def text(self, classes: Sequence[str] = ()) -> str:
         """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
         idle = _without_effect(self.parameters())
-        inner = ", ".join(f"{name} = {_figure(value)}" for name, value in self.settings if name not in idle)
+        shown = [(name, _typed(name, value, classes)) for name, value in self.settings if name not in idle]
+        inner = ", ".join(f"{name} = {value}" for name, value in shown)
         return f"{self.name} ({inner})" if inner else self.name
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaded:
-    """A detector that must stay quiet for an attack to succeed.
-
-    Attributes:
-        name, rule: of the detector; `threshold`: of that rule.
-        networks: SHA-256 of its kind, networks and options.
-    """
-
-    name: str
-    rule: str
-    threshold: float
-    networks: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,20 +118,35 @@ class Plan:
     attacked_network: str = ""
     classes: tuple[str, ...] = CIFAR10.classes
     size: int = CIFAR10.size
-    evade: tuple[Evaded, ...] = ()
+    evade: tuple[bundles.Evaded, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What rows and tables call each of the attacks; see `labels`."""
         return labels([(choice.name, choice.parameters()) for choice in self.attacks])
 
+    def title(self, label: str) -> str:
+        """Return the title of the attack with this label."""
+        return title(label, self.classes)
+
     @property
     def transferred(self) -> bool:
         return self.attacked != bundles.CLASSIFIER
 
     @property
+    def setting(self) -> str:
+        """What is attacked, and which detectors have to be evaded: "direct, evading mask:graded"."""
+        known = ", ".join(one.text for one in self.evade)
+        return ("transferred" if self.transferred else "direct") + (f", evading {known}" if known else "")
+
+    @property
     def domain(self) -> Domain:
         return Domain(self.classes, self.size)
+
+    @property
+    def rows(self) -> int:
+        """How many rows a finished run has: the benign images, and each after each attack."""
+        return self.limit * (1 + len(self.attacks))
 
     def key(self) -> str:
         """SHA-256 (64 hex digits) of everything that decides the rows.
@@ -173,16 +168,10 @@ _LATER = ("classes", "size", "evade")  # fields that plans got later
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain data, without fields it got later that have their default: keys stay the same."""
-    defaults = {f.name: f.default for f in dataclasses.fields(plan)}
-    content = {
-        name: getattr(plan, name)
-        for name, default in defaults.items()
-        if name not in _LATER or getattr(plan, name) != default
-    }
+    defaults = {f.name: f.default for f in dataclasses.fields(plan) if f.name in _LATER}
+    content = dataclasses.asdict(plan)
     content["attacks"] = [{"name": choice.name, "settings": choice.parameters()} for choice in plan.attacks]
-    if plan.evade:
-        content["evade"] = [dataclasses.asdict(one) for one in plan.evade]
-    return content
+    return {name: value for name, value in content.items() if name not in _LATER or value != defaults[name]}
 
 
 def from_json(content: Mapping[str, Any]) -> Plan:
@@ -193,7 +182,7 @@ def from_json(content: Mapping[str, Any]) -> Plan:
     """
     try:
         chosen = tuple(AttackChoice(a["name"], tuple(sorted(a["settings"].items()))) for a in content["attacks"])
-        evade = tuple(Evaded(**one) for one in content.get("evade", ()))
+        evade = tuple(bundles.Evaded(**one) for one in content.get("evade", ()))
         later = {"classes": tuple(content.get("classes", CIFAR10.classes)), "evade": evade}
         return Plan(**{**content, "attacks": chosen, **later})
     except (AttributeError, KeyError, TypeError) as error:
@@ -216,16 +205,21 @@ def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     It is the name alone, or where the attack is there several times, the name and the settings in which these
     differ: "fgsm eps = 4".
     """
+    varied = differing(attacks)
     found = []
     for name, settings in attacks:
-        same = [others for other, others in attacks if other == name]
-        own = [
-            f"{key} = {_figure(value)}"
-            for key, value in settings.items()
-            if any(others.get(key) != value for others in same)
-        ]
+        own = [f"{key} = {_figure(value)}" for key, value in settings.items() if (name, key) in varied]
         found.append(f"{name} {', '.join(own)}" if own else name)
     return tuple(found)
+
+
+def differing(attacks: Iterable[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str]]:
+    """Return attack and setting where the attacks of a name among these (name, settings) have several values."""
+    values: dict[tuple[str, str], set[Any]] = {}
+    for name, settings in attacks:
+        for key, value in settings.items():
+            values.setdefault((name, key), set()).add(value)
+    return {which for which, found in values.items() if len(found) > 1}
 
 
 def _figure(value: object) -> str:
@@ -234,7 +228,7 @@ def _figure(value: object) -> str:
 
 def _typed(setting: str, value: Any, classes: Sequence[str]) -> str:
     """Return a setting's value as it is typed: a class by its name, because "7" may be the name of another one."""
-    return classes[value] if setting == TARGET_CLASS else _figure(value)
+    return classes[int(value)] if setting == TARGET_CLASS and int(value) < len(classes) else _figure(value)
 
 
 def attack_of(label: str) -> str:
@@ -242,31 +236,27 @@ def attack_of(label: str) -> str:
     return label.partition(" ")[0]
 
 
-def title(label: str) -> str:
+def title(label: str, classes: Sequence[str] = ()) -> str:
     """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
 
-    "target = untargeted" is left out: titles differ all the same, because the others of that attack name their targets.
+    A class to aim at is one of `classes`; without them it has its number. "target = untargeted" is left out: titles
+    differ all the same, because the others of that attack name their targets.
     """
     name, _, own = label.partition(" ")
     norm = registry.norm(name)
-    settings = [setting for setting in own.split(", ") if setting not in ("", f"{TARGET} = {UNTARGETED}")]
-    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *settings))
+    settings = [one.partition(" = ") for one in own.split(", ") if one not in ("", f"{TARGET} = {UNTARGETED}")]
+    called = [f"{setting}{equals}{_typed(setting, value, classes)}" for setting, equals, value in settings]
+    return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *called))
 
 
 def told_apart(plans: Sequence[Plan]) -> list[tuple[AttackChoice, ...]]:
     """The attacks of each plan with those settings alone that are not the same in all of these plans."""
-    values: dict[tuple[str, str], set[Any]] = {}
-    for plan in plans:
-        for attack in plan.attacks:
-            for setting, value in attack.settings:
-                values.setdefault((attack.name, setting), set()).add(value)
-    return [
-        tuple(
-            AttackChoice(a.name, tuple((setting, v) for setting, v in a.settings if len(values[a.name, setting]) > 1))
-            for a in plan.attacks
-        )
-        for plan in plans
-    ]
+    varied = differing((attack.name, attack.parameters()) for plan in plans for attack in plan.attacks)
+
+    def own(attack: AttackChoice) -> AttackChoice:
+        return AttackChoice(attack.name, tuple(one for one in attack.settings if (attack.name, one[0]) in varied))
+
+    return [tuple(map(own, plan.attacks)) for plan in plans]
 
 
 def choose(name: str, **settings: Any) -> AttackChoice:
@@ -335,7 +325,7 @@ def command(plan: Plan, bundle: str) -> str:
         ]
     if plan.transferred:
         parts.append("--transferred")
-    parts += [f"--evade {one.name}:{one.rule}" for one in plan.evade]
+    parts += [f"--evade {one.text}" for one in plan.evade]
     return " ".join(parts)
 
 
@@ -366,13 +356,15 @@ def make(
         raise SettingError(f"data: {data.source} holds no image; choose another data set.")
     if not 1 <= wanted <= count:
         raise SettingError(f"limit = {wanted} is not a number from 1 to {count}, the images of {data.source}.")
-    if not 0 <= seed <= _HIGHEST_SEED:
-        raise SettingError(f"seed = {seed} is not a whole number from 0 to {_HIGHEST_SEED}.")
+    if not 0 <= seed <= HIGHEST_SEED:
+        raise SettingError(f"seed = {seed} is not a whole number from 0 to {HIGHEST_SEED}.")
     if not attacks:
         raise SettingError(f"attacks: none is chosen; choose at least one of {', '.join(registry.names())}.")
     twice = next((choice for k, choice in enumerate(attacks) if choice in attacks[:k]), None)
     if twice is not None:
-        raise SettingError(f"attacks: {twice.text()} is chosen twice; change one of the two or leave it out.")
+        raise SettingError(
+            f"attacks: {twice.text(card.classes)} is chosen twice; change one of the two or leave it out."
+        )
     if len(set(labels([(choice.name, choice.parameters()) for choice in attacks]))) < len(attacks):
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
@@ -397,33 +389,5 @@ def make(
         attacked_network=card.content["networks"][attacked].get("sha256", ""),
         classes=card.domain.classes,
         size=card.domain.size,
-        evade=tuple(evaded(card, one) for one in evade),
+        evade=tuple(bundles.evaded(card, one) for one in evade),
     )
-
-
-def evaded(card: bundles.Card, text: str) -> Evaded:
-    """Return the detector of a bundle that "NAME" or "NAME:RULE" stands for, as it is part of a plan.
-
-    Raises:
-        SettingError: the bundle has no such detector, or no threshold for the rule.
-    """
-    name, _, rule = text.partition(":")
-    entry = card.detector(name)
-    if entry is None:
-        known = ", ".join(one.name for one in card.detectors)
-        raise SettingError(f"evade: bundle '{card.name}' has no detector '{name}'; it has {known}.")
-    kind = detectors.get(entry.kind)
-    if not kind.grades:
-        raise SettingError(f"evade: {detectors.CONSTANT.format(name)}")
-    has_class = kind.classifies
-    rule = rule or (detectors.DISAGREEMENT if has_class else detectors.GRADED)
-    if rule not in detectors.RULES:
-        raise SettingError(f"evade: '{rule}' is none of the rules {', '.join(detectors.RULES)}.")
-    if rule == detectors.DISAGREEMENT and not has_class:
-        raise SettingError(f"evade: the detector '{name}' has no class of its own; evade it by the rule 'graded'.")
-    threshold = DIFFERENT_CLASSES if rule == detectors.DISAGREEMENT else entry.thresholds.get(RATES[0])
-    if threshold is None:
-        raise SettingError(f"evade: the card of bundle '{card.name}' has no threshold for the detector '{name}'.")
-    weights = [card.content["networks"][role].get("sha256", "") for _, role in sorted(entry.networks.items())]
-    digest = hashlib.sha256(json.dumps([entry.kind, weights, dict(entry.options)], sort_keys=True).encode()).hexdigest()
-    return Evaded(name, rule, threshold.value, digest)

@@ -1,20 +1,24 @@
-"""The rows of a run as tables need them, and the notes that every table carries."""
+"""The rows of a run as tables need them, the thresholds that apply to them, and the notes that every table carries."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ciad_engine import detectors
+from ciad_engine import attacks, bundles, detectors
 from ciad_engine.attacks.words import OWN_CLASS
+from ciad_engine.counting import counted
+from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
 from ciad_engine.runs import BENIGN, Database, Row, Run
+
+Thresholds = Mapping[float, Threshold]  # by false positive rate
 
 POOLED = "*"  # in the place of an attack's label: all attacks together
 _TOGETHER = (
@@ -83,10 +87,6 @@ class Records:
         """Return whether the detector has a class of its own."""
         return not self.benign or self.benign[0].scores[detector].label is not None
 
-    def subject(self, attack: str, detector: str = "") -> Subject:
-        """Return what a table's row about this attack, and this detector, is called."""
-        return subject(self.plan, attack, detector)
-
     @property
     def about_groups(self) -> tuple[str, ...]:
         """How attacks are pooled, if they are."""
@@ -98,7 +98,7 @@ def subject(plan: planning.Plan, attack: str, detector: str = "") -> Subject:
     if attack == POOLED:
         return Subject(POOLED, "All attacks together", "", {}, detector)
     choice = plan.attacks[plan.labels.index(attack)]
-    return Subject(choice.name, planning.title(attack), choice.norm, choice.parameters(), detector)
+    return Subject(choice.name, plan.title(attack), attacks.norm(choice.name), choice.parameters(), detector)
 
 
 def correct(row: Row) -> bool:
@@ -111,7 +111,7 @@ def tried(row: Row) -> bool:
     return row.label_before == row.label and row.reason != OWN_CLASS
 
 
-def flags(detector: planning.Evaded, row: Row) -> bool:
+def flags(detector: bundles.Evaded, row: Row) -> bool:
     """Return whether the detector that was to be evaded flags the row's image."""
     found = row.scores[detector.name]
     return found.label != row.y1 if detector.rule == detectors.DISAGREEMENT else found.value > detector.threshold
@@ -137,6 +137,13 @@ def both_scores(pairs: Sequence[Pair], detector: str) -> tuple[Scores, Scores]:
     return scores_of([p.adversarial for p in pairs], detector), scores_of([p.benign for p in pairs], detector)
 
 
+def of_detectors(card: bundles.Card | None, plan: planning.Plan) -> dict[str, Thresholds]:
+    """Return each detector's thresholds on the card of the plan's bundle; none if `card` is another bundle's."""
+    if card is None or not card.knows(plan.bundle_checksum):
+        return {}
+    return {entry.name: entry.thresholds for entry in card.detectors if entry.thresholds}
+
+
 def load(database: Database, key: str) -> Records:
     """Read a run.
 
@@ -154,7 +161,7 @@ def load(database: Database, key: str) -> Records:
 def setting(plan: planning.Plan) -> str:
     """Return what a title adds about the attacker: the network attacked in the place of f1, or the detectors known."""
     if plan.evade:
-        return f" (the attacker knows {', '.join(f'{one.name}:{one.rule}' for one in plan.evade)})"
+        return f" (the attacker knows {', '.join(one.text for one in plan.evade)})"
     return f" (transferred from the {plan.attacked.replace('_', ' ')})" if plan.transferred else ""
 
 
@@ -162,10 +169,10 @@ def about_run(records: Records) -> tuple[str, ...]:
     """Return the notes that belong below every table of a run."""
     plan, run = records.plan, records.run
     notes = [
-        f"Data: {plan.data}; n = {plan.limit:,} images, seed {plan.seed}. Bundle: {plan.bundle}"
+        f"Data: {plan.data}; n = {counted(plan.limit, 'image')}, seed {plan.seed}. Bundle: {plan.bundle}"
         f" ({plan.bundle_checksum[:12]}). Run {run.short}. Intervals: 95%; Wilson for rates, bootstrap over images for"
         " AUROC.",
-        "Attacks: " + "; ".join(choice.text() for choice in plan.attacks) + ".",
+        "Attacks: " + "; ".join(choice.text(plan.classes) for choice in plan.attacks) + ".",
     ]
     if plan.evade:
         notes.append(
@@ -173,7 +180,7 @@ def about_run(records: Records) -> tuple[str, ...]:
             " the detector. The evasion rate says how often it does both, of the images that f1 classifies correctly"
             " and the detector does not flag before the attack."
         )
-    notes += [f"{planning.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
+    notes += [f"{plan.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
     if plan.domain == CIFAR10 and not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."
@@ -182,7 +189,7 @@ def about_run(records: Records) -> tuple[str, ...]:
     if not run.finished:
         parts = {
             "benign": len(records.benign),
-            **{planning.title(label): len(rows) for label, rows in records.attacked.items()},
+            **{plan.title(label): len(rows) for label, rows in records.attacked.items()},
         }
         progress = ", ".join(f"{name} {count:,} of {plan.limit:,}" for name, count in parts.items())
         notes.append(f"The run is not finished: {progress}.")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from ciad_engine import __version__, compute
+from ciad_engine import __version__, bundles, compute
 from ciad_engine import attacks as registry
-from ciad_engine.attacks import checks
-from ciad_engine.attacks.fitted import FittedAttack
+from ciad_engine.attacks import checks, running
+from ciad_engine.attacks.base import Attack, FittedAttack
 from ciad_engine.attacks.goal import Evasion
+from ciad_engine.counting import counted
 from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
@@ -27,7 +28,6 @@ from ciad_engine.runs import BENIGN, Database, Row, Run, Score
 from ciad_engine.systems import System
 
 if TYPE_CHECKING:
-    from ciad_engine.attacks.base import Attack, AttackResult
     from ciad_engine.datasets import ImageSet
 
 Positions = npt.NDArray[np.int64]
@@ -40,32 +40,6 @@ CHECKED = 50  # images on which `attacks.checks` looks at the attacked network
 GPU_CHUNK = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Sitting:
-    """A run that is about to be computed or continued: everything was checked, nothing is computed yet."""
-
-    run: Run
-    plan: planning.Plan
-    database: Database
-    device: torch.device
-    stages: tuple[_Stage, ...]
-
-
-def begin(plan: planning.Plan, system: System, data: ImageSet, database: Database) -> Sitting:
-    """Check that a plan can be computed, and find its run in the database or make it.
-
-    Raises:
-        RunError: bundle or data are not those of the plan, or the database cannot be used.
-        DataError, SettingError: the data or an attack's settings do not fit. There is no new run then.
-    """
-    data = data.matched(system.domain)
-    _check(plan, system, data)
-    stages = _stages(plan, system, data)
-    device = compute.describe_device(system.device)
-    found = database.start(plan.key(), planning.to_json(plan), current_versions(plan), device)
-    return Sitting(found, plan, database, system.device, stages)
-
-
 def run(
     plan: planning.Plan,
     system: System,
@@ -73,15 +47,9 @@ def run(
     database: Database,
     job: Job | None = None,
     batch_size: int | None = None,
+    begun: Callable[[Run], object] | None = None,
 ) -> str:
-    """`begin` a plan and `finish` it; return the run's key."""
-    sitting = begin(plan, system, data, database)
-    finish(sitting, job, batch_size)
-    return sitting.run.key
-
-
-def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = None) -> None:
-    """Compute the rows of a run that are not in the database yet: benign images first, then each attack.
+    """Compute the rows of a plan that are not in the database yet: benign images first, then each attack.
 
     After each stored batch `job.partial` gets its `list[Row]` (with images; only rows computed in this call).
     Progress counts images times (1 + attacks). Killed anywhere and called again, it ends with the same rows. If
@@ -90,44 +58,62 @@ def finish(sitting: Sitting, job: Job | None = None, batch_size: int | None = No
 
     Args:
         batch_size: None chooses what suits the device.
+        begun: called with the run, an earlier one of the plan or a new one, before anything is computed.
+
+    Returns:
+        The run's key.
 
     Raises:
-        RunError: the database cannot be used.
+        RunError: bundle or data are not those of the plan, or the database cannot be used.
+        DataError, SettingError: the data or an attack's settings do not fit. There is no new run then.
         Cancelled: through `job`; everything up to the last stored batch is kept.
     """
     job = job or Job()
-    plan, database, found = sitting.plan, sitting.database, sitting.run
-    size = batch_size or (GPU_BATCH if sitting.device.type == "cuda" else CPU_BATCH)
-    versions = current_versions(plan)
-    done, total = sum(database.counts(found.key).values()), plan.limit * (1 + len(plan.attacks))
+    data = data.matched(system.domain)
+    _check(plan, system, data)
+    stages = _stages(plan, system, data)
+    size = batch_size or (GPU_BATCH if system.device.type == "cuda" else CPU_BATCH)
+    device, versions = compute.describe_device(system.device), current_versions(plan)
+    found = database.start(plan.key(), planning.to_json(plan), versions, device)
+    if begun is not None:
+        begun(found)
+    done, total = sum(database.counts(found.key).values()), plan.rows
     if found.finished:
         job.progress(total, total, "Already computed")
-        return
+        return found.key
     if done and found.versions != versions:
         job.note(f"This run was begun with {_text(found.versions)}; it continues with {_text(versions)}.")
-    device = compute.describe_device(sitting.device)
-    for stage, choice in zip(sitting.stages, (None, *plan.attacks), strict=True):
-        left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
-        known = None
-        if choice is not None and len(left):
-            known = earlier.find(database, plan, choice, versions_of(choice), device)
-        if known is not None:
-            again = left[np.isin(left, list(known.rows))]
-            left = np.setdiff1d(left, again)
-            for rows, seconds in stage.reuse(again, known, job):
-                database.append(found.key, rows, seconds)
-                job.partial(rows)
-                done += len(rows)
-        if stage.attack is not None and plan.limit and not database.notes(found.key).get(stage.name):
-            for text in stage.check():
-                database.note(found.key, stage.name, text)
-        inner = _Stretch(job, done, total, len(left), stage.title)
-        for rows, seconds in stage.compute(left, size, inner, _Kept(database, found.key, stage.name)):
+
+    def store(batches: Iterator[tuple[list[Row], float]]) -> None:
+        for rows, seconds in batches:
             database.append(found.key, rows, seconds)
             job.partial(rows)
+
+    for stage, choice in zip(stages, (None, *plan.attacks), strict=True):
+        left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
+        if choice is not None and len(left):
+            known = earlier.find(database, plan, choice, versions_of(choice), device)
+            if known is not None:
+                again = left[np.isin(left, list(known.rows))]
+                left = np.setdiff1d(left, again)
+                store(stage.reuse(again, known, job))
+                done += len(again)
+        if stage.attack is not None and not database.notes(found.key).get(stage.name):
+            for text in stage.check():
+                database.note(found.key, stage.name, text)
+        if len(left) == 0:
+            continue
+        inner = _Stretch(job, done, total, len(left), stage.title)
+        if isinstance(stage.attack, FittedAttack):
+            started = time.perf_counter()
+            fitted = _fitted(stage, stage.attack, database, found.key, inner)
+            stage = dataclasses.replace(stage, attack=fitted)
+            database.append(found.key, (), time.perf_counter() - started)
+        store(stage.compute(left, size, inner))
         done += len(left)
     database.finish(found.key)
     job.progress(total, total, "Finished")
+    return found.key
 
 
 def choose_images(count: int, limit: int, seed: int) -> Positions:
@@ -160,7 +146,7 @@ def _stages(plan: planning.Plan, system: System, data: ImageSet) -> tuple[_Stage
     everything = choose_images(len(data), len(data), plan.seed)
     order, spare = everything[: plan.limit], everything[plan.limit :]
     attacked = system.network(plan.attacked)
-    evade = tuple(system.evasion(one.name, one.rule) for one in plan.evade)
+    evade = system.evasions([one.text for one in plan.evade])
     stages = [_Stage(BENIGN, None, attacked, evade, system, data, order, spare)]
     for label, choice in zip(plan.labels, plan.attacks, strict=True):
         attack = registry.create(choice.name, **choice.parameters())
@@ -186,7 +172,7 @@ def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
             f"The data ({data.source}) are not those this run was planned for ({plan.data}, checksum"
             f" {plan.data_checksum[:12]}): open those, or start a new run."
         )
-    if plan.evade != tuple(planning.evaded(system.card, f"{one.name}:{one.rule}") for one in plan.evade):
+    if plan.evade != tuple(bundles.evaded(system.card, one.text) for one in plan.evade):
         raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 
@@ -213,21 +199,6 @@ class _Stretch(Job):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
-    """Where a run keeps what its attack was fitted to, so that it goes on with just that."""
-
-    database: Database
-    run: str
-    attack: str
-
-    def read(self) -> bytes | None:
-        return self.database.fitting(self.run, self.attack)
-
-    def write(self, raw: bytes) -> bytes:
-        return self.database.keep_fitting(self.run, self.attack, raw)
-
-
-@dataclasses.dataclass(frozen=True)
 class _Stage:
     """One attack on all images, or with `attack` None the benign images themselves."""
 
@@ -242,79 +213,62 @@ class _Stage:
 
     @property
     def title(self) -> str:
-        return planning.title(self.name) if self.attack else "Benign images"
+        return planning.title(self.name, self.system.domain.classes) if self.attack else "Benign images"
 
     def check(self) -> tuple[str, ...]:
         """Return what makes the attack's results doubtful, seen on the first images."""
         index = self.order[:CHECKED]
         return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
 
-    def compute(self, positions: Positions, size: int, job: _Stretch, kept: _Kept) -> Iterator[tuple[list[Row], float]]:
-        """The rows at `positions` in batches, each with the seconds it took; the first with those of fitting, too."""
-        if len(positions) == 0:
-            return
-        fitting, stage = 0.0, self
-        if isinstance(self.attack, FittedAttack):
-            started = time.perf_counter()
-            stage = dataclasses.replace(self, attack=self._fitted(self.attack, job, kept))
-            fitting = time.perf_counter() - started
+    def compute(self, positions: Positions, size: int, job: _Stretch) -> Iterator[tuple[list[Row], float]]:
+        """Yield the rows at `positions` in batches, each with the seconds it took."""
 
         def work(part: slice, width: int) -> tuple[list[Row], float]:
             started = time.perf_counter()
             here = positions[part]
-            rows = stage._rows(here, job.images(part.start, len(here)), width)
+            rows = self._rows(here, job.images(part.start, len(here)), width)
             seconds = time.perf_counter() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
-        batches = 1
-        if self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda":
-            batches = GPU_CHUNK
-        for rows, seconds in compute.in_chunks(work, len(positions), size, batches, job):
-            yield rows, seconds + fitting
-            fitting = 0.0
+        refills = self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda"
+        return compute.in_chunks(work, len(positions), size, GPU_CHUNK if refills else 1, job)
 
     def reuse(self, positions: Positions, known: Earlier, job: Job) -> Iterator[tuple[list[Row], float]]:
         """Yield the rows at `positions` for images that another run made, inspected anew."""
         if len(positions):
             job.note(
-                f"{self.title}: {len(positions):,} images of run {known.run.short}, which attacked the same network."
+                f"{self.title}: {counted(len(positions), 'image')} of run {known.run.short},"
+                " which attacked the same network."
             )
         for start in range(0, len(positions), GPU_BATCH):
             # Counted alone: its pace does not apply to the images that are attacked afterwards.
             job.progress(start, len(positions), f"Reusing images of {self.title}")
             started = time.perf_counter()
             here = positions[start : start + GPU_BATCH]
-            shown = known.images(here.tolist())
             rows = []
-            for row, image in zip(self._inspected(here, shown), shown, strict=True):
+            for row in self._inspected(here, known.images(here.tolist())):
                 noted = known.rows[row.position]
-                attacked = {name: getattr(noted, name) for name in _OF_ATTACK}
-                rows.append(dataclasses.replace(row, **attacked, image=image.tobytes() if noted.fooled else None))
+                facts = {name: getattr(noted, name) for name in (*_OF_ATTACK, "seconds")}
+                rows.append(_attacked(row, facts))
             yield rows, time.perf_counter() - started
             job.progress(start + len(here), len(positions), f"Reusing images of {self.title}")
-
-    def _fitted(self, attack: FittedAttack, job: _Stretch, kept: _Kept) -> FittedAttack:
-        """The attack as this run began with it, or fitted now to the images that are not evaluated."""
-        raw = kept.read()
-        if raw is not None:
-            return attack.with_fitting(raw)
-        ready = attack.fitted(self.attacked, self.data.images[self.spare[: attack.most]], job.images(0, 0))
-        job.note(f"{attack.title}: {ready.about_fitting()}.")
-        return attack.with_fitting(kept.write(ready.fitting()))
 
     def _rows(self, positions: Positions, job: Job, width: int) -> list[Row]:
         index = self.order[positions]
         images, labels = self.data.images[index], self.data.labels[index]
+        if self.attack is None:
+            return self._inspected(positions, images)
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
-        attack = self.attack
-        result = attack.run_checked(self.attacked, images, labels, job, width, self.evade) if attack else None
-        rows = self._inspected(positions, images if result is None else result.images)
-        if result is None:
-            return [dataclasses.replace(row, image=images[k].tobytes()) for k, row in enumerate(rows)]
-        return [_attacked(row, result, k, bool(self.evade)) for k, row in enumerate(rows)]
+        result = running.run_checked(self.attack, self.attacked, images, labels, job, width, self.evade)
+        facts = [{name: getattr(result, name)[k].item() for name in _OF_ATTACK} for k in range(len(positions))]
+        unasked = {} if self.evade else {"evaded": None}
+        return [
+            _attacked(row, each | unasked)
+            for row, each in zip(self._inspected(positions, result.images), facts, strict=True)
+        ]
 
     def _inspected(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
-        """Return the rows of the images `shown` at these positions, with f1's class and every detector's scores."""
+        """Return rows with the images `shown` at these positions, f1's class and every detector's scores."""
         index = self.order[positions]
         verdict = self.system.inspect(shown)
         rows = []
@@ -329,6 +283,7 @@ class _Stage:
                     label=int(self.data.labels[place]),
                     y1=y1,
                     p1_y1=float(verdict.p1[k, y1]),
+                    image=shown[k].tobytes(),
                     scores={name: _score(finding, k) for name, finding in verdict.findings.items()},
                 )
             )
@@ -343,30 +298,23 @@ def _score(finding: Finding, k: int) -> Score:
     return Score(label, float(finding.probabilities[k, label]), float(finding.scores[k]))
 
 
-def _attacked(row: Row, result: AttackResult, k: int, evading: bool) -> Row:
-    """Return the row with what the attack did to image `k` of its batch."""
-    return dataclasses.replace(
-        row,
-        fooled=bool(result.fooled[k]),
-        evaded=bool(result.evaded[k]) if evading else None,
-        reason=str(result.reason[k]),
-        label_before=int(result.label_before[k]),
-        label_after=int(result.label_after[k]),
-        confidence_after=float(result.confidence_after[k]),
-        l0_values=int(result.l0_values[k]),
-        l0_pixels=int(result.l0_pixels[k]),
-        l2=float(result.l2[k]),
-        linf=int(result.linf[k]),
-        ssim=float(result.ssim[k]),
-        forwards=int(result.forwards[k]),
-        backwards=int(result.backwards[k]),
-        steps=int(result.steps[k]),
-        image=result.images[k].tobytes() if result.fooled[k] else None,
-    )
-
-
 # What a row holds about the attack alone, whichever detectors look at the image.
 _OF_ATTACK = (
     "fooled", "evaded", "reason", "label_before", "label_after", "confidence_after", "l0_values", "l0_pixels", "l2",
-    "linf", "ssim", "forwards", "backwards", "steps", "seconds",
+    "linf", "ssim", "forwards", "backwards", "steps",
 )  # fmt: skip
+
+
+def _attacked(row: Row, facts: Mapping[str, Any]) -> Row:
+    """Return the row with these facts about the attack; the image of one that did not fool is the benign one."""
+    return dataclasses.replace(row, **facts, image=row.image if facts["fooled"] else None)
+
+
+def _fitted(stage: _Stage, attack: FittedAttack, database: Database, run: str, job: _Stretch) -> FittedAttack:
+    """Return the attack as this run began with it, or fitted now to the images that are not evaluated, and kept."""
+    raw = database.fitting(run, stage.name)
+    if raw is None:
+        ready = attack.fitted(stage.attacked, stage.data.images[stage.spare[: attack.most]], job.images(0, 0))
+        job.note(f"{attack.title}: {ready.about_fitting()}.")
+        raw = database.keep_fitting(run, stage.name, ready.fitting())
+    return attack.with_fitting(raw)

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine import detectors
-from ciad_engine.evaluation.statistics import Images, Scores, auroc, auroc_interval, share_interval, wilson
+from ciad_engine.evaluation.statistics import (
+    Images,
+    Scores,
+    auroc,
+    auroc_interval,
+    mean_interval,
+    share_interval,
+    wilson,
+)
 
 Value = str | int | float | None
 Item = TypeVar("Item")
@@ -24,8 +32,8 @@ class Cell:
     """One value. A `rate` also has its number of images (`n`) and its 95% interval [`low`, `high`].
 
     The interval is Wilson's; if an image counts more than once, `statistics.share_interval`'s, and missing until the
-    run is finished. A mean has its number of images, too. `area` marks an area under a ROC curve, with a bootstrap
-    interval if there is one. `value` is None if there is nothing to compute it from.
+    run is finished. A mean has its number of images, too, and may have a bootstrap interval. `area` marks an area under
+    a ROC curve, with a bootstrap interval if there is one. `value` is None if there is nothing to compute it from.
     """
 
     value: Value
@@ -217,6 +225,18 @@ def render_html(table: Table) -> str:
     return f"<h3>{html.escape(table.title)}</h3><table border='1'>{line(['', *attacks], 'th')}{body}</table>{notes}"
 
 
+def render_markdown(table: Table) -> str:
+    """Return the table as Markdown: one line per measure."""
+
+    def line(words: Sequence[str]) -> str:
+        return f"| {' | '.join(word.replace('|', chr(92) + '|') for word in words)} |"
+
+    attacks, measures = table.turned()
+    head = [f"# {table.title}", "", line(["", *attacks]), line(["---"] * (1 + len(attacks)))]
+    body = [line([heading, *(cell.text_with_count() for cell in cells)]) for _, heading, cells in measures]
+    return "\n".join([*head, *body, "", *(f"- {note}" for note in table.notes), ""])
+
+
 def rates(
     items: Sequence[Item], holds: Callable[[Item], bool], images: Images | None = None, finished: bool = True
 ) -> Cell:
@@ -259,6 +279,15 @@ def _share_interval(held: bytes, images: bytes) -> tuple[float, float]:
 def rate(k: int, n: int) -> Cell:
     """Return the rate k/n with Wilson's interval."""
     return Cell(k / n, n, *wilson(k, n), rate=True) if n else NO_RATE
+
+
+def mean(values: Scores) -> Cell:
+    """Return the mean of values, one per image, with its bootstrap interval; NaN is not counted."""
+    values = values[~np.isnan(values)]
+    if len(values) == 0:
+        return Cell(None, 0)
+    low, high = mean_interval(values) or (None, None)
+    return Cell(float(values.mean()), len(values), low, high)
 
 
 def over(statistic: Callable[[Sequence[float]], np.floating], values: Sequence[float]) -> Cell:

@@ -8,6 +8,7 @@ column.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,14 +29,13 @@ from ciad_engine.evaluation.records import (
     class_by,
     correct,
     images_of,
-    load,
+    of_detectors,
     scores_of,
     setting,
+    subject,
     tried,
 )
 from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, area, over, rate, rate_of, rates
-from ciad_engine.evaluation.thresholds import note, of_detectors, rates_at
-from ciad_engine.runs import Database, Row
 
 MASK = detectors.MASK
 
@@ -47,6 +47,17 @@ PAPER_FILTERED = dict.fromkeys(PAPER_RETENTION, 1.0)
 PAPER_TRANSFERRED = {"fgsm": (0.843, 0.665), "jsma": (0.853, 0.647), "cw": (0.917, 0.750)}
 
 _ADVERSARIAL = Column("adversarial_images", "Adversarial images")
+_POSITIVE = Column("true_positive_rate", "True positive rate")
+_PAIRED = Column(
+    "true_negative_rate_paired", "True negative rate, the same images before the attack", "True negative rate, paired"
+)
+_RECOVERY = Column("recovery_rate", "Recovery rate")
+_GRADED = {
+    "true_positive_rate": ("true positive rate", "TPR"),
+    "true_negative_rate": ("true negative rate, images f1 classifies correctly", "TNR"),
+    "true_negative_rate_all": ("true negative rate, all benign images", "TNR, all benign"),
+    "true_negative_rate_paired": ("true negative rate, the same images before the attack", "TNR, paired"),
+}
 TABLE1 = (
     _ADVERSARIAL,
     Column("mask_retention_rate", "Mask retention rate"),
@@ -64,29 +75,20 @@ TABLE1 = (
 )
 TABLE2 = (
     _ADVERSARIAL,
-    Column("true_positive_rate", "True positive rate"),
+    _POSITIVE,
     Column("paper_true_positive_rate", "True positive rate, paper"),
     Column("true_negative_rate", "True negative rate, images f1 classifies correctly", "True negative rate"),
     Column("true_negative_rate_all", "True negative rate, all benign images", "True negative rate, all benign"),
-    Column(
-        "true_negative_rate_paired",
-        "True negative rate, the same images before the attack",
-        "True negative rate, paired",
-    ),
+    _PAIRED,
     Column("paper_true_negative_rate", "True negative rate, paper"),
-    Column("recovery_rate", "Recovery rate"),
+    _RECOVERY,
     Column("class_retention_rate", "Rate of attacked images whose class by the detector is kept", "Class kept"),
     Column("accuracy", "Accuracy on benign images"),
     Column("auroc", "AUROC"),
     *(
         Column(f"graded_{100 * fpr:g}_{key}", f"Graded at {100 * fpr:g}%: {title}", f"Graded {100 * fpr:g}%: {short}")
         for fpr in RATES
-        for key, title, short in (
-            ("true_positive_rate", "true positive rate", "TPR"),
-            ("true_negative_rate", "true negative rate, images f1 classifies correctly", "TNR"),
-            ("true_negative_rate_all", "true negative rate, all benign images", "TNR, all benign"),
-            ("true_negative_rate_paired", "true negative rate, the same images before the attack", "TNR, paired"),
-        )
+        for key, (title, short) in _GRADED.items()
     ),
     Column("evasion_rate", "Evasion rate: images that fool f1 and are not flagged", "Evasion rate"),
     Column("fooled_images", "Images that fool the attacked network"),
@@ -104,17 +106,7 @@ TABLE2 = (
         "Attacked network for f1: true negative rate",
     ),
 )
-TABLE4 = (
-    _ADVERSARIAL,
-    Column("true_positive_rate", "True positive rate"),
-    Column(
-        "true_negative_rate_paired",
-        "True negative rate, the same images before the attack",
-        "True negative rate, paired",
-    ),
-    Column("recovery_rate", "Recovery rate"),
-    Column("paper_rate", "All three rates, paper"),
-)
+TABLE4 = (_ADVERSARIAL, _POSITIVE, _PAIRED, _RECOVERY, Column("paper_rate", "All three rates, paper"))
 # What the detectors are compared by, each in the place of f2 on the mask.
 _COMPARED = (
     "adversarial_images", "true_positive_rate", "true_negative_rate", "true_negative_rate_all",
@@ -137,22 +129,14 @@ _TWO_READINGS = (
 )
 
 
-def all_tables(database: Database, run: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
+def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
     """Return Tables 1, 2 (3 if transferred) and 4, the attacks' table and, if it evades, `adaptive`'s of a run.
 
     The run may be unfinished.
 
     Args:
         card: gives the graded rule's thresholds; without it, or with another bundle's, those cells are empty.
-
-    Raises:
-        RunError: there is no such run, or the database cannot be read.
     """
-    return tables_of(load(database, run), card)
-
-
-def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """Return the same as `all_tables`, of rows that were read already."""
     found = (_table1(records), _table2(records, card), _table4(records), _attack_table(records))
     return (*found, adaptive.table_of(records)) if adaptive.budgets(records.plan) else found
 
@@ -169,16 +153,9 @@ def for_screen(tables: Sequence[Table]) -> tuple[Table, ...]:
         if len(names) > 1:
             compared = table.only(names, _COMPARED)
             _, _, where = table.title.partition("?")
-            shown.append(
-                Table(
-                    "detectors",
-                    "Detectors compared: does the mask do the work?" + where,
-                    compared.columns,
-                    compared.subjects,
-                    compared.cells,
-                    (_MEANING_OF_COMPARED, *(n for n in table.notes if n in tables[0].notes)),
-                )
-            )
+            title = "Detectors compared: does the mask do the work?" + where
+            notes = (_MEANING_OF_COMPARED, *(n for n in table.notes if n in tables[0].notes))
+            shown.append(dataclasses.replace(compared, name="detectors", title=title, notes=notes))
     return tuple(shown)
 
 
@@ -229,7 +206,7 @@ def _table1(records: Records) -> Table:
             cells["mask_retention_rate_all_fooled"] = rates(records.fooled(attack), _keeps)
         elif paper:  # its Table 1 is about the direct setting
             cells["paper_mask_retention_rate"] = Cell(paper.get(planning.attack_of(attack)))
-        rows.append((records.subject(attack, MASK), cells))
+        rows.append((subject(records.plan, attack, MASK), cells))
     meaning = "Mask retention rate: adversarial images whose mask keeps the class by f2 that it had before the attack."
     title = "Table 1: do the masks keep their class?" + setting(records.plan)
     return _filled("table1", title, TABLE1, rows, (meaning, *about_run(records)))
@@ -245,7 +222,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
             if detector == MASK and paper:
                 cells["paper_true_positive_rate"] = Cell(published[0])
                 cells["paper_true_negative_rate"] = Cell(published[1])
-            rows.append((records.subject(attack, detector), cells))
+            rows.append((subject(records.plan, attack, detector), cells))
     number = 3 if records.plan.transferred else 2
     title = f"Table {number}: does the detector separate adversarial from benign images?" + setting(records.plan)
     names = {planning.attack_of(label) for label in records.attacked}
@@ -255,10 +232,29 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         " the true class.",
         *((_INSTEAD,) if records.plan.transferred else ()),
         *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
-        note(card, records.plan, MASK),
+        _graded_note(card, records.plan, MASK),
         *records.about_groups,
     )
     return _filled("table2", title, TABLE2, rows, (*notes, *about_run(records)))
+
+
+def _graded_note(card: bundles.Card | None, plan: planning.Plan, detector: str) -> str:
+    """Describe the thresholds of a detector's graded rule, or why there are none."""
+    known = of_detectors(card, plan).get(detector)
+    if known:
+        each = "; ".join(
+            f"at {100 * rate:g}% "
+            + (f"{known[rate].value:.4g} ({known[rate].source})" if rate in known else "none on the card")
+            for rate in RATES
+        )
+        return f"Graded rule: flagged if -log of the probability of f1's class is above a threshold: {each}."
+    if card is None:
+        why = f"bundle '{plan.bundle}' is not installed"
+    elif not card.knows(plan.bundle_checksum):
+        why = f"bundle '{card.name}' has changed since this run"
+    else:
+        why = f"the card of bundle '{card.name}' has none"
+    return f"Graded rule: no threshold applied, because {why}."
 
 
 def _detection(records: Records, attack: str, detector: str, card: bundles.Card | None) -> dict[str, Cell]:
@@ -271,43 +267,54 @@ def _detection(records: Records, attack: str, detector: str, card: bundles.Card 
     thresholds = of_detectors(card, records.plan).get(detector, {})
     of_correct, of_all = scores_of(benign_correct, detector), scores_of(records.benign, detector)
     for fpr in RATES if detector == MASK or thresholds else ():
-        known, key = thresholds.get(fpr), f"graded_{100 * fpr:g}"
-        found, paired = rates_at(known, positive, negative, images, finished)
-        cells[f"{key}_true_positive_rate"], cells[f"{key}_true_negative_rate_paired"] = found, paired
-        for name, scores in (("true_negative_rate", of_correct), ("true_negative_rate_all", of_all)):
-            cells[f"{key}_{name}"] = NO_RATE if known is None else rate_of(scores <= known.value)
+        graded = dict.fromkeys(_GRADED, NO_RATE)
+        if fpr in thresholds:
+            limit = thresholds[fpr].value
+            graded = {
+                "true_positive_rate": rate_of(positive > limit, images, finished),
+                "true_negative_rate": rate_of(of_correct <= limit),
+                "true_negative_rate_all": rate_of(of_all <= limit),
+                "true_negative_rate_paired": rate_of(negative <= limit, images, finished),
+            }
+        cells |= {f"graded_{100 * fpr:g}_{name}": cell for name, cell in graded.items()}
     if attack in records.attacked and detector in {one.name for one in records.plan.evade}:
         cells["evasion_rate"] = rates(records.attempts(attack), lambda row: row.success)
     if not records.classifies(detector):
         return cells
 
     label = class_by(detector)
-    of_pairs = functools.partial(rates, pairs, images=images, finished=finished)
     cells |= {
-        "true_positive_rate": of_pairs(lambda p: label(p.adversarial) != p.adversarial.y1),
+        **_by_class(pairs, detector, finished),
         "true_negative_rate": rates(benign_correct, lambda row: label(row) == row.y1),
         "true_negative_rate_all": rates(records.benign, lambda row: label(row) == row.y1),
-        "true_negative_rate_paired": of_pairs(lambda p: label(p.benign) == p.benign.y1),
-        "recovery_rate": of_pairs(lambda p: label(p.adversarial) == p.adversarial.label),
-        "class_retention_rate": of_pairs(lambda p: label(p.adversarial) == label(p.benign)),
+        "class_retention_rate": rates(pairs, lambda p: label(p.adversarial) == label(p.benign), images, finished),
         "accuracy": rates(records.benign, lambda row: label(row) == row.label),
     }
     if records.plan.transferred:
         fooled = [p for name in records.attacked if attack in (name, POOLED) for p in records.fooled(name)]
         of_fooled = functools.partial(rates, fooled, images=images_of(fooled), finished=finished)
+        by_class = _by_class(fooled, detector, finished)
         cells |= {
             "fooled_images": Cell(len(fooled)),
-            "true_positive_rate_all_fooled": of_fooled(lambda p: label(p.adversarial) != p.adversarial.y1),
-            "true_negative_rate_all_fooled": of_fooled(lambda p: label(p.benign) == p.benign.y1),
-            "recovery_rate_all_fooled": of_fooled(lambda p: label(p.adversarial) == p.adversarial.label),
+            **{f"{key.removesuffix('_paired')}_all_fooled": cell for key, cell in by_class.items()},
             "attacked_true_positive_rate": of_fooled(lambda p: p.adversarial.label_after != label(p.adversarial)),
             "attacked_true_negative_rate": of_fooled(lambda p: p.adversarial.label_before == label(p.benign)),
         }
     return cells
 
 
-def _label(row: Row) -> int | None:
-    return row.scores[MASK].label
+def _by_class(pairs: Sequence[Pair], detector: str, finished: bool = True) -> dict[str, Cell]:
+    """Return the rates that compare the detector's class with f1's and with the true one, by column."""
+    label = class_by(detector)
+    of_pairs = functools.partial(rates, pairs, images=images_of(pairs), finished=finished)
+    return {
+        "true_positive_rate": of_pairs(lambda p: label(p.adversarial) != p.adversarial.y1),
+        "true_negative_rate_paired": of_pairs(lambda p: label(p.benign) == p.benign.y1),
+        "recovery_rate": of_pairs(lambda p: label(p.adversarial) == p.adversarial.label),
+    }
+
+
+_label = class_by(MASK)
 
 
 def _keeps(pair: Pair) -> bool:
@@ -319,15 +326,10 @@ def _table4(records: Records) -> Table:
     rows = []
     for attack in records.attacked if MASK in records.detectors else ():
         pairs = [p for p in records.pairs(attack) if _label(p.benign) == p.benign.label]
-        cells = {
-            "adversarial_images": Cell(len(pairs)),
-            "true_positive_rate": rates(pairs, lambda p: _label(p.adversarial) != p.adversarial.y1),
-            "true_negative_rate_paired": rates(pairs, lambda p: _label(p.benign) == p.benign.y1),
-            "recovery_rate": rates(pairs, lambda p: _label(p.adversarial) == p.adversarial.label),
-        }
+        cells = {"adversarial_images": Cell(len(pairs)), **_by_class(pairs, MASK)}
         if paper:
             cells["paper_rate"] = Cell(paper.get(planning.attack_of(attack)))
-        rows.append((records.subject(attack, MASK), cells))
+        rows.append((subject(records.plan, attack, MASK), cells))
     truth = (
         "Filtered on the truth: only images whose benign mask is classified correctly. Since f1 classifies them"
         " correctly, too, the true negative rate is 1 by construction; and if the mask keeps its class, the image is"
@@ -375,14 +377,15 @@ def _attack_table(records: Records) -> Table:
             **{reason_key("failed", r): Cell(sum(row.reason == r for row in attempts)) for r in reasons},
             "milliseconds_per_image": over(np.mean, [1000 * row.seconds for row in of_attack]),
         }
-        if records.plan.transferred:
-            cells["transfer_rate"] = _transferred(records, attack)
+        if records.plan.transferred:  # of those that fool the attacked network and that f1 classified correctly
+            before = [pair for pair in records.fooled(attack) if correct(pair.benign)]
+            cells["transfer_rate"] = rate(len(records.pairs(attack)), len(before))
         for key in DISTANCES:
             moved = [float(value) for row in fooled if (value := getattr(row, key)) is not None]
             cells[f"{key}_mean"], cells[f"{key}_median"] = over(np.mean, moved), over(np.median, moved)
         for key in _COSTS:
             cells[f"{key}_mean"] = over(np.mean, [getattr(row, key) for row in attempts])
-        rows.append((records.subject(attack), cells))
+        rows.append((subject(records.plan, attack), cells))
     meaning = (
         "Success rate: images whose 8-bit version reaches the attack's goal, of those that the attacked network"
         " classifies correctly. Distances are means over images that fool it, in [0, 1] (L2) or 8-bit steps (L∞); SSIM,"
@@ -397,9 +400,3 @@ def _attack_table(records: Records) -> Table:
 def reason_key(start: str, reason: str) -> str:
     """Return a column's key for a reason: letters, digits and underscores only."""
     return f"{start}_{''.join(c if c.isalnum() else '_' for c in reason.lower()).strip('_')}"
-
-
-def _transferred(records: Records, attack: str) -> Cell:
-    """Return the rate of images that fool f1, too, of those that fool the attacked network and f1 had right."""
-    before = [pair for pair in records.fooled(attack) if correct(pair.benign)]
-    return rate(len(records.pairs(attack)), len(before))

@@ -9,31 +9,13 @@ import textwrap
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine.figures.layout import (
-    CHARACTER,
-    LINE,
-    MARGIN,
-    Page,
-    Stroke,
-    Words,
-    note_words,
-    title_words,
-)
+from ciad_engine.figures.layout import CHARACTER, LINE, MARGIN, Page, Stroke, Words, note_words, title_words
 
 Values = npt.NDArray[np.float64]
 
 # Told apart by people with any colour vision (Okabe and Ito 2008), and by the dashes in black and white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D00", "#6A3D9A")
-DASHES: tuple[tuple[float, ...], ...] = (
-    (),
-    (7, 3),
-    (2, 2),
-    (9, 3, 2, 3),
-    (5, 5),
-    (1, 3),
-    (12, 3),
-    (4, 2, 1, 2),
-)
+DASHES: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 2), (9, 3, 2, 3), (5, 5), (1, 3), (12, 3), (4, 2, 1, 2))
 BENIGN, ADVERSARIAL, POOLED = "#5a6b7b", "#D55E00", "#555555"  # the two kinds of images; all attacks together
 
 PLOT, PER_ROW = 250, 3  # side of a plot's frame; plots beside each other

@@ -9,11 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ciad_engine.detectors import MASK
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import Inspection, percent
 
 if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
+
+SIDES = ("image", "mask (white: important)")
 
 
 def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] = ()) -> Figure:
@@ -25,34 +28,39 @@ def of_inspection(found: Inspection, attacked: Sequence[tuple[str, Inspection]] 
     for title, each in attacked:
         if each.attacked_image is not None and each.adversarial is not None:
             versions.append((title, each.attacked_image, each.adversarial))
-    rows = [tuple(Panel(image, (f"f1: {said(v.y1, v.p1, 0, found.classes)}",)) for _, image, v in versions)]
+    rows = [tuple(image_panel(image, verdict, 0, found.classes) for _, image, verdict in versions)]
     if found.benign.masks is not None:
-        rows.append(tuple(Panel(mask(v, 0), _by_f2(v, found.classes)) for _, _, v in versions))
+        rows.append(tuple(mask_panel(verdict, 0, found.classes) for _, _, verdict in versions))
     about = "image and mask" if len(rows) > 1 else "image"
     return Figure(
         name="inspection",
         title=f"{found.name}: {about}" if found.name else about.capitalize(),
         rows=tuple(rows),
         heads=tuple(head for head, _, _ in versions),
-        sides=("image", "mask (white: important)")[: len(rows)],
+        sides=SIDES[: len(rows)],
     )
 
 
-def _by_f2(verdict: Verdict, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the caption of a mask: its class by f2, whichever detector decides."""
+def image_panel(image: Pixels, verdict: Verdict, row: int, classes: tuple[str, ...]) -> Panel:
+    """Return an image with its class by f1; `row` is its place in the verdict."""
+    return Panel(image, (f"f1: {said(verdict.y1, verdict.p1, row, classes)}",))
+
+
+def mask_panel(verdict: Verdict, row: int, classes: tuple[str, ...]) -> Panel:
+    """Return the mask of an image with its class by f2, whichever detector decides."""
     found = verdict.findings.get(MASK)
     if found is None or found.labels is None:
-        return ()
-    return (f"f2: {said(found.labels, found.probabilities, 0, classes)}",)
+        return Panel(mask(verdict, row))
+    return Panel(mask(verdict, row), (f"f2: {said(found.labels, found.probabilities, row, classes)}",))
 
 
-def mask(verdict: Verdict, row: int) -> npt.NDArray[np.uint8]:
+def mask(verdict: Verdict, row: int) -> Pixels:
     """Return importance, which is 1 - mask, as a grey picture (3, size, size); the verdict has masks."""
     assert verdict.masks is not None
     grey = np.rint(255 * (1 - verdict.masks[row])).astype(np.uint8)
     return np.stack([grey] * 3)
 
 
-def said(y: npt.NDArray[np.int64], p: npt.NDArray[np.floating], row: int, classes: tuple[str, ...]) -> str:
+def said(y: Labels, p: npt.NDArray[np.floating], row: int, classes: tuple[str, ...]) -> str:
     """Return class and probability, e.g. "cat, 93%"."""
     return f"{classes[y[row]]}, {percent(float(p[row, y[row]]))}"

@@ -6,10 +6,7 @@ import dataclasses
 import textwrap
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-Pixels = npt.NDArray[np.uint8]
+from ciad_engine.domain import Pixels
 
 # In units of an SVG's user space, which a browser shows as pixels.
 IMAGE, GAP, LINE, MARGIN, SIDE = 128, 18, 17, 24, 96
@@ -105,12 +102,12 @@ def place(figure: Figure) -> Page:
     """Where everything lies."""
     columns = max(len(row) for row in figure.rows)
     left = MARGIN + (SIDE if figure.sides else 0)
+    middle = [left + column * (IMAGE + GAP) + IMAGE / 2 for column in range(columns)]
     width = max(left + columns * IMAGE + (columns - 1) * GAP + MARGIN, 520)
     words, y = title_words(figure.title, width)
     if figure.heads:
         y += LINE
-        for column, head in enumerate(figure.heads):
-            words.append(Words(_middle(left, column), y - 6, head, "middle", bold=True))
+        words += [Words(x, y - 6, head, "middle", bold=True) for x, head in zip(middle, figure.heads, strict=True)]
     pictures = []
     for number, row in enumerate(figure.rows):
         if figure.sides:
@@ -121,7 +118,7 @@ def place(figure: Figure) -> Page:
                 continue
             pictures.append(Picture(left + column * (IMAGE + GAP), y, panel.pixels))
             for line, text in enumerate(panel.caption):
-                words.append(Words(_middle(left, column), y + IMAGE + LINE * (line + 1), text, "middle"))
+                words.append(Words(middle[column], y + IMAGE + LINE * (line + 1), text, "middle"))
         captions = max((len(panel.caption) for panel in row if panel is not None), default=0)
         y += IMAGE + captions * LINE + GAP
     below, y = note_words(figure.notes, width, y)
@@ -147,7 +144,3 @@ def note_words(notes: Sequence[str], width: float, y: float) -> tuple[list[Words
             words.append(Words(MARGIN, y, text))
         y += LINE / 3
     return words, y
-
-
-def _middle(left: float, column: int) -> float:
-    return left + column * (IMAGE + GAP) + IMAGE / 2

@@ -15,11 +15,13 @@ import numpy.typing as npt
 from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack, AttackResult
 from ciad_engine.attacks.running import run_batched
+from ciad_engine.counting import counted
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors import MASK
 from ciad_engine.detectors.base import Verdict
+from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import DataError
-from ciad_engine.figures.inspected import mask, said
+from ciad_engine.figures.inspected import SIDES, image_panel, mask_panel
 from ciad_engine.figures.layout import Figure, Panel
 from ciad_engine.inspection import percent
 from ciad_engine.jobs import Job
@@ -33,15 +35,24 @@ _MOST = 4096  # images that are looked at, at most
 
 @dataclasses.dataclass(frozen=True)
 class Looked:
-    """Images with their labels and the detector's verdict on them; all have N rows."""
+    """Images with their labels and the detector's verdict on them; all have N rows. `about` names bundle and data."""
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    images: Pixels
+    labels: Labels
     verdict: Verdict
+    classes: tuple[str, ...]
+    about: str
 
+    @property
     def right(self) -> npt.NDArray[np.bool_]:
-        """Where f1 names the true class."""
+        """bool (N,): f1 classifies the image correctly."""
         return np.asarray(self.verdict.y1 == self.labels)
+
+    def image(self, row: int) -> Panel:
+        return image_panel(self.images[row], self.verdict, row, self.classes)
+
+    def mask(self, row: int) -> Panel:
+        return mask_panel(self.verdict, row, self.classes)
 
 
 def paper_figures(
@@ -65,13 +76,13 @@ def paper_figures(
     data = data.matched(system.domain)
     seen = _look(system, data, seed, job.part(0, 0.2))
     picked = _one_of_each_class(seen)
-    if len(picked) == 0:
+    if not picked:
         raise DataError(f"The classifier names no image of {data.source} right, so there is nothing to show.")
-    yield _classes(system, data, seen, picked.tolist())
-    wrong = _wrong_masks(system, data, seen)
+    yield _classes(seen, picked)
+    wrong = _wrong_masks(seen)
     if wrong is not None:
         yield wrong
-    network = system.network(bundles.CLASSIFIER)
+    network, titles = system.network(bundles.CLASSIFIER), tuple(attack.title for attack in chosen)
     results = []
     for number, attack in enumerate(chosen):
         share = job.part(0.2 + 0.8 * number / len(chosen), 0.2 + 0.8 * (number + 1) / len(chosen))
@@ -80,19 +91,26 @@ def paper_figures(
     lacking = []
     if wrong is None:
         lacking.append(
-            f"Figure 4 is left out: of {len(seen.labels):,} images of {data.source} f2 is wrong on no mask where f1 is"
-            " right."
+            f"Figure 4 is left out: of {counted(len(seen.labels), 'image')} of {data.source} f2 is wrong on no mask"
+            " where f1 is right."
         )
     if len(fooled) < 2:
         lacking.append(
             f"Figures 3, 5 and 6 are left out: together they need two images, and of the {len(picked)} of {data.source}"
-            f" that were tried {len(fooled)} can be fooled by all of {', '.join(attack.title for attack in chosen)}."
+            f" that were tried {len(fooled)} can be fooled by all of {', '.join(titles)}."
         )
         raise DataError(" ".join((*lacking, "Try another seed.")))
-    adversarial = [system.inspect(result.images).by(MASK) for result in results]
-    for name, place in zip(("figure3", "figure6"), fooled[:2].tolist(), strict=True):
-        yield _one_image(system, data, seen, int(picked[place]), place, chosen, results, adversarial, name)
-    yield _attacked(system, data, seen, picked, fooled[:COLUMNS], chosen, results)
+    adversarial = [
+        dataclasses.replace(
+            seen, images=result.images, labels=seen.labels[picked], verdict=system.inspect(result.images).by(MASK)
+        )
+        for result in results
+    ]
+    for number, place in zip((3, 6), fooled[:2].tolist(), strict=True):
+        versions = [(seen, picked[place]), *((each, place) for each in adversarial)]
+        yield _one_image(number, versions, ("original", *titles), seen.about)
+    shown = fooled[:COLUMNS].tolist()
+    yield _attacked(seen, [picked[place] for place in shown], results, shown, ("original", *titles))
     if lacking:
         raise DataError(" ".join(lacking))
 
@@ -110,135 +128,90 @@ def _look(system: System, data: ImageSet, seed: int, job: Job) -> Looked:
             break
     order = order[: start + LOOKED_AT]
     images, labels = data.images[order], data.labels[order].astype(np.int64)
-    return Looked(images, labels, system.inspect(images).by(MASK))
+    about = f"Bundle {system.card.name} ({system.card.checksum[:12]}); {data.source}."
+    return Looked(images, labels, system.inspect(images).by(MASK), system.card.classes, about)
 
 
-def _one_of_each_class(seen: Looked) -> npt.NDArray[np.int64]:
-    """The first image of each class that f1 names right; where f2 does so, too, if there is one."""
-    right, both = seen.right(), seen.right() & (seen.verdict.y2 == seen.labels)
+def _one_of_each_class(seen: Looked) -> list[int]:
+    """The first image of each class that f1 classifies correctly; where f2 does so, too, if there is one."""
     places = []
     for label in sorted(set(seen.labels.tolist())):
-        found = np.flatnonzero(both & (seen.labels == label))
-        found = found if len(found) else np.flatnonzero(right & (seen.labels == label))
-        places += found[:1].tolist()
-    return np.array(places, dtype=np.int64)
+        right = seen.right & (seen.labels == label)
+        both = right & (seen.verdict.y2 == label)
+        places += np.flatnonzero(both if both.any() else right)[:1].tolist()
+    return places
 
 
-def _classes(system: System, data: ImageSet, seen: Looked, places: list[int]) -> Figure:
-    names, v = system.card.classes, seen.verdict
+def _classes(seen: Looked, places: list[int]) -> Figure:
     rows: list[tuple[Panel | None, ...]] = []
     for start in range(0, len(places), _CLASSES):
         here = places[start : start + _CLASSES]
         left = (None,) * (min(len(places), _CLASSES) - len(here))
-        rows.append((*(Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)) for k in here), *left))
-        rows.append((*(Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)) for k in here), *left))
+        rows += [(*map(seen.image, here), *left), (*map(seen.mask, here), *left)]
     return Figure(
         name="figure1",
         title="Figure 1: an image of each class and its mask",
         rows=tuple(rows),
-        sides=("image", "mask (white: important)") * (len(rows) // 2),
+        sides=SIDES * (len(rows) // 2),
         notes=(
             "Of each class the first image, in the order of the seed, whose class f1 and f2 name, or else f1 alone.",
-            _about(system, data),
+            seen.about,
         ),
     )
 
 
-def _wrong_masks(system: System, data: ImageSet, seen: Looked) -> Figure | None:
-    """None where f2 is wrong on no mask of an image that f1 names right."""
-    names, v = system.card.classes, seen.verdict
-    wrong = np.flatnonzero(seen.right() & (v.y2 != seen.labels))
+def _wrong_masks(seen: Looked) -> Figure | None:
+    """None if f2 is wrong on no mask of an image that f1 classifies correctly."""
+    v, right = seen.verdict, int(seen.right.sum())
+    wrong = np.flatnonzero(seen.right & (v.y2 != seen.labels))
     surest = wrong[np.argsort(-v.p2[wrong, v.y2[wrong]], kind="stable")][:2].tolist()
     if not surest:
         return None
-    rows = tuple(
-        (
-            Panel(seen.images[k], (f"f1: {said(v.y1, v.p1, k, names)}",)),
-            Panel(mask(v, k), (f"f2: {said(v.y2, v.p2, k, names)}",)),
-        )
-        for k in surest
-    )
-    share = len(wrong) / int(seen.right().sum())
     return Figure(
         name="figure4",
         title="Figure 4: masks of a class that is not the image's",
-        rows=rows,
+        rows=tuple((seen.image(k), seen.mask(k)) for k in surest),
         heads=("image", "mask"),
-        sides=tuple(f"({letter})" for letter in "ab"[: len(rows)]),
+        sides=("(a)", "(b)")[: len(surest)],
         notes=(
-            f"f1 is right and f2 is wrong on {100 * share:.0f}% of the {int(seen.right().sum()):,} images looked at"
-            " that f1 names right; these are the ones f2 is surest of.",
-            _about(system, data),
+            f"f1 is right and f2 is wrong on {100 * len(wrong) / right:.0f}% of the {counted(right, 'image')} looked at"
+            " that f1 classifies correctly; these are the ones f2 is surest of.",
+            seen.about,
         ),
     )
 
 
-def _one_image(
-    system: System,
-    data: ImageSet,
-    seen: Looked,
-    origin: int,
-    place: int,
-    chosen: tuple[Attack, ...],
-    results: list[AttackResult],
-    adversarial: list[Verdict],
-    name: str,
-) -> Figure:
-    names, v = system.card.classes, seen.verdict
-    images = [seen.images[origin], *(result.images[place] for result in results)]
-    looks = [(v, origin), *((verdict, place) for verdict in adversarial)]
+def _one_image(number: int, versions: list[tuple[Looked, int]], heads: tuple[str, ...], about: str) -> Figure:
     return Figure(
-        name=name,
-        title=f"Figure {name[-1]}: an image, its adversarial versions and their masks",
-        rows=(
-            tuple(
-                Panel(image, (f"f1: {said(w.y1, w.p1, k, names)}",))
-                for image, (w, k) in zip(images, looks, strict=True)
-            ),
-            tuple(Panel(mask(w, k), (f"f2: {said(w.y2, w.p2, k, names)}",)) for w, k in looks),
-        ),
-        heads=("original", *(attack.title for attack in chosen)),
-        sides=("image", "mask (white: important)"),
-        notes=(_about(system, data),),
+        name=f"figure{number}",
+        title=f"Figure {number}: an image, its adversarial versions and their masks",
+        rows=(tuple(each.image(k) for each, k in versions), tuple(each.mask(k) for each, k in versions)),
+        heads=heads,
+        sides=SIDES,
+        notes=(about,),
     )
 
 
 def _attacked(
-    system: System,
-    data: ImageSet,
-    seen: Looked,
-    picked: npt.NDArray[np.int64],
-    shown: npt.NDArray[np.int64],
-    chosen: tuple[Attack, ...],
-    results: list[AttackResult],
+    seen: Looked, origins: list[int], results: list[AttackResult], places: list[int], sides: tuple[str, ...]
 ) -> Figure:
-    names = system.card.classes
-    before = seen.verdict
+    """The images at `origins`, and below each what the attacks made of it, which lies at `places` of their results."""
+    names, before = seen.classes, seen.verdict
     first = tuple(
-        Panel(seen.images[k], (names[seen.labels[k]], percent(float(before.p1[k, before.y1[k]]))))
-        for k in picked[shown].tolist()
+        Panel(seen.images[k], (names[seen.labels[k]], percent(float(before.p1[k, before.y1[k]])))) for k in origins
     )
-    rest = (
-        tuple(
-            Panel(
-                result.images[k],
-                (names[result.label_after[k]], f"{percent(float(result.confidence_after[k]))}, L2 {result.l2[k]:.2f}"),
-            )
-            for k in shown.tolist()
-        )
-        for result in results
-    )
+
+    def below(result: AttackResult, k: int) -> Panel:
+        surely = f"{percent(float(result.confidence_after[k]))}, L2 {result.l2[k]:.2f}"
+        return Panel(result.images[k], (names[result.label_after[k]], surely))
+
     return Figure(
         name="figure5",
         title="Figure 5: images and their adversarial counterparts",
-        rows=(first, *rest),
-        sides=("original", *(attack.title for attack in chosen)),
+        rows=(first, *(tuple(below(result, k) for k in places) for result in results)),
+        sides=sides,
         notes=(
             "Below each image what f1 says of it and how surely; below an adversarial one its distance, too.",
-            _about(system, data),
+            seen.about,
         ),
     )
-
-
-def _about(system: System, data: ImageSet) -> str:
-    return f"Bundle {system.card.name} ({system.card.checksum[:12]}); {data.source}."

@@ -28,37 +28,29 @@ def draw(page: Page) -> bytes:
         for stroke in page.strokes:
             _trace(large, stroke)
         canvas = ImageChops.multiply(canvas, large.reduce(_FINER))
-    pen = ImageDraw.Draw(canvas)
     for words in page.words:
-        if words.turned:
-            _write_upwards(canvas, words)
-        else:
-            _write(pen, words)
+        _write(canvas, words)
     out = io.BytesIO()
     canvas.save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
-def _write(pen: ImageDraw.ImageDraw, words: Words) -> None:
+def _write(canvas: Image.Image, words: Words) -> None:
     font = ImageFont.load_default(words.size * SCALE)
-    anchor = {"start": "ls", "middle": "ms", "end": "rs"}[words.anchor]  # on the baseline
-    at = (words.x * SCALE, words.y * SCALE)
-    # The font has one weight; drawn with an edge of its own colour it looks bold.
-    pen.text(at, _known(words.text), "black", font, anchor, stroke_width=SCALE // 2 if words.bold else 0)
-
-
-def _known(text: str) -> str:
-    return text.replace("L∞", "Linf")  # a sign the font lacks
-
-
-def _write_upwards(canvas: Image.Image, words: Words) -> None:
-    font = ImageFont.load_default(words.size * SCALE)
-    length, height = round(font.getlength(_known(words.text))), 2 * words.size * SCALE
+    text = words.text.replace("L∞", "Linf")  # a sign the font lacks
+    if not words.turned:
+        anchor = {"start": "ls", "middle": "ms", "end": "rs"}[words.anchor]  # on the baseline
+        at = (words.x * SCALE, words.y * SCALE)
+        # The font has one weight; drawn with an edge of its own colour it looks bold.
+        edge = SCALE // 2 if words.bold else 0
+        ImageDraw.Draw(canvas).text(at, text, "black", font, anchor, stroke_width=edge)
+        return
+    length, height = round(font.getlength(text)), 2 * words.size * SCALE
     ink = Image.new("L", (length, height), 0)
-    ImageDraw.Draw(ink).text((0, height // 2), _known(words.text), 255, font, "ls")
+    ImageDraw.Draw(ink).text((0, height // 2), text, 255, font, "ls")
     before = {"start": 0.0, "middle": length / 2, "end": float(length)}[words.anchor]  # of the text, below (x, y)
-    at = (round(words.x * SCALE - height / 2), round(words.y * SCALE + before - length))
-    canvas.paste("black", at, ink.transpose(Image.Transpose.ROTATE_90))
+    corner = (round(words.x * SCALE - height / 2), round(words.y * SCALE + before - length))
+    canvas.paste("black", corner, ink.transpose(Image.Transpose.ROTATE_90))
 
 
 def _trace(canvas: Image.Image, stroke: Stroke) -> None:

@@ -7,8 +7,8 @@ Importing this package imports no torch.
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from ciad_engine.errors import SettingError
@@ -53,6 +53,4 @@ def needed(name: str, **arguments: Any) -> dict[str, Any]:
 def _class(name: str) -> type[nn.Module]:
     if name not in _REGISTRY:
         raise SettingError(f"network: '{name}' is none of {', '.join(_REGISTRY)}.")
-    module, _, cls = _REGISTRY[name].partition(":")
-    found: type[nn.Module] = getattr(importlib.import_module(module), cls)
-    return found
+    return pkgutil.resolve_name(_REGISTRY[name])

@@ -10,11 +10,10 @@ from ciad_engine.networks.norm import LocalResponseNorm
 class AlexNet(nn.Module):
     """Five convolutions 64-64-64-64-32 and FC 384, 192, 10; 0.47 M parameters.
 
-    Grimm et al. 2017 (arXiv 1706.00536 v1), appendix B: strides 2 2 1 1 2 with kernels 5 5 3 3 3,
-    leaky ReLU, tanh in the fully connected layers, dropout and local response normalisation at
-    each layer, no pooling. Not stated there and chosen here: SAME padding, leaky slope 0.1, the
-    dropout rates. After the convolutions the rate is 0 by default: the network is small enough to
-    fit augmented images badly rather than too well, and dropout there cost accuracy.
+    Grimm et al. 2017 (arXiv 1706.00536 v1), appendix B: strides 2 2 1 1 2 with kernels 5 5 3 3 3, leaky ReLU, tanh in
+    the fully connected layers, dropout and local response normalisation at each layer, no pooling. Not stated there and
+    chosen here: SAME padding, leaky slope 0.1, the dropout rates. After the convolutions the rate is 0 by default: the
+    network is small enough to fit augmented images badly rather than too well, and dropout there cost accuracy.
 
     Input: float (N, 3, size, size) in [0, 1]. Output: logits (N, classes).
     """
@@ -49,5 +48,4 @@ class AlexNet(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images * 4 - 1.9))  # about zero mean, unit variance
-        return logits
+        return self.head(self.features(images * 4 - 1.9))  # about zero mean, unit variance

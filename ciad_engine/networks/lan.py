@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ciad_engine.networks.dense import dense
+from ciad_engine.networks.mlp import MLP
 
 
-class LatentAttentionNetwork(nn.Module):
+class LatentAttentionNetwork(MLP):
     """Fully connected 3072-500-500-500-1024 for 32x32 images, leaky ReLU, sigmoid; 2.55 M parameters.
 
     Grimm et al. 2017 (arXiv 1706.00536 v1), appendix B. A mask value of 1 means "may be corrupted,
@@ -21,14 +21,12 @@ class LatentAttentionNetwork(nn.Module):
     """
 
     def __init__(self, size: int = 32, widths: Sequence[int] = (500, 500, 500)) -> None:
-        super().__init__()
+        super().__init__(size**2, size, widths)
         self.size = size
-        self.body = dense(size, widths, size**2)
 
     def mask_logits(self, images: Tensor) -> Tensor:
         """The mask before the sigmoid, (N, 1, size, size)."""
-        out: Tensor = self.body(images * 4 - 1.9)
-        return out.view(-1, 1, self.size, self.size)
+        return super().forward(images).view(-1, 1, self.size, self.size)
 
     def forward(self, images: Tensor) -> Tensor:
         # In float32: where the mask saturates, bfloat16 would round it to exactly 0 or 1.

@@ -38,5 +38,4 @@ class LeNet(nn.Module):
         )
 
     def forward(self, masks: Tensor) -> Tensor:
-        logits: Tensor = self.body(self.normalise(masks))
-        return logits
+        return self.body(self.normalise(masks))

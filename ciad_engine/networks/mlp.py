@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ciad_engine.networks.dense import dense
-
 
 class MLP(nn.Module):
     """Fully connected 3072-500-500-500-10 for CIFAR-10, leaky ReLU: the LAN's body with an answer in place of a mask.
@@ -20,8 +18,12 @@ class MLP(nn.Module):
 
     def __init__(self, classes: int = 10, size: int = 32, widths: Sequence[int] = (500, 500, 500)) -> None:
         super().__init__()
-        self.body = dense(size, widths, classes)
+        layers: list[nn.Module] = [nn.Flatten()]
+        inputs = 3 * size**2
+        for width in widths:
+            layers += [nn.Linear(inputs, width), nn.LeakyReLU(0.1)]
+            inputs = width
+        self.body = nn.Sequential(*layers, nn.Linear(inputs, classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.body(images * 4 - 1.9)
-        return logits
+        return self.body(images * 4 - 1.9)

@@ -32,8 +32,7 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> the same shape."""
-        normalised: Tensor = _Normalise.apply(x, self.band)  # type: ignore[no-untyped-call]
-        return normalised
+        return _Normalise.apply(x, self.band)  # type: ignore[no-untyped-call]
 
 
 class _Normalise(torch.autograd.Function):

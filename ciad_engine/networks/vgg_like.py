@@ -20,11 +20,7 @@ class VGGLike(nn.Module):
     """
 
     def __init__(
-        self,
-        classes: int = 10,
-        size: int = 32,
-        widths: Sequence[int] = (32, 64, 128, 256, 256),
-        dropout: float = 0.0,
+        self, classes: int = 10, size: int = 32, widths: Sequence[int] = (32, 64, 128, 256, 256), dropout: float = 0.0
     ) -> None:
         super().__init__()
         if size < 32:
@@ -55,5 +51,4 @@ class VGGLike(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images * 2 - 1))
-        return logits
+        return self.head(self.features(images * 2 - 1))

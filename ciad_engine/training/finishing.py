@@ -16,7 +16,7 @@ from ciad_engine import _version, bundles, compute, systems
 from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.detectors import DISAGREEMENT, GRADED, MASK
 from ciad_engine.detectors.threshold import RATES, threshold_at
-from ciad_engine.domain import CIFAR10, Domain
+from ciad_engine.domain import CIFAR10
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
 from ciad_engine.training.objectives import Images, accuracy
@@ -30,7 +30,6 @@ class Trained:
     """A training whose stages are done.
 
     Attributes:
-        domain: of the data set.
         networks: by role; `architectures` has the registry name and the arguments of each.
         record: what `loop.train` returned, by stage.
         origin: what decides all networks besides schedules and seed.
@@ -40,7 +39,6 @@ class Trained:
     data: DataSet
     validation: ImageSet
     test: ImageSet
-    domain: Domain
     networks: Mapping[str, nn.Module]
     architectures: Mapping[str, tuple[str, dict[str, Any]]]
     record: Mapping[str, Any]
@@ -67,7 +65,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "title": recipe.title,
         "licence": "MIT",
         "created": datetime.date.today().isoformat(),
-        "domain": {"classes": list(trained.domain.classes), "size": trained.domain.size},
+        "domain": {"classes": list(data.domain.classes), "size": data.domain.size},
         "networks": entries,
         "data": {
             "name": data.name,
@@ -85,8 +83,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "hardware": compute.describe_device(device),
         "limits": limits(trained),
     }
-    listed = [bundles.DetectorEntry(d.name, d.kind, d.networks, {}, d.options) for d in recipe.detectors]
-    content["detectors"] = bundles.detectors_json(listed)
+    content["detectors"] = bundles.detectors_json(recipe.detectors)
     card = bundles.card_of(folder, content)  # not written before it is whole
     system = systems.assemble(card, bundles.load_networks(card, device), device)
     for index, fill in enumerate((calibrate, thresholds)):
@@ -99,11 +96,11 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
 
 def limits(trained: Trained) -> list[str]:
     """Return what a card says the system is not good for."""
-    data, size = trained.data, trained.domain.size
+    data, domain = trained.data, trained.data.domain
     other = f"Trained and measured on {data.name}, not on the official files, on which nothing was measured."
     return [
-        f"For {size}x{size} colour images of these classes: {', '.join(trained.domain.classes)}.",
-        *([other] if trained.domain == CIFAR10 and not data.official else []),
+        f"For {domain.size}x{domain.size} colour images of these classes: {', '.join(domain.classes)}.",
+        *([other] if domain == CIFAR10 and not data.official else []),
         *trained.recipe.limits,
     ]
 

@@ -1,9 +1,8 @@
 """One training loop for every network: progress, live metrics, cancel, checkpoint, exact resume.
 
-Each step's randomness (augmentation, noise, dropout) is seeded from the run's seed and the step's
-number alone, and each epoch's order from the seed and the epoch's number. So a run that was stopped
-anywhere goes on exactly as if it had not been, without saving any generator's state. (On CUDA up to
-the last bits, in which two runs differ there anyway.)
+Each step's randomness (augmentation, noise, dropout) is seeded from the run's seed and the step's number alone, and
+each epoch's order from the seed and the epoch's number. So a run that was stopped anywhere goes on exactly as if it had
+not been, without saving any generator's state. (On CUDA up to the last bits, in which two runs differ there anyway.)
 """
 
 from __future__ import annotations
@@ -211,8 +210,6 @@ def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     ]
     if schedule.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=schedule.learning_rate, momentum=0.9, nesterov=True, fused=True)
-    if schedule.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=schedule.learning_rate, fused=True)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
 
 

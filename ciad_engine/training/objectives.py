@@ -92,17 +92,15 @@ class ClassifyMasks(Classify):
 
     @torch.no_grad()
     def inputs(self, images: Tensor) -> Tensor:
-        masks: Tensor = self.generator(images)
-        return masks
+        return self.generator(images)
 
 
 @dataclasses.dataclass(eq=False)
 class Mask(ImageObjective):
     """The LAN's objective, Grimm et al. 2017 (arXiv 1706.00536 v1), section 3.
 
-    x~ = A(x) eta + (1 - A(x)) x with eta drawn uniformly from the training images (bootstrapped
-    noise), and the loss E[L_F(F(x~), F(x)) - beta mean A(x)] with L_F the cross-entropy against the
-    classifier F's own output, no label.
+    x~ = A(x) eta + (1 - A(x)) x with eta drawn uniformly from the training images (bootstrapped noise), and the loss
+    E[L_F(F(x~), F(x)) - beta mean A(x)] with L_F the cross-entropy against the classifier F's own output, no label.
     """
 
     classifier: nn.Module
@@ -167,7 +165,3 @@ class Mask(ImageObjective):
         parts = list(compute.in_batches(measure, len(self.validation), 500))
         cross_entropy, mean = (sum(column) / len(self.validation) for column in zip(*parts, strict=True))
         return {"validation cross-entropy": cross_entropy, "validation mean mask": mean}
-
-
-# By the name that a recipe's stage has; the networks it uses are given in their order, its options by name.
-LOSSES: dict[str, type[ImageObjective]] = {"classify": Classify, "mask": Mask, "classify-masks": ClassifyMasks}

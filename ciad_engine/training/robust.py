@@ -59,13 +59,14 @@ class Robust(Classify):
         return lambda changed: changed
 
     def fillings(self, count: int, size: int) -> Tensor:
-        """Return what replaces parts of `count` images: other training images, some blurred, or fields of colour."""
-        fields = colour_fields(count, size).to(self.train.images.device)
-        fields = fields[torch.randperm(count)]
-        rows = torch.randint(self.count, (count,), device=self.train.images.device)
-        others = imaging.to_unit(self.shown(rows))
-        others[: count // 2] = blurred(others[: count // 2])
-        return torch.where((torch.arange(count, device=fields.device) % 2 == 0)[:, None, None, None], others, fields)
+        """Return what replaces parts of `count` images: other training images, blurred, and fields of colour.
+
+        A sharp part of another image would be as good an answer as what is kept of this one.
+        """
+        rows = torch.randint(self.count, (count // 2,), device=self.train.images.device)
+        others = blurred(imaging.to_unit(self.shown(rows)))
+        filled = torch.cat([others, colour_fields(count - count // 2, size).to(others)])
+        return filled[torch.randperm(count, device=filled.device)]
 
 
 @dataclasses.dataclass(eq=False)

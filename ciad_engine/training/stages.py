@@ -18,7 +18,8 @@ from ciad_engine.jobs import Job
 from ciad_engine.training.averaging import average_into
 from ciad_engine.training.finishing import Trained, finish
 from ciad_engine.training.loop import train
-from ciad_engine.training.objectives import LOSSES, Images
+from ciad_engine.training.losses import LOSSES
+from ciad_engine.training.objectives import Images
 from ciad_engine.training.recipes import Recipe, Schedule
 
 FINISHING = 0.99  # of the whole progress when the last stage is done
@@ -100,7 +101,7 @@ def train_bundle(
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
     job.progress(99, 100, "Measuring the bundle")
-    whole = Trained(recipe, data, validation_set, test_set, domain, trained, architectures, record, origin, seed)
+    whole = Trained(recipe, data, validation_set, test_set, trained, architectures, record, origin, seed)
     return finish(whole, folder, where, job.part(FINISHING, 1.0))
 
 

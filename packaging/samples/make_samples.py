@@ -26,13 +26,13 @@ from typing import Any
 import descriptions
 import numpy as np
 import torch
+from archive import WRITTEN_KEYS, write_samples
 from flow import FlowNet, FlowRecipe, draw
 from PIL import Image, ImageDraw
 from referees import Referee, load_referee, train_referee
 from torch import Tensor, nn
 
 from ciad_engine import bundles, compute, datasets, systems
-from ciad_engine.datasets.samples import WRITTEN_KEYS
 from ciad_engine.domain import CIFAR10
 from ciad_engine.imaging import to_unit
 from ciad_engine.training import finishing
@@ -203,7 +203,7 @@ def pack(work: Path, archive: Path) -> None:
         "licence": "MIT",
         "made": parts,
     }
-    datasets.write_samples(archive, np.concatenate(images), np.array(labels), card)
+    write_samples(archive, np.concatenate(images), np.array(labels), card)
     measure(archive)
 
 
@@ -218,7 +218,7 @@ def measure(archive: Path) -> None:
         written.source: finishing.measure(system, written),
         **system.card.content["measured"],
     }
-    datasets.write_samples(archive, written.images, written.labels, card)
+    write_samples(archive, written.images, written.labels, card)
     print(json.dumps(card["measured"], indent=1))
 
 

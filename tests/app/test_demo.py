@@ -11,6 +11,7 @@ from PySide6.QtGui import QImage
 from ciad_app import demo, theme
 from ciad_app.inspect.page import InspectPage
 from ciad_engine import bundles, datasets, imaging, inspection, networks, resources
+from tests.engine.helpers_data import write_samples
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def installed(tmp_path_factory, untrained_bundle):
     labels = np.arange(40, dtype=np.int64) % 10
     (root / "samples").mkdir()
     archive = root / "samples" / "samples.zip"
-    datasets.write_samples(archive, pictures, labels, {"seed": 1})
+    write_samples(archive, pictures, labels, {"seed": 1})
     known = datasets.read_samples(archive)[0]
     card = bundles.read_card(untrained_bundle)
     folder = root / "models" / "paper"

@@ -71,6 +71,27 @@ sys.exit(code)
     assert (tmp_path / "settings.json").is_file()
 
 
+def test_the_window_opens_the_database_it_is_told(tmp_path, untrained_bundle):
+    code = f"""
+from PySide6.QtCore import QTimer
+from ciad_app import window
+class Watched(window.MainWindow):
+    def _ready(self, info):
+        super()._ready(info)
+        print('database:', self.evaluate._database.path)
+        QTimer.singleShot(0, self.close)
+window.MainWindow = Watched
+from ciad_app.main import main
+sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'cpu', *sys.argv[1:]]))
+"""
+    own = {"CIAD_CONFIG_DIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    file = tmp_path / "other" / "runs.sqlite"
+    ran = start("--database", file, code=code, **own)
+    assert ran.returncode == 0, ran.stderr
+    assert f"database: {file}\n" in ran.stdout
+    assert [path.name for path in tmp_path.rglob("*.sqlite")] == ["runs.sqlite"]
+
+
 def test_closing_while_the_models_load_ends_in_order(tmp_path, untrained_bundle):
     code = f"""
 from PySide6.QtCore import QTimer

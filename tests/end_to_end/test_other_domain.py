@@ -26,7 +26,7 @@ from ciad_engine.cli import main
 from ciad_engine.domain import Domain
 from ciad_engine.evaluation import planning
 from ciad_engine.training import recipes
-from ciad_engine.training.recipes import Detector, Recipe, Schedule, Stage
+from ciad_engine.training.recipes import Recipe, Schedule, Stage
 from ciad_engine.training.stages import train_bundle
 
 SIGNS = Domain(tuple(f"sign {k}" for k in range(43)), 64)
@@ -50,7 +50,7 @@ RECIPE = Recipe(
     title="Small networks",
     validation=86,
     stages=(F1, G, F2),
-    detectors=tuple(Detector(name, name, MASKS if name.endswith("mask") else {}) for name in DETECTORS),
+    detectors=tuple(bundles.DetectorEntry(name, name, MASKS if name.endswith("mask") else {}) for name in DETECTORS),
 )
 # Enough of each attack to see that it knows neither ten classes nor 32 pixels.
 QUICK = {
@@ -171,7 +171,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipes of one training step: "step", and "step-small" for smaller images."""
     step = dataclasses.replace(F1, schedule=schedule(1))
     stages = {"step": step, "step-small": dataclasses.replace(step, sizes=(16, 48))}
-    detectors = (Detector("confidence", "confidence"),)
+    detectors = (bundles.DetectorEntry("confidence", "confidence"),)
     made = {name: Recipe(name, "A step", 43, (stage,), detectors) for name, stage in stages.items()}
     monkeypatch.setattr(recipes, "_RECIPES", made)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import runpy
 import struct
 import tarfile
 import zipfile
@@ -13,6 +14,9 @@ from PIL import Image
 
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.jobs import Job
+
+_ARCHIVE = Path(__file__).parents[2] / "packaging" / "samples" / "archive.py"
+write_samples = runpy.run_path(str(_ARCHIVE))["write_samples"]
 
 
 class ListJob(Job):

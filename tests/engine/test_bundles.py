@@ -298,6 +298,7 @@ def test_a_card_of_format_1_has_the_papers_detectors(tmp_path):
         (lambda c: c["detectors"][0]["networks"].update(generator="magic"), "needs the network 'magic'"),
         (lambda c: c["detectors"][0].pop("kind"), "kind"),
         (lambda c: c.update(detectors=3), "unusable"),
+        (lambda c: c.update(detectors=[]), "lists no detector"),
         (lambda c: c.pop("name"), "no name"),
     ],
 )
@@ -318,3 +319,32 @@ def test_a_detector_of_an_unknown_kind_is_explained(tmp_path):
 def test_a_card_is_for_the_size_its_domain_has(tmp_path):
     card, _ = untrained.write(tmp_path)
     assert changed(card, domain={"classes": ["a", "b"], "size": 48}).domain == Domain(("a", "b"), 48)
+
+
+def test_what_a_combined_detector_is_made_of_decides_what_is_evaded(tmp_path) -> None:
+    """Images made against one second opinion must not pass for images made against another."""
+    threshold = {0.05: Threshold(1.0, "")}
+
+    def digest(sha256: str, **options: object) -> str:
+        networks = {
+            role: {"network": "mlp", "arguments": {}, "file": f"{role}.safetensors", "sha256": found}
+            for role, found in (("classifier", "0" * 64), ("whole", sha256))
+        }
+        listed = (
+            bundles.DetectorEntry(
+                "combined", "combined", {}, threshold, {"opinions": ["whole"], "further": [], **options}
+            ),
+            bundles.DetectorEntry("whole", "direct", {"classifier": "whole"}, {}),
+        )
+        content = {
+            "name": "x",
+            "domain": {"classes": ["a", "b"], "size": 32},
+            "networks": networks,
+            "detectors": bundles.detectors_json(listed),
+        }
+        return bundles.evaded(bundles.card_of(tmp_path, content), "combined:graded").networks
+
+    assert digest("1" * 64) == digest("1" * 64)
+    assert (
+        len({digest("1" * 64), digest("2" * 64), digest("1" * 64, fit={"weights": {"whole": 1.0}, "tails": {}})}) == 3
+    )

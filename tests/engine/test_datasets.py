@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ciad_engine import datasets, resources
-from ciad_engine.datasets import ImageSet, official
+from ciad_engine.datasets import ImageSet, official, reading
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
-from ciad_engine.jobs import Cancelled
+from ciad_engine.jobs import Cancelled, Job
 from tests.engine.helpers_data import (
     ListJob,
     encoded,
@@ -21,6 +21,7 @@ from tests.engine.helpers_data import (
     python2_pickle,
     random_images,
     write_batches,
+    write_samples,
 )
 
 
@@ -110,21 +111,18 @@ def test_only_the_asked_parts_are_read(tiny_cifar_folder, tmp_path):
     folder = tmp_path / "cifar-10-batches-py"
     shutil.copytree(tiny_cifar_folder, folder)
     (folder / "data_batch_2").write_bytes(b"\x80\x02U")
-    assert len(datasets.load(folder, parts=("test",)).test) == 20
+    assert len(reading.read(folder, Job(), ("test",)).test) == 20
     with pytest.raises(DataError, match="data_batch_2 is damaged"):
         datasets.load(folder)
     (folder / "test_batch").unlink()
-    with pytest.raises(DataError, match="has no test part"):
-        datasets.load(folder, parts=("test",))
+    assert reading.read(folder, Job(), ("test",)).test is None
 
 
 def test_choose(tiny_cifar_folder, tiny_class_folders, tmp_path, monkeypatch):
     assert same(datasets.choose(str(tiny_cifar_folder)), datasets.load(tiny_cifar_folder).test)
     assert same(datasets.choose(str(tiny_class_folders / "train")), datasets.load(tiny_class_folders).train)
     monkeypatch.setattr(resources, "path", lambda *parts: tmp_path.joinpath(*parts))
-    datasets.write_samples(
-        tmp_path / "samples" / "samples.zip", random_images(10), np.arange(10), {"seed": 1, "recipe": "none"}
-    )
+    write_samples(tmp_path / "samples" / "samples.zip", random_images(10), np.arange(10), {"seed": 1, "recipe": "none"})
     assert datasets.choose("samples").source == "CIAD samples (generated)"
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="neither batches"):

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ciad_engine import datasets
-from ciad_engine.datasets import ImageSet, class_folders
+from ciad_engine.datasets import ImageSet, class_folders, reading
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import DataError
+from ciad_engine.jobs import Job
 from tests.engine.helpers_data import (
     ListJob,
     encoded,
@@ -95,8 +96,8 @@ def test_an_empty_class_folder_is_named(tmp_path):
     (root / "train" / "eel").mkdir()
     for path in (root, pack_zip(root, tmp_path / "a.zip"), pack_tar(root, tmp_path / "a.tar", "")):
         with pytest.raises(DataError, match=r"its train set has no picture of the class eel\. Add some, or remove"):
-            datasets.load(path, parts=("train",))
-        assert datasets.load(path, parts=("test",)).domain.classes == ("cat", "dog")
+            reading.read(path, Job(), ("train",))
+        assert reading.read(path, Job(), ("test",)).domain.classes == ("cat", "dog")
 
 
 def test_both_parts_have_the_same_classes(tmp_path):
@@ -152,8 +153,7 @@ def test_a_split_goes_before_class_folders_without_one(tmp_path):
 def test_a_split_is_one_even_if_the_asked_part_is_not_in_it(tmp_path):
     names = ("train/cat/1.png", "train/dog/1.png", "a/1.png", "b/1.png")
     for path in (write(tmp_path / "data", *names), zip_of(tmp_path / "a.zip", *names)):
-        with pytest.raises(DataError, match="has no test part"):
-            datasets.load(path, parts=("test",))
+        assert reading.read(path, Job(), ("test",)).test is None
         assert datasets.choose(str(path)).domain.classes == ("cat", "dog")
 
 
@@ -226,7 +226,7 @@ def test_pictures_of_two_sizes_are_refused(tmp_path):
             match=r"1\.png is (48x48|32x32), but .*1\.png is (32x32|48x48); the pictures .* of one size\. Scale",
         ):
             datasets.load(path)
-    assert datasets.load(root, parts=("train",)).domain.size == 32
+    assert reading.read(root, Job(), ("train",)).domain.size == 32
 
 
 @pytest.mark.parametrize(("height", "width"), [(65, 65), (32, 48), (48, 32)])

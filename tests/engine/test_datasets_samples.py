@@ -7,7 +7,7 @@ import pytest
 from ciad_engine import datasets, resources
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
-from tests.engine.helpers_data import random_images
+from tests.engine.helpers_data import random_images, write_samples
 
 PICTURES = random_images(30, 9)
 LABELS = np.random.default_rng(0).permutation(np.arange(30) % 10)
@@ -16,7 +16,7 @@ LABELS = np.random.default_rng(0).permutation(np.arange(30) % 10)
 @pytest.fixture
 def archive(tmp_path):
     path = tmp_path / "samples.zip"
-    datasets.write_samples(path, PICTURES, LABELS, {"seed": 4, "recipe": {"steps": 40}})
+    write_samples(path, PICTURES, LABELS, {"seed": 4, "recipe": {"steps": 40}})
     return path
 
 
@@ -35,7 +35,7 @@ def test_samples_come_back_bit_for_bit(archive, monkeypatch):
 
 def test_the_same_samples_make_the_same_archive(archive, tmp_path):
     again = tmp_path / "again.zip"
-    datasets.write_samples(again, PICTURES, LABELS, {"seed": 4, "recipe": {"steps": 40}})
+    write_samples(again, PICTURES, LABELS, {"seed": 4, "recipe": {"steps": 40}})
     assert again.read_bytes() == archive.read_bytes()
     with zipfile.ZipFile(archive) as packed:
         assert packed.namelist()[0] == "card.json"
@@ -92,9 +92,9 @@ def test_changed_samples_are_refused(change, reason, archive):
 def test_what_may_be_written(tmp_path):
     path = tmp_path / "samples.zip"
     with pytest.raises(ValueError, match="every class"):
-        datasets.write_samples(path, PICTURES[:9], np.arange(9), {})
+        write_samples(path, PICTURES[:9], np.arange(9), {})
     with pytest.raises(ValueError, match="count"):
-        datasets.write_samples(path, PICTURES, LABELS, {"count": 3})
+        write_samples(path, PICTURES, LABELS, {"count": 3})
     with pytest.raises(ValueError, match="wanted"):
-        datasets.write_samples(path, PICTURES, LABELS[:3], {})
+        write_samples(path, PICTURES, LABELS[:3], {})
     assert not path.exists()

@@ -14,9 +14,9 @@ import pytest
 from ciad_engine import bundles
 from ciad_engine.evaluation import old_tables
 from ciad_engine.evaluation.table import Cell, Table
-from ciad_engine.evaluation.tables import all_tables
 from ciad_engine.runs import Database, Row, Score
 from tests import fixtures
+from tests.engine.evaluation import tiny
 from tests.fixtures import Content, Place
 
 # The next two functions are all that knows today's rows and tables: change them when those change, nothing else.
@@ -111,7 +111,7 @@ def test_fittings_are_as_they_were_stored(version: int, database: Database) -> N
 def test_tables_are_those_of_d468494(version: int, database: Database, card: bundles.Card) -> None:
     for key, old in fixtures.old_tables(version).items():
         assert len(old) > 100
-        tables = {table.name: table for table in all_tables(database, key, card)}
+        tables = {table.name: table for table in tiny.all_tables(database, key, card)}
         found = {place: cell_at(tables, place) for place in old}
         assert {place: (was, found[place]) for place, was in old.items() if not _equal(was, found[place])} == {}
 

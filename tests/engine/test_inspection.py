@@ -526,9 +526,9 @@ def test_inspect_refuses_wrong_input() -> None:
 @pytest.mark.parametrize(
     ("attack", "evade", "message"),
     [
-        ("fgsm", "magic", "has no 'magic'; it has mask, mlp"),
-        ("fgsm", "mask:best", "'best' is none of disagreement, graded"),
-        ("fgsm", "confidence:disagreement", "it has no class of its own"),
+        ("fgsm", "magic", "has no detector 'magic'; it has mask, mlp"),
+        ("fgsm", "mask:best", "'best' is none of the rules disagreement, graded"),
+        ("fgsm", "confidence:disagreement", "has no class of its own"),
         ("deepfool", "mask", r"DeepFool cannot evade a detector \(mask\); choose another attack"),
     ],
 )

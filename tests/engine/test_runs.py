@@ -95,38 +95,20 @@ def test_rows_of_one_attack_come_by_position(started: Database) -> None:
     assert [r.position for r in started.rows(KEY)] == [2, 0, 1]
 
 
-def test_a_run_is_followed_by_the_ids_of_its_rows(started: Database) -> None:
+def test_rows_come_in_the_order_in_which_they_were_stored_whoever_stored_them(started: Database) -> None:
     started.start("f" * 64, PLAN, VERSIONS, "CPU")
     started.append(KEY, [row(2, image=image(2)), row(0)])
-    first = started.rows_after(KEY)
-    assert [r.position for _, r in first] == [2, 0]
-    assert first[0][0] < first[1][0]
-    last = first[-1][0]
-    assert started.rows_after(KEY, last) == []
     with Database(started.path) as other:  # another program
         other.append("f" * 64, [row(0), row(1)])
         other.append(KEY, [row(0, "fgsm"), row(1), row(0)])
-    found = started.rows_after(KEY, last)
-    assert [r for _, r in found] == [row(0, "fgsm"), row(1)]
-    assert started.rows_after(KEY, last, limit=1) == found[:1]
-    assert started.rows_after(KEY, found[0][0]) == found[1:]
-    assert started.rows_after(KEY, images=True, limit=1)[0][1].image == image(2)
-
-
-def test_ids_are_not_used_again_after_a_deletion(started: Database) -> None:
-    started.append(KEY, [row(0), row(1)])
-    last = started.rows_after(KEY)[-1][0]
-    started.delete(KEY)
-    started.start(KEY, PLAN, VERSIONS, "CPU")
-    started.append(KEY, [row(0)])
-    assert [r for _, r in started.rows_after(KEY, last)] == [row(0)]
+    assert started.rows(KEY) == [row(2), row(0), row(0, "fgsm"), row(1)]
+    assert started.rows(KEY, images=True)[0].image == image(2)
 
 
 @pytest.mark.parametrize(
     ("read", "index"),
     [
-        (lambda database: database.rows_after(KEY, 7), "INDEX rows_of_run (run=? AND rowid>?)"),
-        (lambda database: database.rows(KEY), "INDEX rows_of_run (run=? AND rowid>?)"),
+        (lambda database: database.rows(KEY), "INDEX rows_of_run (run=?)"),
         (lambda database: database.rows(KEY, "cw"), "INDEX sqlite_autoindex_rows_1 (run=? AND attack=?)"),
         (lambda database: database.counts(KEY), "COVERING INDEX sqlite_autoindex_rows_1 (run=?)"),
         (lambda database: database.done_positions(KEY, ""), "COVERING INDEX sqlite_autoindex_rows_1 (run=? AND atta"),
@@ -186,9 +168,9 @@ def test_starting_again_continues_and_finishing_is_remembered(started: Database)
     started.append(KEY, [row(0)])
     again = started.start(KEY, PLAN, {"ciad": "2"}, "another device")
     assert (again.versions, again.device, again.state) == (VERSIONS, "CPU", "unfinished")
-    assert [run.key for run in started.unfinished()] == [KEY]
+    assert [run.finished for run in started.runs()] == [False]
     started.finish(KEY)
-    assert started.unfinished() == []
+    assert [run.finished for run in started.runs()] == [True]
     assert started.start(KEY, PLAN, VERSIONS, "CPU").finished
     assert started.counts(KEY) == {BENIGN: 1}
 
@@ -247,7 +229,7 @@ def test_a_name_that_is_no_text_is_stored_readably(started: Database) -> None:
 
 
 def test_default_is_in_the_users_folder(own_folders: Path) -> None:
-    with Database.default() as database:
+    with Database() as database:
         assert database.path == own_folders / "data" / "runs.sqlite"
         assert database.runs() == []
 
@@ -346,7 +328,6 @@ def test_an_old_database_is_migrated_and_copied_first(
         assert Path(f"{path}-wal").stat().st_size == 0
         assert database.rows(KEY, images=True) == expected
         assert database.run(KEY).plan == PLAN
-        assert [r for _, r in database.rows_after(KEY)] == database.rows(KEY)
         assert database.fitting(KEY, "universal") == (b"\1" if version >= 3 else None)
         database.note(KEY, "cw", "new")
         database.append(KEY, [row(2, "cw", fooled=True), row(0)])
@@ -587,7 +568,7 @@ def test_damage_of_an_image_is_named(started: Database, damage: bytes | str) -> 
 
 def test_damage_of_a_plan_is_named(started: Database) -> None:
     direct(started.path, "UPDATE runs SET plan = '{'")
-    for read in (started.runs, started.unfinished, lambda: started.run(KEY)):
+    for read in (started.runs, lambda: started.run(KEY)):
         with pytest.raises(RunError, match=r"runs\.sqlite is damaged"):
             read()
 

@@ -92,9 +92,9 @@ def test_readme_and_measured_have_the_cards_tables(card, measured) -> None:
 
 
 def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
-    """The figures under "What they say" and in Limits, looked up on the card, where the sentence takes them from.
+    """Under "What these figures show" and in Limits the figures are those on the card.
 
-    What is said in words ("one in five"), and of an earlier bundle, is not.
+    Words ("one in five") and the figures of an earlier bundle are not checked.
     """
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     fgsm, jsma, cw = (planning.title(name) for name in ("fgsm", "jsma", "cw"))
@@ -106,15 +106,15 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
         return measured["sources"](card, preset, transferred)[title].figure(measure, False).split(" [")[0]
 
     for sentence, *figures in (
-        ("FGSM with eps 16 leaves {}", figure(kept, f"{fgsm}, eps = 16")),
+        ("it is {} for FGSM with eps 16", figure(kept, f"{fgsm}, eps = 16")),
         (
-            "with kappa 10 {}, and with kappa 20 {} of the few images that it can bring so far ({} of {})",
+            "{} for C&W with kappa 10, and {} with kappa 20, where few attacks succeed ({} of {} images)",
             *(figure(kept, f"{cw}, confidence = {kappa}") for kappa in (10, 20)),
             figure(measured["ADVERSARIAL"], f"{cw}, confidence = 20"),
             figure(measured["ADVERSARIAL"], f"{cw}, confidence = 0"),
         ),
         (
-            "random class it is {}, {} and {}, f2's {}, {} and {}",
+            "with a random target it is {}, {} and {}, that of f2 on the mask {}, {} and {}",
             *(
                 figure(measure, f"{title}{aimed}")
                 for measure in (mlp, score)
@@ -122,21 +122,22 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
             ),
         ),
         (
-            "{} are found for FGSM, {} for JSMA and {} for C&W (1,000 images)",
+            "the true positive rate is {} for FGSM, {} for JSMA and {} for C&W (1,000 images)",
             figure(found, f"{fgsm}, eps = 8{aimed}"),
             figure(found, f"{jsma}{aimed}"),
             figure(found, f"{cw}, confidence = 0{aimed}"),
         ),
         (
-            "but {} of JSMA's and {} of C&W's",
+            "but only {} of JSMA's and {} of C&W's",
             *(figure(measured["FOOLS_BOTH"], title, "paper", True) for title in (jsma, cw)),
         ),
         (
-            "f2's AUROC is {} at most in these three",
+            "the AUROC of f2 on the mask is at most {}",
             max(figure(score, title, "paper", True) for title in (fgsm, jsma, cw)),
         ),
         (
-            "FGSM then has a true positive of {} ({} images) and JSMA of {} ({}), and true negatives of {} and {}",
+            "the true positive rate is then {} for FGSM ({} images) and {} for JSMA ({}), the true negative rate {} and"
+            " {}",
             *(
                 figure(measure, title, transferred=True)
                 for title in (f"{fgsm}, eps = 8{aimed}", f"{jsma}{aimed}")
@@ -145,29 +146,29 @@ def test_the_readme_says_what_the_tables_hold(card, measured) -> None:
             *(figure(passed, title, transferred=True) for title in (f"{fgsm}, eps = 8{aimed}", f"{jsma}{aimed}")),
         ),
         (
-            "of all benign images ours is {}, of those f1 gets right {}.",
+            "ours is {} for all benign images and {} for those that f1 classifies correctly.",
             figure(measured["PASSED_ALL"], fgsm, "paper", True),
             figure(measured["PASSED_RIGHT"], fgsm, "paper", True),
         ),
         (
-            "keeps its class on {} of the images and the MLP on {}, and of all benign images it calls {} benign, the"
-            " MLP {}",
+            "the mask retention rate is {}, while the MLP keeps its class at a rate of {}, and the true negative rate"
+            " of all benign images is {}, with the MLP {}",
             figure(kept, fgsm, "paper"),
             figure(measured["CONTROLS"][-1], fgsm, "paper"),
             figure(measured["PASSED_ALL"], fgsm, "paper"),
             figure(measured["PASSED_MLP"], fgsm, "paper"),
         ),
         (
-            "it flags {} to {} if the attack is untargeted",
+            "true positive rate is {} to {} for untargeted attacks",
             figure(graded, fgsm, "paper"),
             figure(graded, cw, "paper"),
         ),
         (
-            "{} to {} of those that transfer from untargeted FGSM and JSMA",
-            *sorted(figure(graded, title, "paper", True) for title in (fgsm, jsma)),
+            "{} to {} for untargeted attacks that are transferred: FGSM, JSMA and C&W",
+            *(end(figure(graded, title, "paper", True) for title in (fgsm, jsma, cw)) for end in (min, max)),
         ),
         (
-            "C&W with kappa 5 {}, with kappa 10 {}, f2 on the mask {} and {}",
+            "against C&W its AUROC is {} with kappa 5 and {} with kappa 10, that of f2 on the mask {} and {}",
             *(figure(measure, f"{cw}, confidence = {k}") for measure in (confidence, score) for k in (5, 10)),
         ),
         (

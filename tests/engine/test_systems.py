@@ -84,8 +84,8 @@ def test_what_a_system_lacks_is_named() -> None:
     system = tiny.system(second=False)
     with pytest.raises(BundleError, match="Bundle 'tiny' has no second classifier"):
         system.network(bundles.SECOND_CLASSIFIER)
-    with pytest.raises(SettingError, match="bundle 'tiny' has no 'magic'; it has mask, mlp"):
-        system.detector("magic")
+    with pytest.raises(SettingError, match="bundle 'tiny' has no detector 'magic'; it has mask, mlp"):
+        system.evasions(["magic"])
 
 
 def test_an_evasion_is_score_minus_threshold() -> None:
@@ -98,11 +98,11 @@ def test_an_evasion_is_score_minus_threshold() -> None:
     verdict = system.inspect(data.images)
     x, y1 = torch.from_numpy(data.images) / 255, torch.from_numpy(verdict.y1)
     for text, detector, rule in (
-        (("mask",), "mask", "disagreement"),
-        (("mlp", "graded"), "mlp", "graded"),
-        (("confidence",), "confidence", "graded"),
+        ("mask", "mask", "disagreement"),
+        ("mlp:graded", "mlp", "graded"),
+        ("confidence", "confidence", "graded"),
     ):
-        evasion = system.evasion(*text)
+        (evasion,) = system.evasions([text])
         assert evasion.name == detector
         flagged = evasion.excess(x, y1).detach().numpy() > 0
         np.testing.assert_array_equal(flagged, verdict.by(detector, rule).adversarial)
@@ -110,17 +110,17 @@ def test_an_evasion_is_score_minus_threshold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("text", "message"),
     [
-        (("magic",), "has no 'magic'"),
-        (("mask", "best"), "'best' is none of disagreement, graded"),
-        (("confidence", "disagreement"), "it has no class of its own"),
-        (("constant-mask", "graded"), "gives every image the same class"),
+        ("magic", "has no detector 'magic'"),
+        ("mask:best", "'best' is none of disagreement, graded"),
+        ("confidence:disagreement", "has no class of its own"),
+        ("constant-mask:graded", "gives every image the same class"),
     ],
 )
-def test_what_cannot_be_evaded_is_refused(words: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_evaded_is_refused(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        tiny.system().evasion(*words)
+        tiny.system().evasions([text])
 
 
 def test_a_bundle_on_disk_gives_verdicts(untrained_bundle) -> None:

@@ -77,4 +77,4 @@ def test_the_newest_interrupted_run_is_told_of(page, interrupted, database_path,
         page.offer_to_continue()
     qtbot.waitUntil(page.results.bar.isVisible)
     with Database(database_path) as database:
-        assert [found.key for found in database.unfinished()] == [run.key]
+        assert [found.key for found in database.runs() if not found.finished] == [run.key]

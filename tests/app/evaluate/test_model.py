@@ -12,6 +12,7 @@ from ciad_app.evaluate import model as m
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.runs import BENIGN, Row, Score
 
+NAMES = ("cat", "dog")
 UP, DOWN = Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder
 
 
@@ -29,7 +30,6 @@ def positions(model: m.RowsModel) -> list[int]:
 def model(qapp) -> m.RowsModel:
     made = m.RowsModel()
     made.tester = QAbstractItemModelTester(made, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    made.set_names(("cat", "dog"))
     return made
 
 
@@ -45,11 +45,15 @@ def test_keeps_the_rules_of_qt_while_it_is_filled_sorted_and_filtered(model):
     assert model.rowCount() == 5
 
 
+def test_an_attacks_target_class_has_its_name(model):
+    model.set_rows([row(0, "fgsm target_class = 1")])
+    assert model.index(0, m.COL_ATTACK).data() == "FGSM (L∞), target_class = dog"
+
+
 def test_numbers_sort_as_numbers(model):
     model.set_rows([row(p, "fgsm", linf=linf) for p, linf in enumerate((10, 9, 100, 2**40, 1))])
     model.sort(m.COL_LINF, UP)
     assert positions(model) == [4, 1, 0, 2, 3]
-    assert model.index(0, m.COL_LINF).data(m.SORT_ROLE) == 1
     model.sort(m.COL_LINF, DOWN)
     assert positions(model) == [3, 2, 0, 1, 4]
     model.sort(-1)
@@ -63,13 +67,13 @@ def test_rows_that_arrive_take_their_sorted_place_and_the_selection_stays_on_its
     model.append([row(2, score=2.0), row(3, score=0.5)])
     assert positions(model) == [3, 1, 2, 0]
     assert selected.row() == 3
-    assert selected.data(m.ROW_ROLE).position == 0
+    assert model.row_at(selected.row()).position == 0
 
 
 def test_a_row_is_held_once_and_without_its_image(model):
     model.set_rows([row(0, image=b"x" * 3072)])
-    assert model.append([row(0), row(0, "fgsm")]) == 1
-    assert model.append([]) == 0
+    model.append([row(0), row(0, "fgsm")])
+    model.append([])
     assert [r.image for r in model.rows] == [None, None]
 
 
@@ -100,7 +104,7 @@ def test_filter(model, choice, expected):
 
 
 def test_decisions_are_told_in_words_and_signs(model):
-    model.set_rows(ROWS)
+    model.set_rows(ROWS, NAMES)
     told = [model.index(line, m.COL_DECISION).data() for line in range(5)]
     assert told == [
         "○ benign – right", "▲ adversarial – false alarm", "▲ adversarial – caught", "○ benign – missed", "○ benign",
@@ -113,7 +117,7 @@ def test_decisions_are_told_in_words_and_signs(model):
 
 
 def test_the_columns_are_those_of_the_chosen_detector(model):
-    model.set_rows(ROWS)
+    model.set_rows(ROWS, NAMES)
     assert model.detectors == ("mask", "confidence")
     header = model.headerData(m.COL_Y2, Qt.Orientation.Horizontal)
     assert (header, model.index(1, m.COL_Y2).data(), model.index(1, m.COL_SCORE).data()) == (
@@ -126,11 +130,11 @@ def test_the_columns_are_those_of_the_chosen_detector(model):
     assert model.index(1, m.COL_DECISION).data() == ""  # no class, and no threshold known
     model.set_filter(m.Filter.MISSED)
     assert model.rowCount() == 0
-    model.set_thresholds({"confidence": {0.05: Threshold(8.0, "chosen for tests")}})
+    model.set_rows(ROWS, NAMES, {"confidence": {0.05: Threshold(8.0, "chosen for tests")}})
     assert [model.row_at(line) for line in range(model.rowCount())] == [ROWS[2], ROWS[3]]
-    model.set_thresholds({"confidence": {0.05: Threshold(6.0, "chosen for tests")}})
+    model.set_rows(ROWS, NAMES, {"confidence": {0.05: Threshold(6.0, "chosen for tests")}})
     assert model.rowCount() == 0
-    model.set_rows([row(0, scores={"mask": Score(0, None, 1.0)})])  # of a run that knew no other
+    model.set_rows([row(0, scores={"mask": Score(0, None, 1.0)})], NAMES)  # of a run that knew no other
     assert model.detector == "mask"
     model.set_filter(m.Filter.ALL)
     assert model.index(0, m.COL_Y2).data() == "cat"

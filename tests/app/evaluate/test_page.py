@@ -13,9 +13,11 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from ciad_app.evaluate.model import COL_DECISION, COL_L2
+from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
+from ciad_engine.domain import CIFAR10
+from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning, runner
 from ciad_engine.runs import Database
 from tests.app.evaluate.conftest import COUNT, close
@@ -46,21 +48,21 @@ def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Two images a batch, and after the third batch nothing more until the event is set or the job is cancelled."""
-    real, go_on = runner.finish, threading.Event()
+    real, go_on = runner.run, threading.Event()
 
-    def run(sitting, job):
+    def run(plan, system, data, database, job, begun):
         tell, batches = job.on_partial, []
 
-        def on_partial(rows):
-            tell(rows)
-            batches.append(rows)
+        def on_partial(result):
+            tell(result)
+            batches.extend([result] if isinstance(result, list) else [])
             while len(batches) == 3 and not go_on.is_set() and not job.cancelled:
                 time.sleep(0.005)
 
         job.on_partial = on_partial
-        real(sitting, job, batch_size=2)
+        return real(plan, system, data, database, job, batch_size=2, begun=begun)
 
-    monkeypatch.setattr(runner, "finish", run)
+    monkeypatch.setattr(runner, "run", run)
     return go_on
 
 
@@ -108,7 +110,7 @@ def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, h
     page.cancel()
     qtbot.waitUntil(lambda: page._task is None, timeout=1000)
     qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
-    (run,) = page._database.unfinished()
+    (run,) = page._database.runs()
     kept = page._database.rows(run.key)
     assert 4 <= len(kept) < 2 * COUNT
     assert len(page.model.rows) == len(kept)
@@ -258,7 +260,20 @@ def test_an_image_that_fooled_f1_but_was_flagged_can_be_opened(page, tiny_data, 
 def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
     panel = page.panel
     prepare(page, tiny_data, qtbot, attacks=("fgsm", "deepfool"), limit=3)
-    assert [panel.evade.itemText(k) for k in range(3)] == ["No detector", "f2 on the mask", "f2 on the shuffled mask"]
+    assert [panel.evade.itemText(k) for k in range(panel.evade.count())] == [
+        "No detector",
+        "f2 on the mask (disagreement)",
+        "f2 on the mask (graded)",
+        "f2 on the shuffled mask (disagreement)",
+        "f2 on the shuffled mask (graded)",
+        "f1's confidence (graded)",
+    ]  # each of them, and nothing that the engine refuses
+    for place in range(1, panel.evade.count()):
+        planning.evaded(page._engine.info.card, panel.evade.itemData(place))
+    with pytest.raises(SettingError, match="no attack can evade it"):
+        planning.evaded(page._engine.info.card, "constant-mask")
+    panel.evade.setCurrentIndex(2)
+    assert panel.request().evade == ("mask:graded",)
     panel.evade.setCurrentIndex(1)
     assert panel.request().evade == ("mask:disagreement",)
     assert panel.start.toolTip().startswith("DeepFool cannot evade a detector")
@@ -268,7 +283,7 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
     plan = planning.from_json(page._run.plan)
     assert [(one.name, one.rule) for one in plan.evade] == [("mask", "disagreement")]
     assert {row.evaded for row in page.model.rows if row.attack} <= {True, False}
-    qtbot.waitUntil(lambda: "evading f2 on the mask" in page.results.runs.currentText(), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: "evading f2 on the mask (disagreement)" in page.results.runs.currentText(), timeout=TIMEOUT)
     panel.evade.setCurrentIndex(0)
     panel.set_plan(plan)
     assert panel.request().evade == ("mask:disagreement",)
@@ -408,6 +423,20 @@ def test_the_papers_attacks_are_a_button_away(page, qtbot):
     assert dict(page.panel.attacks.chosen())["fgsm"]["eps"] == 8.0
 
 
+def test_a_target_class_has_its_name_wherever_a_run_is_shown(page, tiny_data, qtbot):
+    for target in ("cat", "dog"):
+        prepare(page, tiny_data, qtbot, attacks=())
+        number = CIFAR10.classes.index(target)
+        page.panel.attacks.choose([("fgsm", {"target": "given", "target_class": number})])
+        page.start()
+        finish(page, qtbot)
+    qtbot.waitUntil(lambda: page.results.runs.count() == 2, timeout=TIMEOUT)
+    for k, target in enumerate(("dog", "cat")):  # the newest first
+        assert f"target_class = {target}" in page.results.runs.itemText(k)
+    notes = page.results.tables.tables[0].notes
+    assert any("target_class = dog" in note for note in notes)
+
+
 def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
     page.panel.sweep.click()
     qtbot.waitUntil(lambda: len(page.panel.attacks.chosen()) == 12, timeout=TIMEOUT)
@@ -421,7 +450,8 @@ def test_several_strengths_are_evaluated_side_by_side(page, tiny_data, qtbot):
     finish(page, qtbot)
     qtbot.waitUntil(lambda: len(page.results.tables.tables) > 0, timeout=TIMEOUT)
     assert {row.attack for row in page.model.rows} == {"", "fgsm eps = 2", "fgsm eps = 16"}
-    assert page.model.attack_title("fgsm eps = 16") == "FGSM (L∞), eps = 16"
+    titles = {page.model.index(line, COL_ATTACK).data() for line in range(page.model.rowCount())}
+    assert titles == {"benign", "FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"}
     assert page.results.tables.tables[0].turned()[0] == ["FGSM (L∞), eps = 2", "FGSM (L∞), eps = 16"]
     rates = page._rates
     page._look_up_rates()

@@ -299,7 +299,7 @@ def test_cancelling_stops_at_the_next_iteration(name):
     seen = []
     watched = Wrapped(network, lambda z: seen.append(len(z)) or z)
     with pytest.raises(Cancelled):
-        small(name, target="next").run(watched, images, labels, Recorder(stop=1))
+        small(name, target="next").run(watched, images, labels, Recorder(stop=2))  # the batch begins, an iteration ends
     # The test before the attack and the iteration that was running, which are one where that starts at the images.
     assert len(seen) == (1 if attacks.get(name).starts_at_images else 2)
     assert all(p.requires_grad for p in network.parameters())

@@ -7,7 +7,7 @@ import pytest
 from ciad_engine import attacks
 from ciad_engine.cli import options
 from ciad_engine.errors import SettingError
-from ciad_engine.evaluation import planning, runner, tables
+from ciad_engine.evaluation import planning, runner
 from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 
@@ -89,7 +89,7 @@ def test_an_evaluation_with_it(package, tmp_path):
         rows = [row for row in database.rows(key) if row.attack == "invert"]
         assert len(rows) == 8
         assert any(row.success for row in rows)
-        (table,) = [table for table in tables.all_tables(database, key) if table.name == "attacks"]
+        (table,) = [table for table in tiny.all_tables(database, key) if table.name == "attacks"]
     assert "Inversion (L∞)" in [subject.title for subject in table.subjects]
     assert planning.title("invert amount = 0.5") == "Inversion (L∞), amount = 0.5"
 

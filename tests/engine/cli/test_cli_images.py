@@ -338,12 +338,12 @@ def test_inspect_attacks_detectors_too(
     [
         (
             ["--attack", "fgsm", "--evade", "magic"],
-            "detector: bundle 'tiny' has no 'magic'; it has mask, shuffled-mask, constant-mask, confidence.",
+            "evade: bundle 'tiny' has no detector 'magic'; it has mask, shuffled-mask, constant-mask, confidence.",
         ),
-        (["--attack", "fgsm", "--evade", "mask:best"], "rule: 'best' is none of disagreement, graded."),
+        (["--attack", "fgsm", "--evade", "mask:best"], "evade: 'best' is none of disagreement, graded."),
         (
             ["--attack", "fgsm", "--evade", "confidence:paper"],
-            "rule: the detector 'f1's confidence' cannot decide by the rule 'disagreement': it has no class of its"
+            "evade: the detector 'f1's confidence' cannot decide by the rule 'disagreement': it has no class of its"
             " own.",
         ),
         (

@@ -70,6 +70,18 @@ def test_a_target_class_says_that_it_is_the_target(monkeypatch: pytest.MonkeyPat
     assert made.target == "next"
 
 
+def test_set_leaves_the_spaces_of_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "_OWN", {"fgsm": FGSM})
+    classes = ("oak", " oak", "white  oak ")
+    for text, number in (("oak", 0), (" oak", 1), ("  oak ", 0), ("white  oak ", 2), (" 2", 2)):
+        made = options.create_attack(parse("--set", f" fgsm . target_class ={text}"), "fgsm", classes)
+        assert made is not None
+        assert made.target_class == number
+    made = options.create_attack(parse("--set", "fgsm.eps = 4", "--set", "fgsm.target = next "), "fgsm", classes)
+    assert made is not None
+    assert (made.eps, made.target) == (4.0, "next")
+
+
 @pytest.mark.parametrize("name", ["cat", "2", "-1", ""])
 def test_a_target_class_is_one_of_the_bundles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attacks, "_OWN", {"fgsm": FGSM})

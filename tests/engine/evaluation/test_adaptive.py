@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ciad_engine import cli, resources
+from ciad_engine import bundles, cli, resources
 from ciad_engine.attacks.words import OWN_CLASS
 from ciad_engine.cli import evaluate
 from ciad_engine.evaluation import adaptive, planning, records, runner, tables
@@ -20,7 +20,7 @@ from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_tables import rate
 from tests.engine.evaluation.tiny import row
 
-MASK = planning.Evaded("mask", "disagreement", 0.5, "")
+MASK = bundles.Evaded("mask", "disagreement", 0.5, "")
 ATTACKS = (
     planning.choose("pgd", eps=2, step=0.5),
     planning.choose("pgd", eps=8),
@@ -41,7 +41,7 @@ def after(label: str, *evaded: int, linf: int, flagged: int | None = None) -> li
     return rows
 
 
-def made(*attacked: list[Row], evade: tuple[planning.Evaded, ...] = (MASK,), attacks=ATTACKS) -> Records:
+def made(*attacked: list[Row], evade: tuple[bundles.Evaded, ...] = (MASK,), attacks=ATTACKS) -> Records:
     plan = planning.Plan("tiny", "ab" * 32, "data", "cd" * 32, False, attacks, 7, 0, evade=evade)
     run = records.Run(plan.key(), "", planning.to_json(plan), {}, "CPU", "finished", 0.0)
     return Records(run, plan, BENIGN, dict(zip(plan.labels, attacked, strict=True)), {})
@@ -118,14 +118,14 @@ def test_attacks_that_differ_in_more_than_the_budget_have_their_own_columns() ->
     ("evade", "images"),
     [
         ((MASK,), {0, 1, 2, 3, 4}),
-        ((planning.Evaded("mask", "graded", 1.5, ""),), {0, 1, 2, 4, 6}),  # at the threshold it is not flagged
-        ((planning.Evaded("mask", "graded", 1.5, ""), MASK), {0, 1, 2, 4}),
-        ((planning.Evaded("confidence", "graded", 0.1, ""),), set()),
+        ((bundles.Evaded("mask", "graded", 1.5, ""),), {0, 1, 2, 4, 6}),  # at the threshold it is not flagged
+        ((bundles.Evaded("mask", "graded", 1.5, ""), MASK), {0, 1, 2, 4}),
+        ((bundles.Evaded("confidence", "graded", 0.1, ""),), set()),
         ((), {0, 1, 2, 3, 4, 6}),
     ],
 )
 def test_images_that_are_flagged_before_the_attack_are_not_accepted(
-    evade: tuple[planning.Evaded, ...], images: set[int]
+    evade: tuple[bundles.Evaded, ...], images: set[int]
 ) -> None:
     scored = [row(2, score=1.5), row(3, score=1.6)]
     benign = [*BENIGN[:2], *scored, *BENIGN[4:]]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ciad_engine import bundles, systems
-from ciad_engine.attacks.base import Attack
+from ciad_engine.attacks import running
 from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.evaluation import earlier, planning, runner
 from ciad_engine.jobs import Cancelled
@@ -17,7 +17,7 @@ from ciad_engine.runs import Database
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_runner import Listening, assert_alike, timeless
 
-EVADED = planning.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
+EVADED = bundles.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
 ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
 
 
@@ -40,7 +40,7 @@ def no_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("it attacked again")
 
-    monkeypatch.setattr(Attack, "run_checked", refuse)
+    monkeypatch.setattr(running, "run_checked", refuse)
 
 
 def test_only_the_detectors_are_computed_anew(

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ciad_engine import __version__, resources
+from ciad_engine import __version__, bundles, resources
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, old_tables, planning, runner, tables
+from ciad_engine.evaluation.records import load
 from ciad_engine.runs import Database
 from tests.engine.evaluation import test_tables, tiny
 
@@ -46,7 +47,7 @@ def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
 
 
 def test_files_of_an_earlier_export_do_not_stay(database: Database, tmp_path: Path) -> None:
-    known = (planning.Evaded("mask", "disagreement", 0.5, ""),)
+    known = (bundles.Evaded("mask", "disagreement", 0.5, ""),)
     written(database, tmp_path, test_tables.filled(database, evade=known))
     assert (tmp_path / "adaptive.csv").exists()
     (tmp_path / "mine.svg").write_text("kept")
@@ -61,7 +62,7 @@ def test_tables_keep_full_precision_and_intervals(database: Database, tmp_path: 
     key = test_tables.filled(database)
     written(database, tmp_path, key)
     fgsm, cw, _ = [line for line in read(tmp_path / "table2.csv") if line["detector"] == "mask"]
-    cell = tables.all_tables(database, key)[1].cell("FGSM (L∞)", "true_positive_rate", "mask")
+    cell = tiny.all_tables(database, key)[1].cell("FGSM (L∞)", "true_positive_rate", "mask")
     assert float(fgsm["true_positive_rate_low"]) == cell.low
     assert (fgsm["true_positive_rate"], fgsm["true_positive_rate_n"]) == ("0.5", "4")
     assert [cw[f"true_positive_rate{part}"] for part in ("", "_n", "_low")] == ["", "0", ""]
@@ -144,7 +145,8 @@ def test_side_car_says_how_it_came_about(database: Database, tmp_path: Path) -> 
     assert content["classes"][0] == "airplane"
     assert [table["name"] for table in content["tables"]] == ["table1", "table2", "table4", "attacks"]
     assert any("Not computed on the official" in note for note in content["tables"][0]["notes"])
-    json.dumps(export.as_json(database, key, tables.all_tables(database, key)), allow_nan=False)
+    records = load(database, key)
+    json.dumps(export.as_json(records, tables.tables_of(records)), allow_nan=False)
 
 
 def test_writing_again_replaces_the_files(database: Database, tmp_path: Path) -> None:
@@ -235,7 +237,7 @@ def is_described(column: str, names: list[str]) -> bool:
 
 @pytest.mark.parametrize("attacked", ["classifier", "second_classifier"])
 def test_every_column_of_every_file_is_described(database: Database, tmp_path: Path, attacked: str) -> None:
-    known = (planning.Evaded("mask", "disagreement", 0.5, ""),)
+    known = (bundles.Evaded("mask", "disagreement", 0.5, ""),)
     key = test_tables.filled(database, finished=False, attacked=attacked, evade=known)
     evading = {"y1": 1, "label_before": 0, "fooled": True, "evaded": True}
     aimed = tiny.row(7, "cw", reason="the target is its own class", label_before=0)

@@ -11,7 +11,7 @@ import pytest
 
 from ciad_engine import bundles
 from ciad_engine.domain import CIFAR10
-from ciad_engine.evaluation import planning, runner, tables
+from ciad_engine.evaluation import planning, runner
 from ciad_engine.evaluation.records import subject
 from ciad_engine.evaluation.table import Cell, Column, Table, to_json
 from ciad_engine.runs import Database
@@ -232,7 +232,7 @@ def test_our_tables_have_the_columns_that_are_shown(tmp_path: Path, transferred:
     attacked = bundles.SECOND_CLASSIFIER if transferred else bundles.CLASSIFIER
     plan = tiny.plan(data, system, 6, attacks=(planning.choose("fgsm"),), attacked=attacked)
     with Database(tmp_path / "runs.sqlite") as database:
-        made = tables.all_tables(database, runner.run(plan, system, data, database), system.card)
+        made = tiny.all_tables(database, runner.run(plan, system, data, database), system.card)
     found = {table.name: table for table in made}
     for measure in SHOWN[transferred]:
         for column in filter(None, (measure.column, measure.paper)):

@@ -10,13 +10,13 @@ import pytest
 
 from ciad_engine import bundles
 from ciad_engine.detectors.threshold import Threshold
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, RunError
-from ciad_engine.evaluation import model_card, planning, tables, thresholds
+from ciad_engine.evaluation import model_card, planning, records, tables
 from ciad_engine.runs import Database
 from ciad_engine.training.recipes import Schedule
 from tests import untrained
-from tests.engine.evaluation import test_tables
+from tests.engine.evaluation import test_tables, tiny
 
 
 @pytest.fixture
@@ -45,6 +45,16 @@ def test_a_card_is_read_as_sections(card: bundles.Card) -> None:
     assert "Limits" not in found  # this card says none
 
 
+@pytest.mark.parametrize(
+    ("domain", "figures"),
+    [(CIFAR10, {"name": "pictures", "official CIFAR-10 files": "no"}), (Domain(("a", "b"), 48), {"name": "pictures"})],
+)
+def test_only_data_of_cifar_10_can_be_official(card: bundles.Card, domain: Domain, figures: dict[str, str]) -> None:
+    about = {"data": {"name": "pictures", "official": False}}
+    other = dataclasses.replace(card, domain=domain, content={**card.content, **about})
+    assert {section.title: dict(section.figures) for section in model_card.sections(other)}["Data"] == figures
+
+
 def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Card, database: Database) -> None:
     key = ran(database, card)
     before = (card.folder / bundles.CARD).read_bytes()
@@ -53,7 +63,7 @@ def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Car
     assert (card.folder / bundles.CARD).read_bytes() == before
     section = model_card.sections(card)[-1]
     assert section.title == "Evaluation, direct setting: 6 images of bundled samples (generated images)"
-    everything = tables.all_tables(database, key, card)
+    everything = tiny.all_tables(database, key, card)
     (entry,) = card.evaluations()
     assert model_card.tables_in(entry) == everything
     found = tables.for_screen(everything)
@@ -72,7 +82,7 @@ def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: D
     model_card.record(card, database, key)
     after = bundles.read_card(card.folder)
     assert after.checksum == card.checksum
-    assert thresholds.of_detectors(after, planning.from_json(database.run(key).plan)) != {}
+    assert records.of_detectors(after, planning.from_json(database.run(key).plan)) != {}
     changed = bundles.save_card(card.folder, {**after.content, "seed": 99})
     assert changed.checksum != card.checksum
 
@@ -179,7 +189,7 @@ def test_the_layout_of_the_file_is_not_part_of_the_card(card: bundles.Card) -> N
 def test_tables_survive_the_card(database: Database) -> None:
     from ciad_engine.evaluation.table import from_json, to_json
 
-    for table in tables.all_tables(database, test_tables.filled(database)):
+    for table in tiny.all_tables(database, test_tables.filled(database)):
         assert from_json(json.loads(json.dumps(to_json(table)))) == table
     with pytest.raises(ValueError, match="one cell per column"):
         from_json({**to_json(table), "columns": []})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ciad_engine import bundles
+from ciad_engine import attacks, bundles
 from ciad_engine.errors import BundleError
 from ciad_engine.evaluation import model_card, old_tables, planning, tables
 from ciad_engine.evaluation.records import POOLED
@@ -68,7 +68,7 @@ def test_subjects_titles_and_notes_are_those_of_tables_of_today(entry: dict[str,
         for subject, label in zip(table.subjects, labels[:rows] * len(names), strict=True):
             if label != POOLED:
                 choice = plan.attacks[plan.labels.index(label)]
-                assert (subject.settings, subject.norm) == (choice.parameters(), choice.norm)
+                assert (subject.settings, subject.norm) == (choice.parameters(), attacks.norm(choice.name))
     detectors = {"mask", "mlp", "shuffled-mask", "constant-mask", "confidence"}
     assert {subject.detector for subject in model_card.tables_in(entry)[1].subjects} == detectors
 

@@ -168,7 +168,7 @@ def test_the_evasion_rate_is_of_images_that_f1_classifies_correctly_and_the_dete
             for k, (fooled, evaded) in enumerate([(True, True), (True, False), (False, False), (False, False)])
         )
         wrong = dataclasses.replace(wrong, label_before=2)
-        known = dataclasses.replace(found.plan, evade=(planning.Evaded("mask", "disagreement", 0.5, ""),))
+        known = dataclasses.replace(found.plan, evade=(bundles.Evaded("mask", "disagreement", 0.5, ""),))
         evading = dataclasses.replace(found, plan=known, attacked={"fgsm": [both, only_fooled, neither, wrong]})
         table = table_2(evading)
         by_name = {table.name: table for table in tables.tables_of(evading)}

@@ -13,7 +13,7 @@ from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.cli import evaluate
 from ciad_engine.domain import Domain
 from ciad_engine.errors import DataError, RunError, SettingError
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import planning, records
 from tests.engine.evaluation import tiny
 
 PLAN = planning.Plan(
@@ -71,7 +71,7 @@ def test_an_old_plan_keeps_its_key() -> None:
     assert (plan.classes, plan.size, plan.evade) == (planning.CIFAR10.classes, 32, ())
 
 
-EVADED = planning.Evaded("mask", "disagreement", 0.5, "c" * 64)
+EVADED = bundles.Evaded("mask", "disagreement", 0.5, "c" * 64)
 
 
 def test_key_depends_on_the_domain_and_on_what_is_to_be_evaded() -> None:
@@ -142,6 +142,17 @@ def test_an_attack_that_is_there_several_times_is_told_apart_by_what_differs() -
         "JSMA (L0)",
         "gone, a = 1",
     ]
+
+
+def test_titles_and_texts_call_a_target_class_by_its_name() -> None:
+    aimed = [planning.choose("fgsm", target="given", target_class=k) for k in (0, 1)]
+    plan = dataclasses.replace(PLAN, attacks=tuple(aimed), classes=("beech", "white oak"))
+    assert plan.labels[1] == "fgsm target_class = 1"  # the key of rows, whatever the classes are called
+    assert plan.title(plan.labels[1]) == "FGSM (L∞), target_class = white oak"
+    assert records.subject(plan, plan.labels[1]).title == plan.title(plan.labels[1])
+    assert "target_class = white oak" in aimed[1].text(plan.classes)
+    assert planning.title(plan.labels[1]) == "FGSM (L∞), target_class = 1"
+    assert "target_class = 1" in aimed[1].text()
 
 
 def test_the_sweep_holds_the_papers_attacks_at_several_strengths_and_aimed() -> None:
@@ -262,17 +273,17 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     assert len(set(networks.values())) == 3
     content = {"networks": {**card.content["networks"], bundles.MASK_CLASSIFIER: {"sha256": "other weights"}}}
     other = dataclasses.replace(card, content=content)
-    assert planning.evaded(other, "mask").networks != networks["mask"]
-    assert planning.evaded(other, "mlp:graded").networks == networks["mlp"]
+    assert bundles.evaded(other, "mask").networks != networks["mask"]
+    assert bundles.evaded(other, "mlp:graded").networks == networks["mlp"]
 
 
 @pytest.mark.parametrize(
     ("evade", "attacked", "message"),
     [
         ("squeeze", "classifier", "evade: bundle 'tiny' has no detector 'squeeze'; it has mask, mlp, shuffled-mask"),
-        ("mask:best", "classifier", "evade: 'best' is none of the rules disagreement, graded"),
+        ("mask:best", "classifier", "evade: 'best' is none of disagreement, graded"),
         ("constant-mask:graded", "classifier", "'constant-mask' gives every image the same class"),
-        ("confidence:disagreement", "classifier", "evade: the detector 'confidence' has no class of its own"),
+        ("confidence:disagreement", "classifier", "evade: the detector 'f1's confidence' cannot decide by the rule"),
         ("mask", "second_classifier", "evade: an attacker who knows the detectors attacks f1 itself"),
     ],
 )

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ciad_engine import datasets, systems
-from ciad_engine.evaluation import planning, runner, tables
+from ciad_engine.evaluation import planning, runner
 from ciad_engine.runs import Database, Row
+from tests.engine.evaluation import tiny
 
 QUICK = (
     planning.choose("fgsm", eps=8),
@@ -28,7 +29,7 @@ def evaluated(
     with Database(path) as database:
         key = runner.run(plan, system, data, database)
         rows = [dataclasses.replace(row, seconds=0) for row in database.rows(key, images=True)]
-        return rows, [list(row) for row in tables.all_tables(database, key, system.card)[1].cells]
+        return rows, [list(row) for row in tiny.all_tables(database, key, system.card)[1].cells]
 
 
 def test_the_same_plan_gives_the_same_rows(tmp_path: Path) -> None:

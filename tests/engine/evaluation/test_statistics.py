@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ciad_engine.evaluation.statistics import auroc, auroc_interval, roc, share_interval, wilson
+from ciad_engine.evaluation.statistics import (
+    auroc,
+    auroc_interval,
+    class_share,
+    mean_interval,
+    rank_correlations,
+    roc,
+    share_interval,
+    wilson,
+)
 
 scores = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=12).map(np.array)
 
@@ -52,14 +61,14 @@ def test_the_interval_of_auroc_is_that_of_images_drawn_again() -> None:
     random = np.random.default_rng(5)
     positive, negative = random.integers(2, 9, 30).astype(float), random.integers(0, 7, 30).astype(float)
     again = np.random.default_rng(0)
-    drawn = [auroc(positive[pick], negative[pick]) for pick in (again.integers(30, size=30) for _ in range(400))]
-    found = auroc_interval(positive, negative, draws=400)
+    drawn = [auroc(positive[pick], negative[pick]) for pick in (again.integers(30, size=30) for _ in range(1000))]
+    found = auroc_interval(positive, negative, np.arange(30))
     assert found == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))))
     assert found is not None
     assert found[0] < auroc(positive, negative) < found[1]
     # Too few images, and scores that do not overlap: an interval would claim more than is known.
-    assert auroc_interval(positive[:29], negative[:29]) is None
-    assert auroc_interval(positive + 10, negative) is None
+    assert auroc_interval(positive[:29], negative[:29], np.arange(29)) is None
+    assert auroc_interval(positive + 10, negative, np.arange(30)) is None
 
 
 def test_an_images_scores_are_drawn_together() -> None:
@@ -68,12 +77,10 @@ def test_an_images_scores_are_drawn_together() -> None:
     images = np.repeat(np.arange(40) * 7, [3] * 20 + [2] * 10 + [1] * 10)
     again = np.random.default_rng(0)
     drawn = []
-    for _ in range(200):
+    for _ in range(1000):
         times = np.bincount(again.integers(40, size=40), minlength=40)[images // 7]
         drawn.append(auroc(np.repeat(positive, times), np.repeat(negative, times)))
-    assert auroc_interval(positive, negative, images, draws=200) == pytest.approx(
-        tuple(np.quantile(drawn, (0.025, 0.975)))
-    )
+    assert auroc_interval(positive, negative, images) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))))
     assert auroc_interval(positive, negative, images // 70) is None  # four images, whatever number of scores
 
 
@@ -119,3 +126,70 @@ def test_a_share_that_draws_cannot_vary_has_wilsons_interval_of_its_images() -> 
     few = np.array([0, 0, 1, 1]), np.array([True, False, True, True])
     assert share_interval(few[1], few[0]) == wilson(1.5, 2)
     assert share_interval(np.array([], bool), np.array([], np.int64)) == (0.0, 1.0)
+
+
+def test_the_interval_of_a_mean_is_about_two_standard_errors_wide() -> None:
+    drawn = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = mean_interval(drawn)
+    assert low == pytest.approx(drawn.mean() - 1.96 * drawn.std() / 20, abs=0.02)
+    assert high == pytest.approx(drawn.mean() + 1.96 * drawn.std() / 20, abs=0.02)
+    assert mean_interval(drawn[:29]) is None
+    assert mean_interval(np.full(100, 0.3)) is None
+
+
+def of_pairs(values: np.ndarray, classes: np.ndarray) -> float:
+    """The share that classes explain, pair by pair."""
+    halves = {
+        (i, j): ((values[i] - values[j]) ** 2).sum() / 2 for i, j in itertools.combinations(range(len(values)), 2)
+    }
+    within, sizes = [], []
+    for one in set(classes.tolist()):
+        own = [half for (i, j), half in halves.items() if classes[i] == classes[j] == one]
+        if own:
+            within.append(np.mean(own))
+            sizes.append((classes == one).sum())
+    return float(1 - np.average(within, weights=sizes) / np.mean(list(halves.values())))
+
+
+def test_the_share_that_classes_explain_is_that_of_pairs() -> None:
+    random = np.random.default_rng(2)
+    classes = np.array([0, 0, 0, 0, 1, 1, 2, 3, 3, 3])  # one of them alone
+    values = random.normal(0, 1, (10, 7)) + classes[:, None]
+    found, interval = class_share(values, classes)
+    assert found == pytest.approx(of_pairs(values, classes))
+    assert interval is None
+
+
+def test_the_share_that_classes_explain_of_known_variances() -> None:
+    random = np.random.default_rng(3)
+    classes = np.arange(400) % 10
+    levels = random.normal(0, 1, (10, 500))
+    values = levels[classes] + random.normal(0, math.sqrt(3), (400, 500))
+    found, (low, high) = class_share(values.astype(np.float32), classes)
+    assert found == pytest.approx(0.25, abs=0.02)
+    assert low < found < high
+    assert high - low < 0.02  # 400 images of 500 values each
+    exact, interval = class_share(levels[classes], classes)
+    assert exact == pytest.approx(1)
+    assert interval is None  # every draw gives the same
+
+
+def test_the_share_that_classes_explain_is_nothing_by_chance_however_few_images_there_are() -> None:
+    random = np.random.default_rng(4)
+    classes = np.arange(30) % 10
+    found = [class_share(random.normal(0, 1, (30, 20)), classes) for _ in range(100)]
+    assert np.mean([share for share, _ in found]) == pytest.approx(0, abs=0.02)  # of sums of squares: 9 / 29
+    assert np.mean([low <= 0 <= high for _, (low, high) in found]) > 0.85
+
+
+def test_the_share_that_classes_explain_of_nothing() -> None:
+    assert class_share(np.ones((40, 3)), np.arange(40) % 4) == (None, None)
+    assert class_share(np.eye(4), np.arange(4)) == (None, None)  # no class has two
+
+
+def test_rank_correlations() -> None:
+    row = np.array([0.1, 0.5, 0.2, 0.9])
+    first = np.stack([row, row, row, np.ones(4), np.array([1.0, 2, 2, 3])])
+    second = np.stack([row**3, -row, np.ones(4), row, np.array([1.0, 2, 3, 4])])
+    found = rank_correlations(first, second)
+    np.testing.assert_allclose(found, [1, -1, np.nan, np.nan, 4.5 / math.sqrt(4.5 * 5)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from ciad_engine.evaluation.table import Cell, Column, Subject, Table, from_json, to_json
+from ciad_engine.evaluation.table import Cell, Column, Subject, Table, from_json, mean, render_markdown, to_json
 
 RATE, COUNT = Column("rate", "A rate of images", "Rate"), Column("count", "Count")
 
@@ -83,3 +84,21 @@ def test_rows_and_columns_have_to_match(change: dict[str, object]) -> None:
     fields = {name: getattr(TABLE, name) for name in ("name", "title", "columns", "subjects", "cells", "notes")}
     with pytest.raises(ValueError, match="one row per subject and one cell per column"):
         Table(**{**fields, **change})
+
+
+def test_markdown_has_a_line_for_each_measure() -> None:
+    cells = ((Cell(0.5, 40, 0.4, 0.6), Cell(3)), (Cell(None), Cell("a|b")))
+    subjects = (Subject("fgsm", "FGSM", "linf", {}), Subject("cw", "C&W", "l2", {}))
+    columns = (Column("share", "Share"), Column("count", "Number of all", "Number"))
+    assert render_markdown(Table("t", "A table", columns, subjects, cells, ("A note.",))) == (
+        "# A table\n\n|  | FGSM | C&W |\n| --- | --- | --- |\n"
+        "| Share | 0.500 [0.400, 0.600], n 40 | – |\n| Number | 3 | a\\|b |\n\n- A note.\n"
+    )
+
+
+def test_a_mean_counts_what_there_is() -> None:
+    assert mean(np.array([1.0, np.nan, 2.0])) == Cell(1.5, 2)
+    assert mean(np.array([np.nan])) == Cell(None, 0)
+    cell = mean(np.arange(100.0))
+    assert (cell.value, cell.n) == (49.5, 100)
+    assert 40 < cell.low < 49.5 < cell.high < 59

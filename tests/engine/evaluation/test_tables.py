@@ -41,7 +41,7 @@ def cells(table: Table, attack: str, detector: str = "mask") -> dict[str, Cell]:
 
 
 def made(database: Database, key: str, card: bundles.Card | None = None) -> dict[str, Table]:
-    return {table.name: table for table in tables.all_tables(database, key, card)}
+    return {table.name: table for table in tiny.all_tables(database, key, card)}
 
 
 def filled(database: Database, finished: bool = True, **changes: object) -> str:
@@ -277,7 +277,7 @@ def test_images_of_the_target_class_are_no_failures(database: Database) -> None:
 
 
 def test_every_table_says_on_what_it_was_computed(database: Database) -> None:
-    for table in tables.all_tables(database, filled(database)):
+    for table in tiny.all_tables(database, filled(database)):
         text = "\n".join(table.notes)
         assert "bundled samples (generated images); n = 6 images, seed 4" in text
         assert "tiny (abababababab)" in text
@@ -286,8 +286,12 @@ def test_every_table_says_on_what_it_was_computed(database: Database) -> None:
         assert "not finished" not in text
 
 
+def test_a_run_of_one_image_is_counted_in_the_singular(database: Database) -> None:
+    assert "n = 1 image, seed 4." in records.about_run(records.load(database, filled(database, limit=1)))[0]
+
+
 def test_official_data_need_no_warning(database: Database) -> None:
-    for table in tables.all_tables(database, filled(database, official=True)):
+    for table in tiny.all_tables(database, filled(database, official=True)):
         assert not any("official" in note for note in table.notes)
 
 
@@ -296,7 +300,7 @@ def test_official_data_need_no_warning(database: Database) -> None:
 def test_the_papers_figures_are_left_out_beside_those_of_another_domain(
     database: Database, change: dict[str, object], attacked: str
 ) -> None:
-    for table in tables.all_tables(database, filled(database, attacked=attacked, **change)):
+    for table in tiny.all_tables(database, filled(database, attacked=attacked, **change)):
         assert table.columns
         assert not [column.key for column in table.columns if column.key.startswith("paper")]
         assert not [note for note in table.notes if "The paper gives" in note or "The paper compares" in note]
@@ -304,14 +308,14 @@ def test_the_papers_figures_are_left_out_beside_those_of_another_domain(
 
 
 def test_a_running_run_has_tables_that_say_so(database: Database) -> None:
-    for table in tables.all_tables(database, filled(database, finished=False)):
+    for table in tiny.all_tables(database, filled(database, finished=False)):
         assert "The run is not finished: benign 6 of 6, FGSM (L∞) 6 of 6, C&W (L2) 5 of 6." in table.notes
 
 
 def test_a_run_without_rows_has_tables(database: Database) -> None:
     plan = planning.Plan("b", "b", "d", "d", True, (planning.AttackChoice("jsma", ()),), 5, 1)
     database.start(plan.key(), planning.to_json(plan), {}, "CPU")
-    for table in tables.all_tables(database, plan.key(), tiny.system().card):
+    for table in tiny.all_tables(database, plan.key(), tiny.system().card):
         assert "–" in render_text(table)
 
 
@@ -321,7 +325,7 @@ def test_transferred_counts_only_what_newly_fools_f1(database: Database) -> None
     database.append(key, [row(5, "cw", y1=6, y2=0, fooled=True, label_before=0, label_after=6)])
     still_right = row(6, "cw", y1=0, y2=0, fooled=True, label_before=0, label_after=6)
     database.append(key, [row(6, y1=0, y2=0), still_right])
-    table1, table2, _, costs = tables.all_tables(database, key)
+    table1, table2, _, costs = tiny.all_tables(database, key)
     assert cells(table1, "cw")["adversarial_images"] == Cell(0)
     assert "paper_mask_retention_rate" not in [column.key for column in table1.columns]
     assert cells(table2, "fgsm")["paper_true_positive_rate"] == Cell(0.843)
@@ -371,7 +375,7 @@ def test_a_computed_run_recounted(database: Database) -> None:
     def y2(row: Row) -> int | None:
         return row.scores["mask"].label
 
-    table1, table2, _, costs = tables.all_tables(database, key, system.card)
+    table1, table2, _, costs = tiny.all_tables(database, key, system.card)
     assert cells(table1, "fgsm")["mask_retention_rate"] == rate(sum(y2(b) == y2(a) for b, a in pairs), len(pairs))
     assert cells(table2, "fgsm")["true_positive_rate"] == rate(sum(a.y1 != y2(a) for _, a in pairs), len(pairs))
     assert cells(table2, "fgsm")["true_negative_rate_paired"] == rate(sum(b.y1 == y2(b) for b, _ in pairs), len(pairs))
@@ -382,12 +386,12 @@ def test_titles_say_which_detectors_the_attacker_knows(database: Database) -> No
     system, data = tiny.system(), tiny.data(8)
     choices = (planning.choose("fgsm"),)
     plan = planning.make(system.card, data, choices, 8, 0, evade=("mask", "mlp:graded"))
-    found = tables.all_tables(database, runner.run(plan, system, data, database), system.card)
+    found = tiny.all_tables(database, runner.run(plan, system, data, database), system.card)
     assert all(table.title.endswith(" (the attacker knows mask:disagreement, mlp:graded)") for table in found)
 
 
 def test_text_is_aligned_and_has_intervals(database: Database) -> None:
-    text = render_text(tables.for_screen(tables.all_tables(database, filled(database)))[1])
+    text = render_text(tables.for_screen(tiny.all_tables(database, filled(database)))[1])
     lines = text.splitlines()
     assert lines[0].startswith("Table 2")
     head = next(line for line in lines if "FGSM" in line and "C&W" in line)

@@ -14,7 +14,10 @@ from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.evaluation import planning
-from ciad_engine.runs import Row, Score
+from ciad_engine.evaluation.records import load
+from ciad_engine.evaluation.table import Table
+from ciad_engine.evaluation.tables import tables_of
+from ciad_engine.runs import Database, Row, Score
 
 
 class Classifier(nn.Module):
@@ -103,3 +106,8 @@ def row(
         scores={"mask": Score(y2, 0.5, score), "confidence": Score(None, None, -math.log(0.75)), **dict(scores)},
         **kw,
     )
+
+
+def all_tables(database: Database, key: str, card: bundles.Card | None = None) -> tuple[Table, ...]:
+    """Read a run and return its tables."""
+    return tables_of(load(database, key), card)

@@ -10,11 +10,11 @@ from ciad_engine import bundles, systems
 from ciad_engine.detectors.threshold import RATES, threshold_at
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.imaging import to_unit
-from ciad_engine.training import finishing, recipes, stages
+from ciad_engine.training import finishing, stages
 from tests.engine.evaluation import tiny
 from tests.engine.training.tiny import TINY
 
-CONFIDENCE = (recipes.Detector("confidence", "confidence"),)
+CONFIDENCE = (bundles.DetectorEntry("confidence", "confidence"),)
 
 
 def test_a_recipe_makes_a_bundle_that_loads_and_judges(whole, data):

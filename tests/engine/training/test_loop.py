@@ -54,7 +54,7 @@ def weights(stage):
     return torch.cat([t.flatten().float() for t in stage.network.state_dict().values()])
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("stop", [1, 50, 119])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, optimizer, stop):
     schedule = Schedule(steps=120, batch=16, optimizer=optimizer, learning_rate=0.01, weight_decay=0.01)

@@ -9,7 +9,8 @@ from ciad_engine.compute import mixed_precision
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training.augment import erase, flip_and_shift
 from ciad_engine.training.loop import train
-from ciad_engine.training.objectives import LOSSES, Classify, ClassifyMasks, Images, Mask, accuracy
+from ciad_engine.training.losses import LOSSES
+from ciad_engine.training.objectives import Classify, ClassifyMasks, Images, Mask, accuracy
 from ciad_engine.training.recipes import Schedule
 
 CPU = torch.device("cpu")

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from ciad_engine import networks
+from ciad_engine.bundles import DetectorEntry
 from ciad_engine.errors import SettingError
-from ciad_engine.training import objectives, recipes
-from ciad_engine.training.recipes import PAPER, Detector, Recipe, Schedule, Stage
+from ciad_engine.training import losses, recipes
+from ciad_engine.training.recipes import PAPER, Recipe, Schedule, Stage
 
 SHORT = Schedule(steps=1)
 A = Stage("a", "mlp", "classify", SHORT, minutes=1)
@@ -25,9 +26,9 @@ def test_every_recipe_keeps_the_rules(name):
     for stage in recipe.stages:
         assert stage.minutes <= 150 or stage is PAPER.stages[1], "only the paper's LAN may take longer"
         assert stage.network in networks.names()
-        assert stage.loss in objectives.LOSSES
+        assert stage.loss in losses.LOSSES
         given = [networks.create("mlp", widths=()) for _ in stage.uses]
-        objectives.LOSSES[stage.loss](stage.name, given, stage.schedule, [], [], *given, **stage.options)
+        losses.LOSSES[stage.loss](stage.name, given, stage.schedule, [], [], *given, **stage.options)
 
 
 def test_recipes_are_found_by_name():
@@ -60,9 +61,9 @@ def test_stages_follow_from_those_before_them(stages):
 
 
 def test_a_detector_is_made_of_networks_that_are_trained():
-    Recipe("x", "", 1, (A, B), (Detector("mask", "mask", {"generator": "b", "classifier": "a"}),))
+    Recipe("x", "", 1, (A, B), (DetectorEntry("mask", "mask", {"generator": "b", "classifier": "a"}),))
     with pytest.raises(ValueError, match="detector mask"):
-        Recipe("x", "", 1, (A,), (Detector("mask", "mask", {"generator": "b", "classifier": "a"}),))
+        Recipe("x", "", 1, (A,), (DetectorEntry("mask", "mask", {"generator": "b", "classifier": "a"}),))
 
 
 def test_a_recipe_is_for_the_image_sizes_that_all_its_stages_are_for():

@@ -77,16 +77,16 @@ def test_the_classifier_learns_on_attacked_images(images):
     assert network.weight.grad.abs().sum() > 0
 
 
-def test_fillings_are_other_images_and_colours(images):
+def test_fillings_are_blurred_images_and_colours(images):
     objective = Robust("x", Linear(), ONE, images, images, eps=0.0)
     torch.manual_seed(0)
     found = objective.fillings(32, 32)
     assert found.shape == (32, 3, 32, 32)
-    originals = imaging.to_unit(torch.cat([images.images, images.images.flip(3)]))
-    same = [(originals == filling).flatten(1).all(1).any().item() for filling in found]
-    assert same == [index >= 16 and index % 2 == 0 for index in range(32)]
-    rough = found.diff(dim=3).abs().mean((1, 2, 3))
-    assert rough[1::2].max() < rough[16::2].min() / 3
+    smooth = blurred(imaging.to_unit(torch.cat([images.images, images.images.flip(3)])))
+    others = torch.tensor([(smooth - filling).abs().amax((1, 2, 3)).min() < 1e-6 for filling in found])
+    assert others.sum() == 16
+    assert not others[:16].all(), "in no order"
+    assert found.diff(dim=3).abs().max() < 0.35
 
 
 def test_blurring_keeps_colours_and_removes_noise():

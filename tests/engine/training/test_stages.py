@@ -126,7 +126,7 @@ def test_no_card_is_written_before_the_bundle_is_measured(tmp_path, data):
         train_bundle(TINY, data, tmp_path, StopDuring("Inspecting"), device="cpu")
     assert not (tmp_path / "card.json").exists()
     train_bundle(TINY, data, tmp_path, resume=True, device="cpu")
-    assert systems.load(tmp_path, torch.device("cpu")).detector("mask").thresholds[0.05].value > 0
+    assert systems.load(tmp_path, torch.device("cpu")).detectors["mask"].thresholds[0.05].value > 0
 
 
 def test_another_generator_and_what_follows_from_it_are_entries(tmp_path, data):

@@ -1,0 +1,91 @@
+"""`ciad masks`: the masks of a bundle put to the test, beside other maps of what f1 needs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ciad_engine import bundles, datasets
+from ciad_engine.cli import console, options
+from ciad_engine.errors import CiadError
+from ciad_engine.evaluation.table import render_markdown, render_text
+from ciad_engine.files import write_whole
+
+LIMIT = 100  # images if nothing is said
+
+
+def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        default=datasets.SAMPLES,
+        metavar="PATH",
+        help="a data set of the bundle's classes, or 'samples' (the default)",
+    )
+    parser.add_argument(
+        "--limit", type=options.positive, metavar="N", help=f"number of images (default: {LIMIT}, or all of fewer)"
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    parser.add_argument(
+        "--area",
+        type=_percent,
+        default=30.0,
+        metavar="PERCENT",
+        help="of each image's pixels, those that a map ranks highest are kept for EVAL-X (default: 30)",
+    )
+    parser.add_argument(
+        "--evaluator",
+        metavar="NAME",
+        help="bundle whose classifier, trained on random masks, is EVAL-X (default: the bundle itself, if it has one)",
+    )
+    parser.add_argument(
+        "--captum", action="store_true", help="also Grad-CAM and integrated gradients of f1; needs the package captum"
+    )
+    options.add_bundle(parser)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the table as CSV")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
+    parser.add_argument("--record", action="store_true", help="also write the table beside the bundle's card")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    for flag, path in (("--csv", arguments.csv), ("--markdown", arguments.markdown)):
+        if path is not None and path.is_dir():
+            raise options.WrongUse(f"{flag}: {path} is a folder; name a file.")
+    from ciad_engine import compute, systems
+    from ciad_engine.evaluation import mask_tests
+
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    data = datasets.choose(arguments.data, job).matched(card.domain)
+    device = compute.choose_device(arguments.device)
+    system = systems.load(card.folder, device)
+    judge = None if arguments.evaluator is None else systems.load(arguments.evaluator, device)
+    limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
+    asked = mask_tests.Asked(limit, arguments.seed, arguments.area / 100, arguments.captum)
+    tested = mask_tests.measure(system, data, asked, judge, job)
+    job.finished()
+    print(render_text(tested.table, console.width()))
+    for path, text in ((arguments.csv, tested.csv()), (arguments.markdown, render_markdown(tested.table))):
+        if path is not None:
+            _write(path, text)
+            job.note(f"Wrote {path}.")
+    if arguments.record:
+        job.note(f"Wrote {tested.record(card)}.")
+    return 0
+
+
+def _percent(text: str) -> float:
+    """argparse type: a number between 0 and 100."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 100")
+    return number
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise CiadError(f"{path} cannot be written: {error.strerror or error}. Choose another file.") from error
