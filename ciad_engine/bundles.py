@@ -201,7 +201,11 @@ def read_card(folder: Path) -> Card:
     Raises:
         BundleError: missing, not JSON, another format, or incomplete.
     """
-    return card_of(folder, _read_json(folder / CARD))
+    card = card_of(folder, _read_json(folder / CARD))
+    if not card.detectors:
+        path = folder / CARD
+        raise BundleError(f"The bundle's card {path} lists no detector; add one to it, or restore or retrain it.")
+    return card
 
 
 def card_of(folder: Path, content: dict[str, Any]) -> Card:
@@ -221,8 +225,6 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
-    if not listed:
-        raise BundleError(f"The bundle's card {path} lists no detector; add one to it, or restore or retrain it.")
     checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
     earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
     return Card(content["name"], folder, domain, listed, content, checksum, earlier)
@@ -353,8 +355,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         except SettingError as error:
             raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
         try:
-            state = {key: t.float() if t.is_floating_point() else t for key, t in safetensors.torch.load(raw).items()}
-            network.load_state_dict(state)
+            network.load_state_dict(safetensors.torch.load(raw))
         except (RuntimeError, safetensors.SafetensorError) as error:
             raise BundleError(f"{path} does not hold the weights of a '{entry['network']}': {error}") from error
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU

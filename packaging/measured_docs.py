@@ -188,6 +188,8 @@ def sources(card: Card, preset: str, transferred: bool) -> Sources:
     wanted, plain = planning.preset(preset), set(planning.preset("paper"))
     known = []
     for entry in card.evaluations():
+        if "plan" not in entry:  # not of a run
+            continue
         plan = planning.from_json(entry["plan"])
         sweeps = set(plan.attacks) <= set(wanted) and not set(plan.attacks) <= plain
         measured = plan.data in card.content["measured"]

@@ -33,6 +33,7 @@ _COMMANDS = {
     "inspect": "decide whether pictures are adversarial, and explain why",
     "evaluate": "attack and inspect a data set: the paper's tables",
     "masks": "put masks to the test, beside other maps of what f1 needs",
+    "harmless": "flag harmlessly changed images: false positive rates of all detectors",
     "figures": "the paper's figures, of any bundle and data",
     "runs": "list, show, export or delete evaluations",
     "bundles": "list or show trained systems, or keep tables beside their cards",

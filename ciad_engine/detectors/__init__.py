@@ -42,6 +42,8 @@ _REGISTRY = {
     "evidence": "ciad_engine.detectors.evidence:EvidenceDetector",
     "stability": "ciad_engine.detectors.evidence:Stability",
     "combined": "ciad_engine.detectors.combined:Combined",
+    "squeezing": "ciad_engine.detectors.squeezing:Squeezing",
+    "mahalanobis": "ciad_engine.detectors.mahalanobis:Mahalanobis",
 }
 _TITLES = {
     "combined": "combined",
@@ -54,6 +56,8 @@ _TITLES = {
     "whole": "robust classifier, whole image",
     "natural": "second classifier, whole image",
     "confidence": "f1's confidence",
+    "squeezing": "feature squeezing",
+    "mahalanobis": "Mahalanobis distance",
 }
 SHIPPED = tuple(_TITLES)  # detectors of the shipped bundles, in the order in which they are shown
 

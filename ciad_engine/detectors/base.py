@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from ciad_engine import detectors
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES, Threshold
 from ciad_engine.errors import SettingError
+
+if TYPE_CHECKING:
+    from ciad_engine.datasets import ImageSet
+    from ciad_engine.jobs import Job
 
 
 class Inputs:
@@ -92,6 +96,13 @@ class Detector(abc.ABC):
     def parts(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the other detectors whose scores or classes it uses, given its options on the card."""
         return ()
+
+    def fitted(self, training: ImageSet, job: Job | None = None) -> Mapping[str, tuple[str, dict[str, Any], nn.Module]]:
+        """Return networks to be computed from benign training images, by its own names of them.
+
+        Each with its name and its arguments in `networks`. They join its other ones and are files of the bundle.
+        """
+        return {}
 
     def calibrated(self, scores: Mapping[str, npt.NDArray[np.float64]]) -> Mapping[str, Any]:
         """Return the options for the card, given other detectors' scores of benign validation images, (N,) each."""

@@ -9,12 +9,13 @@ from ciad_engine import attacks
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.planning import AttackChoice, Plan
 from ciad_engine.evaluation.records import POOLED, Records, about_run, setting
-from ciad_engine.evaluation.table import Cell, Column, Subject, Table, rate
+from ciad_engine.evaluation.table import Cell, Column, Subject, Table, filled, rate
 from ciad_engine.runs import Row
 
 NAME = "adaptive"
 _BUDGET = "eps"
 _OF_BUDGET = (_BUDGET, "step")  # settings that the budget decides: attacks that differ in them alone share a column
+_TOGETHER = (Column("images", "Images"), Column("evasion_rate", "Evasion rate, worst case"))
 _MEANING = (
     "Evasion rate: images that an attack changes within the budget (L∞) so that they fool f1 and are not flagged, of"
     " those that f1 classifies correctly and that are not flagged before. Worst case: an image counts if any attack of"
@@ -34,28 +35,25 @@ def table_of(records: Records) -> Table:
     plan = records.plan
     settings = [{key: value for key, value in c.settings if key not in _OF_BUDGET} for c in plan.attacks]
     kinds = planning.labels([(c.name, own) for c, own in zip(plan.attacks, settings, strict=True)])
-    columns = [Column("images", "Images"), Column("evasion_rate", "Evasion rate, worst case")]
-    for kind in dict.fromkeys(kinds):
-        columns.append(Column(_key(kind), f"Evasion rate, {plan.title(kind)} alone", plan.title(kind)))
+    alone = {kind: Column(_key(kind), f"Evasion rate, {plan.title(kind)} alone", plan.title(kind)) for kind in kinds}
     # An image counts once every attack of the run has had its turn: until then its worst case is not known.
     done = [{row.position for row in rows} for rows in records.attacked.values()]
     images = records.accepted.intersection(*done)
     everything = [row for rows in records.attacked.values() for row in rows]
-    cells = []
+    lines = []
     for budget in budgets(plan):
-        found = [Cell(len(images)), _evaded(images, everything, budget)]
-        for kind in dict.fromkeys(kinds):
+        cells = {"images": Cell(len(images)), "evasion_rate": _evaded(images, everything, budget)}
+        for kind, column in alone.items():
             rows = [
                 row
                 for label, choice, own in zip(plan.labels, plan.attacks, kinds, strict=True)
                 if own == kind and _budget(choice) in (None, budget)
                 for row in records.attempts(label)
             ]
-            found.append(_evaded(frozenset(row.position for row in rows), rows, budget))
-        cells.append(tuple(found))
-    subjects = [Subject(POOLED, f"Within {b:g}/255", "linf", {_BUDGET: b}) for b in budgets(plan)]
+            cells[column.key] = _evaded(frozenset(row.position for row in rows), rows, budget)
+        lines.append((Subject(POOLED, f"Within {budget:g}/255", "linf", {_BUDGET: budget}), cells))
     title = "The attacker who knows: within which budget are images evaded?" + setting(plan)
-    return Table(NAME, title, tuple(columns), tuple(subjects), tuple(cells), (_MEANING, *about_run(records)))
+    return filled(NAME, title, (*_TOGETHER, *alone.values()), lines, (_MEANING, *about_run(records)))
 
 
 def _budget(choice: AttackChoice) -> float | None:

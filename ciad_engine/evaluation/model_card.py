@@ -97,13 +97,13 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds", "tables")},
         # What the command costs if no image is reused from another run.
         "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
-        "command": planning.command(plan, _name(card)),
+        "command": planning.command(plan, name_in_commands(card)),
     }
     return bundles.save_evaluation(card, entry)
 
 
-def _name(card: bundles.Card) -> str:
-    """What a command calls the bundle: its name, if that finds it, else a word to be replaced."""
+def name_in_commands(card: bundles.Card) -> str:
+    """Return what a command calls the bundle: its name, if that finds it, else a word to be replaced."""
     with contextlib.suppress(BundleError):
         if bundles.find(card.name).resolve() == card.folder.resolve():
             return card.name
@@ -164,9 +164,7 @@ def tables_in(entry: Mapping[str, Any]) -> tuple[Table, ...]:
 
 
 def _evaluation(entry: Mapping[str, Any]) -> Section:
-    plan = planning.from_json(entry["plan"])
     tables = for_screen(tables_in(entry))
-    setting = "transferred" if plan.transferred else "direct"
     told = {
         "command": entry.get("command") or None,
         "run": entry["run"][:12],
@@ -176,10 +174,17 @@ def _evaluation(entry: Mapping[str, Any]) -> Section:
         "minutes, had other runs' images not been used": round(entry["seconds_alone"] / 60, 1),
         **entry.get("versions", {}),
     }
-    title = f"Evaluation, {setting} setting: {counted(plan.limit, 'image')} of {plan.data}"
     shared = tuple(note for note in tables[0].notes if all(note in table.notes for table in tables)) if tables else ()
     own = (dataclasses.replace(t, notes=tuple(note for note in t.notes if note not in shared)) for t in tables)
-    return Section(title, _figures(told), shared, tuple(own))
+    return Section(_title(entry), _figures(told), shared, tuple(own))
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    if "plan" not in entry:  # not of a run
+        return str(entry["title"])
+    plan = planning.from_json(entry["plan"])
+    setting = "transferred" if plan.transferred else "direct"
+    return f"Evaluation, {setting} setting: {counted(plan.limit, 'image')} of {plan.data}"
 
 
 def _mask_test(entry: Mapping[str, Any]) -> Section:

@@ -350,12 +350,7 @@ def make(
         SettingError: another argument does not fit; describes what would.
     """
     data = data.matched(card.domain)
-    count = len(data.images)
-    wanted = count if limit is None else limit
-    if count == 0:
-        raise SettingError(f"data: {data.source} holds no image; choose another data set.")
-    if not 1 <= wanted <= count:
-        raise SettingError(f"limit = {wanted} is not a number from 1 to {count}, the images of {data.source}.")
+    wanted = checked_limit(data, limit)
     if not 0 <= seed <= HIGHEST_SEED:
         raise SettingError(f"seed = {seed} is not a whole number from 0 to {HIGHEST_SEED}.")
     if not attacks:
@@ -391,3 +386,18 @@ def make(
         size=card.domain.size,
         evade=tuple(bundles.evaded(card, one) for one in evade),
     )
+
+
+def checked_limit(data: ImageSet, limit: int | None) -> int:
+    """Return how many images to take if at most `limit` are wanted; None takes all.
+
+    Raises:
+        SettingError: there are not as many, or none at all.
+    """
+    count = len(data.images)
+    wanted = count if limit is None else limit
+    if count == 0:
+        raise SettingError(f"data: {data.source} holds no image; choose another data set.")
+    if not 1 <= wanted <= count:
+        raise SettingError(f"limit = {wanted} is not a number from 1 to {count}, the images of {data.source}.")
+    return wanted

@@ -103,7 +103,7 @@ def run(
                 database.note(found.key, stage.name, text)
         if len(left) == 0:
             continue
-        inner = _Stretch(job, done, total, len(left), stage.title)
+        inner = Stretch(job, done, total, len(left), stage.title)
         if isinstance(stage.attack, FittedAttack):
             started = time.perf_counter()
             fitted = _fitted(stage, stage.attack, database, found.key, inner)
@@ -132,8 +132,12 @@ def current_versions(plan: planning.Plan) -> dict[str, str]:
 def versions_of(choice: planning.AttackChoice) -> dict[str, str]:
     """Versions of what decides what an attack does."""
     other = registry.package(choice.name)
+    return {**({} if other is None else dict([other])), **versions()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program and of what it computes with."""
     return {
-        **({} if other is None else dict([other])),
         "ciad": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -176,7 +180,7 @@ def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
         raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 
-class _Stretch(Job):
+class Stretch(Job):
     """Progress of a stretch of `count` images, told to the outer job in images from `start` on."""
 
     def __init__(self, outer: Job, start: int, total: int, count: int, title: str) -> None:
@@ -184,9 +188,9 @@ class _Stretch(Job):
         self._cancel = outer._cancel  # one flag: cancelling the outer job also stops an attack inside a batch
         self._outer, self._start, self._total, self._count, self._title = outer, start, total, count, title
 
-    def images(self, start: int, count: int) -> _Stretch:
+    def images(self, start: int, count: int) -> Stretch:
         """The stretch of `count` images that begins `start` images into this one."""
-        return _Stretch(self._outer, self._start + start, self._total, count, self._title)
+        return Stretch(self._outer, self._start + start, self._total, count, self._title)
 
     def on_progress(self, done: int, total: int, text: str) -> None:
         inside = self._count * min(done, total) // max(total, 1)
@@ -220,7 +224,7 @@ class _Stage:
         index = self.order[:CHECKED]
         return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
 
-    def compute(self, positions: Positions, size: int, job: _Stretch) -> Iterator[tuple[list[Row], float]]:
+    def compute(self, positions: Positions, size: int, job: Stretch) -> Iterator[tuple[list[Row], float]]:
         """Yield the rows at `positions` in batches, each with the seconds it took."""
 
         def work(part: slice, width: int) -> tuple[list[Row], float]:
@@ -310,7 +314,7 @@ def _attacked(row: Row, facts: Mapping[str, Any]) -> Row:
     return dataclasses.replace(row, **facts, image=row.image if facts["fooled"] else None)
 
 
-def _fitted(stage: _Stage, attack: FittedAttack, database: Database, run: str, job: _Stretch) -> FittedAttack:
+def _fitted(stage: _Stage, attack: FittedAttack, database: Database, run: str, job: Stretch) -> FittedAttack:
     """Return the attack as this run began with it, or fitted now to the images that are not evaluated, and kept."""
     raw = database.fitting(run, stage.name)
     if raw is None:

@@ -87,7 +87,7 @@ class Subject:
         attack: registry name, "*" for all attacks together; `title`: for people, with norm and distinctive settings.
         norm: the distance that the attack keeps small.
         settings: of the attack.
-        detector: its name; "" in tables that are not about detectors.
+        detector: its name; "" in rows that are not about a detector.
     """
 
     attack: str
@@ -147,7 +147,7 @@ class Table:
 
         Returns:
             The titles of the attacks; and per line the measure, its heading and the cells. With several detectors a
-            measure has a line for each that has it.
+            measure has a line for each that has it, and for the rows without a detector.
         """
         attacks = list(dict.fromkeys(subject.title for subject in self.subjects))
         names = list(dict.fromkeys(subject.detector for subject in self.subjects))
@@ -158,9 +158,28 @@ class Table:
                 cells = [rows[attack, name][k] if (attack, name) in rows else Cell(None) for attack in attacks]
                 if len(names) > 1 and all(cell.value is None and cell.n is None for cell in cells):
                     continue  # the detector has no such measure
-                heading = f"{column.heading}: {detectors.title(name)}" if len(names) > 1 else column.heading
+                heading = f"{column.heading}: {detectors.title(name)}" if name and len(names) > 1 else column.heading
                 lines.append((column, heading, cells))
         return attacks, lines
+
+
+def filled(
+    name: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Subject, dict[str, Cell]]],
+    notes: Sequence[str],
+) -> Table:
+    """Return a table with those of `columns` that any row has, in their order."""
+    used = [column for column in columns if any(column.key in cells for _, cells in rows)]
+    return Table(
+        name,
+        title,
+        tuple(used),
+        tuple(subject for subject, _ in rows),
+        tuple(tuple(cells.get(column.key, Cell(None)) for column in used) for _, cells in rows),
+        tuple(notes),
+    )
 
 
 def to_json(table: Table) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from ciad_engine.evaluation.records import (
     subject,
     tried,
 )
-from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, area, over, rate, rate_of, rates
+from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Table, area, filled, over, rate, rate_of, rates
 
 MASK = detectors.MASK
 
@@ -167,25 +167,6 @@ _MEANING_OF_COMPARED = (
 )
 
 
-def _filled(
-    name: str,
-    title: str,
-    columns: Sequence[Column],
-    rows: Sequence[tuple[Subject, dict[str, Cell]]],
-    notes: Sequence[str],
-) -> Table:
-    """Return a table with those of `columns` that any row has, in their order."""
-    used = [column for column in columns if any(column.key in cells for _, cells in rows)]
-    return Table(
-        name,
-        title,
-        tuple(used),
-        tuple(subject for subject, _ in rows),
-        tuple(tuple(cells.get(column.key, Cell(None)) for column in used) for _, cells in rows),
-        tuple(notes),
-    )
-
-
 def _published(figures: Mapping[str, Any], records: Records) -> Mapping[str, Any]:
     """Return the paper's figures by attack; none if the run is not of the paper's classes and image size."""
     return figures if records.plan.domain == CIFAR10 else {}
@@ -209,7 +190,7 @@ def _table1(records: Records) -> Table:
         rows.append((subject(records.plan, attack, MASK), cells))
     meaning = "Mask retention rate: adversarial images whose mask keeps the class by f2 that it had before the attack."
     title = "Table 1: do the masks keep their class?" + setting(records.plan)
-    return _filled("table1", title, TABLE1, rows, (meaning, *about_run(records)))
+    return filled("table1", title, TABLE1, rows, (meaning, *about_run(records)))
 
 
 def _table2(records: Records, card: bundles.Card | None) -> Table:
@@ -235,7 +216,7 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         _graded_note(card, records.plan, MASK),
         *records.about_groups,
     )
-    return _filled("table2", title, TABLE2, rows, (*notes, *about_run(records)))
+    return filled("table2", title, TABLE2, rows, (*notes, *about_run(records)))
 
 
 def _graded_note(card: bundles.Card | None, plan: planning.Plan, detector: str) -> str:
@@ -337,7 +318,7 @@ def _table4(records: Records) -> Table:
         " correct."
     )
     title = "Table 4: and if the benign mask is classified correctly?" + setting(records.plan)
-    return _filled("table4", title, TABLE4, rows, (truth, *about_run(records)))
+    return filled("table4", title, TABLE4, rows, (truth, *about_run(records)))
 
 
 DISTANCES = {"l2": "L2", "linf": "L∞ (/255)", "l0_values": "L0 values", "l0_pixels": "L0 pixels", "ssim": "SSIM"}
@@ -394,7 +375,7 @@ def _attack_table(records: Records) -> Table:
         " by another run, that run's. What Universal learns beforehand counts in the run's time alone."
     )
     title = "Attacks: success, distances and cost" + setting(records.plan)
-    return _filled("attacks", title, columns, rows, (meaning, *about_run(records)))
+    return filled("attacks", title, columns, rows, (meaning, *about_run(records)))
 
 
 def reason_key(start: str, reason: str) -> str:

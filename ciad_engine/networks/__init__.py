@@ -24,6 +24,7 @@ _REGISTRY = {
     "unet": "ciad_engine.networks.unet:UNet",
     "resnet": "ciad_engine.networks.resnet:ResNet",
     "mlp": "ciad_engine.networks.mlp:MLP",
+    "gaussian": "ciad_engine.networks.gaussian:Gaussian",
 }
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ciad_engine import _version, bundles, compute, systems
+from ciad_engine import _version, bundles, compute, detectors, systems
 from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.detectors import DISAGREEMENT, GRADED, MASK
 from ciad_engine.detectors.threshold import RATES, threshold_at
 from ciad_engine.domain import CIFAR10
+from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
 from ciad_engine.training.objectives import Images, accuracy
@@ -37,6 +38,7 @@ class Trained:
 
     recipe: Recipe
     data: DataSet
+    training: ImageSet
     validation: ImageSet
     test: ImageSet
     networks: Mapping[str, nn.Module]
@@ -49,17 +51,10 @@ class Trained:
 def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bundles.Card:
     """Write the networks, measure what was written (weights are stored in half precision), then write the card."""
     recipe, data, validation, test = trained.recipe, trained.data, trained.validation, trained.test
-    entries = {}
-    for role, network in trained.networks.items():
-        file = f"{role}.safetensors"
-        name, arguments = trained.architectures[role]
-        entries[role] = {
-            "network": name,
-            "arguments": arguments,
-            "file": file,
-            "sha256": bundles.save_network(network, folder / file),
-            "parameters": sum(p.numel() for p in network.parameters()),
-        }
+    entries = {
+        role: _written(folder, role, *trained.architectures[role], network)
+        for role, network in trained.networks.items()
+    }
     content: dict[str, Any] = {
         "name": recipe.name,
         "title": recipe.title,
@@ -67,6 +62,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "created": datetime.date.today().isoformat(),
         "domain": {"classes": list(data.domain.classes), "size": data.domain.size},
         "networks": entries,
+        "detectors": [],
         "data": {
             "name": data.name,
             "official": data.official,
@@ -83,15 +79,90 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "hardware": compute.describe_device(device),
         "limits": limits(trained),
     }
-    content["detectors"] = bundles.detectors_json(recipe.detectors)
-    card = bundles.card_of(folder, content)  # not written before it is whole
-    system = systems.assemble(card, bundles.load_networks(card, device), device)
-    for index, fill in enumerate((calibrate, thresholds)):
-        filled = fill(system, validation, job.part(index * 0.25, index * 0.25 + 0.25))
-        content["detectors"] = bundles.detectors_json(filled)
-        system = systems.assemble(bundles.card_of(folder, content), system.networks, device)
+    system = _detecting(folder, content, recipe.detectors, trained.training, validation, device, job.part(0.0, 0.5))
     content["measured"] = {test.source: measure(system, test, job.part(0.5, 1.0))}
     return bundles.save_card(folder, content)
+
+
+def add_detectors(
+    card: bundles.Card,
+    folder: Path,
+    added: Sequence[bundles.DetectorEntry],
+    training: ImageSet,
+    validation: ImageSet,
+    device: torch.device,
+    job: Job | None = None,
+) -> bundles.Card:
+    """Write a copy of a bundle with further detectors to `folder`, by whose name it goes; return its card.
+
+    Args:
+        training, validation: the images that the bundle was trained with and that were held out of its training; on
+            others, or if they are exchanged, the rates of the thresholds are not those promised.
+
+    Raises:
+        BundleError: a file of the bundle is missing or damaged, or a detector cannot be added to it.
+        SettingError: there is no such kind of detector.
+        Cancelled: through `job`.
+    """
+    content: dict[str, Any] = {
+        **{key: value for key, value in card.content.items() if key != bundles.EVALUATIONS},
+        "format": bundles.FORMAT,
+        "name": folder.name,
+        "networks": dict(card.content["networks"]),
+        "detectors": bundles.detectors_json(card.detectors),
+    }
+    for role in bundles.load_networks(card, torch.device("cpu")):  # which checks the files
+        file = Path(content["networks"][role]["file"]).name  # as for reading: only in its own folder
+        write_whole(folder / file, (card.folder / file).read_bytes())
+    _detecting(folder, content, added, training, validation, device, job or Job())
+    return bundles.save_card(folder, content)
+
+
+def _detecting(
+    folder: Path,
+    content: dict[str, Any],
+    added: Sequence[bundles.DetectorEntry],
+    training: ImageSet,
+    validation: ImageSet,
+    device: torch.device,
+    job: Job,
+) -> System:
+    """Add detectors to the content of a card, which is not written yet, and their fitted networks to its folder.
+
+    They are fitted to training images, then calibrated on validation images and given thresholds.
+    """
+    networks = bundles.load_networks(bundles.card_of(folder, content), device)
+    listed: list[bundles.DetectorEntry] = []
+    for index, one in enumerate(added):
+        own = {name: networks[role] for name, role in one.networks.items()}
+        detector = detectors.get(one.kind)(one.name, networks[bundles.CLASSIFIER], own, {}, one.options)
+        roles = dict(one.networks)
+        part = job.part(index / len(added) / 3, (index + 1) / len(added) / 3)
+        for name, (network, arguments, fitted) in detector.fitted(training, part).items():
+            role = roles[name] = f"{one.name}_{name}"
+            content["networks"][role] = _written(folder, role, network, arguments, fitted)
+        listed.append(dataclasses.replace(one, networks=roles))
+    start = len(content["detectors"])
+    content["detectors"] += bundles.detectors_json(listed)
+    card = bundles.card_of(folder, content)
+    system = systems.assemble(card, bundles.load_networks(card, device), device)
+    for index, fill in enumerate((calibrate, thresholds), 1):
+        filled = fill(system, validation, job.part(index / 3, (index + 1) / 3))
+        content["detectors"][start:] = bundles.detectors_json(filled[start:])
+        system = systems.assemble(bundles.card_of(folder, content), system.networks, device)
+    return system
+
+
+def _written(folder: Path, role: str, name: str, arguments: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
+    """Write a network's file; return its entry on the card."""
+    file = f"{role}.safetensors"
+    return {
+        "network": name,
+        "arguments": arguments,
+        "file": file,
+        "sha256": bundles.save_network(network, folder / file),
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
 
 
 def limits(trained: Trained) -> list[str]:

@@ -101,7 +101,8 @@ def train_bundle(
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
     job.progress(99, 100, "Measuring the bundle")
-    whole = Trained(recipe, data, validation_set, test_set, trained, architectures, record, origin, seed)
+    parts = fit_set, validation_set, test_set
+    whole = Trained(recipe, data, *parts, trained, architectures, record, origin, seed)
     return finish(whole, folder, where, job.part(FINISHING, 1.0))
 
 

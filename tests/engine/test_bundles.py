@@ -306,7 +306,7 @@ def test_an_incomplete_card_is_explained(tmp_path, spoil, says):
     card, _ = untrained.write(tmp_path)
     spoil(card.content)
     with pytest.raises(BundleError, match=rf"card\.json.*{says}"):
-        bundles.card_of(tmp_path, card.content)
+        bundles.save_card(tmp_path, card.content)
 
 
 def test_a_detector_of_an_unknown_kind_is_explained(tmp_path):

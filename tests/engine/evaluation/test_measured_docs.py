@@ -208,7 +208,8 @@ def test_other_evaluations_are_left_out() -> None:
     wider = evaluation(
         "paper", 900, attacks=(*planning.preset("paper"), planning.choose("bim"))
     )  # BIM is not in the sweep
-    shown = card(foreign, wider, elsewhere)
+    harmless = {"run": "ab", "title": "Harmless changes", "tables": []}  # not of a run
+    shown = card(foreign, harmless, wider, elsewhere)
     assert [source.plan.limit for source in MADE["sources"](shown, "paper", False).values()] == [900] * 3
     assert set(MADE["sources"](shown, "sweep", False).values()) == {None}
     assert list(sections(MADE["page"](card(foreign)))) == ["How often the networks are right"]

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from ciad_engine import bundles, systems
+from ciad_engine.detectors.mahalanobis import penultimate
 from ciad_engine.detectors.threshold import RATES, threshold_at
 from ciad_engine.domain import CIFAR10, Domain
+from ciad_engine.errors import BundleError
 from ciad_engine.imaging import to_unit
 from ciad_engine.training import finishing, stages
 from tests.engine.evaluation import tiny
@@ -93,3 +95,59 @@ def test_a_detector_with_as_many_scores_as_classes_gets_no_threshold():
     found = {entry.name: entry.thresholds for entry in finishing.thresholds(tiny.system(), tiny.data(200))}
     assert found["constant-mask"] == {}
     assert all(found[name] for name in ("mask", "mlp", "shuffled-mask", "confidence"))
+
+
+BASELINES = (bundles.DetectorEntry("squeezing", "squeezing"), bundles.DetectorEntry("nearest", "mahalanobis"))
+
+
+def check_baselines(card: bundles.Card, training) -> systems.System:
+    """Both grade, and the Gaussians are those of the training images' features."""
+    system = systems.load(card.folder, torch.device("cpu"))
+    for entry in (card.detector(one.name) for one in BASELINES):
+        assert set(entry.thresholds) == set(RATES)
+        assert list(system.detectors[entry.name].rules) == ["graded"]
+    assert card.detector("nearest").networks == {"gaussian": "nearest_gaussian"}
+    features = card.content["networks"]["nearest_gaussian"]["arguments"]["features"]
+    assert card.content["networks"]["nearest_gaussian"]["parameters"] == 10 * features + features**2
+    f1 = system.network(bundles.CLASSIFIER)
+    found = penultimate(f1, to_unit(torch.from_numpy(training.images))).double().numpy()
+    means = [found[training.labels == label].mean(0) for label in range(10)]
+    np.testing.assert_allclose(system.network("nearest_gaussian").means, means, rtol=1e-5, atol=1e-6)
+    return system
+
+
+def test_a_recipes_entry_is_enough_for_a_detector_that_is_fitted(data, tmp_path):
+    recipe = dataclasses.replace(TINY, stages=TINY.stages[:1], detectors=BASELINES)
+    card = stages.train_bundle(recipe, data, tmp_path / "bundle", device="cpu")
+    training, validation, _ = stages.split(data, TINY.validation, 0)
+    system = check_baselines(card, training)
+    scores = system.inspect(validation.images).findings["nearest"].scores
+    correct = system.inspect(validation.images).y1 == validation.labels
+    assert card.detector("nearest").thresholds[0.05] == threshold_at(scores[correct], 0.05, finishing.NEGATIVES)
+    assert stages.train_bundle(recipe, data, tmp_path / "bundle", resume=True, device="cpu") == card
+
+
+def test_detectors_are_added_to_a_copy_of_a_bundle(whole, data, tmp_path):
+    before = {path.name: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()}
+    training, validation, _ = stages.split(data, TINY.validation, 0)
+    card = finishing.add_detectors(whole, tmp_path / "more", BASELINES, training, validation, torch.device("cpu"))
+    assert card == bundles.read_card(tmp_path / "more")
+    assert card.name == "more"
+    assert card.detectors[:-2] == whole.detectors  # with the thresholds they had
+    assert [entry.name for entry in card.detectors[-2:]] == ["squeezing", "nearest"]
+    assert {path.name: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()} == before
+    system = check_baselines(card, training)
+    ours, theirs = (s.inspect(data.test.images) for s in (system, systems.load(whole.folder, torch.device("cpu"))))
+    for name, finding in theirs.findings.items():
+        np.testing.assert_array_equal(ours.findings[name].scores, finding.scores)
+
+
+def test_a_damaged_bundle_is_not_copied(whole, data, tmp_path):
+    for path in whole.folder.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "control.safetensors").write_bytes(b"damaged")
+    training, validation, _ = stages.split(data, TINY.validation, 0)
+    damaged = bundles.read_card(tmp_path)
+    with pytest.raises(BundleError, match=r"control\.safetensors is damaged"):
+        finishing.add_detectors(damaged, tmp_path / "more", BASELINES, training, validation, torch.device("cpu"))
+    assert not (tmp_path / "more").exists()

@@ -1,0 +1,55 @@
+"""`ciad harmless`: do harmless changes of images raise an alarm?"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from ciad_engine import bundles, datasets
+from ciad_engine.cli import console, options
+from ciad_engine.files import write_whole
+
+LIMIT = 1000  # images if no number is given: rates to within a percent or two
+
+
+def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        default=datasets.SAMPLES,
+        metavar="PATH",
+        help="a data set of the bundle's classes, or 'samples' (the default)",
+    )
+    parser.add_argument(
+        "--limit", type=options.positive, metavar="N", help=f"number of images (default: {LIMIT}, or all of fewer)"
+    )
+    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    options.add_bundle(parser)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the table to FILE")
+    parser.add_argument("--record", action="store_true", help="also write the table beside the bundle's card")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
+    if arguments.csv is not None and arguments.csv.is_dir():
+        raise options.WrongUse(f"--csv: {arguments.csv} is a folder; name a file.")
+    from ciad_engine import compute, systems
+    from ciad_engine.evaluation import export, harmless
+    from ciad_engine.evaluation.table import render_text
+
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    data = datasets.choose(arguments.data, job)
+    limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
+    system = systems.load(card.folder, compute.choose_device(arguments.device))
+    started = time.perf_counter()
+    table = harmless.measure(system, data, limit, arguments.seed, job)
+    job.finished()
+    if arguments.csv is not None:
+        about = {"data": data.source, "bundle": card.name, "seed": str(arguments.seed)}
+        write_whole(arguments.csv, export.as_csv(table, about).encode())
+        job.note(f"Wrote {arguments.csv}.")
+    if arguments.record:
+        seconds = time.perf_counter() - started
+        job.note(f"Wrote {harmless.record(system, data, limit, arguments.seed, table, seconds)}.")
+    print(render_text(table, console.width()))
+    return 0
