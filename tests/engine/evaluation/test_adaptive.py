@@ -108,6 +108,7 @@ def test_attacks_that_differ_in_more_than_the_budget_have_their_own_columns() ->
     labels = planning.labels([(a.name, a.parameters()) for a in attacks])
     attacked = [after(label, *range(k), linf=4) for k, label in enumerate(labels)]
     table = found(made(*attacked, attacks=attacks))
+    assert list(table) == ["Within 4/255", "Within 8/255"]
     keys = [f"evasion_rate_opgd_variant_{v}" for v in variants]
     assert [table["Within 4/255"][key] for key in keys] == [rate(0, 5), rate(2, 5)]
     assert [table["Within 8/255"][key] for key in keys] == [rate(1, 5), rate(3, 5)]
