@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
-from ciad_engine import attacks, datasets, detectors
+from ciad_engine import attacks, datasets
 from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import Card
 from ciad_engine.domain import CIFAR10, Domain
@@ -342,7 +342,7 @@ class Engine(QObject):
                 card=system.card,
                 attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
                 detectors=tuple(
-                    DetectorInfo(name, detectors.title(name), tuple(detector.rules), detector.grades)
+                    DetectorInfo(name, detector.title, tuple(detector.rules), detector.grades)
                     for name, detector in system.detectors.items()
                     if detector.rules
                 ),

@@ -97,10 +97,14 @@ class Card:
     def evaluations(self) -> list[dict[str, Any]]:
         """Return what was measured with the bundle, the earliest run first; `evaluation.model_card` reads it.
 
+        The file of a run replaces what a card of format 1 holds of the same run.
+
         Raises:
             BundleError: a file cannot be read or is not JSON.
         """
-        return list(self.content[EVALUATIONS]) if EVALUATIONS in self.content else self.recorded(EVALUATIONS)
+        files = self.recorded(EVALUATIONS)
+        found = {str(entry.get("run")): entry for entry in (*self.content.get(EVALUATIONS, ()), *files)}
+        return sorted(found.values(), key=lambda entry: str(entry.get("created", "")))
 
     def recorded(self, folder: str) -> list[dict[str, Any]]:
         """Return the entries that `save_evaluation` wrote to `folder`. Raises BundleError as `evaluations` does."""
@@ -193,6 +197,11 @@ def find(name: str) -> Path:
         return direct
     known = ", ".join(card.name for card in available()) or "none"
     raise BundleError(f"No bundle called '{name}' and no folder of that name with a {CARD} (available: {known}).")
+
+
+def with_checksum(checksum: str) -> Card | None:
+    """Return the card of the available bundle that a run with this bundle checksum was made with, if it is here."""
+    return next((card for card in available() if card.knows(checksum)), None)
 
 
 def read_card(folder: Path) -> Card:

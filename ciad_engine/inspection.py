@@ -253,7 +253,7 @@ def _failure(i: Inspection) -> str:
     if i.attack is None or bool(i.attack.success[0]):
         return ""
     if i.adversarial is not None:
-        return "The attack fooled the classifier, but it did not evade the detector."
+        return "The attack fooled the classifier, but it did not evade what it had to."
     reason = str(i.attack.reason[0])
     why = " within its limits" if reason == NO_ADVERSARIAL else f": {reason}"
     return f"The attack found no adversarial image{why}."
@@ -270,9 +270,12 @@ def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bo
         prefix = "this benign image is flagged, because " if truly_adversarial is False else ""
     else:
         prefix = "this adversarial image is not flagged, because " if truly_adversarial else ""
-    if verdict.chosen.labels is None:
+    if verdict.detector == "confidence":
         enough = "too little" if flagged else "enough"
         return f"{prefix}the classifier says {first}, and that is {enough} confidence for a benign image."
+    if verdict.chosen.labels is None:
+        above = "above" if flagged else "not above"
+        return f"{prefix}the classifier says {first}, and the score of {voice} is {above} its threshold."
     if flagged and y1 == y2:
         return f"{prefix}the classifier says {first}, and {voice} supports that too weakly ({support})."
     if flagged:
@@ -287,7 +290,6 @@ _VOICES = {
     "mlp": "the MLP",
     "shuffled-mask": "the shuffled mask",
     "constant-mask": "the constant mask",
-    "confidence": "f1's confidence",
 }
 
 
@@ -297,7 +299,7 @@ def _other(verdict: Verdict, name: str, classes: tuple[str, ...]) -> str:
     if finding.labels is None:
         score, threshold = float(finding.scores[0]), finding.rules.get(detectors.GRADED)
         above = threshold is not None and score > threshold.value
-        words = "no threshold" if threshold is None else "too low, flagged" if above else "not flagged"
+        words = "no threshold" if threshold is None else "flagged" if above else "not flagged"
         return f"{finding.title}: {words} (score {score:.2f})"
     label = int(finding.labels[0])
     agrees = "agrees" if label == int(verdict.y1[0]) else "disagrees"

@@ -97,7 +97,7 @@ class Row:
 
     @property
     def success(self) -> bool:
-        """Return whether the attack reached its whole goal: f1 is fooled, and no detector to be evaded flags it."""
+        """Return whether the attacked network is fooled and no detector that is to be evaded flags the image."""
         return self.fooled and self.evaded is not False
 
 
@@ -200,13 +200,13 @@ class Database:
             connection.execute("UPDATE runs SET seconds = seconds + ? WHERE key = ?", (seconds, run))
 
     def note(self, run: str, attack: str, text: str) -> None:
-        """Keep a note about an attack of a run ("" for the benign images), once however often it is stored."""
+        """Keep a note about a run, or about one of its attacks, once however often it is stored."""
         statement = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (run, attack, text) DO NOTHING"
         with self._connected() as connection, connection:
             connection.execute(statement, (run, attack, _text(text)))
 
     def notes(self, run: str) -> dict[str, tuple[str, ...]]:
-        """Return the notes of a run by attack, in the order in which they were stored."""
+        """Return the notes of a run by attack ("" for the run), in the order in which they were stored."""
         found: dict[str, tuple[str, ...]] = {}
         with self._connected() as connection:
             for attack, text in connection.execute(

@@ -104,7 +104,7 @@ class System:
 
 def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]) -> Finding:
     labels = log_p.argmax(1) if detector.classifies else None
-    return Finding(detectors.title(detector.name), np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
+    return Finding(detector.title, np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
 
 
 def load(name: str | Path, device: torch.device) -> System:

@@ -19,7 +19,7 @@ from PySide6.QtGui import QFont
 from ciad_engine import detectors
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
-from ciad_engine.evaluation.records import Thresholds
+from ciad_engine.evaluation.records import Thresholds, correct
 from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row, Score
 
@@ -34,7 +34,7 @@ class Filter(enum.Enum):
 
     ALL = "All rows"
     SUCCESSFUL = "Successful attacks"
-    MISSED = "Missed: fooled, not flagged"
+    MISSED = "Missed: f1 fooled, not flagged"
     FALSE_ALARM = "False alarms: benign, flagged"
     FAILED = "Failed attacks"
     BENIGN = "Benign images"
@@ -44,8 +44,8 @@ class OpenedRow(NamedTuple):
     """A row with its images, in the order in which *Inspect* takes them to show it without attacking again."""
 
     image: npt.NDArray[np.uint8]  # (3, H, W), benign
-    label: int  # the true class
-    adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None if the row is benign or f1 was not fooled
+    label: int | None  # the true class, among those of the loaded bundle; None if it has no such class
+    adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None without an attack that fooled the attacked network
     name: str  # what the data set calls the image
 
 
@@ -54,12 +54,17 @@ def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:
     if chosen is Filter.SUCCESSFUL:
         return row.success
     if chosen is Filter.MISSED:
-        return row.fooled and flagged is False
+        return _fools_f1(row) and flagged is False
     if chosen is Filter.FALSE_ALARM:
         return row.attack == BENIGN and flagged is True
     if chosen is Filter.FAILED:
         return row.attack != BENIGN and not row.success
     return chosen is Filter.ALL or row.attack == BENIGN
+
+
+def _fools_f1(row: Row) -> bool:
+    """Whether the image is adversarial; in the transferred setting an attack may fool the attacked network alone."""
+    return row.fooled and not correct(row)
 
 
 def is_wrong(row: Row, flagged: bool | None) -> bool:
@@ -74,9 +79,9 @@ def decision(row: Row, flagged: bool | None) -> str:
     said = f"{_ALARM} adversarial" if flagged else f"{_QUIET} benign"
     if row.attack == BENIGN:
         return f"{said} – {'false alarm' if flagged else 'right'}"
-    if row.fooled:
+    if _fools_f1(row):
         return f"{said} – {'caught' if flagged else 'missed'}"
-    return said  # a failed attack left the benign image: its own row says whether that was right
+    return said  # f1 is still right, or the image is the benign one: its own row says whether that was right
 
 
 def attack_result(row: Row) -> str:
@@ -116,7 +121,7 @@ COLUMNS = (
     Column("Label", "True class", lambda m, r: m.class_name(r.label)),
     Column(
         "Attack", "The attack that made this row's image; benign: the image as it is",
-        lambda m, r: "benign" if r.attack == BENIGN else planning.title(r.attack), widest="Universal, eps = 10",
+        lambda m, r: m.attack_title(r.attack), widest="Universal, eps = 10",
     ),
     Column(
         "Classifier f1", "Class by the classifier, and its probability",

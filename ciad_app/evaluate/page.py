@@ -48,6 +48,7 @@ class EvaluatePage(QWidget):
         self._problem = "The models are being loaded."  # why Start is not possible, besides the settings
         self._task: Task | None = None
         self._run: Run | None = None  # the run that is shown
+        self._card: bundles.Card | None = None  # of the bundle it was made with
         self._remaining: costs.Remaining | None = None
         self._rates: dict[str, costs.Rate] = {}
 
@@ -138,7 +139,7 @@ class EvaluatePage(QWidget):
                 return
             self._dialog_used(chosen)
             folder = _new_folder(Path(chosen), f"ciad-{self._run.short}")
-        write = functools.partial(export.write_csv, folder, self._database, self._run.key, self._card())
+        write = functools.partial(export.write_csv, folder, self._database, self._run.key, self._card)
 
         def done(paths: list[Path]) -> None:
             names = ", ".join(path.name for path in paths)
@@ -199,6 +200,7 @@ class EvaluatePage(QWidget):
         self._list_runs()
         self._rates_timer.start()
         self._update()
+        self._reload()  # the run that is shown may be of this bundle
         self.offer_to_continue()
 
     def _begin_with_samples(self) -> None:
@@ -296,9 +298,7 @@ class EvaluatePage(QWidget):
             self._say(f"{counted(len(rows), 'row')}, {duration(run.seconds)} of computing.")
         self._show(found)
         self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
-        info = self._engine.info
-        fits = info is not None and info.card.knows(plan.bundle_checksum)
-        if run.finished or not fits or not planning.can_go_on(run):
+        if run.finished or self._loaded(plan) is None or not planning.can_go_on(run):
             self.results.bar.hide()
         else:
             self.results.bar.offer(
@@ -310,12 +310,17 @@ class EvaluatePage(QWidget):
         run, plan, rows = found.run, found.plan, found.rows
         if self._run is None or self._run.key != run.key:
             self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
-        self._run = run
-        self.model.set_rows(rows, plan.classes, of_detectors(self._card(), plan))
+        self._run, self._card = run, self._loaded(plan) or found.card
+        self.model.set_rows(rows, plan.classes, of_detectors(self._card, plan))
         self.results.show_data_warning(plan)
         if self._database is not None:
-            self._tables.follow(self._database, run.key, self._card())
+            self._tables.follow(self._database, run.key, self._card)
         self._update()
+
+    def _loaded(self, plan: planning.Plan) -> bundles.Card | None:
+        """The card of the loaded bundle if the plan's run was made with it; it may lie where no other is looked for."""
+        info = self._engine.info
+        return info.card if info is not None and info.card.knows(plan.bundle_checksum) else None
 
     def _continue(self) -> None:
         if self._run is not None and self._task is None:
@@ -355,7 +360,10 @@ class EvaluatePage(QWidget):
         except CiadError as error:
             self._failed(str(error))
             return
-        self.row_opened.emit(OpenedRow(benign, row.label, changed, row.name))
+        known = self._engine.info.domain.classes if self._engine.info else ()
+        true_class = self.model.class_name(row.label)
+        label = known.index(true_class) if true_class in known else None
+        self.row_opened.emit(OpenedRow(benign, label, changed, row.name))
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 
@@ -397,9 +405,6 @@ class EvaluatePage(QWidget):
         self._background.run(work, done, self._failed)
 
     # What is said and what can be pressed.
-
-    def _card(self) -> bundles.Card | None:
-        return self._engine.info.card if self._engine.info else None
 
     def _why_not(self) -> str:
         if self._task is not None:

@@ -16,7 +16,7 @@ from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of
-from ciad_engine import attacks, detectors
+from ciad_engine import attacks
 from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
@@ -32,15 +32,10 @@ def moment(run: Run) -> str:
         return run.created
 
 
-def describe_run(run: Run, chosen: Sequence[planning.AttackChoice]) -> str:
-    """A run in one line: date, data, number, attacks with the settings in `chosen`, state."""
-    classes = run.plan.get("classes", CIFAR10.classes)
-    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text(classes) for one in chosen)
-    setting = "" if run.plan.get("attacked") == "classifier" else ", transferred"
-    evaded = ", ".join(f"{detectors.title(one['name'])} ({one['rule']})" for one in run.plan.get("evade", ()))
-    setting += f", evading {evaded}" if evaded else ""
-    data, limit = run.plan.get("data", "?"), run.plan.get("limit", 0)
-    return f"{moment(run)} · {data} · {counted(limit, 'image')} · {which or 'no attack'}{setting} · {run.state}"
+def describe(plan: planning.Plan, chosen: Sequence[planning.AttackChoice]) -> str:
+    """A plan in one line: data, number, attacks with the settings in `chosen`, setting."""
+    which = ", ".join(dataclasses.replace(one, name=attacks.title(one.name)).text(plan.classes) for one in chosen)
+    return f"{plan.data} · {counted(plan.limit, 'image')} · {which} · {plan.setting}"
 
 
 class ResultsView(QWidget):
@@ -90,13 +85,14 @@ class ResultsView(QWidget):
     def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:
         """Fill the choice of runs; the one with key `shown` is the current one."""
         self.runs.clear()
-        readable = {}
+        plans = {}
         for run in runs:
             with contextlib.suppress(RunError):  # another version of the program wrote a plan that this one cannot read
-                readable[run.key] = planning.from_json(run.plan)
-        chosen = dict(zip(readable, planning.told_apart(list(readable.values())), strict=True))
+                plans[run.key] = planning.from_json(run.plan)
+        chosen = dict(zip(plans, planning.told_apart(list(plans.values())), strict=True))
         for run in runs:
-            self.runs.addItem(describe_run(run, chosen.get(run.key, ())), run.key)
+            what = describe(plans[run.key], chosen[run.key]) if run.key in plans else "of another version"
+            self.runs.addItem(f"{moment(run)} · {what} · {run.state}", run.key)
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 
     def show_data_warning(self, plan: planning.Plan | None) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ciad_app.worker import Session, Work
-from ciad_engine import datasets, runs
+from ciad_engine import bundles, datasets, runs
 from ciad_engine.evaluation import planning
 from ciad_engine.jobs import Job
 
@@ -24,17 +24,19 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A run as the database has it."""
+    """A run as the database has it; `card`: of the bundle it was made with, if that is among the available ones."""
 
     run: runs.Run
     plan: planning.Plan
     rows: list[runs.Row]
+    card: bundles.Card | None
 
 
 def read(database: runs.Database, key: str) -> Stored:
-    """Read a run. Raises RunError, also where its plan cannot be read."""
+    """Read a run. Raises RunError, also if its plan cannot be read."""
     run = database.run(key)
-    return Stored(run, planning.from_json(run.plan), database.rows(key))
+    plan = planning.from_json(run.plan)
+    return Stored(run, plan, database.rows(key), bundles.with_checksum(plan.bundle_checksum))
 
 
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:

@@ -205,6 +205,13 @@ class AttackPanel(QWidget):
             if self.form is not None:
                 self.form.set_values(settings)
 
+    def choose_to_evade(self, evade: Sequence[str]) -> None:
+        """Let the attacker know a detector ("NAME:RULE"), which decides then, too; or none."""
+        for text in evade:
+            for box, name in zip((self.detector, self.rule), text.split(":"), strict=True):
+                box.setCurrentIndex(box.findData(name))
+        self.knows.setChecked(bool(evade))
+
     def set_ready(self, why_no_attack: str, why_no_cancel: str | None) -> None:
         """Enable the buttons, or disable each with its reason ("" enables; None: nothing runs)."""
         self.button.setEnabled(not why_no_attack)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 
 from ciad_app.inspect.collection import Entry
 from ciad_engine import attacks
@@ -15,62 +14,53 @@ _IMAGES = 500  # remembered; an inspection is some 30 kB
 Key = tuple[str, bytes]
 
 
-@dataclasses.dataclass(frozen=True)
-class Attacked:
-    """An attack that was done: its inspection, and the title of the detector it was to evade."""
+def name_of(found: Inspection) -> str:
+    """The attack's title, the first of its numbers, and the detector it was to evade, with its rule."""
+    assert found.attack is not None
+    title, settings = attacks.title(found.attack.attack), found.attack.settings.values()
+    number = next((f"{value:g}" for value in settings if isinstance(value, (int, float))), "")
+    return f"{title} {number}".strip() + (f", evading {', '.join(found.evade)}" if found.evade else "")
 
-    found: Inspection
-    evaded: str = ""
 
-    @property
-    def name(self) -> str:
-        """The attack's title, the first of its numbers, and the detector."""
-        assert self.found.attack is not None
-        title = attacks.title(self.found.attack.attack)
-        settings = self.found.attack.settings.values()
-        number = next((f"{value:g}" for value in settings if isinstance(value, (int, float))), "")
-        return f"{title} {number}".strip() + (f", evading {self.evaded}" if self.evaded else "")
-
-    @property
-    def line(self) -> str:
-        """One line for people: the attack and what came of it."""
-        result = self.found.attack
-        assert result is not None
-        if not result.fooled[0]:
-            return f"✘ {self.name}: {result.reason[0]}"
-        outcome = f"→ {self.found.classes[result.label_after[0]]}, L2 {result.l2[0]:.2f}"
-        return f"✔ {self.name} {outcome}" if result.success[0] else f"✘ {self.name} {outcome}, but {result.reason[0]}"
+def line_of(found: Inspection) -> str:
+    """One line for people: the attack and what came of it."""
+    result, name = found.attack, name_of(found)
+    assert result is not None
+    if not result.fooled[0]:
+        return f"✘ {name}: {result.reason[0]}"
+    outcome = f"→ {found.classes[result.label_after[0]]}, L2 {result.l2[0]:.2f}"
+    return f"✔ {name} {outcome}" if result.success[0] else f"✘ {name} {outcome}, but {result.reason[0]}"
 
 
 class History:
     """Inspections with an attack, by image, the oldest images forgotten first."""
 
     def __init__(self) -> None:
-        self._done: collections.OrderedDict[Key, list[Attacked]] = collections.OrderedDict()
+        self._done: collections.OrderedDict[Key, list[Inspection]] = collections.OrderedDict()
 
     def clear(self) -> None:
         self._done.clear()
 
-    def add(self, entry: Entry, attacked: Attacked) -> int:
+    def add(self, entry: Entry, found: Inspection) -> int:
         """Remember an attack on an image; returns its row."""
         key = _key(entry)
         rows = self._done.setdefault(key, [])
-        rows.append(attacked)
+        rows.append(found)
         self._done.move_to_end(key)
         while len(self._done) > _IMAGES:
             self._done.popitem(last=False)
         return len(rows) - 1
 
-    def get(self, entry: Entry, row: int) -> Attacked:
+    def get(self, entry: Entry, row: int) -> Inspection:
         return self._done[_key(entry)][row]
 
     def fooled(self, entry: Entry) -> list[tuple[str, Inspection]]:
         """The latest attacks that fooled f1, MOST at most, each with its name; of one done twice the later."""
         rows = self._done.get(_key(entry), [])
-        return list({row.name: row.found for row in rows if row.found.attacked_image is not None}.items())[-MOST:]
+        return list({name_of(found): found for found in rows if found.attacked_image is not None}.items())[-MOST:]
 
     def lines(self, entry: Entry) -> list[str]:
-        return [row.line for row in self._done.get(_key(entry), [])]
+        return [line_of(found) for found in self._done.get(_key(entry), [])]
 
 
 def _key(entry: Entry) -> Key:

@@ -14,7 +14,7 @@ from ciad_app.inspect import work
 from ciad_app.inspect.attack_panel import AttackPanel
 from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture
 from ciad_app.inspect.gallery import Gallery, tip_of
-from ciad_app.inspect.history import Attacked, History
+from ciad_app.inspect.history import History
 from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
@@ -153,7 +153,7 @@ class InspectPage(FollowsFont, QWidget):
         if entry is None or self._why_no_attack():
             return
         (name, settings), evade = self.panel.request(), self.panel.evade
-        title, evaded = self.panel.attack.currentText(), self.panel.detector.currentText() if evade else ""
+        title = self.panel.attack.currentText()
         self._drop_task()
         self._found = None if self._found is None else self._found.without_attack()
         self.panel.results.show_figures({})
@@ -166,7 +166,7 @@ class InspectPage(FollowsFont, QWidget):
 
         self._ask(
             lambda session, job: work.attack(session.system, entry, name, settings, evade, job),
-            lambda found: self._attacked(entry, Attacked(found, evaded)),
+            lambda found: self._attacked(entry, found),
             f"{title} on {entry.name}",
             say,
             attacking=True,
@@ -258,20 +258,21 @@ class InspectPage(FollowsFont, QWidget):
             lambda session, job: work.inspect(session.system, entry, job), self._show, f"Looking at {entry.name}", say
         )
 
-    def _attacked(self, entry: Entry, attacked: Attacked) -> None:
-        row = self._history.add(entry, attacked)
+    def _attacked(self, entry: Entry, found: Inspection) -> None:
+        row = self._history.add(entry, found)
         self.panel.show_history(self._history.lines(entry), row)
-        self._show(attacked.found)
+        self._show(found)
 
     def _return_to(self, row: int) -> None:
-        """Show an attack of the history again, decided by the detector that is chosen now."""
+        """Show an attack of the history again, by the detector it was to evade, else the one that is chosen now."""
         if self._entry is None:
             return
-        attacked = self._history.get(self._entry, row)
+        found = self._history.get(self._entry, row)
         self._drop_task()
-        if attacked.found.attack is not None:
-            self.panel.choose(attacked.found.attack.attack, attacked.found.attack.settings)
-        self._show(attacked.found)
+        if found.attack is not None:
+            self.panel.choose(found.attack.attack, found.attack.settings)
+            self.panel.choose_to_evade(found.evade)
+        self._show(found)
 
     def _decide(self) -> None:
         """Another detector or rule was chosen: it decides on what is known, unless an attack is to change that."""

@@ -38,8 +38,8 @@ class AttackResult:
         candidates: (N, 3, H, W). The best that the attack found, even if it failed.
         fooled: the classifier's label of the candidate is wrong (untargeted) or the target. Never true of an image that
             was not attacked.
-        evaded: no detector that was to be evaded flags the candidate; True if there was none. Of an image that was not
-            attacked False.
+        evaded: no detector that was to be evaded flags the candidate; True if there was none. With one it is False of
+            an image that was not attacked.
         reason: empty if it succeeded, else one of the reasons in `words`.
         label_before, label_after: the classifier's labels of the input and of `images`.
         confidence_after: softmax probability of `label_after`.

@@ -324,7 +324,7 @@ class DDN(_Own):
         0.05, "Change of length", "By what part the distance shrinks or grows in a step.", low=1e-6, high=0.9
     )
     first_norm: float = parameter(
-        1.0, "First length", "Euclidean distance tried first, values from 0 to 1.", low=1e-6, high=1000
+        1.0, "First length", "Euclidean distance tried first; colour values count from 0 to 1.", low=1e-6, high=1000
     )
     quantize: bool = parameter(True, "Grey levels", "Whether each point is rounded to 8 bits before it is tested.")
 

@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--attacks",
         metavar="NAMES",
         type=_names,
-        help=f"of {', '.join(attacks.names())}, with commas (default: those of the preset)",
+        help=f"comma-separated, of {', '.join(attacks.names())} (default: those of the preset)",
     )
     parser.add_argument(
         "--data",

@@ -85,7 +85,7 @@ def _evaded(text: str) -> str:
 
 def add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="picture file of any size; becomes one of the bundle's"
+        "images", nargs="+", metavar="IMAGE", help="picture file of any size; it is scaled to the bundle's"
     )
 
 

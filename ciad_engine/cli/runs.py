@@ -117,8 +117,7 @@ def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
     """The card whose thresholds are applied: the bundle `name`, else the one the run was made with, if it is here."""
     if name is not None:
         return bundles.read_card(bundles.find(name))
-    checksum = planning.from_json(found.plan).bundle_checksum
-    return next((card for card in bundles.available() if card.knows(checksum)), None)
+    return bundles.with_checksum(planning.from_json(found.plan).bundle_checksum)
 
 
 def print_tables(database: runs.Database, key: str, card: bundles.Card | None, as_json: bool) -> None:

@@ -11,7 +11,6 @@ when a system is loaded.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import pkgutil
@@ -63,10 +62,7 @@ SHIPPED = tuple(_TITLES)  # detectors of the shipped bundles, in the order in wh
 
 
 def title(name: str) -> str:
-    """Return the title of the detector `name`, for people: another package's gives its own, else it is the name."""
-    if name in _plugins():
-        with contextlib.suppress(SettingError):
-            return _load(_plugins()[name]).title or name
+    """Return the title of the detector `name` for people; of one that is not known here it is the name."""
     return _TITLES.get(name, name)
 
 

@@ -58,12 +58,12 @@ class Detector(abc.ABC):
         options: further settings on the card.
         others: the bundle's detectors by name, this one included; they are complete when it is first used.
 
-    Class attributes: `title` of another package's kind, for people; `classifies`, whether it has a class of its own
-    (without one there is no disagreement with f1); `grades`, whether its score depends on the image and not on f1's
-    class alone (else no threshold fits a rate).
+    Class attributes: `title` of another package's kind, for people (its detectors add their names); `classifies`,
+    whether it has a class of its own (without one there is no disagreement with f1); `grades`, whether its score
+    depends on the image and not on f1's class alone (else no threshold fits a rate).
     """
 
-    title: ClassVar[str] = ""
+    title: str = ""
     classifies: ClassVar[bool] = True
     grades: ClassVar[bool] = True
 
@@ -77,6 +77,7 @@ class Detector(abc.ABC):
         others: Mapping[str, Detector] | None = None,
     ) -> None:
         self.name, self.f1, self.networks = name, f1, dict(networks)
+        self.title = f"{self.title} ({name})" if self.title else detectors.title(name)
         self.thresholds, self.options = dict(thresholds or {}), dict(options or {})
         self.others = {} if others is None else others
 
@@ -140,7 +141,7 @@ class Detector(abc.ABC):
         Raises:
             SettingError: the detector has no such rule.
         """
-        limit = threshold_of(detectors.title(self.name), self.rules, rule).value
+        limit = threshold_of(self.title, self.rules, rule).value
         inputs = Inputs(images, followed=True)
         if rule == detectors.GRADED:
             return self.score(inputs, classes) - limit

@@ -39,10 +39,9 @@ def table_of(records: Records) -> Table:
     # An image counts once every attack of the run has had its turn: until then its worst case is not known.
     done = [{row.position for row in rows} for rows in records.attacked.values()]
     images = records.accepted.intersection(*done)
-    everything = [row for rows in records.attacked.values() for row in rows]
     lines = []
     for budget in budgets(plan):
-        cells = {"images": Cell(len(images)), "evasion_rate": _evaded(images, everything, budget)}
+        cells = {"images": Cell(len(images)), "evasion_rate": _evaded(images, records.rows, budget)}
         for kind, column in alone.items():
             rows = [
                 row

@@ -47,7 +47,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     files = {f"{table.name}.csv": as_csv(table, about) for table in tables}
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
-    files["rows.csv"] = _csv(*_row_lines(records, database.rows(records.run.key)))
+    files["rows.csv"] = _csv(*_row_lines(records))
     files[SIDE_CAR] = json.dumps(as_json(records, tables, card), indent=1, ensure_ascii=False) + "\n"
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
@@ -135,7 +135,7 @@ def _roc_lines(found: Iterable[Curve], about: Mapping[str, str]) -> tuple[list[s
     return [*_SUBJECT, "false_positive_rate", "true_positive_rate", *about], lines
 
 
-def _row_lines(records: Records, rows: Iterable[Row]) -> tuple[list[str], list[list[object]]]:
+def _row_lines(records: Records) -> tuple[list[str], list[list[object]]]:
     """Return the rows as stored, the attack as in the tables, classes by number and by name.
 
     Each detector has three columns: its class, the probability of that class, and its score.
@@ -146,7 +146,7 @@ def _row_lines(records: Records, rows: Iterable[Row]) -> tuple[list[str], list[l
     names = detectors.in_order({name for row in records.benign for name in row.scores})
     classes = records.plan.classes
     lines: list[list[object]] = []
-    for row in rows:
+    for row in records.rows:
         line = [*subjects[row.attack], *(getattr(row, name) for name in plain), row.success]
         line += [classes[row.label], classes[row.y1]]
         for name in names:

@@ -96,7 +96,7 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
     entry = {
         **{key: whole[key] for key in ("run", "plan", "versions", "device", "created", "seconds", "tables")},
         # What the command costs if no image is reused from another run.
-        "seconds_alone": sum(row.seconds for row in database.rows(run.key)),
+        "seconds_alone": sum(row.seconds for row in records.rows),
         "command": planning.command(plan, name_in_commands(card)),
     }
     return bundles.save_evaluation(card, entry)
@@ -183,8 +183,7 @@ def _title(entry: Mapping[str, Any]) -> str:
     if "plan" not in entry:  # not of a run
         return str(entry["title"])
     plan = planning.from_json(entry["plan"])
-    setting = "transferred" if plan.transferred else "direct"
-    return f"Evaluation, {setting} setting: {counted(plan.limit, 'image')} of {plan.data}"
+    return f"Evaluation ({plan.setting}): {counted(plan.limit, 'image')} of {plan.data}"
 
 
 def _mask_test(entry: Mapping[str, Any]) -> Section:

@@ -325,7 +325,7 @@ def command(plan: Plan, bundle: str) -> str:
         ]
     if plan.transferred:
         parts.append("--transferred")
-    parts += [f"--evade {one.text}" for one in plan.evade]
+    parts += [f"--evade {shlex.quote(one.text)}" for one in plan.evade]
     return " ".join(parts)
 
 

@@ -37,17 +37,27 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A run's rows; those of the attacks by their labels in its plan.
+    """A run's rows, read once: what tables, curves and files say agrees even if the run grows meanwhile.
 
     Attributes:
-        notes: what was noticed about an attack (`attacks.checks`), by label.
+        rows: in the order in which they were computed.
+        notes: what was noticed about the attacked network (`attacks.checks`); by label if an old run noted it there.
     """
 
     run: Run
     plan: planning.Plan
-    benign: list[Row]
-    attacked: dict[str, list[Row]]
+    rows: list[Row]
     notes: dict[str, tuple[str, ...]]
+
+    @functools.cached_property
+    def benign(self) -> list[Row]:
+        """The rows of the benign images."""
+        return [row for row in self.rows if row.attack == BENIGN]
+
+    @functools.cached_property
+    def attacked(self) -> dict[str, list[Row]]:
+        """The rows of each attack by its label in the plan."""
+        return {label: [row for row in self.rows if row.attack == label] for label in self.plan.labels}
 
     def fooled(self, attack: str) -> list[Pair]:
         """Return the images that fooled the attacked network, each with its benign image."""
@@ -79,8 +89,7 @@ class Records:
     @functools.cached_property
     def detectors(self) -> tuple[str, ...]:
         """The detectors that scored every row, in the order of the tables; the paper's before there is a row."""
-        everything = [*self.benign, *(row for rows in self.attacked.values() for row in rows)]
-        names = set.intersection(*(set(row.scores) for row in everything)) if everything else {detectors.MASK}
+        names = set.intersection(*(set(row.scores) for row in self.rows)) if self.rows else {detectors.MASK}
         return tuple(detectors.in_order(names))
 
     def classifies(self, detector: str) -> bool:
@@ -151,11 +160,7 @@ def load(database: Database, key: str) -> Records:
         RunError: there is no such run, or the database cannot be read.
     """
     run = database.run(key)
-    plan = planning.from_json(run.plan)
-    by_attack: dict[str, list[Row]] = {BENIGN: [], **{label: [] for label in plan.labels}}
-    for row in database.rows(run.key):
-        by_attack[row.attack].append(row)
-    return Records(run, plan, by_attack.pop(BENIGN), by_attack, database.notes(run.key))
+    return Records(run, planning.from_json(run.plan), database.rows(run.key), database.notes(run.key))
 
 
 def setting(plan: planning.Plan) -> str:
@@ -180,7 +185,8 @@ def about_run(records: Records) -> tuple[str, ...]:
             " the detector. The evasion rate says how often it does both, of the images that f1 classifies correctly"
             " and the detector does not flag before the attack."
         )
-    notes += [f"{plan.title(label)}: {text}" for label, texts in records.notes.items() for text in texts]
+    for label, texts in records.notes.items():
+        notes += [f"{plan.title(label)}: {text}" if label else text for text in texts]
     if plan.domain == CIFAR10 and not plan.official:
         notes.append(
             f"Not computed on the official CIFAR-10 files but on: {plan.data}."

@@ -89,6 +89,10 @@ def run(
             database.append(found.key, rows, seconds)
             job.partial(rows)
 
+    if not done:  # once: what is noted of the attacked network holds for all attacks
+        first = stages[0].order[:CHECKED]
+        for text in checks.check(stages[0].attacked, data.images[first], data.labels[first], stages[0].evade):
+            database.note(found.key, BENIGN, text)
     for stage, choice in zip(stages, (None, *plan.attacks), strict=True):
         left = np.array(sorted(set(range(plan.limit)) - database.done_positions(found.key, stage.name)), np.int64)
         if choice is not None and len(left):
@@ -98,9 +102,6 @@ def run(
                 left = np.setdiff1d(left, again)
                 store(stage.reuse(again, known, job))
                 done += len(again)
-        if stage.attack is not None and not database.notes(found.key).get(stage.name):
-            for text in stage.check():
-                database.note(found.key, stage.name, text)
         if len(left) == 0:
             continue
         inner = Stretch(job, done, total, len(left), stage.title)
@@ -218,11 +219,6 @@ class _Stage:
     @property
     def title(self) -> str:
         return planning.title(self.name, self.system.domain.classes) if self.attack else "Benign images"
-
-    def check(self) -> tuple[str, ...]:
-        """Return what makes the attack's results doubtful, seen on the first images."""
-        index = self.order[:CHECKED]
-        return checks.check(self.attacked, self.data.images[index], self.data.labels[index], self.evade)
 
     def compute(self, positions: Positions, size: int, job: Stretch) -> Iterator[tuple[list[Row], float]]:
         """Yield the rows at `positions` in batches, each with the seconds it took."""

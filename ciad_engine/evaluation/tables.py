@@ -213,29 +213,28 @@ def _table2(records: Records, card: bundles.Card | None) -> Table:
         " the true class.",
         *((_INSTEAD,) if records.plan.transferred else ()),
         *((_TWO_READINGS if records.plan.transferred else _ONE_FOR_ALL,) if names & paper.keys() else ()),
-        _graded_note(card, records.plan, MASK),
+        *_graded_notes(card, records),
         *records.about_groups,
     )
     return filled("table2", title, TABLE2, rows, (*notes, *about_run(records)))
 
 
-def _graded_note(card: bundles.Card | None, plan: planning.Plan, detector: str) -> str:
-    """Describe the thresholds of a detector's graded rule, or why there are none."""
-    known = of_detectors(card, plan).get(detector)
-    if known:
-        each = "; ".join(
-            f"at {100 * rate:g}% "
-            + (f"{known[rate].value:.4g} ({known[rate].source})" if rate in known else "none on the card")
-            for rate in RATES
-        )
-        return f"Graded rule: flagged if -log of the probability of f1's class is above a threshold: {each}."
+def _graded_notes(card: bundles.Card | None, records: Records) -> list[str]:
+    """Describe the thresholds of the mask, or without a mask those of every detector; or why there are none."""
+    found, known = [], of_detectors(card, records.plan)
+    for name in [MASK] if MASK in records.detectors else records.detectors:
+        if name in known:
+            limits = {rate: f"{at.value:.4g} ({at.source})" for rate, at in known[name].items()}
+            each = "; ".join(f"at {100 * rate:g}% {limits.get(rate, 'none on the card')}" for rate in RATES)
+            rule = "Graded rule" if name == MASK else f"Graded rule of {detectors.title(name)}"
+            found.append(f"{rule}: flagged if -log of the probability of f1's class is above a threshold: {each}.")
     if card is None:
-        why = f"bundle '{plan.bundle}' is not installed"
-    elif not card.knows(plan.bundle_checksum):
+        why = f"bundle '{records.plan.bundle}' is not installed"
+    elif not card.knows(records.plan.bundle_checksum):
         why = f"bundle '{card.name}' has changed since this run"
     else:
         why = f"the card of bundle '{card.name}' has none"
-    return f"Graded rule: no threshold applied, because {why}."
+    return found or [f"Graded rule: no threshold applied, because {why}."]
 
 
 def _detection(records: Records, attack: str, detector: str, card: bundles.Card | None) -> dict[str, Cell]:

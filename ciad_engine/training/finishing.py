@@ -32,7 +32,7 @@ class Trained:
 
     Attributes:
         networks: by role; `architectures` has the registry name and the arguments of each.
-        record: what `loop.train` returned, by stage.
+        record: what `loop.train` returned and the loss, by stage.
         origin: what decides all networks besides schedules and seed.
     """
 

@@ -11,6 +11,7 @@ import abc
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import json
 import math
 import time
@@ -85,7 +86,8 @@ def train(
     Args:
         folder: receives `<name>.checkpoint.safetensors` about once a minute and when cancelled, and
             `<name>.csv`, the training curve.
-        resume: go on from the checkpoint if there is one; it must be of the same schedule, seed and origin.
+        resume: go on from the checkpoint if there is one; it must be of the same schedule, seed and origin, and of
+            the same loss and given networks.
         origin: what else decides the result (data, architecture), as plain data; a checkpoint remembers it.
 
     Returns:
@@ -102,10 +104,10 @@ def train(
     optimizer = _optimizer(network, schedule)
     checkpoint = folder / f"{name}.checkpoint.safetensors"
     decides = {**dataclasses.asdict(schedule), "seed": seed, "count": objective.count, "origin": dict(origin or {})}
-    identity = json.dumps(decides, sort_keys=True)
+    about = {"identity": json.dumps(decides, sort_keys=True), "objective": _digest(objective)}
     step, seconds = 0, 0.0
     if resume and checkpoint.exists():
-        step, seconds = _load(checkpoint, network, optimizer, identity)
+        step, seconds = _load(checkpoint, network, optimizer, about)
     curve = Curve(folder / f"{name}.csv", step)
     started = saved = time.monotonic()
 
@@ -113,7 +115,7 @@ def train(
         return all(bool(torch.isfinite(p).all()) for p in network.parameters())
 
     def save() -> None:
-        _save(checkpoint, network, optimizer, identity, step, seconds + time.monotonic() - started)
+        _save(checkpoint, network, optimizer, about, step, seconds + time.monotonic() - started)
 
     def diverged(loss: float) -> CiadError:
         kept = f" The last good checkpoint is {checkpoint}." if checkpoint.exists() else ""
@@ -213,8 +215,19 @@ def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=True)
 
 
+def _digest(objective: Objective) -> str:
+    """Return a SHA-256 of the loss and of the weights of the networks that it is computed with.
+
+    Statistics of batch norms are left out: measured anew on another device, they differ in the last bits.
+    """
+    found = hashlib.sha256(type(objective).__name__.encode())
+    for weight in (weight for network in objective.given for weight in network.parameters()):
+        found.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 def _save(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: str, step: int, seconds: float
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, str], step: int, seconds: float
 ) -> None:
     """Everything needed to go on, in one safetensors file: weights, optimiser state, step."""
     import safetensors.torch
@@ -225,21 +238,24 @@ def _save(
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{key}"] = value
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    metadata = {"step": str(step), "seconds": f"{seconds:.1f}", "identity": identity}
+    metadata = {"step": str(step), "seconds": f"{seconds:.1f}", **about}
     write_whole(path, safetensors.torch.save(tensors, metadata))
 
 
-def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, identity: str) -> tuple[int, float]:
+def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, str]) -> tuple[int, float]:
     import safetensors
 
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = {"objective": about["objective"], **(file.metadata() or {})}  # an old checkpoint has none
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        if _decisive(metadata.get("identity", "{}")) != _decisive(identity):
+        was, now = (_decisive(identity) for identity in (metadata.get("identity", "{}"), about["identity"]))
+        # Old checkpoints name the options of all stages of their recipe.
+        same = {**was, "origin": {key: was.get("origin", {}).get(key) for key in now["origin"]}} == now
+        if not same or metadata["objective"] != about["objective"]:
             raise BundleError(
-                f"The checkpoint {path} belongs to another schedule, seed or data set; "
-                "train without --resume, or into another folder."
+                f"The checkpoint {path} belongs to another schedule, seed, data set or loss, or to other networks "
+                "that the loss uses; train without --resume, or into another folder."
             )
         network.load_state_dict(_under("network.", tensors))
         whole = optimizer.state_dict()

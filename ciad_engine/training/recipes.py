@@ -312,7 +312,7 @@ CONTRAST = Recipe(
         DetectorEntry(
             "combined",
             "combined",
-            options={"opinions": ["evidence", "whole", "natural"], "further": ["stability", "confidence"]},
+            options={"of": ["evidence", "whole", "natural"]},
         ),
         DetectorEntry(
             "evidence", "evidence", {"generator": bundles.MASK_GENERATOR, "classifier": EVIDENCE}, {}, _MARGIN

@@ -20,7 +20,7 @@ from ciad_engine.training.finishing import Trained, finish
 from ciad_engine.training.loop import train
 from ciad_engine.training.losses import LOSSES
 from ciad_engine.training.objectives import Images
-from ciad_engine.training.recipes import Recipe, Schedule
+from ciad_engine.training.recipes import Recipe, Schedule, Stage
 
 FINISHING = 0.99  # of the whole progress when the last stage is done
 
@@ -64,14 +64,18 @@ def train_bundle(
     domain = fit_set.domain
     recipe.check_size(domain.size)
     origin = {"recipe": recipe.name, **recipe.options, "data": data.train.checksum if data.train else ""}
-    finished = _finished(folder, recipe, origin, seed)
+    known = {"classes": len(domain.classes), "size": domain.size}
+    architectures = {
+        stage.role: (stage.network, {**networks.needed(stage.network, **known), **stage.arguments})
+        for stage in recipe.stages
+    }
+    finished = _finished(folder, recipe, architectures, origin, seed)
     if finished is not None:
         job.note(f"{folder} is finished: nothing is left to train.")
         return finished
 
     fit, validation = (Images.of(part, where) for part in (fit_set, validation_set))
     trained: dict[str, nn.Module] = {}
-    architectures: dict[str, tuple[str, dict[str, Any]]] = {}
     record: dict[str, Any] = {}
     taken = _taken(recipe, data, domain, where)
     for role in taken:
@@ -80,12 +84,11 @@ def train_bundle(
     for stage in recipe.stages:
         start, end = end, end + FINISHING * stage.minutes / minutes
         if stage.role in taken and not stage.again:
-            architectures[stage.role], trained[stage.role], record[stage.name] = taken[stage.role]
+            trained[stage.role], record[stage.name] = taken[stage.role]
             continue
-        about, first = dict(origin), {}
+        about: dict[str, Any] = {"recipe": recipe.name, **stage.options, "data": origin["data"]}
+        first: dict[str, torch.Tensor] = {}
         if not stage.again:
-            fitting = networks.needed(stage.network, classes=len(domain.classes), size=domain.size)
-            architectures[stage.role] = stage.network, {**fitting, **stage.arguments}
             trained[stage.role] = _network(*architectures[stage.role], seed)
         if stage.starts_from:
             first = {key: value.clone() for key, value in trained[stage.starts_from].state_dict().items()}
@@ -96,7 +99,8 @@ def train_bundle(
         objective = LOSSES[stage.loss](
             stage.name, trained[stage.role], stage.schedule, fit, validation, *given, **stage.options
         )
-        record[stage.name] = train(objective, work, where, seed + stage.again, job.part(start, end), resume, about)
+        found = train(objective, work, where, seed + stage.again, job.part(start, end), resume, about)
+        record[stage.name] = {**found, **_loss(stage)}
         if stage.averages:
             average_into(objective, first, seed)
             record[stage.name]["validation of the mean of both ends"] = objective.validate()
@@ -123,12 +127,10 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
     return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
 
 
-def _taken(
-    recipe: Recipe, data: DataSet, domain: Domain, device: torch.device
-) -> dict[str, tuple[tuple[str, dict[str, Any]], nn.Module, Any]]:
-    """Return architecture, network and record of the classifier that the recipe takes from another bundle.
+def _taken(recipe: Recipe, data: DataSet, domain: Domain, device: torch.device) -> dict[str, tuple[nn.Module, Any]]:
+    """Return network and record of the classifier that the recipe takes from another bundle, by its role.
 
-    None if that bundle is of other images, or not there.
+    Empty if that bundle is not there, or was trained on other images.
     """
     if not recipe.classifier_of:
         return {}
@@ -139,23 +141,43 @@ def _taken(
     known = card.content.get("data", {}).get("checksum", {}).get("train")
     if card.domain != domain or data.train is None or known != data.train.checksum:
         return {}
-    role, entry = bundles.CLASSIFIER, card.content["networks"][bundles.CLASSIFIER]
+    role = bundles.CLASSIFIER
     record = {**card.content["training"][role], "taken from": f"bundle '{card.name}'"}
-    network = bundles.load_networks(card, device)[role]
-    return {role: ((entry["network"], entry["arguments"]), network, record)}
+    return {role: (bundles.load_networks(card, device)[role], record)}
 
 
-def _finished(folder: Path, recipe: Recipe, origin: Mapping[str, Any], seed: int) -> bundles.Card | None:
+def _finished(
+    folder: Path, recipe: Recipe, architectures: Mapping[str, Any], origin: Mapping[str, Any], seed: int
+) -> bundles.Card | None:
     """Return the card of the bundle in `folder`, if it came of just this training."""
     if not (folder / bundles.CARD).exists():
         return None
     card = bundles.read_card(folder)
-    wanted = {stage.name: stage.schedule for stage in recipe.stages}
-    # A bundle that was finished before the recipe had its last stages stays as it is.
-    same = all(
-        wanted.get(name) == Schedule(**record["schedule"]) for name, record in card.content.get("training", {}).items()
-    )
-    return card if same and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
+    stages = {stage.name: stage for stage in recipe.stages}
+
+    def same(name: str, record: Mapping[str, Any]) -> bool:
+        if name not in stages:
+            return False
+        stage, loss = stages[name], _loss(stages[name])
+        network = card.content["networks"][stage.role]
+        found = Schedule(**record["schedule"]), network["network"], network["arguments"]
+        # The records of old bundles lack the loss.
+        return found == (stage.schedule, *architectures[stage.role]) and {**loss, **record} == {**record, **loss}
+
+    # A bundle that was finished before the recipe had its last stages stays as it is, and so does one with detectors
+    # that were added to its card. What was fitted or calibrated at the end is not in the recipe.
+    def there(entry: bundles.DetectorEntry) -> bool:
+        known = card.detector(entry.name)
+        return known is not None and known.kind == entry.kind and entry.options.items() <= known.options.items()
+
+    possible = [entry for entry in recipe.detectors if all(map(card.has, entry.networks.values()))]
+    unchanged = all(same(*one) for one in card.content.get("training", {}).items()) and all(map(there, possible))
+    return card if unchanged and (card.content.get("origin"), card.content.get("seed")) == (origin, seed) else None
+
+
+def _loss(stage: Stage) -> dict[str, str | None]:
+    """Return what the card says about the loss of a stage."""
+    return {"loss": stage.loss, "uses": ", ".join(stage.uses) or None}
 
 
 def _network(name: str, arguments: Mapping[str, Any], seed: int) -> nn.Module:

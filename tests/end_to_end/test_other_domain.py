@@ -58,7 +58,7 @@ QUICK = {
     "bim": {"eps": 16, "step": 4, "iterations": 5},
     "pgd": {"eps": 16, "step": 4, "iterations": 5},
     "opgd": {"eps": 16, "step": 4, "iterations": 5},
-    "square": {"eps": 16, "queries": 20},
+    "square": {"eps": 40, "queries": 20},
     "jsma": {"gamma": 0.016},
     "cw": {"iterations": 20, "search_steps": 2, "initial_c": 1},
     "lbfgs": {"iterations": 5, "search_steps": 2, "initial_c": 1},

@@ -264,6 +264,17 @@ def test_a_card_of_format_1_keeps_its_checksum(tmp_path):
     assert card.evaluations() == content["evaluations"]
 
 
+def test_a_run_recorded_with_a_card_of_format_1_is_added_or_replaces_that_of_the_card(tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps(old_card()))
+    card = bundles.read_card(tmp_path)
+    first, *others = card.evaluations()
+    new = {"run": "ab" * 32, "created": "2099-01-01", "tables": []}
+    again = {**first, "tables": []}
+    for entry in (new, again):
+        bundles.save_evaluation(card, entry)
+    assert card.evaluations() == [again, *others, new]
+
+
 def test_a_card_of_format_1_has_the_papers_detectors(tmp_path):
     content = old_card()
     card = bundles.card_of(tmp_path, content)
@@ -331,9 +342,7 @@ def test_what_a_combined_detector_is_made_of_decides_what_is_evaded(tmp_path) ->
             for role, found in (("classifier", "0" * 64), ("whole", sha256))
         }
         listed = (
-            bundles.DetectorEntry(
-                "combined", "combined", {}, threshold, {"opinions": ["whole"], "further": [], **options}
-            ),
+            bundles.DetectorEntry("combined", "combined", {}, threshold, {"of": ["whole"], **options}),
             bundles.DetectorEntry("whole", "direct", {"classifier": "whole"}, {}),
         )
         content = {
@@ -345,6 +354,4 @@ def test_what_a_combined_detector_is_made_of_decides_what_is_evaded(tmp_path) ->
         return bundles.evaded(bundles.card_of(tmp_path, content), "combined:graded").networks
 
     assert digest("1" * 64) == digest("1" * 64)
-    assert (
-        len({digest("1" * 64), digest("2" * 64), digest("1" * 64, fit={"weights": {"whole": 1.0}, "tails": {}})}) == 3
-    )
+    assert len({digest("1" * 64), digest("2" * 64), digest("1" * 64, fit={"whole": [0.0, 1.0]})}) == 3

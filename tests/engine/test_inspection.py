@@ -30,7 +30,7 @@ def finding(
 ) -> Finding:
     """What a detector found for one image; `support` is its probability of y1 if that is not y2.
 
-    Without a class y2 it is f1's confidence p2. `graded` is the threshold of its score.
+    Without a class y2 the probability p2 is of y1. `graded` is the threshold of its score.
     """
     p = np.zeros((1, 4), np.float32)
     p[0, y1] = support
@@ -192,7 +192,7 @@ SENTENCES = [
     # an attack that fools the classifier, but does not evade the detector
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP, attack=result(FLAGGED)),
-        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector."
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade what it had to."
         " The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
     ),
     # an attacked image that does not fool the classifier, e.g. made for another one: the truth is unknown
@@ -229,6 +229,18 @@ def test_a_detector_of_another_package_is_called_by_its_name() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("threshold", "headline", "above"), [(0.1, "ADVERSARIAL", "above"), (0.2, "BENIGN", "not above")]
+)
+def test_a_detector_without_a_class_is_not_taken_for_the_confidence(
+    threshold: float, headline: str, above: str
+) -> None:
+    record = found(made(CAT, 0.88, {"squeeze": finding("squeeze", CAT, None, 0.88, graded=threshold)}, "squeeze"))
+    assert inspection.sentence(record) == (
+        f"{headline}: The classifier says cat (88%), and the score of the detector 'squeeze' is {above} its threshold."
+    )
+
+
 def several(y1: int = FROG, p1: float = 0.93, confidence: float | None = 0.5) -> Verdict:
     """A verdict by the mask, with other detectors beside it; `confidence` is the threshold of f1's confidence."""
     findings = {
@@ -248,7 +260,7 @@ def test_the_other_detectors_have_a_line_each() -> None:
         "f1's confidence: not flagged (score 0.07)",
         "squeeze: dog (30%), disagrees",
     )
-    assert inspection.explain(found(several(p1=0.4))).others[2] == "f1's confidence: too low, flagged (score 0.92)"
+    assert inspection.explain(found(several(p1=0.4))).others[2] == "f1's confidence: flagged (score 0.92)"
     assert inspection.explain(found(FINE)).others == ()
 
 
@@ -479,7 +491,7 @@ def test_an_attack_that_does_not_evade_the_detector_still_has_an_adversarial_ver
     assert np.array_equal(record.attacked_image, done.images[flagged])
     assert record.adversarial.adversarial[0]
     assert inspection.sentence(record).startswith(
-        "ADVERSARIAL: The attack fooled the classifier, but it did not evade the detector"
+        "ADVERSARIAL: The attack fooled the classifier, but it did not evade what it had to"
     )
     record = inspection.inspect(
         system, data.images[quiet], label=int(data.labels[quiet]), attack=attack, evade=["mask"]
@@ -527,7 +539,7 @@ def test_inspect_refuses_wrong_input() -> None:
     ("attack", "evade", "message"),
     [
         ("fgsm", "magic", "has no detector 'magic'; it has mask, mlp"),
-        ("fgsm", "mask:best", "'best' is none of the rules disagreement, graded"),
+        ("fgsm", "mask:best", "'best' is none of disagreement, graded"),
         ("fgsm", "confidence:disagreement", "has no class of its own"),
         ("deepfool", "mask", r"DeepFool cannot evade a detector \(mask\); choose another attack"),
     ],

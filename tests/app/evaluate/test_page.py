@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog
 from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.worker import Engine
+from ciad_engine import bundles
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning, runner
@@ -269,9 +270,9 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
         "f1's confidence (graded)",
     ]  # each of them, and nothing that the engine refuses
     for place in range(1, panel.evade.count()):
-        planning.evaded(page._engine.info.card, panel.evade.itemData(place))
+        bundles.evaded(page._engine.info.card, panel.evade.itemData(place))
     with pytest.raises(SettingError, match="no attack can evade it"):
-        planning.evaded(page._engine.info.card, "constant-mask")
+        bundles.evaded(page._engine.info.card, "constant-mask")
     panel.evade.setCurrentIndex(2)
     assert panel.request().evade == ("mask:graded",)
     panel.evade.setCurrentIndex(1)
@@ -283,7 +284,7 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
     plan = planning.from_json(page._run.plan)
     assert [(one.name, one.rule) for one in plan.evade] == [("mask", "disagreement")]
     assert {row.evaded for row in page.model.rows if row.attack} <= {True, False}
-    qtbot.waitUntil(lambda: "evading f2 on the mask (disagreement)" in page.results.runs.currentText(), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: "direct, evading mask:disagreement" in page.results.runs.currentText(), timeout=TIMEOUT)
     panel.evade.setCurrentIndex(0)
     panel.set_plan(plan)
     assert panel.request().evade == ("mask:disagreement",)
@@ -388,6 +389,16 @@ def test_a_past_run_can_be_opened(page, tiny_data, qtbot):
     qtbot.waitUntil(lambda: len(page.model.rows) == 8)
     assert not page.results.bar.isVisibleTo(page)
     assert page.results.state.text().startswith("8 rows")
+
+
+def test_a_run_whose_plan_cannot_be_read_is_listed_all_the_same(page, interrupted, qtbot):
+    interrupted(page._engine.info.card)
+    page._database.start("f" * 64, {"what": "a later version plans"}, {}, "CPU")
+    page._list_runs()
+    qtbot.waitUntil(lambda: page.results.runs.count() == 2, timeout=TIMEOUT)
+    texts = sorted((page.results.runs.itemText(k) for k in range(2)), key=len)
+    assert texts[0].endswith(" · of another version · unfinished")
+    assert texts[1].endswith(" · direct · unfinished")
 
 
 def test_a_bad_path_is_explained_and_nothing_starts(page, tmp_path, qtbot):

@@ -172,10 +172,31 @@ def test_the_attacker_may_know_the_detector(page, known, monkeypatch, qtbot):
     qtbot.waitUntil(lambda: page.found is not None and page.found.attack is not None, timeout=TIMEOUT)
     assert known_to_it[-1] == ("confidence:graded",)
     line = page.panel.history.item(0).text()
-    assert "PGD 64, evading f1's confidence" in line
+    assert "PGD 64, evading confidence:graded" in line
     result = page.found.attack
     assert line.startswith("✔") is bool(result.success[0])
     assert result.evaded[0] == (not page.found.adversarial.adversarial[0])  # the same detector decides
+
+
+def test_the_history_tells_rules_apart_and_brings_back_what_was_to_be_evaded(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    panel = page.panel
+    panel.knows.setChecked(True)
+    asked = []
+    for rule in ("disagreement", "graded"):
+        panel.rule.setCurrentIndex(panel.rule.findData(rule))
+        attack(page, qtbot, eps=64.0)
+        asked.append(panel.evade)
+    assert asked == [("mask:disagreement",), ("mask:graded",)]
+    names = [name for name, _ in page._history.fooled(page._entry)]
+    assert names == ["FGSM 64, evading mask:disagreement", "FGSM 64, evading mask:graded"]
+    panel.knows.setChecked(False)
+    attack(page, qtbot, eps=64.0)
+    panel.detector.setCurrentIndex(panel.detector.findData("confidence"))
+    for row, evade in ((0, asked[0]), (2, ()), (1, asked[1])):
+        panel.history.setCurrentRow(row)
+        assert (panel.evade, page.found.evade) == (evade, evade)
 
 
 def test_an_image_that_fooled_f1_but_was_flagged_is_shown(page, known, engine, monkeypatch, qtbot):

@@ -132,6 +132,9 @@ def test_an_image_that_is_wrong_already_is_neither():
     assert result.fooled.tolist() == [True, False, True]
     assert result.success.tolist() == [True, False, True]
     assert not result.evaded[1]
+    alone = attacks.create("fgsm", eps=60.0).run(Half(), grey(), np.array([0, 1, 0]))
+    assert alone.reason[1] == ALREADY_WRONG
+    assert alone.evaded[1]  # there was nothing to evade
 
 
 @pytest.mark.parametrize("name", sorted(set(attacks.own()) - set(EVADERS)))

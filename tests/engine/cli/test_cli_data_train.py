@@ -163,7 +163,7 @@ def test_a_cancelled_training_says_how_to_go_on(
 def test_an_unknown_recipe_is_wrong_use(ciad: Ciad, tmp_path: Path) -> None:
     code, _, err = ciad("train", "--recipe", "soup", "--data", tmp_path, "--out", tmp_path / "out")
     assert code == 2
-    assert "--recipe: 'soup' is none of paper." in err
+    assert "--recipe: 'soup' is none of paper, contrast." in err
 
 
 def test_metrics_are_shown_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

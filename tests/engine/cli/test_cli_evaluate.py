@@ -248,7 +248,7 @@ def test_what_cannot_be_evaded_is_refused(extra: list[str], sentence: str, ciad:
     [
         (["--attacks", "fgsm", "--theta", "1"], "--theta is a setting of jsma, not of fgsm."),
         (["--attacks", "fgsm,jsma", "--target", "next"], "--target is a setting of fgsm and jsma; choose one:"),
-        (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, bim, pgd, opgd, square, jsma, cw"),
+        (["--attacks", "fgsm,nothing"], "attack: 'nothing' is none of fgsm, bim, pgd, opgd, square, jsma, cw, lbfgs, "),
         (["--attacks", ","], "no attack is named"),
         (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0 to 255 grey levels."),
         (["--limit", "0"], "'0' is not a whole number from 1"),

@@ -325,7 +325,7 @@ def test_inspect_attacks_detectors_too(
         assert record["attack"]["evaded"] == expected.evaded[row]
         assert record["attack"]["linf"] == expected.linf[row]
         assert record["attack"]["l2"] == pytest.approx(expected.l2[row])
-        failed = "The attack fooled the classifier, but it did not evade the detector"
+        failed = "The attack fooled the classifier, but it did not evade what it had to"
         assert (failed in record["sentence"]) == (not expected.evaded[row])
         for one in evade if expected.evaded[row] else ():
             name, _, rule = one.partition(":")
@@ -399,7 +399,7 @@ def test_json_is_valid_even_where_nothing_could_be_read(ciad: Ciad, bundle: Path
         (["--attack", "fgsm", "--eps", "300"], "fgsm: eps = 300.0 is not a number from 0 to 255 grey levels."),
         (
             ["--attack", "nonsense"],
-            "attack: 'nonsense' is none of fgsm, bim, pgd, jsma, cw, lbfgs, deepfool, ddn, universal.",
+            "attack: 'nonsense' is none of fgsm, bim, pgd, opgd, square, jsma, cw, lbfgs, deepfool, ddn, universal.",
         ),
         (["--attack", "fgsm", "--label", "banana"], "--label: 'banana' is none of airplane, "),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ciad_engine import detectors
+from ciad_engine import bundles, detectors, systems
 from ciad_engine.detectors.base import Detector, Inputs
 from ciad_engine.detectors.controls import ConstantMask, ShuffledMask
 from ciad_engine.detectors.direct import Confidence, DirectDetector
@@ -251,6 +251,26 @@ def test_kinds_of_other_packages_are_found(monkeypatch):
                 detectors.get("squeeze")
     with pytest.raises(SettingError, match="'magic' is none of mask, direct"):
         detectors.get("magic")
+
+
+def test_two_detectors_of_another_packages_kind_have_its_title(monkeypatch):
+    class Squeeze(DirectDetector):
+        title = "Squeezing"
+
+    monkeypatch.setattr(detectors, "get", lambda kind: Squeeze)
+    system = tiny.system()
+    listed = [bundles.DetectorEntry(name, "squeeze", {"classifier": "control"}) for name in ("few", "many")]
+    card = dataclasses.replace(system.card, detectors=tuple(listed))
+    found = systems.assemble(card, system.networks, system.device).inspect(tiny.data(3).images).findings
+    assert {name: finding.title for name, finding in found.items()} == {
+        "few": "Squeezing (few)",
+        "many": "Squeezing (many)",
+    }
+
+
+def test_a_title_is_known_without_importing_another_package(monkeypatch):
+    monkeypatch.setattr(detectors, "_plugins", lambda: pytest.fail("the window's thread must not import torch"))
+    assert detectors.title("squeeze") == "squeeze"
 
 
 def test_detectors_are_shown_in_one_order():

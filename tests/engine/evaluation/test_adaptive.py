@@ -44,7 +44,7 @@ def after(label: str, *evaded: int, linf: int, flagged: int | None = None) -> li
 def made(*attacked: list[Row], evade: tuple[bundles.Evaded, ...] = (MASK,), attacks=ATTACKS) -> Records:
     plan = planning.Plan("tiny", "ab" * 32, "data", "cd" * 32, False, attacks, 7, 0, evade=evade)
     run = records.Run(plan.key(), "", planning.to_json(plan), {}, "CPU", "finished", 0.0)
-    return Records(run, plan, BENIGN, dict(zip(plan.labels, attacked, strict=True)), {})
+    return Records(run, plan, [*BENIGN, *(row for rows in attacked for row in rows)], {})
 
 
 def by_hand() -> list[list[Row]]:
@@ -129,8 +129,8 @@ def test_images_that_are_flagged_before_the_attack_are_not_accepted(
     evade: tuple[bundles.Evaded, ...], images: set[int]
 ) -> None:
     scored = [row(2, score=1.5), row(3, score=1.6)]
-    benign = [*BENIGN[:2], *scored, *BENIGN[4:]]
-    assert dataclasses.replace(made(*by_hand(), evade=evade), benign=benign).accepted == images
+    rows = [*BENIGN[:2], *scored, *BENIGN[4:]]
+    assert dataclasses.replace(made(evade=evade), rows=rows).accepted == images
 
 
 def test_only_attacks_with_a_budget_that_know_a_detector_have_the_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,5 @@ def test_the_last_bin_holds_what_lies_beyond() -> None:
 
 def test_a_run_without_adversarials_has_no_charts(database: Database) -> None:
     found = records.load(database, test_tables.filled(database))
-    empty = {label: [] for label in found.attacked}
-    nothing = records.Records(found.run, found.plan, found.benign, empty, {})
+    nothing = dataclasses.replace(found, rows=found.benign)
     assert curves.charts(nothing, curves.curves(nothing)) == ()

@@ -14,7 +14,7 @@ from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, old_tables, planning, runner, tables
 from ciad_engine.evaluation.records import load
-from ciad_engine.runs import Database
+from ciad_engine.runs import Database, Row
 from tests.engine.evaluation import test_tables, tiny
 
 
@@ -83,6 +83,22 @@ def test_columns_do_not_depend_on_what_was_found(database: Database, tmp_path: P
     assert list(read(tmp_path / "full" / "table2.csv")[0]) == list(with_card)
     assert float(read(tmp_path / "full" / "table2.csv")[0]["auroc_low"]) > 0
     assert read(tmp_path / "with" / "table2.csv")[0]["auroc_low"] == ""
+
+
+def test_the_rows_of_a_growing_run_are_those_of_its_tables(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, rows = test_tables.filled(database, finished=False), Database.rows
+
+    def grown(self: Database, run: str, *which: object) -> list[Row]:
+        found = rows(self, run, *which)
+        self.append(run, [tiny.row(len(found))])
+        return found
+
+    monkeypatch.setattr(Database, "rows", grown)
+    written(database, tmp_path, key)
+    benign = [line for line in read(tmp_path / "rows.csv") if line["attack"] == "benign"]
+    assert len(benign) == json.loads((tmp_path / "run.json").read_text())["images"] == 6
 
 
 def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:

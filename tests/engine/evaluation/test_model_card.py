@@ -62,7 +62,7 @@ def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Car
     assert path == card.folder / "evaluations" / f"{key[:12]}.json"
     assert (card.folder / bundles.CARD).read_bytes() == before
     section = model_card.sections(card)[-1]
-    assert section.title == "Evaluation, direct setting: 6 images of bundled samples (generated images)"
+    assert section.title == "Evaluation (direct): 6 images of bundled samples (generated images)"
     everything = tiny.all_tables(database, key, card)
     (entry,) = card.evaluations()
     assert model_card.tables_in(entry) == everything
@@ -75,6 +75,12 @@ def test_a_run_is_recorded_beside_the_card_with_all_its_tables(card: bundles.Car
         assert (*shown.notes, *section.sentences) == table.notes
     assert dict(section.figures)["run"] == key[:12]
     assert dict(section.figures)["torch"] == "2"
+
+
+def test_an_evaluation_says_which_detectors_the_attacker_knew(card: bundles.Card, database: Database) -> None:
+    known = bundles.Evaded("mask", "graded", 1.0, "")
+    model_card.record(card, database, ran(database, card, evade=(known,)))
+    assert model_card.sections(card)[-1].title.startswith("Evaluation (direct, evading mask:graded): 6 images of")
 
 
 def test_runs_still_know_their_bundle_afterwards(card: bundles.Card, database: Database) -> None:

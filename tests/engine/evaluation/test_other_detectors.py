@@ -96,7 +96,7 @@ def test_the_papers_figures_are_about_the_mask_alone(table: Table) -> None:
 def test_a_detector_that_did_not_score_every_row_is_left_out(tmp_path: Path) -> None:
     with Database(tmp_path / "runs.sqlite") as database:
         found = filled(database)
-        table = table_2(dataclasses.replace(found, benign=[*found.benign, row(9)]))
+        table = table_2(dataclasses.replace(found, rows=[*found.rows, row(9)]))
     assert [subject.detector for subject in table.subjects] == ["mask", "confidence"]
 
 
@@ -136,6 +136,24 @@ def test_every_detector_has_its_own_threshold_from_the_card(tmp_path: Path) -> N
     assert earlier == table  # the same networks under another identity
 
 
+def test_without_a_mask_the_thresholds_of_the_others_are_described(tmp_path: Path) -> None:
+    with Database(tmp_path / "runs.sqlite") as database:
+        found = filled(database)
+
+    def maskless(one: Row) -> Row:
+        return dataclasses.replace(one, scores={name: s for name, s in one.scores.items() if name != "mask"})
+
+    found = dataclasses.replace(found, rows=[maskless(one) for one in found.rows])
+    known = {"mlp": {0.05: 4.0, 0.01: 5.0}, "confidence": {0.05: 0.6}}
+    table = table_2(found, with_thresholds(tmp_path, found.plan.bundle_checksum, **known))
+    assert cells(table, "fgsm", "mlp")["graded_5_true_positive_rate"] == rate(2, 3)
+    words = "flagged if -log of the probability of f1's class is above a threshold"
+    assert [note for note in table.notes if "Graded" in note] == [
+        f"Graded rule of MLP on the image: {words}: at 5% 4 (a test); at 1% 5 (a test).",
+        f"Graded rule of f1's confidence: {words}: at 5% 0.6 (a test); at 1% none on the card.",
+    ]
+
+
 def test_an_image_at_a_detectors_threshold_is_not_flagged(tmp_path: Path) -> None:
     """Scores 6.0, 0.3 and 5.0 after the attack, 0.5, 0.1, 4.0 and 2.0 before."""
     with Database(tmp_path / "runs.sqlite") as database:
@@ -169,7 +187,7 @@ def test_the_evasion_rate_is_of_images_that_f1_classifies_correctly_and_the_dete
         )
         wrong = dataclasses.replace(wrong, label_before=2)
         known = dataclasses.replace(found.plan, evade=(bundles.Evaded("mask", "disagreement", 0.5, ""),))
-        evading = dataclasses.replace(found, plan=known, attacked={"fgsm": [both, only_fooled, neither, wrong]})
+        evading = dataclasses.replace(found, plan=known, rows=[*found.benign, both, only_fooled, neither, wrong])
         table = table_2(evading)
         by_name = {table.name: table for table in tables.tables_of(evading)}
     assert cells(table, "fgsm")["evasion_rate"] == rate(1, 2)  # the second is flagged before the attack

@@ -269,6 +269,8 @@ def test_a_plan_quotes_the_detectors_it_evades(monkeypatch: pytest.MonkeyPatch) 
     assert planning.command(plan, "tiny").endswith(
         " --evade mask:disagreement --evade mlp:graded --evade confidence:graded"
     )
+    named = dataclasses.replace(plan, evade=(dataclasses.replace(plan.evade[0], name="of mine; $HOME"),))
+    assert shlex.split(planning.command(named, "tiny"))[-2:] == ["--evade", "of mine; $HOME:disagreement"]
     networks = {one.name: one.networks for one in plan.evade}
     assert len(set(networks.values())) == 3
     content = {"networks": {**card.content["networks"], bundles.MASK_CLASSIFIER: {"sha256": "other weights"}}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -17,6 +18,7 @@ from ciad_engine import attacks, bundles, compute
 from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import planning, runner
+from ciad_engine.evaluation.records import about_run, load
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.runs import BENIGN, Database, Row, pixels
 from tests.engine.evaluation import tiny
@@ -236,6 +238,27 @@ def test_another_version_is_noted_when_continuing(database: Database, monkeypatc
     runner.run(plan, system, data, database, job, batch_size=8)
     assert len(job.notes) == 1
     assert "torch 99" in job.notes[0]
+
+
+def test_the_attacked_network_is_checked_and_noted_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, data = tiny.system(), tiny.data()
+    plan, seen, said = tiny.plan(data, system, attacks=ATTACKS), [], ()
+
+    def check(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray, evade: object) -> tuple[str, ...]:
+        seen.append((network, len(images), len(labels)))
+        return said
+
+    monkeypatch.setattr(runner.checks, "check", check)
+    for stop in (2, 3, None):  # among the benign images, and in the first attack
+        with pytest.raises(Cancelled) if stop else contextlib.nullcontext():
+            runner.run(plan, system, data, database, Listening(stop), batch_size=8)
+    assert seen == [(system.network(bundles.CLASSIFIER), 30, 30)]
+    assert database.notes(plan.key()) == {}
+    database.delete(plan.key())
+    said = ("It is doubtful.",)
+    runner.run(plan, system, data, database)
+    assert database.notes(plan.key()) == {BENIGN: said}
+    assert about_run(load(database, plan.key())).count(*said) == 1
 
 
 def test_transferred_attack_is_made_for_the_second_classifier(database: Database) -> None:

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ciad_engine import systems
+from ciad_engine import bundles, systems
 from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.imaging import to_unit
 from ciad_engine.jobs import Cancelled
@@ -111,6 +111,76 @@ def test_other_data_do_not_go_on_from_the_checkpoints(tmp_path, data):
         train_bundle(changed(TINY, "mask_generator", options={"beta": 7.0}), data, tmp_path, resume=True, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("mask_classifier", {"loss": "classify", "uses": ()}),
+        ("mask_generator", {"uses": ("other",)}),
+    ],
+)
+def test_another_loss_or_other_networks_for_it_do_not_go_on(tmp_path, data, stage, changes):
+    other = dataclasses.replace(TINY.stages[0], role="other", schedule=FOUR)
+    recipe = dataclasses.replace(TINY, stages=(other, *TINY.stages[:3]), detectors=TINY.detectors[:1])
+    with pytest.raises(Cancelled):
+        train_bundle(recipe, data, tmp_path, StopDuring("Inspecting"), device="cpu")
+    with pytest.raises(BundleError, match=rf"{stage}\..* belongs to another .* loss"):
+        train_bundle(changed(recipe, stage, **changes), data, tmp_path, resume=True, device="cpu")
+    with pytest.raises(Cancelled):  # unchanged it goes on
+        train_bundle(recipe, data, tmp_path, StopDuring("Inspecting"), resume=True, device="cpu")
+
+
+def test_a_network_trained_anew_is_another_one_for_what_uses_it(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training mask classifier"), device="cpu")
+    (tmp_path / "training" / "classifier.checkpoint.safetensors").unlink()
+    with pytest.raises(BundleError, match=r"mask_generator\..* other networks"):
+        train_bundle(changed(TINY, "classifier", schedule=FOUR), data, tmp_path, resume=True, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("mask_classifier", {"loss": "classify"}),
+        ("mask_classifier", {"uses": ("classifier",)}),
+        ("control", {"arguments": {"widths": [4]}}),
+    ],
+)
+def test_a_bundle_of_another_training_is_not_finished(tmp_path, whole, data, stage, changes):
+    (tmp_path / "card.json").write_bytes((whole.folder / "card.json").read_bytes())
+    with pytest.raises(Cancelled):  # it is trained
+        train_bundle(changed(TINY, stage, **changes), data, tmp_path, StopDuring("Training"), resume=True, device="cpu")
+
+
+def test_a_bundle_without_a_detector_of_the_recipe_is_not_finished(tmp_path, whole, data):
+    shutil.copytree(whole.folder, tmp_path / "bundle")
+    first, *others = TINY.detectors
+    recipe = dataclasses.replace(TINY, detectors=(*others, dataclasses.replace(first, name="again")))
+    card = train_bundle(recipe, data, tmp_path / "bundle", resume=True, device="cpu")
+    assert [entry.name for entry in card.detectors] == [entry.name for entry in recipe.detectors]
+    assert card.content["networks"] == whole.content["networks"]
+    fewer = dataclasses.replace(recipe, detectors=recipe.detectors[1:])
+    assert train_bundle(fewer, data, tmp_path / "bundle", resume=True, device="cpu") == card
+
+
+def test_a_bundle_that_does_not_say_its_losses_is_finished(tmp_path, whole, data):
+    old = {
+        name: {k: v for k, v in record.items() if k not in ("loss", "uses")}
+        for name, record in whole.content["training"].items()
+    }
+    assert old != whole.content["training"]
+    card = bundles.save_card(tmp_path, {**whole.content, "training": old})
+    assert train_bundle(TINY, data, tmp_path, resume=True, device="cpu") == card
+
+
+def test_a_checkpoint_does_not_mind_the_options_of_later_stages(tmp_path, data):
+    with pytest.raises(Cancelled):
+        train_bundle(TINY, data, tmp_path, StopDuring("Training mask generator"), device="cpu")
+    (tmp_path / "training" / "mask_generator.checkpoint.safetensors").unlink()
+    other = changed(TINY, "mask_generator", options={"beta": 7.0})
+    card = train_bundle(other, data, tmp_path, resume=True, device="cpu")
+    assert card.content["origin"]["beta"] == 7.0
+
+
 def test_a_finished_bundle_is_left_as_it_is(whole, data):
     again = train_bundle(TINY, data, whole.folder, resume=True, device="cpu")
     assert again.checksum == whole.checksum
@@ -194,8 +264,9 @@ def test_all_networks_train_in_bfloat16(paper):
         ("second_classifier_again", "vgg-like", '"after": {"batch": 4, %s, "steps": 2, %s}, ', 1),
     ],
 )
-def test_the_papers_checkpoints_say_what_they_always_said(paper, name, network, after, seed):
+def test_the_papers_checkpoints_name_what_decides_them(paper, name, network, after, seed):
     """Or the checkpoints of a training that an earlier version began would be refused."""
+    options = '"beta": 7.0, ' if name == "mask_generator" else ""
     middle = (
         '"clip": null, %s"decay": 0.9, "erase": 0, "label_smoothing": 0.0, "learning_rate": 0.001, "optimizer": "adamw"'
     )
@@ -203,7 +274,7 @@ def test_the_papers_checkpoints_say_what_they_always_said(paper, name, network, 
     after = after and after % (f'{middle % ""}, "shift": 2', end)
     with safetensors.safe_open(paper / "training" / f"{name}.checkpoint.safetensors", "pt") as file:
         assert file.metadata()["identity"] == (
-            f'{{"batch": 4, {middle % """"count": 60, """}, "origin": {{{after}"beta": 7.0, '
+            f'{{"batch": 4, {middle % """"count": 60, """}, "origin": {{{after}{options}'
             f'"data": "checksum of training set", "network": ["{network}", {{}}], "recipe": "paper"}}, '
             f'"seed": {seed}, "shift": 2, "steps": 2, {end}}}'
         )
