@@ -25,8 +25,10 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--preset",
         choices=tuple(planning.PRESETS),
         default="paper",
-        help="which attacks, with which settings, unless flags say otherwise: paper (the default) or sweep, FGSM at"
-        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class",
+        help="which attacks, with which settings, unless flags say otherwise: paper (the default); sweep, FGSM at"
+        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class; or adaptive,"
+        " the attacker who knows the detectors of --evade: PGD, its orthogonal and selective kinds and Square at five"
+        " budgets, and C&W",
     )
     parser.add_argument(
         "--attacks",
@@ -61,6 +63,8 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
+    if arguments.preset == "adaptive" and not arguments.evade:
+        raise options.WrongUse("--preset adaptive: add --evade NAME, the detector that the attacker knows.")
     from ciad_engine import compute, systems
     from ciad_engine.evaluation import export, runner
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ciad_engine import __version__, bundles, detectors
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import adaptive, planning
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
 from ciad_engine.evaluation.records import Records, load, of_detectors, subject
 from ciad_engine.evaluation.table import Subject, Table, to_json
@@ -24,7 +24,8 @@ from ciad_engine.files import write_whole
 from ciad_engine.runs import BENIGN, Database, Row
 
 SIDE_CAR = "run.json"
-_CHART_FILES = tuple(f"{name}.{suffix}" for name in CHARTS for suffix in ("svg", "png"))
+# Files that not every run has.
+_SOMETIMES = (f"{adaptive.NAME}.csv", *(f"{name}.{suffix}" for name in CHARTS for suffix in ("svg", "png")))
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -34,7 +35,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     Headers and cells that name things are ASCII keys (`resources/docs/columns.md` describes them), numbers have full
     precision, lines end as RFC 4180 wants it. A rate or an AUROC takes four columns (value, n, low, high); the last two
     columns of a table are data and run. Text that a spreadsheet would run as a formula gets a leading apostrophe.
-    Existing files of these names are replaced, each as a whole; charts are removed if there is nothing to draw.
+    Existing files of these names are replaced, each as a whole; those that this run does not have are removed.
 
     Raises:
         RunError: there is no such run, or the folder or a file in it cannot be written.
@@ -51,15 +52,15 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
-    for name in _CHART_FILES:
-        if name not in content:  # of an earlier export: it must not stand beside these tables
-            (folder / name).unlink(missing_ok=True)
-    for name, raw in content.items():
+    for name in dict.fromkeys((*content, *_SOMETIMES)):
+        path = folder / name
         try:
-            write_whole(folder / name, raw)
+            if name in content:
+                write_whole(path, content[name])
+            else:  # of an earlier export: it must not stand beside these tables
+                path.unlink(missing_ok=True)
         except OSError as error:
-            why = error.strerror or error
-            raise RunError(f"Cannot write {folder / name}: {why}. Choose another folder.") from error
+            raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
     return [folder / name for name in content]
 
 

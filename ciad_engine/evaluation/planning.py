@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SCHEMA = 5  # raise it when the engine computes other rows from the same plan
 HIGHEST_SEED = 2**32 - 1
 
+BUDGETS = (2.0, 3.0, 4.0, 8.0, 16.0)  # of the attacker who knows, in grey levels
+
 # The paper leaves all of these open. JSMA's and C&W's are their sources' values; FGSM's budget is a usual one.
 PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "paper": (
@@ -41,6 +43,21 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         *(("jsma", {"theta": 1.0, "gamma": 0.1, "target": target}) for target in ("untargeted", "random")),
         *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
         ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9, "target": "random"}),
+    ),
+    # The attacker who knows the detectors: `resources/docs/adaptive.md` has the reasons. Steps stop at success, so that
+    # an image counts wherever on the way it evades.
+    "adaptive": (
+        *(("pgd", {"eps": b, "step": b / 4, "iterations": 10, "target": "best", "stop_early": True}) for b in BUDGETS),
+        *(
+            (
+                "opgd",
+                {"eps": b, "step": b / 8, "iterations": 40, "restarts": 2, "variant": variant, "stop_early": True},
+            )
+            for variant in ("orthogonal", "selective")
+            for b in BUDGETS
+        ),
+        *(("square", {"eps": b, "queries": 300}) for b in BUDGETS),
+        ("cw", {"iterations": 100, "search_steps": 5, "initial_c": 10.0}),
     ),
 }
 
@@ -268,7 +285,8 @@ def preset(name: str) -> tuple[AttackChoice, ...]:
     """The attacks of a preset.
 
     "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0, untargeted; "sweep": FGSM with four eps, JSMA,
-    C&W with four kappa, and each of the three once aimed at a random class.
+    C&W with four kappa, and each of the three once aimed at a random class; "adaptive", which needs detectors to evade:
+    PGD, orthogonal and selective PGD and Square with five eps, and C&W.
 
     Raises:
         SettingError: there is no such preset.

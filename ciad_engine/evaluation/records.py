@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ciad_engine import attacks, bundles, detectors
+from ciad_engine.attacks.words import OWN_CLASS
 from ciad_engine.counting import counted
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10
@@ -68,6 +69,16 @@ class Records:
         return [p for p in self.fooled(attack) if correct(p.benign) and not correct(p.adversarial)]
 
     @functools.cached_property
+    def accepted(self) -> frozenset[int]:
+        """The positions of the images that f1 classifies correctly and no detector flags that the attacker knows."""
+        known = self.plan.evade
+        return frozenset(row.position for row in self.benign if correct(row) and not any(flags(d, row) for d in known))
+
+    def attempts(self, attack: str) -> list[Row]:
+        """Return the attack's rows of `accepted` images that it was tried on; on the others nothing can be evaded."""
+        return [row for row in self.attacked[attack] if tried(row) and row.position in self.accepted]
+
+    @functools.cached_property
     def groups(self) -> dict[str, list[Pair]]:
         """The pairs of each attack and, if several different attacks were run, of all together."""
         pairs = {attack: self.pairs(attack) for attack in self.attacked}
@@ -102,6 +113,17 @@ def subject(plan: planning.Plan, attack: str, detector: str = "") -> Subject:
 def correct(row: Row) -> bool:
     """Return whether f1 classifies the row's image correctly."""
     return row.y1 == row.label
+
+
+def tried(row: Row) -> bool:
+    """Return whether the attack was tried: the attacked network was right, and the target was another class."""
+    return row.label_before == row.label and row.reason != OWN_CLASS
+
+
+def flags(detector: bundles.Evaded, row: Row) -> bool:
+    """Return whether the detector that was to be evaded flags the row's image."""
+    found = row.scores[detector.name]
+    return found.label != row.y1 if detector.rule == detectors.DISAGREEMENT else found.value > detector.threshold
 
 
 def images_of(pairs: Sequence[Pair]) -> Images:
@@ -160,7 +182,8 @@ def about_run(records: Records) -> tuple[str, ...]:
     if plan.evade:
         notes.append(
             "The attacker knows the detector: an image counts as adversarial if it fools f1, whether or not it evades"
-            " the detector. The evasion rate says how often it does both, of the images that could be attacked."
+            " the detector. The evasion rate says how often it does both, of the images that f1 classifies correctly"
+            " and the detector does not flag before the attack."
         )
     for label, texts in records.notes.items():
         notes += [f"{plan.title(label)}: {text}" if label else text for text in texts]

@@ -19,7 +19,7 @@ from ciad_engine import bundles, detectors
 from ciad_engine.attacks.words import LOST_TO_ROUNDING, OWN_CLASS
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.domain import CIFAR10
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import adaptive, planning
 from ciad_engine.evaluation.records import (
     POOLED,
     Pair,
@@ -33,9 +33,9 @@ from ciad_engine.evaluation.records import (
     scores_of,
     setting,
     subject,
+    tried,
 )
 from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Table, area, filled, over, rate, rate_of, rates
-from ciad_engine.runs import Row
 
 MASK = detectors.MASK
 
@@ -130,12 +130,15 @@ _TWO_READINGS = (
 
 
 def tables_of(records: Records, card: bundles.Card | None = None) -> tuple[Table, ...]:
-    """Return Tables 1, 2 (3 if transferred) and 4 and the attacks' table of a run, finished or not.
+    """Return Tables 1, 2 (3 if transferred) and 4, the attacks' table and, if it evades, `adaptive`'s of a run.
+
+    The run may be unfinished.
 
     Args:
         card: gives the graded rule's thresholds; without it, or with another bundle's, those cells are empty.
     """
-    return _table1(records), _table2(records, card), _table4(records), _attack_table(records)
+    found = (_table1(records), _table2(records, card), _table4(records), _attack_table(records))
+    return (*found, adaptive.table_of(records)) if adaptive.budgets(records.plan) else found
 
 
 def for_screen(tables: Sequence[Table]) -> tuple[Table, ...]:
@@ -254,9 +257,8 @@ def _detection(records: Records, attack: str, detector: str, card: bundles.Card 
                 "true_negative_rate_paired": rate_of(negative <= limit, images, finished),
             }
         cells |= {f"graded_{100 * fpr:g}_{name}": cell for name, cell in graded.items()}
-    evading = [row for row in records.attacked.get(attack, ()) if row.evaded is not None and _tried(row)]
-    if evading and detector in {one.name for one in records.plan.evade}:
-        cells["evasion_rate"] = rates(evading, lambda row: row.success)
+    if attack in records.attacked and detector in {one.name for one in records.plan.evade}:
+        cells["evasion_rate"] = rates(records.attempts(attack), lambda row: row.success)
     if not records.classifies(detector):
         return cells
 
@@ -332,7 +334,7 @@ ATTACKS = (*_BEFORE, *_SUCCESS, *_MEASURED)
 
 def _attack_table(records: Records) -> Table:
     everything = [row for rows in records.attacked.values() for row in rows]
-    failures = sorted({row.reason for row in everything if _tried(row) and not row.success})
+    failures = sorted({row.reason for row in everything if tried(row) and not row.success})
     reasons = [LOST_TO_ROUNDING, *(reason for reason in failures if reason != LOST_TO_ROUNDING)]
     # Such images have no wrong class to be pushed to: not a failure of the attack, and only in targeted attacks.
     skipped = [OWN_CLASS] if any(row.reason == OWN_CLASS for row in everything) else []
@@ -345,14 +347,14 @@ def _attack_table(records: Records) -> Table:
     )
     rows = []
     for attack, of_attack in records.attacked.items():
-        tried = [row for row in of_attack if _tried(row)]
-        fooled = [row for row in tried if row.fooled]
+        attempts = [row for row in of_attack if tried(row)]
+        fooled = [row for row in attempts if row.fooled]
         cells = {
             "images": Cell(len(of_attack)),
             "already_misclassified": Cell(sum(row.label_before != row.label for row in of_attack)),
             **{reason_key("not_attacked", r): Cell(sum(row.reason == r for row in of_attack)) for r in skipped},
-            "success_rate": rate(sum(row.success for row in tried), len(tried)),
-            **{reason_key("failed", r): Cell(sum(row.reason == r for row in tried)) for r in reasons},
+            "success_rate": rate(sum(row.success for row in attempts), len(attempts)),
+            **{reason_key("failed", r): Cell(sum(row.reason == r for row in attempts)) for r in reasons},
             "milliseconds_per_image": over(np.mean, [1000 * row.seconds for row in of_attack]),
         }
         if records.plan.transferred:  # of those that fool the attacked network and that f1 classified correctly
@@ -362,7 +364,7 @@ def _attack_table(records: Records) -> Table:
             moved = [float(value) for row in fooled if (value := getattr(row, key)) is not None]
             cells[f"{key}_mean"], cells[f"{key}_median"] = over(np.mean, moved), over(np.median, moved)
         for key in _COSTS:
-            cells[f"{key}_mean"] = over(np.mean, [getattr(row, key) for row in tried])
+            cells[f"{key}_mean"] = over(np.mean, [getattr(row, key) for row in attempts])
         rows.append((subject(records.plan, attack), cells))
     meaning = (
         "Success rate: images whose 8-bit version reaches the attack's goal, of those that the attacked network"
@@ -378,8 +380,3 @@ def _attack_table(records: Records) -> Table:
 def reason_key(start: str, reason: str) -> str:
     """Return a column's key for a reason: letters, digits and underscores only."""
     return f"{start}_{''.join(c if c.isalnum() else '_' for c in reason.lower()).strip('_')}"
-
-
-def _tried(row: Row) -> bool:
-    """Return whether the attack was tried: the attacked network was right, and the target was another class."""
-    return row.label_before == row.label and row.reason != OWN_CLASS

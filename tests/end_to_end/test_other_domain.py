@@ -307,10 +307,15 @@ def test_an_attacker_evades_a_detector_of_these_classes(
     assert [(one["name"], one["rule"]) for one in found.run.plan["evade"]] == [("mask", "disagreement")]
     fooled = [row for row in found.rows["pgd"] if row.fooled]
     assert [row.evaded for row in fooled] == [quiet(row) for row in fooled]
-    rate = np.mean([row.fooled and quiet(row) for row in found.rows["pgd"]])
-    assert rate > np.mean([row.fooled and quiet(row) for row in evaluated.rows["pgd"]])
+    accepted = {row.position for row in found.rows[""] if row.y1 == row.label and quiet(row)}
+    rate, ignorant = (
+        np.mean([row.fooled and quiet(row) for row in rows if row.position in accepted])
+        for rows in (found.rows["pgd"], evaluated.rows["pgd"])
+    )
+    assert rate > ignorant
     (line,) = [line for line in found.table("table2.csv") if line["detector"] == "mask"]
-    assert float(line["evasion_rate"]) == pytest.approx(rate)
+    (within,) = found.table("adaptive.csv")
+    assert float(line["evasion_rate"]) == float(within["evasion_rate"]) == pytest.approx(rate)
 
 
 def quiet(row: runs.Row) -> bool:

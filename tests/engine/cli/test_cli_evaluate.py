@@ -198,6 +198,20 @@ def test_attacks_that_know_the_detectors(
         assert row.reason == ("" if row.evaded else "flagged by a detector")
 
 
+def test_the_table_of_the_attacker_who_knows(ciad: Ciad, words: list[object], tmp_path: Path) -> None:
+    words[words.index("--attacks") + 1] = "square"
+    words[words.index("--limit") + 1] = 4
+    told = ["--preset", "adaptive", "--queries", 2, "--evade", "confidence", "--csv", tmp_path / "out"]
+    code, text, err = ciad(*words, *told)
+    assert code == 0, err
+    assert "The attacker who knows: within which budget are images evaded? (the attacker knows confidence:g" in text
+    with (tmp_path / "out" / "adaptive.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [json.loads(line["settings"])["eps"] for line in lines] == [2, 3, 4, 8, 16]
+    assert {(line["attack"], line["norm"], line["detector"]) for line in lines} == {("*", "linf", "")}
+    assert "evasion_rate_square_low" in lines[0]
+
+
 def test_an_attacker_who_knows_a_detector_makes_another_run(ciad: Ciad, words: list[object]) -> None:
     assert ciad(*words)[0] == 0
     plain = only_run(words).key
@@ -239,6 +253,7 @@ def test_what_cannot_be_evaded_is_refused(extra: list[str], sentence: str, ciad:
         (["--eps", "-1"], "fgsm: eps = -1.0 is not a number from 0 to 255 grey levels."),
         (["--limit", "0"], "'0' is not a whole number from 1"),
         (["--preset", "mine"], "invalid choice: 'mine'"),
+        (["--preset", "adaptive"], "--preset adaptive: add --evade NAME, the detector that the attacker knows."),
     ],
 )
 def test_wrong_use(extra: list[str], sentence: str, ciad: Ciad, words: list[object]) -> None:

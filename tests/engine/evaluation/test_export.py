@@ -46,13 +46,16 @@ def test_files_and_header_rows(database: Database, tmp_path: Path) -> None:
     assert raw.count(b"\n") == raw.count(b"\r\n") == 3
 
 
-def test_charts_of_an_earlier_export_do_not_stay(database: Database, tmp_path: Path) -> None:
-    written(database, tmp_path, test_tables.filled(database))
+def test_files_of_an_earlier_export_do_not_stay(database: Database, tmp_path: Path) -> None:
+    known = (bundles.Evaded("mask", "disagreement", 0.5, ""),)
+    written(database, tmp_path, test_tables.filled(database, evade=known))
+    assert (tmp_path / "adaptive.csv").exists()
     (tmp_path / "mine.svg").write_text("kept")
     plan = planning.Plan("b", "b", "d", "d", True, (planning.AttackChoice("jsma", ()),), 5, 1)
     database.start(plan.key(), planning.to_json(plan), {}, "CPU")
     written(database, tmp_path, plan.key())
     assert sorted(path.name for path in tmp_path.glob("*.[sp][vn]g")) == ["mine.svg"]
+    assert not (tmp_path / "adaptive.csv").exists()
 
 
 def test_tables_keep_full_precision_and_intervals(database: Database, tmp_path: Path) -> None:
@@ -260,7 +263,7 @@ def test_every_column_of_every_file_is_described(database: Database, tmp_path: P
     subject = known["What a row is about"]
     assert subject == ["attack", "norm", "settings", "detector", "data", "run"]
     seen = set()
-    for name in ("table1", "table2", "table4", "attacks", "roc"):
+    for name in ("table1", "table2", "table4", "attacks", "adaptive", "roc"):
         header = list(read(tmp_path / f"{name}.csv")[0])
         own = [column for column in header if column not in subject]
         base = [column for column in own if not re.fullmatch(r".*_(n|low|high)", column)]
@@ -270,6 +273,7 @@ def test_every_column_of_every_file_is_described(database: Database, tmp_path: P
         )
         seen |= {(name, column) for column in base}
     assert ("table2", "evasion_rate") in seen
+    assert {("adaptive", "evasion_rate"), ("adaptive", "evasion_rate_fgsm"), ("adaptive", "evasion_rate_cw")} <= seen
     assert ("attacks", "not_attacked_the_target_is_its_own_class") in seen
     rows = [column for column in read(tmp_path / "rows.csv")[0] if column not in subject]
     told = [*known["rows.csv"], "label_class", "y1_class"]

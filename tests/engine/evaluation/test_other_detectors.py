@@ -176,7 +176,9 @@ def test_confidence_is_a_score_alone(table: Table) -> None:
     assert confidence["true_positive_rate"] == Cell(None)
 
 
-def test_the_evasion_rate_is_of_all_that_could_be_attacked(tmp_path: Path) -> None:
+def test_the_evasion_rate_is_of_images_that_f1_classifies_correctly_and_the_detector_does_not_flag(
+    tmp_path: Path,
+) -> None:
     with Database(tmp_path / "runs.sqlite") as database:
         found = filled(database)
         both, only_fooled, neither, wrong = (
@@ -188,7 +190,7 @@ def test_the_evasion_rate_is_of_all_that_could_be_attacked(tmp_path: Path) -> No
         evading = dataclasses.replace(found, plan=known, rows=[*found.benign, both, only_fooled, neither, wrong])
         table = table_2(evading)
         by_name = {table.name: table for table in tables.tables_of(evading)}
-    assert cells(table, "fgsm")["evasion_rate"] == rate(1, 3)
+    assert cells(table, "fgsm")["evasion_rate"] == rate(1, 2)  # the second is flagged before the attack
     assert any("whether or not it evades" in note for note in table.notes)
     assert cells(table, "fgsm")["adversarial_images"] == Cell(2)  # flagged or not, it fools f1
     attack = cells(by_name["attacks"], "fgsm", "")
