@@ -63,7 +63,7 @@ def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:
 
 
 def _fools_f1(row: Row) -> bool:
-    """Whether the image is adversarial; in the transferred setting an attack may fool the attacked network alone."""
+    """Return whether f1 is fooled; in the transferred setting an attack may fool the attacked network alone."""
     return row.fooled and not correct(row)
 
 

@@ -205,12 +205,12 @@ class FittedAttack(Attack):
     @property
     @abc.abstractmethod
     def most(self) -> int:
-        """How many images it is fitted on at most; it takes the first of those it is given."""
+        """Return the largest number of images it is fitted on: the first of those it is given."""
 
     @property
     @abc.abstractmethod
     def needs_fitting(self) -> bool:
-        """Whether that is still to be done."""
+        """Return whether it still has to be fitted."""
 
     @abc.abstractmethod
     def fitted(self, network: nn.Module, images: Pixels, job: Job | None = None) -> Self:
@@ -226,7 +226,7 @@ class FittedAttack(Attack):
 
     @abc.abstractmethod
     def fitting(self) -> bytes:
-        """What it was fitted to, to be kept; `with_fitting` takes it."""
+        """Return the result of `fitted` as bytes, for `with_fitting`."""
 
     @abc.abstractmethod
     def with_fitting(self, kept: bytes) -> Self:
@@ -238,7 +238,7 @@ class FittedAttack(Attack):
 
     @abc.abstractmethod
     def about_fitting(self) -> str:
-        """What it was fitted on and how well it went, in a few words."""
+        """Describe in a few words what it was fitted on and how well."""
 
     def check_spare(self, count: int) -> None:
         """Refuse too few images, `count`, to be fitted on.

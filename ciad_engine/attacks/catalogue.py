@@ -166,13 +166,6 @@ class Square(_Box):
     p: float = parameter(0.8, "First square", "Share of the image that the first squares cover.", low=0.001, high=1)
     seed: int = parameter(0, "Seed", "Decides stripes and squares.", low=0, high=2**31 - 1)
 
-    def side(self, query: int, size: int) -> int:
-        """Return the side of a query's square in images of this size, in pixels."""
-        from ciad_engine.attacks.square import HALVINGS
-
-        share = self.p / 2 ** sum(query * 10_000 > at * self.queries for at in HALVINGS)
-        return int(min(max(round((share * size**2) ** 0.5), 1), size - 1))
-
 
 @dataclasses.dataclass(frozen=True)
 class JSMA(_Own):

@@ -25,10 +25,8 @@ def find(attack: JSMA, model: Model, images: Tensor, goal: Goal, job: Job) -> Fo
     # An image goes toward one class at a time: `attempts` counts those given up, `steps` the pairs of this attempt.
     attempts, steps, total = images.new_zeros(3, count, dtype=torch.int64)
     reason = [NO_ADVERSARIAL] * count
-    nearest, missing = (
-        images.clone(),
-        images.new_full((count,), torch.inf, dtype=torch.double),
-    )  # the best end of an attempt
+    # The best end of an attempt, and by how much it misses the goal.
+    nearest, missing = images.clone(), images.new_full((count,), torch.inf, dtype=torch.double)
     rivals = answers = goal.labels.new_empty(count, 0)  # the classes to go toward; the logits of `nearest`
     queue = Queue(model)
     rows = queue.take(model.width)  # the images under way

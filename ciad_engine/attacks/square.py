@@ -14,6 +14,7 @@ from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import Square
 from ciad_engine.attacks.goal import Best, Goal
 from ciad_engine.attacks.model import Model
+from ciad_engine.counting import counted
 from ciad_engine.jobs import Job
 
 # The share of the image that a square covers is halved after these parts of 10,000 queries (the paper's appendix B).
@@ -33,8 +34,8 @@ def find(attack: Square, model: Model, images: Tensor, goal: Goal, job: Job) -> 
     missing = torch.full_like(images[:, 0, 0, 0], torch.inf)
     rows = torch.arange(len(images), device=images.device)
     for query in range(attack.queries):
-        job.progress(query, attack.queries, f"{attack.title}: {len(rows)} images under way")
-        tried = here[rows] if query == 0 else _with_square(here, low, high, rows, draws, attack.side(query, size))
+        job.progress(query, attack.queries, f"{attack.title}: {counted(len(rows), 'image')} under way")
+        tried = here[rows] if query == 0 else _with_square(here, low, high, rows, draws, side_of(attack, query, size))
         tried = (tried * 255).round_().div_(255)
         with torch.no_grad():
             outcome = goal.of(rows).at(model.logits(tried, rows), tried)
@@ -48,6 +49,12 @@ def find(attack: Square, model: Model, images: Tensor, goal: Goal, job: Job) -> 
             break
     job.progress(1, 1, attack.title)
     return Found(torch.where(best.known[:, None, None, None], best.images, here), steps, best.reasons())
+
+
+def side_of(attack: Square, query: int, size: int) -> int:
+    """Return the side of a query's square in images of this size, in pixels."""
+    share = attack.p / 2 ** sum(query * 10_000 > at * attack.queries for at in HALVINGS)
+    return int(min(max(round((share * size**2) ** 0.5), 1), size - 1))
 
 
 def _with_square(

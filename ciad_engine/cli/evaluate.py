@@ -36,19 +36,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         type=_names,
         help=f"comma-separated, of {', '.join(attacks.names())} (default: those of the preset)",
     )
-    parser.add_argument(
-        "--data",
-        default=datasets.SAMPLES,
-        metavar="PATH",
-        help="CIFAR-10 in any form, a folder with a folder of pictures for each class, or 'samples' (the default)",
-    )
-    parser.add_argument(
-        "--limit",
-        type=options.positive,
-        metavar="N",
-        help=f"number of images (default: {LIMIT}, or all of fewer; the paper's tables want 1000 and more)",
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    options.add_images_of(parser, LIMIT, "; the paper's tables want 1000 and more")
     parser.add_argument(
         "--transferred", action="store_true", help="attack the bundle's second classifier, inspect with the first"
     )

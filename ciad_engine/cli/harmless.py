@@ -14,16 +14,7 @@ LIMIT = 1000  # images if no number is given: rates to within a percent or two
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        default=datasets.SAMPLES,
-        metavar="PATH",
-        help="a data set of the bundle's classes, or 'samples' (the default)",
-    )
-    parser.add_argument(
-        "--limit", type=options.positive, metavar="N", help=f"number of images (default: {LIMIT}, or all of fewer)"
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    options.add_images_of(parser, LIMIT)
     options.add_bundle(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write the table to FILE")
     parser.add_argument("--record", action="store_true", help="also write the table beside the bundle's card")

@@ -15,16 +15,7 @@ LIMIT = 100  # images if nothing is said
 
 
 def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        default=datasets.SAMPLES,
-        metavar="PATH",
-        help="a data set of the bundle's classes, or 'samples' (the default)",
-    )
-    parser.add_argument(
-        "--limit", type=options.positive, metavar="N", help=f"number of images (default: {LIMIT}, or all of fewer)"
-    )
-    parser.add_argument("--seed", type=options.seed, default=0, metavar="S", help="chooses the images (default: 0)")
+    options.add_images_of(parser, LIMIT)
     parser.add_argument(
         "--area",
         type=_percent,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import attacks
+from ciad_engine import attacks, datasets
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
 from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
@@ -36,6 +36,20 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
         "--bundle", metavar="NAME", default="paper", help="trained system: a name or a folder (default: paper)"
     )
     add_device(parser)
+
+
+def add_images_of(parser: argparse.ArgumentParser, limit: int, more: str = "") -> None:
+    """Add the options that choose images of a data set; `more` is said of their number."""
+    parser.add_argument(
+        "--data",
+        default=datasets.SAMPLES,
+        metavar="PATH",
+        help="CIFAR-10 in any form, a folder with a folder of pictures for each class, or 'samples' (the default)",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help=f"number of images (default: {limit}, or all of fewer{more})"
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="chooses the images (default: 0)")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

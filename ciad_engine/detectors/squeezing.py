@@ -15,7 +15,7 @@ BITS = 5  # of each colour
 
 
 class Squeezing(Detector):
-    """How much f1's probabilities change if the image is squeezed, Xu et al. 2018 (arXiv 1704.01155).
+    """Score an image by the change of f1's probabilities when it is squeezed, Xu et al. 2018 (arXiv 1704.01155).
 
     The score is the largest L1 distance over the squeezers. They are the paper's for CIFAR-10, fewer bits a colour and
     a median of 2x2 pixels, without its non-local means, which has no gradient.

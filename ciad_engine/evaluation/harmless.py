@@ -23,6 +23,7 @@ from PIL import Image
 from ciad_engine import bundles, compute, detectors
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.threshold import RATES
+from ciad_engine.domain import Pixels
 from ciad_engine.errors import DataError
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.model_card import name_in_commands
@@ -30,8 +31,6 @@ from ciad_engine.evaluation.runner import Stretch, choose_images, versions
 from ciad_engine.evaluation.table import Cell, Column, Subject, Table, filled, rate_of, to_json
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
-
-Pixels = npt.NDArray[np.uint8]  # (3, H, W)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.evidence import classified
 from ciad_engine.detectors.mask import CLASSIFIER
 from ciad_engine.errors import SettingError
-from ciad_engine.evaluation import maps
+from ciad_engine.evaluation import maps, planning
 from ciad_engine.evaluation.export import as_csv
 from ciad_engine.evaluation.runner import choose_images
 from ciad_engine.evaluation.statistics import class_share, rank_correlations
@@ -49,7 +49,7 @@ Found = dict[str, npt.NDArray[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """How many images, chosen by which seed; the share of pixels that is kept; whether captum's maps are tested."""
+    """The settings of a test: number and seed of the images, share of pixels kept, whether captum's maps take part."""
 
     limit: int
     seed: int = 0
@@ -89,8 +89,9 @@ def measure(
     """
     job, begun = job or Job(), time.perf_counter()
     data = data.matched(system.domain)
-    if len(data) < 2 or not 1 <= asked.limit <= len(data):
-        raise SettingError(f"limit = {asked.limit} is not a number from 1 to {len(data)}, the images of {data.source}.")
+    planning.checked_limit(data, asked.limit)
+    if len(data) < 2:
+        raise SettingError(f"limit: {data.source} holds one image, but what replaces its parts is another image's.")
     evaluator, draw = _evaluator(system, judge), np.random.default_rng(asked.seed)
     order, pixels = choose_images(len(data), len(data), asked.seed), system.domain.size**2
     shown = data.subset(order[: asked.limit])
@@ -140,7 +141,7 @@ def _evaluator(system: System, judge: System | None) -> nn.Module | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Test:
-    """What is computed for each map.
+    """The measurements of each map.
 
     Attributes:
         noisy: the images shown with noise; `others`: what replaces their parts; both uint8 (N, 3, H, W).

@@ -135,7 +135,7 @@ class Plan:
 
     @property
     def setting(self) -> str:
-        """What is attacked, and which detectors have to be evaded: "direct, evading mask:graded"."""
+        """Return the setting with the detectors to evade, such as "direct, evading mask:graded"."""
         known = ", ".join(one.text for one in self.evade)
         return ("transferred" if self.transferred else "direct") + (f", evading {known}" if known else "")
 

@@ -4,6 +4,7 @@ import torch
 
 from ciad_engine.attacks.catalogue import Square
 from ciad_engine.attacks.goal import Evasion
+from ciad_engine.attacks.square import side_of
 
 from .toys import Curved, Wrapped, answers, random_images
 
@@ -12,10 +13,10 @@ def test_squares_shrink_on_the_papers_schedule():
     """Appendix B: p is halved at 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000 of 10,000 queries."""
     attack = Square(queries=10_000, p=0.8)
     for query, share in ((0, 0.8), (10, 0.8), (11, 0.4), (51, 0.2), (201, 0.1), (4001, 0.00625), (9999, 0.8 / 512)):
-        assert attack.side(query, 32) == max(1, round((share * 1024) ** 0.5))
+        assert side_of(attack, query, 32) == max(1, round((share * 1024) ** 0.5))
     # With fewer queries the schedule is as much shorter.
-    assert Square(queries=1000).side(51, 32) == attack.side(510, 32)
-    assert Square(p=1).side(0, 32) == 31
+    assert side_of(Square(queries=1000), 51, 32) == side_of(attack, 510, 32)
+    assert side_of(Square(p=1), 0, 32) == 31
 
 
 def test_every_value_is_moved_as_far_as_it_may_be_or_not_at_all():
