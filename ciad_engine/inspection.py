@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ciad_engine import bundles, datasets, detectors, distances
 from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.words import NO_ADVERSARIAL
+from ciad_engine.counting import capitalised, percent
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
 
@@ -214,11 +215,11 @@ def is_adversarial(inspection: Inspection) -> bool | None:
 def explain(inspection: Inspection) -> Explanation:
     """Explain the adversarial image if there is one, else the original.
 
-    E.g. "ADVERSARIAL", "The classifier says frog (93%), the mask says ship (61%). Restored: ship."
+    E.g. "ADVERSARIAL", "The classifier says frog (93%). The mask says ship (61%). Restored: ship."
     """
     i = inspection
     verdict, truth = i.adversarial or i.benign, is_adversarial(i)
-    words = [_failure(i), _reasoning(verdict, i.classes, truth)]
+    words = [_failure(i), *_reasoning(verdict, i.classes, truth)]
     if i.adversarial is not None and not _fools(i):
         words.insert(0, f"The attacked image does not fool the classifier, which still says {i.classes[i.reference]}.")
     elif i.adversarial is not None:
@@ -226,21 +227,13 @@ def explain(inspection: Inspection) -> Explanation:
     elif i.label is not None and int(i.benign.y1[0]) != i.label:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
     others = tuple(_other(verdict, name, i.classes) for name in verdict.findings if name != verdict.detector)
-    text = " ".join(word[:1].upper() + word[1:] for word in words if word)
-    return Explanation(headline(verdict, truth), text, others, _evidence(i, verdict))
+    return Explanation(headline(verdict, truth), " ".join(filter(None, words)), others, _evidence(i, verdict))
 
 
 def sentence(inspection: Inspection) -> str:
     """Return headline and text in one line."""
     found = explain(inspection)
     return f"{found.headline}: {found.text}"
-
-
-def percent(probability: float) -> str:
-    """Return a probability for people: "93%", "<1%"; "100%" only from 99.95% on."""
-    if probability < 0.01:
-        return "<1%"
-    return ">99%" if 0.99 < probability < 0.9995 else f"{100 * probability:.0f}%"
 
 
 def _fools(i: Inspection) -> bool:
@@ -259,38 +252,14 @@ def _failure(i: Inspection) -> str:
     return f"The attack found no adversarial image{why}."
 
 
-def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
-    y1, y2 = int(verdict.y1[0]), int(verdict.y2[0])
-    first = f"{classes[y1]} ({percent(float(verdict.p1[0, y1]))})"
-    second = f"{classes[y2]} ({percent(float(verdict.p2[0, y2]))})"
-    support = percent(float(verdict.p2[0, y1]))
-    voice = _VOICES.get(verdict.detector, f"the detector '{verdict.detector}'")
-    flagged = bool(verdict.adversarial[0])
-    if flagged:
-        prefix = "this benign image is flagged, because " if truly_adversarial is False else ""
-    else:
-        prefix = "this adversarial image is not flagged, because " if truly_adversarial else ""
-    if verdict.detector == "confidence":
-        enough = "too little" if flagged else "enough"
-        return f"{prefix}the classifier says {first}, and that is {enough} confidence for a benign image."
-    if verdict.chosen.labels is None:
-        above = "above" if flagged else "not above"
-        return f"{prefix}the classifier says {first}, and the score of {voice} is {above} its threshold."
-    if flagged and y1 == y2:
-        return f"{prefix}the classifier says {first}, and {voice} supports that too weakly ({support})."
-    if flagged:
-        return f"{prefix}the classifier says {first}, {voice} says {second}."
-    if y1 == y2:
-        return f"{prefix}the classifier says {first}, and {voice} agrees ({support})."
-    return f"{prefix}the classifier says {first} and {voice} says {second}, but still gives {classes[y1]} {support}."
-
-
-_VOICES = {
-    "mask": "the mask",
-    "mlp": "the MLP",
-    "shuffled-mask": "the shuffled mask",
-    "constant-mask": "the constant mask",
-}
+def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> list[str]:
+    """Say if the detector is wrong, then f1's class, then what the detector says of it."""
+    y1, flagged = int(verdict.y1[0]), bool(verdict.adversarial[0])
+    wrong = ""
+    if truly_adversarial is not None and flagged != truly_adversarial:
+        wrong = "This benign image is flagged." if flagged else "This adversarial image is not flagged."
+    first = f"The classifier says {classes[y1]} ({percent(float(verdict.p1[0, y1]))})."
+    return [wrong, first, verdict.chosen.kind.sentence(verdict, classes)]
 
 
 def _other(verdict: Verdict, name: str, classes: tuple[str, ...]) -> str:
@@ -325,7 +294,7 @@ def _evidence(i: Inspection, verdict: Verdict) -> str:
         return words
     known = "the true class" if i.label is not None else "the class before the attack"
     recovers = "recovers" if verdict.recovers[0] else "does not recover"
-    return f"{words} {verdict.chosen.title} {recovers} {known} ({i.classes[i.reference]})."
+    return f"{words} {capitalised(verdict.called)} {recovers} {known} ({i.classes[i.reference]})."
 
 
 def difference(image: Image, attacked: Image | None, gain: float) -> Image:

@@ -104,7 +104,8 @@ class System:
 
 def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]) -> Finding:
     labels = log_p.argmax(1) if detector.classifies else None
-    return Finding(detector.title, np.exp(log_p).astype(np.float32), labels, scores, detector.rules)
+    p = np.exp(log_p).astype(np.float32)
+    return Finding(type(detector), detector.options, detector.title, p, labels, scores, detector.rules)
 
 
 def load(name: str | Path, device: torch.device) -> System:

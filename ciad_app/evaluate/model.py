@@ -17,10 +17,10 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QFont
 
 from ciad_engine import detectors
+from ciad_engine.counting import percent
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.records import Thresholds, correct
-from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row, Score
 
 Index = QModelIndex | QPersistentModelIndex

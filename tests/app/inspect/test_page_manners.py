@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt
 from ciad_app.inspect import saving
 from ciad_app.inspect.page import LOOKING, WAITING
 from ciad_app.inspect.results import Results
-from ciad_engine import attacks, inspection
+from ciad_engine import attacks, counting
 from tests.app.inspect.steps import TIMEOUT, attack, settle, show_set
 
 LONG = {"iterations": 100_000, "search_steps": 30, "confidence": 900.0}
@@ -199,4 +199,4 @@ def test_percentages_are_those_of_the_sentences():
     from ciad_app.widgets.probability_bars import percent
 
     for value in (0.0, 0.004, 0.012, 0.5, 0.991, 0.9951, 0.9999, 1.0):
-        assert percent(value) == inspection.percent(value)
+        assert percent(value) == counting.percent(value)
