@@ -307,6 +307,16 @@ def difference(image: Image, attacked: Image | None, gain: float) -> Image:
     return shown
 
 
+def overlay(image: Image, mask: npt.NDArray[np.floating[Any]], opacity: float, cover: tuple[int, int, int]) -> Image:
+    """Return an image, uint8 (3, H, W), under a mask (H, W): what the mask replaces fades into the colour `cover`.
+
+    With opacity 0 the image is as it was; with opacity 1 nothing of it is left where the mask is 1.
+    """
+    colour = np.array(cover, np.float64)[:, None, None]
+    shown: Image = np.rint(image + opacity * mask * (colour - image)).astype(np.uint8)
+    return shown
+
+
 def as_dict(inspection: Inspection) -> dict[str, Any]:
     """Return the record as plain data for `ciad inspect --json`; images and masks are left out."""
     i = inspection

@@ -443,6 +443,20 @@ def test_difference_is_magnified_around_mid_grey() -> None:
     assert (inspection.difference(image, None, 16) == 128).all()
 
 
+def test_an_overlay_covers_what_the_mask_replaces_and_leaves_what_it_keeps() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 4, 4), np.uint8)
+    mask = np.zeros((4, 4), np.float32)
+    mask[0, 0], mask[0, 1] = 1, 0.25
+    assert np.array_equal(inspection.overlay(image, mask, 0.0, (0, 32, 76)), image)
+    shown = inspection.overlay(image, mask, 1.0, (0, 32, 76))
+    assert shown.dtype == np.uint8
+    assert shown[:, 0, 0].tolist() == [0, 32, 76]
+    assert shown[:, 0, 1].tolist() == np.rint(0.75 * image[:, 0, 1] + 0.25 * np.array([0, 32, 76])).tolist()
+    assert np.array_equal(shown[:, 1:], image[:, 1:])
+    half = inspection.overlay(image, mask, 0.5, (0, 32, 76))
+    assert half[:, 0, 0].tolist() == np.rint(0.5 * image[:, 0, 0] + np.array([0, 16, 38])).tolist()
+
+
 def test_distances_are_those_of_the_attacked_image() -> None:
     record = found(FINE, verdict(FROG, 0.93, SHIP, 0.61))
     expected = distances.measure(record.image[None], record.attacked_image[None])

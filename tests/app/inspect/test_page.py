@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton
 from ciad_app.inspect import saving, work
 from ciad_app.inspect.collection import RECORDS, YOURS
 from ciad_app.inspect.page import InspectPage
+from ciad_app.inspect.pane_grid import COVER, NO_MASK
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import imaging, inspection
 from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
@@ -471,6 +472,57 @@ def test_the_magnification_can_be_chosen(page, known, qtbot):
     )
     page.grid.mask_scale.setCurrentIndex(page.grid.mask_scale.findData(0.1))
     assert page.grid.mask_change.item.getLevels().tolist() == [-0.1, 0.1]
+
+
+def test_the_masks_can_be_laid_over_both_images(page, known, qtbot, tmp_path):
+    show_set(page, known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    grid, found = page.grid, page.found
+    images = (found.image, found.attacked_image)
+
+    def expected(opacity):
+        masks = (found.benign.masks[0], found.adversarial.masks[0])
+        return [inspection.overlay(i, m, opacity, COVER).transpose(1, 2, 0) for i, m in zip(images, masks, strict=True)]
+
+    def shown():
+        return [grid.benign.array, grid.adversarial.array]
+
+    assert tuple(grid.benign_mask.item.getColorMap().map(0.0)[:3]) == COVER  # the colour of unimportant
+    grid.opacity.setFocus()
+    assert grid.opacity.focusPolicy() & Qt.FocusPolicy.TabFocus
+    for _ in range(3):
+        qtbot.keyClick(grid.opacity, Qt.Key.Key_Right)
+    assert (grid.opacity.value(), grid.percent.text()) == (15, "15%")
+    assert np.array_equal(shown(), expected(0.15))
+    before = saving.png(saving.compose(page.saves._rows))
+    qtbot.keyClick(grid.opacity, Qt.Key.Key_End)
+    assert np.array_equal(shown(), expected(1))
+    assert saving.png(saving.compose(page.saves._rows)) != before  # the exported view is what is seen
+    page.save_image(tmp_path / "plain.png")
+    assert np.array_equal(imaging.read(tmp_path / "plain.png", 32).pixels, images[1])
+    assert "original " + ", ".join(map(str, images[0][:, 3, 4])) in grid.values_at((3, 4))
+    page.gallery.step(1)  # the next image is seen as it is until its mask is known, then under it
+    assert np.array_equal(grid.benign.array, known.images[1].transpose(1, 2, 0))
+    settle(page, qtbot)
+    found, images = page.found, (page.found.image,)
+    assert np.array_equal(
+        grid.benign.array, inspection.overlay(images[0], found.benign.masks[0], 1, COVER).transpose(1, 2, 0)
+    )
+    qtbot.keyClick(grid.opacity, Qt.Key.Key_Home)
+    assert np.array_equal(grid.benign.array, images[0].transpose(1, 2, 0))
+
+
+def test_without_masks_there_is_nothing_to_lay_over(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.grid.opacity.setValue(50)
+    page.grid.show_inspection(
+        dataclasses.replace(page.found, benign=dataclasses.replace(page.found.benign, masks=None))
+    )
+    assert not page.grid.opacity.isEnabled()
+    assert page.grid.opacity.toolTip() == NO_MASK
+    assert np.array_equal(page.grid.benign.array, known.images[0].transpose(1, 2, 0))
 
 
 def test_the_keyboard_attacks_and_steps(page, known, qtbot):
