@@ -256,11 +256,11 @@ PAPER = Recipe(
 # number of steps. With a budget of 8 grey levels from the start it learns almost nothing in the first epochs.
 WHOLE, EVIDENCE = "whole", "evidence"
 _ROBUST = Schedule(
-    steps=14_000, optimizer="sgd", learning_rate=0.2, warmup=0.15, decay=0.85, weight_decay=5e-4, clip=2.0, shift=4,
+    steps=10_000, optimizer="sgd", learning_rate=0.2, warmup=0.15, decay=0.85, weight_decay=5e-4, clip=2.0, shift=4,
     label_smoothing=0.1,
 )  # fmt: skip
-_FURTHER = dataclasses.replace(_ROBUST, steps=6_000, learning_rate=0.1, warmup=0.1, decay=0.9)
-_WHOLE = Stage(WHOLE, "resnet", "classify-robustly", _ROBUST, minutes=80, options={"eps": 4.0})
+_FURTHER = dataclasses.replace(_ROBUST, steps=5_000, learning_rate=0.1, warmup=0.1, decay=0.9)
+_WHOLE = Stage(WHOLE, "resnet", "classify-robustly", _ROBUST, minutes=70, options={"eps": 4.0})
 _EVIDENCE = Stage(
     EVIDENCE,
     "resnet",
@@ -285,7 +285,7 @@ CONTRAST = Recipe(
             bundles.MASK_GENERATOR,
             "unet",
             "explain",
-            Schedule(steps=5_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.02, clip=2.0, shift=4),
+            Schedule(steps=4_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.02, clip=2.0, shift=4),
             minutes=50,
             uses=(EVIDENCE,),
             options={
@@ -296,14 +296,14 @@ CONTRAST = Recipe(
         ),
         dataclasses.replace(_EVIDENCE, starts_from=EVIDENCE, uses=(bundles.MASK_GENERATOR,), minutes=45),
         dataclasses.replace(
-            _WHOLE, schedule=dataclasses.replace(_FURTHER, steps=12_000), starts_from=WHOLE, minutes=70
+            _WHOLE, schedule=dataclasses.replace(_FURTHER, steps=10_000), starts_from=WHOLE, minutes=70
         ),
         PAPER.stages[2],
         Stage(
             bundles.SECOND_CLASSIFIER,
             "resnet",
             "classify",
-            dataclasses.replace(_ROBUST, steps=12_000, erase=8),
+            dataclasses.replace(_ROBUST, steps=9_000, erase=8),
             minutes=25,
             arguments={"widths": (48, 96, 160), "depths": (1, 1, 1)},
         ),
