@@ -101,7 +101,8 @@ class Recipe:
         stages: in the order in which they are trained.
         detectors: of the bundle; their thresholds are computed at the end.
         limits: sentences for the card: what the system is not good for.
-        classifier_of: a bundle whose f1 is taken over, instead of being trained, if it was trained on the same images.
+        source: a bundle from which the networks of the roles `takes` are taken instead of being trained, if it was
+            trained on the same images; the same of them are held out then.
 
     Raises:
         ValueError: a stage or a detector uses a network that is not trained before it.
@@ -113,7 +114,8 @@ class Recipe:
     stages: tuple[Stage, ...]
     detectors: tuple[DetectorEntry, ...] = ()
     limits: tuple[str, ...] = ()
-    classifier_of: str = ""
+    source: str = ""
+    takes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         first: dict[str, Stage] = {}
@@ -275,7 +277,8 @@ CONTRAST = Recipe(
     name="contrast",
     title="The classifier of bundle 'paper' against robust classifiers of the image and of what a mask keeps of it",
     validation=5000,
-    classifier_of="paper",
+    source="paper",
+    takes=(bundles.CLASSIFIER,),
     stages=(
         PAPER.stages[0],
         _WHOLE,
@@ -322,6 +325,7 @@ CONTRAST = Recipe(
         DetectorEntry("whole", "direct", {"classifier": WHOLE}, {}, {**_MARGIN, "flip": True}),
         DetectorEntry("natural", "direct", {"classifier": bundles.SECOND_CLASSIFIER}, {}, {**_MARGIN, "flip": True}),
         DetectorEntry("confidence", "confidence"),
+        DetectorEntry("unfamiliar", "unfamiliar", {"classifier": bundles.SECOND_CLASSIFIER}),
     ),
     limits=(
         "Not a security boundary: an attacker who knows the detectors and may change the image enough defeats them.",
