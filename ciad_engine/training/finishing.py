@@ -65,7 +65,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "data": {
             "name": data.name,
             "official": data.official,
-            "training images": len(data.train or ()) - len(validation),
+            "training images": len(trained.training),
             "validation images": len(validation),
             "test images": len(test),
             "checksum": {"train": data.train.checksum if data.train else None, "test": test.checksum},

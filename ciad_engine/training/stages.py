@@ -63,6 +63,8 @@ def train_bundle(
     source = _source(recipe, data)
     drawn = seed if source is None else source.content["seed"]
     fit_set, validation_set, test_set = split(data, recipe.validation, drawn)
+    if recipe.share < 1:
+        fit_set = fit_set.subset(range(round(recipe.share * len(fit_set))))
     domain = fit_set.domain
     recipe.check_size(domain.size)
     origin = {"recipe": recipe.name, **recipe.options, "data": data.train.checksum if data.train else ""}

@@ -337,3 +337,16 @@ def test_a_source_that_does_not_fit_is_not_taken(tmp_path, data, whole):
         assert stages._source(other, data) is None
     train = dataclasses.replace(data.train, checksum="of other images")
     assert stages._source(recipe, dataclasses.replace(data, train=train)) is None
+
+
+def test_a_recipe_can_use_a_share_of_the_training_images(tmp_path, data, monkeypatch):
+    seen = []
+    train = stages.train
+    monkeypatch.setattr(stages, "train", lambda objective, *rest: seen.append(objective) or train(objective, *rest))
+    confidence = bundles.DetectorEntry("confidence", "confidence")
+    recipe = dataclasses.replace(TINY, stages=TINY.stages[:1], detectors=(confidence,), share=0.5)
+    card = train_bundle(recipe, data, tmp_path / "half", device="cpu")
+    assert card.content["data"]["training images"] == 30
+    fit, validation, _ = stages.split(data, 20, 0)
+    assert torch.equal(seen[0].train.images, torch.from_numpy(fit.images[:30]))
+    assert torch.equal(seen[0].validation.images, torch.from_numpy(validation.images))
