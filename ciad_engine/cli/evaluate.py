@@ -26,9 +26,9 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         choices=tuple(planning.PRESETS),
         default="paper",
         help="which attacks, with which settings, unless flags say otherwise: paper (the default); sweep, FGSM at"
-        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class; or adaptive,"
-        " the attacker who knows the detectors of --evade: PGD, its orthogonal and selective kinds and Square at five"
-        " budgets, and C&W",
+        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class; detection,"
+        " attacks of every kind that do not know the detectors; or adaptive, the attacker who knows those of --evade:"
+        " PGD, its orthogonal and selective kinds and Square at five budgets, and C&W",
     )
     parser.add_argument(
         "--attacks",

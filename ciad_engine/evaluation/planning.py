@@ -44,6 +44,19 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
         ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9, "target": "random"}),
     ),
+    # Attacks of every kind that do not know the detectors: within a budget, up to the boundary and, C&W with a
+    # confidence, beyond it.
+    "detection": (
+        *(("fgsm", {"eps": eps}) for eps in (4.0, 8.0)),
+        ("bim", {"eps": 8.0}),
+        ("pgd", {"eps": 8.0}),
+        ("universal", {}),
+        ("jsma", {"theta": 1.0, "gamma": 0.1}),
+        ("deepfool", {}),
+        ("ddn", {}),
+        ("lbfgs", {}),
+        *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
+    ),
     # The attacker who knows the detectors: `resources/docs/adaptive.md` has the reasons. Steps stop at success, so that
     # an image counts wherever on the way it evades.
     "adaptive": (
@@ -320,8 +333,9 @@ def preset(name: str) -> tuple[AttackChoice, ...]:
     """The attacks of a preset.
 
     "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0, untargeted; "sweep": FGSM with four eps, JSMA,
-    C&W with four kappa, and each of the three once aimed at a random class; "adaptive", which needs detectors to evade:
-    PGD, orthogonal and selective PGD and Square with five eps, and C&W.
+    C&W with four kappa, and each of the three once aimed at a random class; "detection": attacks of every kind that do
+    not know the detectors; "adaptive", which needs detectors to evade: PGD, orthogonal and selective PGD and Square
+    with five eps, and C&W.
 
     Raises:
         SettingError: there is no such preset.

@@ -323,6 +323,9 @@ CONTRAST = Recipe(
         DetectorEntry("whole", "direct", {"classifier": WHOLE}, {}, {**_MARGIN, "flip": True}),
         DetectorEntry("natural", "direct", {"classifier": bundles.SECOND_CLASSIFIER}, {}, {**_MARGIN, "flip": True}),
         DetectorEntry("confidence", "confidence"),
+        # Baselines: other papers' detectors.
+        DetectorEntry("squeezing", "squeezing"),
+        DetectorEntry("mahalanobis", "mahalanobis"),
         DetectorEntry("unfamiliar", "unfamiliar", {"classifier": bundles.SECOND_CLASSIFIER}),
     ),
     limits=(
