@@ -25,7 +25,7 @@ from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
 from ciad_engine.evaluation.earlier import Earlier
 from ciad_engine.evaluation.records import flags
-from ciad_engine.jobs import Job
+from ciad_engine.jobs import Inner, Job
 from ciad_engine.runs import BENIGN, Database, Row, Run, Score
 from ciad_engine.systems import System
 
@@ -186,13 +186,12 @@ def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
         raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 
-class Stretch(Job):
+class Stretch(Inner):
     """Progress of a stretch of `count` images, told to the outer job in images from `start` on."""
 
     def __init__(self, outer: Job, start: int, total: int, count: int, title: str) -> None:
-        super().__init__()
-        self._cancel = outer._cancel  # one flag: cancelling the outer job also stops an attack inside a batch
-        self._outer, self._start, self._total, self._count, self._title = outer, start, total, count, title
+        super().__init__(outer)
+        self._start, self._total, self._count, self._title = start, total, count, title
 
     def images(self, start: int, count: int) -> Stretch:
         """The stretch of `count` images that begins `start` images into this one."""
@@ -203,9 +202,6 @@ class Stretch(Job):
         # A stretch of no images is work before the first of them: how far that is only its own words can say.
         words = self._title if self._count else f"{text} ({100 * done // max(total, 1)}%)"
         self._outer.progress(self._start + inside, self._total, words)
-
-    def on_note(self, text: str) -> None:
-        self._outer.note(text)
 
 
 @dataclasses.dataclass(frozen=True)
