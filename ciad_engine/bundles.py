@@ -2,8 +2,7 @@
 
 Nothing is ever unpickled. The card lists each network by registry name and arguments, the detectors made of them
 with their thresholds, and on what, how and how well the system was trained. Every network file is checked against
-the card's SHA-256. What was measured with the bundle lies in `evaluations/` and `mask_tests/`,
-one JSON file per run.
+the card's SHA-256. What was measured with the bundle lies in `evaluations/`, one JSON file per run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ FORMAT = 2
 DEFAULT = "paper"  # the name of the bundle that is used unless another one is chosen
 CARD = "card.json"
 EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
-MASK_TESTS = "mask_tests"  # the folder
 
 # The roles of the networks that the program itself refers to; a bundle may have others.
 CLASSIFIER = "classifier"  # f1
@@ -103,14 +101,9 @@ class Card:
         Raises:
             BundleError: a file cannot be read or is not JSON.
         """
-        files = self.recorded(EVALUATIONS)
+        files = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
         found = {str(entry.get("run")): entry for entry in (*self.content.get(EVALUATIONS, ()), *files)}
         return sorted(found.values(), key=lambda entry: str(entry.get("created", "")))
-
-    def recorded(self, folder: str) -> list[dict[str, Any]]:
-        """Return the entries that `save_evaluation` wrote to `folder`. Raises BundleError as `evaluations` does."""
-        found = [_read_json(path) for path in sorted((self.folder / folder).glob("*.json"))]
-        return sorted(found, key=lambda entry: str(entry.get("created", "")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,13 +395,13 @@ def save_card(folder: Path, content: Mapping[str, Any]) -> Card:
     return read_card(folder)
 
 
-def save_evaluation(card: Card, entry: Mapping[str, Any], folder: str = EVALUATIONS) -> Path:
+def save_evaluation(card: Card, entry: Mapping[str, Any]) -> Path:
     """Write what a run measured beside the card, in the place of an earlier file of the run; the card does not change.
 
     Raises:
         BundleError: the file cannot be written.
     """
-    path = card.folder / folder / f"{str(entry['run'])[:12]}.json"
+    path = card.folder / EVALUATIONS / f"{str(entry['run'])[:12]}.json"
     try:
         write_whole(path, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
     except OSError as error:

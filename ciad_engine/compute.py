@@ -82,6 +82,20 @@ def borrowed(network: nn.Module) -> Iterator[nn.Module]:
             p.requires_grad_(want)
 
 
+@contextlib.contextmanager
+def fresh_state() -> Iterator[None]:
+    """Run other work in the middle of this one: torch's modes are at their defaults, all generators are put back."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with (
+        torch.random.fork_rng(devices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+    ):
+        yield
+
+
 def in_batches(
     work: Callable[[slice], Result], count: int, size: int, job: Job | None = None, text: str = ""
 ) -> Iterator[Result]:

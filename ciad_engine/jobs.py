@@ -32,11 +32,15 @@ class Job:
         return self._cancel.is_set()
 
     def checkpoint(self) -> None:
-        """Stop here if asked to.
+        """Stop here if asked to; else let other work run that is more urgent, if the subclass has any.
+
+        Long work calls it (or `progress`, or `partial`) at least every 200 ms, outside transactions.
 
         Raises:
             Cancelled: `cancel` was called.
         """
+        if not self._cancel.is_set():
+            self.on_checkpoint()
         if self._cancel.is_set():
             raise Cancelled
 
@@ -66,6 +70,9 @@ class Job:
         """A job whose progress fills only the stretch [`start`, `stop`] (fractions) of this one."""
         return _Part(self, start, stop)
 
+    def on_checkpoint(self) -> None:
+        """Hook of subclasses."""
+
     def on_progress(self, done: int, total: int, text: str) -> None:
         """Hook of subclasses."""
 
@@ -76,20 +83,31 @@ class Job:
         """Hook of subclasses."""
 
 
-class _Part(Job):
-    _UNITS = 10_000  # the outer job counts in these
+class Inner(Job):
+    """A job that passes everything on to an outer one. Subclasses decide what its progress is of the outer's."""
 
-    def __init__(self, outer: Job, start: float, stop: float) -> None:
+    def __init__(self, outer: Job) -> None:
         super().__init__()
         self._cancel = outer._cancel  # one flag for both: cancelling either cancels the work
-        self._outer, self._start, self._stop = outer, start, stop
+        self._outer = outer
 
-    def on_progress(self, done: int, total: int, text: str) -> None:
-        fraction = self._start + (self._stop - self._start) * done / max(total, 1)
-        self._outer.progress(round(fraction * self._UNITS), self._UNITS, text)
+    def on_checkpoint(self) -> None:
+        self._outer.on_checkpoint()
 
     def on_partial(self, result: object) -> None:
         self._outer.partial(result)
 
     def on_note(self, text: str) -> None:
         self._outer.note(text)
+
+
+class _Part(Inner):
+    _UNITS = 10_000  # the outer job counts in these
+
+    def __init__(self, outer: Job, start: float, stop: float) -> None:
+        super().__init__(outer)
+        self._start, self._stop = start, stop
+
+    def on_progress(self, done: int, total: int, text: str) -> None:
+        fraction = self._start + (self._stop - self._start) * done / max(total, 1)
+        self._outer.progress(round(fraction * self._UNITS), self._UNITS, text)

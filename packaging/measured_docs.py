@@ -192,8 +192,8 @@ def sources(card: Card, preset: str, transferred: bool) -> Sources:
             continue
         plan = planning.from_json(entry["plan"])
         sweeps = set(plan.attacks) <= set(wanted) and not set(plan.attacks) <= plain
-        measured = plan.data in card.content["measured"]
-        if measured and plan.transferred == transferred and (preset == "paper" or sweeps):
+        plain_attacker = plan.data in card.content["measured"] and not plan.evade
+        if plain_attacker and plan.transferred == transferred and (preset == "paper" or sweeps):
             known.append((entry, plan))
     found: dict[str, Source | None] = {}
     labels = planning.labels([(choice.name, dict(choice.settings)) for choice in wanted])
@@ -286,15 +286,18 @@ def _preset() -> str:
 
 
 def _networks(card: Card) -> str:
-    """How often each network names the test images right."""
-    words = {"f1": "f1", "f2 on masks": "f2 on masks", "second classifier": SECOND, "control": "MLP on the image"}
+    """Return the accuracy of each network on test images."""
+    words = {"f1": "f1", detectors.MASK: "f2 on masks", "second classifier": SECOND, "mlp": "MLP on the image"}
     lines = []
     for data, found in card.content["measured"].items():
+        by_detectors = {name: figures.get("accuracy") for name, figures in found["detectors"].items()}
+        accuracies = {**by_detectors, **found["accuracy"]}
         ours = []
-        for name in (name for name in words if name in found):
-            low, high = wilson(found[name] * found["n"], found["n"])
-            paper = f" (paper {PAPER_RIGHT[name]})" if name in PAPER_RIGHT else ""
-            ours.append(f"{words[name]} {found[name]:.4f} [{low:.3f}, {high:.3f}]{paper}")
+        for name in (name for name in words if accuracies.get(name) is not None):
+            right = accuracies[name]
+            low, high = wilson(right * found["n"], found["n"])
+            paper = f" (paper {PAPER_RIGHT[words[name]]})" if words[name] in PAPER_RIGHT else ""
+            ours.append(f"{words[name]} {right:.4f} [{low:.3f}, {high:.3f}]{paper}")
         lines.append(f"Accuracy on {found['n']:,} {data}: {', '.join(ours)}.\n")
     return "".join(lines)
 

@@ -26,9 +26,9 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         choices=tuple(planning.PRESETS),
         default="paper",
         help="which attacks, with which settings, unless flags say otherwise: paper (the default); sweep, FGSM at"
-        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class; or adaptive,"
-        " the attacker who knows the detectors of --evade: PGD, its orthogonal and selective kinds and Square at five"
-        " budgets, and C&W",
+        " four budgets, JSMA, C&W at four confidences, and each of the three once aimed at a random class; detection,"
+        " attacks of every kind that do not know the detectors; or adaptive, the attacker who knows those of --evade:"
+        " PGD, its orthogonal and selective kinds and Square at five budgets, and C&W",
     )
     parser.add_argument(
         "--attacks",
@@ -41,6 +41,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
         "--transferred", action="store_true", help="attack the bundle's second classifier, inspect with the first"
     )
     options.add_evade(parser)
+    options.add_surrogate(parser)
     options.add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the tables as JSON")
     parser.add_argument("--csv", type=Path, metavar="DIR", help="also write rows, tables and charts to DIR")
@@ -53,11 +54,15 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
     if arguments.preset == "adaptive" and not arguments.evade:
         raise options.WrongUse("--preset adaptive: add --evade NAME, the detector that the attacker knows.")
+    if arguments.surrogate is not None and not arguments.evade:
+        raise options.WrongUse("--surrogate: add --evade NAME, the detector that it stands for.")
     from ciad_engine import compute, systems
     from ciad_engine.evaluation import export, runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     chosen = _choices(arguments, card.classes)
+    if arguments.surrogate is not None:
+        chosen += planning.transferred(bundles.evaded(card, arguments.surrogate))
     data = datasets.choose(arguments.data, job).matched(card.domain)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     attacked = bundles.SECOND_CLASSIFIER if arguments.transferred else bundles.CLASSIFIER

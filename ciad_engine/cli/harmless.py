@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.csv is not None and arguments.csv.is_dir():
         raise options.WrongUse(f"--csv: {arguments.csv} is a folder; name a file.")
     from ciad_engine import compute, systems
-    from ciad_engine.evaluation import export, harmless
+    from ciad_engine.evaluation import export, harmless, recording
     from ciad_engine.evaluation.table import render_text
 
     card = bundles.read_card(bundles.find(arguments.bundle))
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         job.note(f"Wrote {arguments.csv}.")
     if arguments.record:
         seconds = time.perf_counter() - started
-        job.note(f"Wrote {harmless.record(system, data, limit, arguments.seed, table, seconds)}.")
+        command = f"harmless --limit {limit} --seed {arguments.seed}"
+        job.note(f"Wrote {recording.record(system, table, data, limit, command, seconds)}.")
     print(render_text(table, console.width()))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from ciad_engine import bundles, datasets
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         if path is not None and path.is_dir():
             raise options.WrongUse(f"{flag}: {path} is a folder; name a file.")
     from ciad_engine import compute, systems
-    from ciad_engine.evaluation import mask_tests
+    from ciad_engine.evaluation import export, mask_tests, recording
 
     card = bundles.read_card(bundles.find(arguments.bundle))
     data = datasets.choose(arguments.data, job).matched(card.domain)
@@ -52,16 +53,26 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     judge = None if arguments.evaluator is None else systems.load(arguments.evaluator, device)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     asked = mask_tests.Asked(limit, arguments.seed, arguments.area / 100, arguments.captum)
-    tested = mask_tests.measure(system, data, asked, judge, job)
+    started = time.perf_counter()
+    table = mask_tests.measure(system, data, asked, judge, job)
     job.finished()
-    print(render_text(tested.table, console.width()))
-    for path, text in ((arguments.csv, tested.csv()), (arguments.markdown, render_markdown(tested.table))):
+    seconds = time.perf_counter() - started
+    print(render_text(table, console.width()))
+    about = {"data": data.source, "bundle": card.name, "seed": str(arguments.seed)}
+    comma = export.as_csv(table, about, ("map",), lambda subject: [subject.attack])
+    for path, text in ((arguments.csv, comma), (arguments.markdown, render_markdown(table))):
         if path is not None:
             _write(path, text)
             job.note(f"Wrote {path}.")
     if arguments.record:
-        job.note(f"Wrote {tested.record(card)}.")
+        job.note(f"Wrote {recording.record(system, table, data, limit, _command(arguments, limit), seconds)}.")
     return 0
+
+
+def _command(arguments: argparse.Namespace, limit: int) -> str:
+    words = f"masks --limit {limit} --seed {arguments.seed} --area {arguments.area:g}"
+    words += "" if arguments.evaluator is None else f" --evaluator {arguments.evaluator}"
+    return words + (" --captum" if arguments.captum else "")
 
 
 def _percent(text: str) -> float:

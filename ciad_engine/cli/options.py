@@ -89,6 +89,16 @@ def add_evade(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_surrogate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--surrogate",
+        type=_evaded,
+        metavar="DETECTOR[:RULE]",
+        help="also PGD that follows this detector of the bundle in the place of those of --evade, as an attacker does"
+        " who has trained his own one",
+    )
+
+
 def _rule(word: str) -> str:
     """argparse type: a detector's rule; "paper" is another name of the paper's."""
     return DISAGREEMENT if word == "paper" else word

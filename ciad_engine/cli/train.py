@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.recipe not in recipes.names():
         raise options.WrongUse(f"--recipe: '{arguments.recipe}' is none of {', '.join(recipes.names())}.")
+    from ciad_engine.evaluation import model_card
     from ciad_engine.training import stages
 
     data = datasets.load(arguments.data, job)
@@ -55,7 +56,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     print(f"Bundle '{card.name}' is in {card.folder}.")
     for source, figures in card.content["measured"].items():
         print(f"Measured on {source}:")
-        print(console.columns([(key, _figure(value)) for key, value in figures.items()], indent="  "))
+        lines = [(key, _figure(value)) for key, value in model_card.measured(figures).items()]
+        print(console.columns(lines, indent="  "))
     print(f"Use it: ciad inspect IMAGE --bundle {card.folder.absolute()}")
     return 0
 

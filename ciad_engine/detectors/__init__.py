@@ -43,6 +43,7 @@ _REGISTRY = {
     "combined": "ciad_engine.detectors.combined:Combined",
     "squeezing": "ciad_engine.detectors.squeezing:Squeezing",
     "mahalanobis": "ciad_engine.detectors.mahalanobis:Mahalanobis",
+    "unfamiliar": "ciad_engine.detectors.unfamiliar:Unfamiliar",
 }
 _TITLES = {
     "combined": "combined",
@@ -57,6 +58,7 @@ _TITLES = {
     "confidence": "f1's confidence",
     "squeezing": "feature squeezing",
     "mahalanobis": "Mahalanobis distance",
+    "unfamiliar": "unlike the training images",
 }
 SHIPPED = tuple(_TITLES)  # detectors of the shipped bundles, in the order in which they are shown
 

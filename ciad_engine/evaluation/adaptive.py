@@ -33,8 +33,12 @@ def budgets(plan: Plan) -> list[float]:
 def table_of(records: Records) -> Table:
     """Return the evasion rate within each of the `budgets`, of all attacks together and of each alone."""
     plan = records.plan
-    settings = [{key: value for key, value in c.settings if key not in _OF_BUDGET} for c in plan.attacks]
-    kinds = planning.labels([(c.name, own) for c, own in zip(plan.attacks, settings, strict=True)])
+    kinds = planning.labels(
+        [
+            (name, {key: value for key, value in settings.items() if key not in _OF_BUDGET})
+            for name, settings in planning.told(plan.attacks)
+        ]
+    )
     alone = {kind: Column(_key(kind), f"Evasion rate, {plan.title(kind)} alone", plan.title(kind)) for kind in kinds}
     # An image counts once every attack of the run has had its turn: until then its worst case is not known.
     done = [{row.position for row in rows} for rows in records.attacked.values()]

@@ -7,28 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import io
-import json
 import zlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 from PIL import Image
 
-from ciad_engine import bundles, compute, detectors
+from ciad_engine import detectors
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.domain import Pixels
 from ciad_engine.errors import DataError
 from ciad_engine.evaluation import planning
-from ciad_engine.evaluation.model_card import name_in_commands
-from ciad_engine.evaluation.runner import Stretch, choose_images, versions
-from ciad_engine.evaluation.table import Cell, Column, Subject, Table, filled, rate_of, to_json
+from ciad_engine.evaluation.runner import Stretch, choose_images
+from ciad_engine.evaluation.table import Cell, Column, Subject, Table, filled, rate_of
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
 
@@ -161,29 +155,7 @@ def measure(system: System, data: ImageSet, limit: int | None = None, seed: int 
         f"Data: {data.source}; n = {limit:,} images, seed {seed}. Bundle: {system.card.name}"
         f" ({system.card.checksum[:12]}). Intervals: 95%, Wilson."
     )
-    return filled("harmless", "Harmless changes: do they raise an alarm?", COLUMNS, rows, (meaning, _HOW, about))
-
-
-def record(system: System, data: ImageSet, limit: int, seed: int, table: Table, seconds: float) -> Path:
-    """Write the table that `measure` returned for these beside the bundle's card, in the place of an earlier one.
-
-    Raises:
-        BundleError: the file cannot be written.
-    """
-    card = system.card
-    decides = ["harmless", card.checksum, data.matched(system.domain).checksum, limit, seed]
-    entry = {
-        "run": hashlib.sha256(json.dumps(decides).encode()).hexdigest(),
-        "title": f"Harmless changes: {limit:,} images of {data.source}",
-        "versions": {**versions(), "pillow": PIL.__version__},
-        "device": compute.describe_device(system.device),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": seconds,
-        "seconds_alone": seconds,
-        "command": f"ciad harmless --bundle {name_in_commands(card)} --data PATH --limit {limit} --seed {seed}",
-        "tables": [to_json(table)],
-    }
-    return bundles.save_evaluation(card, entry)
+    return filled("harmless", "Harmless changes", COLUMNS, rows, (meaning, _HOW, about))
 
 
 def _picture(image: Pixels) -> Image.Image:

@@ -6,11 +6,6 @@ One table: a row per map (`maps.py`), a column per measure (`resources/docs/colu
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
-import json
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import __version__, bundles, compute, imaging
+from ciad_engine import bundles, compute, imaging
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.evidence import classified
 from ciad_engine.detectors.mask import CLASSIFIER
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import maps, planning
-from ciad_engine.evaluation.export import as_csv
 from ciad_engine.evaluation.runner import choose_images
 from ciad_engine.evaluation.statistics import class_share, rank_correlations
-from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, mean, rate_of, to_json
+from ciad_engine.evaluation.table import NO_RATE, Cell, Column, Subject, Table, mean, rate_of
 from ciad_engine.jobs import Job
 from ciad_engine.systems import BATCH, System
 from ciad_engine.training.objectives import Images, accuracy
@@ -57,25 +51,7 @@ class Asked:
     captum: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class Tested:
-    """The table, and what is recorded of how it came about."""
-
-    table: Table
-    about: dict[str, Any]
-
-    def csv(self) -> str:
-        about = {"data": self.about["data"], "run": self.about["run"][:12]}
-        return as_csv(self.table, about, ("map",), lambda subject: [subject.attack])
-
-    def record(self, card: bundles.Card) -> Path:
-        """Write the table beside the bundle's card. Raises BundleError as `bundles.save_evaluation` does."""
-        return bundles.save_evaluation(card, {**self.about, "tables": [to_json(self.table)]}, bundles.MASK_TESTS)
-
-
-def measure(
-    system: System, data: ImageSet, asked: Asked, judge: System | None = None, job: Job | None = None
-) -> Tested:
+def measure(system: System, data: ImageSet, asked: Asked, judge: System | None = None, job: Job | None = None) -> Table:
     """Put the maps of a bundle to the test.
 
     Args:
@@ -87,8 +63,7 @@ def measure(
         SettingError: there are not so many images, the judge does not fit, or captum is asked for and not installed.
         Cancelled: through `job`.
     """
-    job, begun = job or Job(), time.perf_counter()
-    data = data.matched(system.domain)
+    job, data = job or Job(), data.matched(system.domain)
     planning.checked_limit(data, asked.limit)
     if len(data) < 2:
         raise SettingError(f"limit: {data.source} holds one image, but what replaces its parts is another image's.")
@@ -120,8 +95,7 @@ def measure(
         put(other)
     subjects = tuple(Subject(tested.key, tested.title, "", {}) for tested in rows)
     notes = _notes(asked, judge or system, test)
-    table = Table("masks", "Masks put to the test", COLUMNS, subjects, tuple(rows.values()), notes)
-    return Tested(table, _about(system, data, asked, judge, time.perf_counter() - begun))
+    return Table("masks", "Masks put to the test", COLUMNS, subjects, tuple(rows.values()), notes)
 
 
 def _evaluator(system: System, judge: System | None) -> nn.Module | None:
@@ -249,18 +223,3 @@ def _notes(asked: Asked, judge: System, test: _Test) -> tuple[str, ...]:
         " on it; estimates may be slightly below 0.",
         f"Noise: each value changes by a whole number of grey levels from -{NOISE} to {NOISE}, uniformly drawn.",
     )
-
-
-def _about(system: System, data: ImageSet, asked: Asked, judge: System | None, seconds: float) -> dict[str, Any]:
-    versions = {"ciad": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
-    asks = {**dataclasses.asdict(asked), "evaluator": judge and f"{judge.card.name} ({judge.card.checksum[:12]})"}
-    decides = json.dumps([system.card.checksum, data.checksum, asks, versions])
-    return {
-        "run": hashlib.sha256(decides.encode()).hexdigest(),
-        "asked": asks,
-        "data": data.source,
-        "versions": versions,
-        "device": compute.describe_device(system.device),
-        "created": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-    }

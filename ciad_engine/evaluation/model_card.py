@@ -69,10 +69,12 @@ def _sections(card: bundles.Card) -> tuple[Section, ...]:
             Section(f"Training of the {_said(role)}", _figures(_training(record)))
             for role, record in content.get("training", {}).items()
         ),
-        *(Section(f"Measured on {source}", _figures(found)) for source, found in content.get("measured", {}).items()),
+        *(
+            Section(f"Measured on {source}", _figures(measured(found)))
+            for source, found in content.get("measured", {}).items()
+        ),
         Section("Thresholds of the detectors", _figures(_thresholds(card))),
         *(_evaluation(entry) for entry in card.evaluations()),
-        *(_mask_test(entry) for entry in card.recorded(bundles.MASK_TESTS)),
     ]
     return tuple(part for part in parts if part.figures or part.sentences or part.tables)
 
@@ -100,6 +102,19 @@ def record(card: bundles.Card, database: Database, run_id: str) -> Path:
         "command": planning.command(plan, name_in_commands(card)),
     }
     return bundles.save_evaluation(card, entry)
+
+
+def measured(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `training.finishing.measure` found, or what an older version did, with one value for each line."""
+    lines = {key: value for key, value in found.items() if key not in ("accuracy", "detectors")}
+    lines |= {f"accuracy of {name}": value for name, value in found.get("accuracy", {}).items()}
+    for name, figures in found.get("detectors", {}).items():
+        if "accuracy" in figures:
+            lines[f"accuracy of detector {name}"] = figures["accuracy"]
+        for rule in (rule for rule in detectors.RULES if rule in figures):
+            for key, words in (("all", "all images"), ("correct", "those f1 classifies correctly")):
+                lines[f"true negative rate of {name}, rule {rule}, {words}"] = figures[rule][key]
+    return lines
 
 
 def name_in_commands(card: bundles.Card) -> str:
@@ -184,12 +199,6 @@ def _title(entry: Mapping[str, Any]) -> str:
         return str(entry["title"])
     plan = planning.from_json(entry["plan"])
     return f"Evaluation ({plan.setting}): {counted(plan.limit, 'image')} of {plan.data}"
-
-
-def _mask_test(entry: Mapping[str, Any]) -> Section:
-    told = {**entry["asked"], "run": entry["run"][:12], **{key: entry[key] for key in ("device", "created", "seconds")}}
-    (table,) = tables_in(entry)
-    return Section(f"{table.title}: {entry['data']}", _figures({**told, **entry["versions"]}), tables=(table,))
 
 
 def _figures(found: Mapping[str, object]) -> tuple[tuple[str, str], ...]:

@@ -44,6 +44,19 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
         ("cw", {"confidence": 0.0, "iterations": 1000, "search_steps": 9, "target": "random"}),
     ),
+    # Attacks of every kind that do not know the detectors: within a budget, up to the boundary and, C&W with a
+    # confidence, beyond it.
+    "detection": (
+        *(("fgsm", {"eps": eps}) for eps in (4.0, 8.0)),
+        ("bim", {"eps": 8.0}),
+        ("pgd", {"eps": 8.0}),
+        ("universal", {}),
+        ("jsma", {"theta": 1.0, "gamma": 0.1}),
+        ("deepfool", {}),
+        ("ddn", {}),
+        ("lbfgs", {}),
+        *(("cw", {"confidence": kappa, "iterations": 1000, "search_steps": 9}) for kappa in (0.0, 5.0, 10.0, 20.0)),
+    ),
     # The attacker who knows the detectors: `resources/docs/adaptive.md` has the reasons. Steps stop at success, so that
     # an image counts wherever on the way it evades.
     "adaptive": (
@@ -60,14 +73,23 @@ PRESETS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("cw", {"iterations": 100, "search_steps": 5, "initial_c": 10.0}),
     ),
 }
+# What is added to "adaptive" for an attacker who follows a surrogate's gradients. To stop at the first image that the
+# surrogate misses would be too early: the detector itself may still flag it.
+TRANSFERRED = tuple(("pgd", {"eps": b, "step": b / 8, "iterations": 40}) for b in BUDGETS)
 
 
 @dataclasses.dataclass(frozen=True)
 class AttackChoice:
-    """An attack by registry name with all its settings, sorted by name."""
+    """An attack by registry name with all its settings, sorted by name.
+
+    Attributes:
+        surrogate: a detector whose gradients the attack follows in the place of those that it has to evade: the
+            attacker has trained his own one. None if it knows the detectors themselves.
+    """
 
     name: str
     settings: tuple[tuple[str, Any], ...]
+    surrogate: bundles.Evaded | None = None
 
     def parameters(self) -> dict[str, Any]:
         """The settings as `attacks.create(name, **parameters)` takes them."""
@@ -85,6 +107,7 @@ class AttackChoice:
         """E.g. "fgsm (eps = 8)"; without settings that have no effect beside the others."""
         idle = _without_effect(self.parameters())
         shown = [(name, _typed(name, value, classes)) for name, value in self.settings if name not in idle]
+        shown += [(_SURROGATE, self.surrogate.text)] if self.surrogate else []
         inner = ", ".join(f"{name} = {value}" for name, value in shown)
         return f"{self.name} ({inner})" if inner else self.name
 
@@ -123,7 +146,7 @@ class Plan:
     @property
     def labels(self) -> tuple[str, ...]:
         """What rows and tables call each of the attacks; see `labels`."""
-        return labels([(choice.name, choice.parameters()) for choice in self.attacks])
+        return labels(told(self.attacks))
 
     def title(self, label: str) -> str:
         """Return the title of the attack with this label."""
@@ -163,6 +186,7 @@ class Plan:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+_SURROGATE, _NONE = "surrogate", "none"
 _LATER = ("classes", "size", "evade")  # fields that plans got later
 
 
@@ -170,7 +194,11 @@ def to_json(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain data, without fields it got later that have their default: keys stay the same."""
     defaults = {f.name: f.default for f in dataclasses.fields(plan) if f.name in _LATER}
     content = dataclasses.asdict(plan)
-    content["attacks"] = [{"name": choice.name, "settings": choice.parameters()} for choice in plan.attacks]
+    content["attacks"] = [
+        {"name": c.name, "settings": c.parameters()}
+        | ({_SURROGATE: dataclasses.asdict(c.surrogate)} if c.surrogate else {})
+        for c in plan.attacks
+    ]
     return {name: value for name, value in content.items() if name not in _LATER or value != defaults[name]}
 
 
@@ -181,7 +209,7 @@ def from_json(content: Mapping[str, Any]) -> Plan:
         RunError: it is not a plan.
     """
     try:
-        chosen = tuple(AttackChoice(a["name"], tuple(sorted(a["settings"].items()))) for a in content["attacks"])
+        chosen = tuple(map(_choice_from_json, content["attacks"]))
         evade = tuple(bundles.Evaded(**one) for one in content.get("evade", ()))
         later = {"classes": tuple(content.get("classes", CIFAR10.classes)), "evade": evade}
         return Plan(**{**content, "attacks": chosen, **later})
@@ -189,6 +217,12 @@ def from_json(content: Mapping[str, Any]) -> Plan:
         raise RunError(
             f"This is not the plan of an evaluation ({error}); delete the run and start it again."
         ) from error
+
+
+def _choice_from_json(content: Mapping[str, Any]) -> AttackChoice:
+    surrogate = content.get(_SURROGATE)
+    settings = tuple(sorted(content["settings"].items()))
+    return AttackChoice(content["name"], settings, bundles.Evaded(**surrogate) if surrogate else None)
 
 
 def can_go_on(run: Run) -> bool:
@@ -213,6 +247,17 @@ def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def told(choices: Sequence[AttackChoice]) -> list[tuple[str, dict[str, Any]]]:
+    """Return names and settings for `labels`; the surrogate is among these if an attack of that name has one."""
+    having = {choice.name for choice in choices if choice.surrogate}
+
+    def surrogate(choice: AttackChoice) -> dict[str, str]:
+        text = choice.surrogate.text if choice.surrogate else _NONE
+        return {_SURROGATE: text} if choice.name in having else {}
+
+    return [(choice.name, choice.parameters() | surrogate(choice)) for choice in choices]
+
+
 def differing(attacks: Iterable[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str]]:
     """Return attack and setting where the attacks of a name among these (name, settings) have several values."""
     values: dict[tuple[str, str], set[Any]] = {}
@@ -231,6 +276,9 @@ def _typed(setting: str, value: Any, classes: Sequence[str]) -> str:
     return classes[int(value)] if setting == TARGET_CLASS and int(value) < len(classes) else _figure(value)
 
 
+_UNTOLD = ("", f"{TARGET} = {UNTARGETED}", f"{_SURROGATE} = {_NONE}")
+
+
 def attack_of(label: str) -> str:
     """The registry name of the attack with this label."""
     return label.partition(" ")[0]
@@ -239,12 +287,12 @@ def attack_of(label: str) -> str:
 def title(label: str, classes: Sequence[str] = ()) -> str:
     """Return the title of the attack with this label, with its norm and the label's settings: "FGSM (L∞), eps = 4".
 
-    A class to aim at is one of `classes`; without them it has its number. "target = untargeted" is left out: titles
-    differ all the same, because the others of that attack name their targets.
+    A class to aim at is one of `classes`; without them it has its number. "target = untargeted" and "surrogate = none"
+    are left out: titles differ all the same, because the others of that attack name theirs.
     """
     name, _, own = label.partition(" ")
     norm = registry.norm(name)
-    settings = [one.partition(" = ") for one in own.split(", ") if one not in ("", f"{TARGET} = {UNTARGETED}")]
+    settings = [one.partition(" = ") for one in own.split(", ") if one not in _UNTOLD]
     called = [f"{setting}{equals}{_typed(setting, value, classes)}" for setting, equals, value in settings]
     return ", ".join((f"{registry.title(name)} ({NORMS[norm]})" if norm else registry.title(name), *called))
 
@@ -285,8 +333,9 @@ def preset(name: str) -> tuple[AttackChoice, ...]:
     """The attacks of a preset.
 
     "paper": FGSM eps 8/255, JSMA theta 1 gamma 0.1, C&W kappa 0, untargeted; "sweep": FGSM with four eps, JSMA,
-    C&W with four kappa, and each of the three once aimed at a random class; "adaptive", which needs detectors to evade:
-    PGD, orthogonal and selective PGD and Square with five eps, and C&W.
+    C&W with four kappa, and each of the three once aimed at a random class; "detection": attacks of every kind that do
+    not know the detectors; "adaptive", which needs detectors to evade: PGD, orthogonal and selective PGD and Square
+    with five eps, and C&W.
 
     Raises:
         SettingError: there is no such preset.
@@ -296,22 +345,33 @@ def preset(name: str) -> tuple[AttackChoice, ...]:
     return tuple(choose(attack, **settings) for attack, settings in PRESETS[name])
 
 
+def transferred(surrogate: bundles.Evaded) -> tuple[AttackChoice, ...]:
+    """Return the attacks of an attacker who has this detector in the place of those that it has to evade."""
+    return tuple(
+        dataclasses.replace(choose(attack, **settings), surrogate=surrogate) for attack, settings in TRANSFERRED
+    )
+
+
 def command(plan: Plan, bundle: str) -> str:
     """The command line that runs this plan with the `bundle` named so, but for where the data lie.
 
     "" where a command cannot say it: an attack several times that is not one of a preset.
     """
     parts = [f"ciad evaluate --bundle {shlex.quote(bundle)} --data PATH --limit {plan.limit} --seed {plan.seed}"]
-    names = list(dict.fromkeys(choice.name for choice in plan.attacks))
+    surrogates = list(dict.fromkeys(choice.surrogate for choice in plan.attacks if choice.surrogate))
+    attacks = tuple(choice for choice in plan.attacks if not choice.surrogate)
+    if plan.attacks != attacks + tuple(choice for one in surrogates for choice in transferred(one)):
+        return ""
+    names = list(dict.fromkeys(choice.name for choice in attacks))
     known = [
-        (name, preset(name) == plan.attacks)
+        (name, preset(name) == attacks)
         for name in PRESETS
-        if tuple(choice for each in names for choice in preset(name) if choice.name == each) == plan.attacks
+        if tuple(choice for each in names for choice in preset(name) if choice.name == each) == attacks
     ]
     if known:
         name, whole = known[0]
         parts.append(f"--preset {name}" if whole else f"--preset {name} --attacks {','.join(names)}")
-    elif len(names) < len(plan.attacks):
+    elif len(names) < len(attacks):
         return ""
     else:
         usual = {name: choose(name).parameters() for name in names}
@@ -319,13 +379,14 @@ def command(plan: Plan, bundle: str) -> str:
         parts.append(f"--attacks {','.join(names)}")
         parts += [
             f"--set {shlex.quote(f'{choice.name}.{key}={_typed(key, value, plan.classes)}')}"
-            for choice in plan.attacks
+            for choice in attacks
             for key, value in choice.settings
             if value != base.get(choice.name, usual[choice.name])[key]
         ]
     if plan.transferred:
         parts.append("--transferred")
     parts += [f"--evade {shlex.quote(one.text)}" for one in plan.evade]
+    parts += [f"--surrogate {shlex.quote(one.text)}" for one in surrogates]
     return " ".join(parts)
 
 
@@ -360,7 +421,7 @@ def make(
         raise SettingError(
             f"attacks: {twice.text(card.classes)} is chosen twice; change one of the two or leave it out."
         )
-    if len(set(labels([(choice.name, choice.parameters()) for choice in attacks]))) < len(attacks):
+    if len(set(labels(told(attacks)))) < len(attacks):
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")
@@ -368,6 +429,8 @@ def make(
         raise SettingError(
             "evade: an attacker who knows the detectors attacks f1 itself; leave out the transferred setting."
         )
+    if not evade and any(choice.surrogate for choice in attacks):
+        raise SettingError("surrogate: it stands for a detector that the attacker has to evade; choose that, too.")
     for choice in attacks if evade else ():
         if not registry.get(choice.name).evades:
             raise SettingError(f"evade: {registry.title(choice.name)} cannot evade a detector; leave it out.")

@@ -18,12 +18,14 @@ from ciad_engine import attacks as registry
 from ciad_engine.attacks import checks, running
 from ciad_engine.attacks.base import Attack, FittedAttack
 from ciad_engine.attacks.goal import Evasion
+from ciad_engine.attacks.words import FLAGGED, FOOLED
 from ciad_engine.counting import counted
 from ciad_engine.detectors.base import Finding
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import earlier, planning
 from ciad_engine.evaluation.earlier import Earlier
-from ciad_engine.jobs import Job
+from ciad_engine.evaluation.records import flags
+from ciad_engine.jobs import Inner, Job
 from ciad_engine.runs import BENIGN, Database, Row, Run, Score
 from ciad_engine.systems import System
 
@@ -158,7 +160,9 @@ def _stages(plan: planning.Plan, system: System, data: ImageSet) -> tuple[_Stage
         attack.check_labels(data.labels[order])
         if isinstance(attack, FittedAttack):
             attack.check_spare(len(spare))
-        stages.append(_Stage(label, attack, attacked, evade, system, data, order, spare))
+        followed = system.evasions([choice.surrogate.text]) if choice.surrogate else evade
+        known = plan.evade if choice.surrogate else ()
+        stages.append(_Stage(label, attack, attacked, followed, system, data, order, spare, known))
     return tuple(stages)
 
 
@@ -177,17 +181,17 @@ def _check(plan: planning.Plan, system: System, data: ImageSet) -> None:
             f"The data ({data.source}) are not those this run was planned for ({plan.data}, checksum"
             f" {plan.data_checksum[:12]}): open those, or start a new run."
         )
-    if plan.evade != tuple(bundles.evaded(system.card, one.text) for one in plan.evade):
+    detectors = (*plan.evade, *(choice.surrogate for choice in plan.attacks if choice.surrogate))
+    if detectors != tuple(bundles.evaded(system.card, one.text) for one in detectors):
         raise RunError(f"The detectors of bundle '{system.card.name}' have changed since this run: start a new one.")
 
 
-class Stretch(Job):
+class Stretch(Inner):
     """Progress of a stretch of `count` images, told to the outer job in images from `start` on."""
 
     def __init__(self, outer: Job, start: int, total: int, count: int, title: str) -> None:
-        super().__init__()
-        self._cancel = outer._cancel  # one flag: cancelling the outer job also stops an attack inside a batch
-        self._outer, self._start, self._total, self._count, self._title = outer, start, total, count, title
+        super().__init__(outer)
+        self._start, self._total, self._count, self._title = start, total, count, title
 
     def images(self, start: int, count: int) -> Stretch:
         """The stretch of `count` images that begins `start` images into this one."""
@@ -198,9 +202,6 @@ class Stretch(Job):
         # A stretch of no images is work before the first of them: how far that is only its own words can say.
         words = self._title if self._count else f"{text} ({100 * done // max(total, 1)}%)"
         self._outer.progress(self._start + inside, self._total, words)
-
-    def on_note(self, text: str) -> None:
-        self._outer.note(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +216,7 @@ class _Stage:
     data: ImageSet
     order: Positions
     spare: Positions  # the images that are not evaluated: an attack may be fitted on them
+    known: tuple[bundles.Evaded, ...] = ()  # what has to be evaded if `evade` is a surrogate of it
 
     @property
     def title(self) -> str:
@@ -261,11 +263,16 @@ class _Stage:
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
         result = running.run_checked(self.attack, self.attacked, images, labels, job, width, self.evade)
         facts = [{name: getattr(result, name)[k].item() for name in _OF_ATTACK} for k in range(len(positions))]
-        unasked = {} if self.evade else {"evaded": None}
-        return [
-            _attacked(row, each | unasked)
-            for row, each in zip(self._inspected(positions, result.images), facts, strict=True)
-        ]
+        made = []
+        for row, each in zip(self._inspected(positions, result.images), facts, strict=True):
+            if not self.evade:
+                each["evaded"] = None
+            elif self.known:
+                each["evaded"] = not any(flags(detector, row) for detector in self.known)
+                if each["fooled"]:
+                    each["reason"] = FOOLED if each["evaded"] else FLAGGED
+            made.append(_attacked(row, each))
+        return made
 
     def _inspected(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
         """Return rows with the images `shown` at these positions, f1's class and every detector's scores."""

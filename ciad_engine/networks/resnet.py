@@ -9,13 +9,15 @@ from torch import Tensor, nn
 
 
 class ResNet(nn.Module):
-    """Pre-activation residual blocks (He et al. 2016, arXiv 1603.05027), batch norm then SiLU, on images of half size.
+    """Pre-activation residual blocks (He et al. 2016, arXiv 1603.05027), batch norm then SiLU.
 
-    A 4x4 convolution of stride 2 comes first, so that no layer works on the whole image: on a CPU what is computed
-    there for every pixel would take most of the time. Each further group begins with a 2x2 convolution of stride 2.
-    A smooth activation instead of ReLU makes adversarial training better (Xie et al. 2020, arXiv 2006.14536).
+    A convolution of `stride` comes first. With stride 2 no block works on the whole image: on a CPU what is computed
+    there for every pixel would take most of the time. With stride 1 it is slower and more accurate. Each further group
+    begins with a 2x2 convolution of stride 2. A smooth activation instead of ReLU makes adversarial training better
+    (Xie et al. 2020, arXiv 2006.14536).
 
-    Input: float (N, 3, size, size) in [0, 1], `size` a multiple of 2 ** len(widths). Output: logits (N, classes).
+    Input: float (N, 3, size, size) in [0, 1], `size` a multiple of stride * 2 ** (len(widths) - 1). Output: logits
+    (N, classes).
     """
 
     def __init__(
@@ -24,14 +26,15 @@ class ResNet(nn.Module):
         size: int = 32,
         widths: Sequence[int] = (64, 128, 256),
         depths: Sequence[int] = (2, 2, 1),
+        stride: int = 2,
     ) -> None:
         super().__init__()
-        if size % 2 ** len(widths):
-            raise ValueError(f"size = {size}, but it takes multiples of {2 ** len(widths)}")
+        if size % (smallest := stride * 2 ** (len(widths) - 1)):
+            raise ValueError(f"size = {size}, but it takes multiples of {smallest}")
         layers: list[nn.Module] = []
         channels = 3
         for width, depth in zip(widths, depths, strict=True):
-            layers.append(nn.Conv2d(channels, width, 2 if layers else 4, 2, 0 if layers else 1, bias=False))
+            layers.append(nn.Conv2d(channels, width, *((2, 2, 0) if layers else (stride + 2, stride, 1)), bias=False))
             layers += [_Block(width) for _ in range(depth)]
             channels = width
         self.features = nn.Sequential(*layers)

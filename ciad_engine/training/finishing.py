@@ -14,7 +14,6 @@ from torch import nn
 
 from ciad_engine import _version, bundles, compute, detectors, systems
 from ciad_engine.datasets import DataSet, ImageSet
-from ciad_engine.detectors import DISAGREEMENT, GRADED, MASK
 from ciad_engine.detectors.threshold import RATES, threshold_at
 from ciad_engine.domain import CIFAR10
 from ciad_engine.files import write_whole
@@ -66,7 +65,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
         "data": {
             "name": data.name,
             "official": data.official,
-            "training images": len(data.train or ()) - len(validation),
+            "training images": len(trained.training),
             "validation images": len(validation),
             "test images": len(test),
             "checksum": {"train": data.train.checksum if data.train else None, "test": test.checksum},
@@ -205,28 +204,27 @@ def thresholds(system: System, validation: ImageSet, job: Job | None = None) -> 
 
 
 def measure(system: System, part: ImageSet, job: Job | None = None) -> dict[str, Any]:
-    """Return accuracies and benign rates of a system on one labelled set, each a rate of n images.
+    """Return accuracies and true negative rates of a system on one labelled set, each a rate of n benign images.
 
-    Keys: "n"; the accuracy of each classifier; "f2 on masks"; "benign rate, paper's rule" (f1 and f2 agree), the same
-    among images that f1 classifies correctly, and "benign rate, graded" among all and among these. Those of f2 are
-    missing without the detector "mask", those of the graded rule without its threshold.
+    Keys: "n"; "accuracy" of "f1" and, if the bundle has one, of the "second classifier"; "detectors", by name: the
+    "accuracy" of each that has a class, and for each of its rules the true negative rate among "all" images and among
+    those that f1 classifies correctly ("correct"; None if there is none).
     """
     verdict = system.inspect(part.images, part.labels, job)
     correct = verdict.y1 == part.labels
-    figures: dict[str, Any] = {"n": len(part), "f1": float(correct.mean())}
-    if MASK in verdict.findings:
-        mask = verdict.by(MASK, DISAGREEMENT)
-        agree = ~mask.adversarial
-        figures |= {
-            "f2 on masks": float((mask.y2 == part.labels).mean()),
-            "benign rate, paper's rule": float(agree.mean()),
-            "benign rate, paper's rule, f1 right": float(agree[correct].mean()) if correct.any() else None,
-        }
-        if GRADED in verdict.findings[MASK].rules:
-            passed = ~verdict.by(MASK, GRADED).adversarial
-            figures["benign rate, graded"] = float(passed.mean())
-            figures["benign rate, graded, f1 right"] = float(passed[correct].mean()) if correct.any() else None
-    for role in (bundles.SECOND_CLASSIFIER, bundles.CONTROL):
-        if system.card.has(role):
-            figures[role.replace("_", " ")] = accuracy(system.network(role), Images.of(part, system.device))
-    return figures
+    accuracies = {"f1": float(correct.mean())}
+    if system.card.has(bundles.SECOND_CLASSIFIER):
+        second = system.network(bundles.SECOND_CLASSIFIER)
+        accuracies["second classifier"] = accuracy(second, Images.of(part, system.device))
+    found: dict[str, dict[str, Any]] = {}
+    for name, finding in verdict.findings.items():
+        figures = found[name] = {}
+        if finding.labels is not None:
+            figures["accuracy"] = float((finding.labels == part.labels).mean())
+        for rule in finding.rules:
+            passed = ~verdict.by(name, rule).adversarial
+            figures[rule] = {
+                "all": float(passed.mean()),
+                "correct": float(passed[correct].mean()) if correct.any() else None,
+            }
+    return {"n": len(part), "accuracy": accuracies, "detectors": found}

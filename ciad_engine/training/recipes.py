@@ -101,7 +101,9 @@ class Recipe:
         stages: in the order in which they are trained.
         detectors: of the bundle; their thresholds are computed at the end.
         limits: sentences for the card: what the system is not good for.
-        classifier_of: a bundle whose f1 is taken over, instead of being trained, if it was trained on the same images.
+        source: a bundle from which the networks of the roles `takes` are taken instead of being trained, if it was
+            trained on the same images; the same of them are held out then.
+        share: of the training images, those that are used.
 
     Raises:
         ValueError: a stage or a detector uses a network that is not trained before it.
@@ -113,7 +115,9 @@ class Recipe:
     stages: tuple[Stage, ...]
     detectors: tuple[DetectorEntry, ...] = ()
     limits: tuple[str, ...] = ()
-    classifier_of: str = ""
+    source: str = ""
+    takes: tuple[str, ...] = ()
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         first: dict[str, Stage] = {}
@@ -256,54 +260,51 @@ PAPER = Recipe(
 # number of steps. With a budget of 8 grey levels from the start it learns almost nothing in the first epochs.
 WHOLE, EVIDENCE = "whole", "evidence"
 _ROBUST = Schedule(
-    steps=14_000, optimizer="sgd", learning_rate=0.2, warmup=0.15, decay=0.85, weight_decay=5e-4, clip=2.0, shift=4,
+    steps=10_000, optimizer="sgd", learning_rate=0.2, warmup=0.15, decay=0.85, weight_decay=5e-4, clip=2.0, shift=4,
     label_smoothing=0.1,
 )  # fmt: skip
-_FURTHER = dataclasses.replace(_ROBUST, steps=6_000, learning_rate=0.1, warmup=0.1, decay=0.9)
-_WHOLE = Stage(WHOLE, "resnet", "classify-robustly", _ROBUST, minutes=80, options={"eps": 4.0})
+_FURTHER = dataclasses.replace(_ROBUST, steps=5_000, learning_rate=0.1, warmup=0.1, decay=0.9)
+_WHOLE = Stage(WHOLE, "resnet", "classify-robustly", _ROBUST, minutes=70, options={"eps": 4.0})
 _EVIDENCE = Stage(
-    EVIDENCE,
-    "resnet",
-    "classify-evidence",
-    _FURTHER,
-    minutes=38,
-    options={"eps": 4.0},
-    starts_from=WHOLE,
+    EVIDENCE, "resnet", "classify-evidence", _FURTHER, minutes=38, options={"eps": 4.0}, starts_from=WHOLE
 )
+_EXPLAIN = Stage(
+    bundles.MASK_GENERATOR,
+    "unet",
+    "explain",
+    Schedule(steps=4_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.02, clip=2.0, shift=4),
+    minutes=50,
+    uses=(EVIDENCE,),
+    options={
+        "eps": 4.0,
+        "area": 0.35,
+        "weights": {"outside": 0.5, "beyond": 4.0, "mean": 0.5, "variation": 0.3, "grey": 0.3},
+    },
+)
+_EVIDENCE_AGAIN = dataclasses.replace(_EVIDENCE, starts_from=EVIDENCE, uses=(bundles.MASK_GENERATOR,), minutes=45)
 _MARGIN = {"score": "margin"}
 CONTRAST = Recipe(
     name="contrast",
     title="The classifier of bundle 'paper' against robust classifiers of the image and of what a mask keeps of it",
     validation=5000,
-    classifier_of="paper",
+    source="paper",
+    takes=(bundles.CLASSIFIER,),
     stages=(
         PAPER.stages[0],
         _WHOLE,
         # On random masks first, so that it reads what is kept and no generator can tell it the class by a mask's shape.
         _EVIDENCE,
-        Stage(
-            bundles.MASK_GENERATOR,
-            "unet",
-            "explain",
-            Schedule(steps=5_000, optimizer="adamw", learning_rate=2e-3, weight_decay=0.02, clip=2.0, shift=4),
-            minutes=50,
-            uses=(EVIDENCE,),
-            options={
-                "eps": 4.0,
-                "area": 0.35,
-                "weights": {"outside": 0.5, "beyond": 4.0, "mean": 0.5, "variation": 0.3, "grey": 0.3},
-            },
-        ),
-        dataclasses.replace(_EVIDENCE, starts_from=EVIDENCE, uses=(bundles.MASK_GENERATOR,), minutes=45),
+        _EXPLAIN,
+        _EVIDENCE_AGAIN,
         dataclasses.replace(
-            _WHOLE, schedule=dataclasses.replace(_FURTHER, steps=12_000), starts_from=WHOLE, minutes=70
+            _WHOLE, schedule=dataclasses.replace(_FURTHER, steps=10_000), starts_from=WHOLE, minutes=70
         ),
         PAPER.stages[2],
         Stage(
             bundles.SECOND_CLASSIFIER,
             "resnet",
             "classify",
-            dataclasses.replace(_ROBUST, steps=12_000, erase=8),
+            dataclasses.replace(_ROBUST, steps=9_000, erase=8),
             minutes=25,
             arguments={"widths": (48, 96, 160), "depths": (1, 1, 1)},
         ),
@@ -322,12 +323,77 @@ CONTRAST = Recipe(
         DetectorEntry("whole", "direct", {"classifier": WHOLE}, {}, {**_MARGIN, "flip": True}),
         DetectorEntry("natural", "direct", {"classifier": bundles.SECOND_CLASSIFIER}, {}, {**_MARGIN, "flip": True}),
         DetectorEntry("confidence", "confidence"),
+        # Baselines: other papers' detectors.
+        DetectorEntry("squeezing", "squeezing"),
+        DetectorEntry("mahalanobis", "mahalanobis"),
+        DetectorEntry("unfamiliar", "unfamiliar", {"classifier": bundles.SECOND_CLASSIFIER}),
     ),
     limits=(
         "Not a security boundary: an attacker who knows the detectors and may change the image enough defeats them.",
     ),
 )
-_RECIPES = {recipe.name: recipe for recipe in (PAPER, CONTRAST)}
+# The same detectors for a classifier that is right more often: none of their networks depends on f1.
+STRONG = dataclasses.replace(
+    CONTRAST,
+    name="strong",
+    title="A modern residual classifier and the detectors of bundle 'contrast'",
+    source=CONTRAST.name,
+    takes=tuple(dict.fromkeys(stage.role for stage in CONTRAST.stages[1:])),
+    stages=(
+        Stage(
+            bundles.CLASSIFIER,
+            "resnet",
+            "classify",
+            dataclasses.replace(_ROBUST, steps=14_000, erase=8),
+            minutes=130,
+            arguments={"widths": (32, 96, 192), "depths": (1, 2, 2), "stride": 1},
+        ),
+        *CONTRAST.stages[1:],
+    ),
+)
+# What an attacker can train who has half of the images and knows how bundle 'contrast' was made, and that bundle's
+# detectors, to be attacked with it. Half the images deserve fewer steps.
+_TWINS = {role: f"surrogate_{role}" for role in (WHOLE, EVIDENCE, bundles.MASK_GENERATOR)}
+
+
+def _twin(stage: Stage, steps: int) -> Stage:
+    return dataclasses.replace(
+        stage,
+        role=_TWINS[stage.role],
+        starts_from=_TWINS.get(stage.starts_from, ""),
+        uses=tuple(_TWINS[role] for role in stage.uses),
+        schedule=dataclasses.replace(stage.schedule, steps=steps),
+        minutes=stage.minutes * steps / stage.schedule.steps,
+    )
+
+
+SURROGATE = dataclasses.replace(
+    CONTRAST,
+    name="surrogate",
+    title="Bundle 'contrast' with a detector that an attacker has trained on half of the images",
+    source=CONTRAST.name,
+    takes=tuple(dict.fromkeys(stage.role for stage in CONTRAST.stages)),
+    share=0.5,
+    stages=(
+        *CONTRAST.stages,
+        _twin(_WHOLE, 4_000),
+        _twin(_EVIDENCE, 2_000),
+        _twin(_EXPLAIN, 1_500),
+        _twin(_EVIDENCE_AGAIN, 2_000),
+    ),
+    detectors=(
+        *CONTRAST.detectors,
+        DetectorEntry("surrogate", "combined", options={"of": list(_TWINS.values())[:2]}),
+        *(
+            dataclasses.replace(
+                entry, name=_TWINS[entry.name], networks={own: _TWINS[role] for own, role in entry.networks.items()}
+            )
+            for entry in CONTRAST.detectors
+            if entry.name in _TWINS
+        ),
+    ),
+)
+_RECIPES = {recipe.name: recipe for recipe in (PAPER, CONTRAST, STRONG, SURROGATE)}
 
 
 def names() -> tuple[str, ...]:

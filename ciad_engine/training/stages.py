@@ -12,7 +12,6 @@ from torch import nn
 
 from ciad_engine import bundles, compute, networks
 from ciad_engine.datasets import DataSet, ImageSet
-from ciad_engine.domain import Domain
 from ciad_engine.errors import BundleError, DataError, SettingError
 from ciad_engine.jobs import Job
 from ciad_engine.training.averaging import average_into
@@ -43,7 +42,8 @@ def train_bundle(
         folder: becomes the bundle; `folder/training` keeps checkpoints and curves.
         resume: go on from the checkpoints there; a bundle that is finished stays as it is.
         device: "auto", "cpu" or "cuda".
-        seed: decides initial weights, order, augmentation and noise.
+        seed: decides initial weights, order, augmentation and noise, and which images are held out unless the
+            recipe takes networks from a bundle.
 
     Returns:
         The card of the finished bundle.
@@ -60,7 +60,11 @@ def train_bundle(
     work = folder / "training"
     if not resume and (work.exists() or (folder / bundles.CARD).exists()):
         raise SettingError(f"out: {folder} already holds a training or a bundle; add --resume or choose another.")
-    fit_set, validation_set, test_set = split(data, recipe.validation, seed)
+    source = _source(recipe, data)
+    drawn = seed if source is None else source.content["seed"]
+    fit_set, validation_set, test_set = split(data, recipe.validation, drawn)
+    if recipe.share < 1:
+        fit_set = fit_set.subset(range(round(recipe.share * len(fit_set))))
     domain = fit_set.domain
     recipe.check_size(domain.size)
     origin = {"recipe": recipe.name, **recipe.options, "data": data.train.checksum if data.train else ""}
@@ -77,14 +81,15 @@ def train_bundle(
     fit, validation = (Images.of(part, where) for part in (fit_set, validation_set))
     trained: dict[str, nn.Module] = {}
     record: dict[str, Any] = {}
-    taken = _taken(recipe, data, domain, where)
-    for role in taken:
-        job.note(f"The {role} is that of bundle '{recipe.classifier_of}'.")
+    if source is not None:
+        loaded = bundles.load_networks(source, where)
+        trained |= {role: loaded[role] for role in recipe.takes}
+        job.note(f"Taken from bundle '{source.name}': {', '.join(recipe.takes)}.".replace("_", " "))
     end, minutes = 0.0, sum(stage.minutes for stage in recipe.stages)
     for stage in recipe.stages:
         start, end = end, end + FINISHING * stage.minutes / minutes
-        if stage.role in taken and not stage.again:
-            trained[stage.role], record[stage.name] = taken[stage.role]
+        if source is not None and stage.role in recipe.takes:
+            record[stage.name] = {**source.content["training"][stage.name], "taken from": f"bundle '{source.name}'"}
             continue
         about: dict[str, Any] = {"recipe": recipe.name, **stage.options, "data": origin["data"]}
         first: dict[str, torch.Tensor] = {}
@@ -127,23 +132,27 @@ def split(data: DataSet, validation: int, seed: int) -> tuple[ImageSet, ImageSet
     return data.train.subset(order[validation:]), data.train.subset(order[:validation]), data.test
 
 
-def _taken(recipe: Recipe, data: DataSet, domain: Domain, device: torch.device) -> dict[str, tuple[nn.Module, Any]]:
-    """Return network and record of the classifier that the recipe takes from another bundle, by its role.
+def _source(recipe: Recipe, data: DataSet) -> bundles.Card | None:
+    """Return the card of the bundle from which the recipe takes networks.
 
-    Empty if that bundle is not there, or was trained on other images.
+    None if it takes none, or if that bundle is not there or was not trained by the same stages on the same images.
     """
-    if not recipe.classifier_of:
-        return {}
+    if not recipe.takes:
+        return None
     try:
-        card = bundles.read_card(bundles.find(recipe.classifier_of))
+        card = bundles.read_card(bundles.find(recipe.source))
     except BundleError:
-        return {}
-    known = card.content.get("data", {}).get("checksum", {}).get("train")
-    if card.domain != domain or data.train is None or known != data.train.checksum:
-        return {}
-    role = bundles.CLASSIFIER
-    record = {**card.content["training"][role], "taken from": f"bundle '{card.name}'"}
-    return {role: (bundles.load_networks(card, device)[role], record)}
+        return None
+    known = card.content.get("data", {})
+    same = (
+        data.train is not None
+        and card.domain == data.train.domain
+        and known.get("checksum", {}).get("train") == data.train.checksum
+        and known.get("validation images") == recipe.validation
+    )
+    stages = {stage.name for stage in recipe.stages if stage.role in recipe.takes}
+    there = stages <= card.content.get("training", {}).keys() and all(map(card.has, recipe.takes))
+    return card if same and there else None
 
 
 def _finished(

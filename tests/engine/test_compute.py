@@ -86,3 +86,31 @@ def test_a_borrowed_network_is_given_back_as_it_was():
         raise RuntimeError
     after = [(m.training) for m in network.modules()], [p.requires_grad for p in network.parameters()]
     assert after == before
+
+
+def test_other_work_in_the_middle_has_torchs_defaults_and_changes_nothing():
+    weights = torch.ones(2, 2)
+
+    def draw(other: bool) -> torch.Tensor:
+        torch.manual_seed(1)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            if other:
+                with compute.fresh_state():
+                    x = torch.ones(1, 2, requires_grad=True)
+                    found = nn.functional.linear(x, weights)
+                    found.sum().backward()
+                    assert (found.dtype, x.grad.tolist()) == (torch.float32, [[2, 2]])
+                    torch.manual_seed(5)
+                    torch.rand(3)
+            assert torch.is_inference_mode_enabled()
+            assert nn.functional.linear(torch.ones(1, 2), weights).dtype == torch.bfloat16
+            return torch.rand(4)
+
+    assert torch.equal(draw(other=True), draw(other=False))
+
+
+def test_the_modes_are_put_back_after_an_error():
+    with torch.no_grad():
+        with contextlib.suppress(Cancelled), compute.fresh_state():
+            raise Cancelled
+        assert not torch.is_grad_enabled()

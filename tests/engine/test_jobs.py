@@ -54,3 +54,43 @@ def test_a_part_and_its_whole_are_cancelled_together(cancel_outer):
     for either in (job, part):
         with pytest.raises(Cancelled):
             either.checkpoint()
+
+
+def test_urgent_work_runs_at_every_call_of_a_job_and_of_its_parts():
+    ran = []
+
+    class Long(Job):
+        def on_checkpoint(self):
+            ran.append(1)
+
+    job = Long()
+    for inner in (job, job.part(0, 0.5), job.part(0, 0.5).part(0, 0.5)):
+        before = len(ran)
+        inner.checkpoint()
+        assert len(ran) == before + 1
+        inner.progress(0, 1)
+        inner.partial(None)
+        assert len(ran) >= before + 3
+
+
+def test_work_that_was_cancelled_during_other_work_stops_before_it_goes_on():
+    class Long(Job):
+        def on_checkpoint(self):
+            self.cancel()
+
+        def on_progress(self, done, total, text):
+            raise AssertionError
+
+    with pytest.raises(Cancelled):
+        Long().progress(1, 2)
+
+
+def test_work_that_was_cancelled_lets_nothing_run_before_it_stops():
+    class Long(Job):
+        def on_checkpoint(self):
+            raise AssertionError
+
+    job = Long()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.checkpoint()

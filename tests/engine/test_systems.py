@@ -174,14 +174,13 @@ def test_what_was_measured_is_of_all_images_and_of_those_f1_classifies_correctly
     mask = verdict.findings["mask"]
     figures = finishing.measure(system, validation)
     agree, passed = mask.labels == verdict.y1, mask.scores <= 1.5
-    assert figures == {
-        "n": 200,
-        "f1": 0.75,
-        "f2 on masks": pytest.approx((mask.labels == validation.labels).mean()),
-        "benign rate, paper's rule": pytest.approx(agree.mean()),
-        "benign rate, paper's rule, f1 right": pytest.approx(agree[correct].mean()),
-        "benign rate, graded": pytest.approx(passed.mean()),
-        "benign rate, graded, f1 right": pytest.approx(passed[correct].mean()),
-        "second classifier": figures["second classifier"],
-        "control": pytest.approx((verdict.findings["mlp"].labels == validation.labels).mean()),
+    assert (figures["n"], figures["accuracy"]["f1"]) == (200, 0.75)
+    assert set(figures["accuracy"]) == {"f1", "second classifier"}
+    assert figures["detectors"]["mask"] == {
+        "accuracy": pytest.approx((mask.labels == validation.labels).mean()),
+        "disagreement": {"all": pytest.approx(agree.mean()), "correct": pytest.approx(agree[correct].mean())},
+        "graded": {"all": pytest.approx(passed.mean()), "correct": pytest.approx(passed[correct].mean())},
     }
+    mlp = verdict.findings["mlp"].labels
+    assert figures["detectors"]["mlp"]["accuracy"] == pytest.approx((mlp == validation.labels).mean())
+    assert set(figures["detectors"]) == set(verdict.findings)

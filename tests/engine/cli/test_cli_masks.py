@@ -39,11 +39,14 @@ def test_the_table_on_screen_as_files_and_beside_the_card(ciad: Ciad, own: Path,
     text = (tmp_path / "masks.md").read_text(encoding="utf-8")
     assert "|  | mask generator | class mean of mask generator | random | Sobel edges |\n| --- |" in text
     assert text.count("\n| ") == 2 + len(COLUMNS)
-    (entry,) = bundles.read_card(own).recorded(bundles.MASK_TESTS)
-    assert entry["asked"] == {"limit": 32, "seed": 3, "area": 0.3, "captum": False, "evaluator": None}
+    keys = [column.key for column in COLUMNS]
+    assert all({key, f"{key}_n", f"{key}_low", f"{key}_high"} <= lines[0].keys() for key in keys)
+    assert {(line["bundle"], line["seed"]) for line in lines} == {("tiny", "3")}
+    (entry,) = bundles.read_card(own).evaluations()
+    assert entry["command"] == "ciad masks --bundle BUNDLE --data PATH --limit 32 --seed 3 --area 30"
     code, out, err = ciad("bundles", "show", own)
     assert code == 0, err
-    assert "Masks put to the test: CIAD samples (generated)" in out
+    assert "Masks put to the test: 32 images of CIAD samples (generated)" in out
 
 
 def test_another_bundles_evaluator(ciad: Ciad, bundle: Path, tmp_path: Path) -> None:

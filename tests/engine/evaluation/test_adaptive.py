@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from ciad_engine import bundles, cli, resources
-from ciad_engine.attacks.words import OWN_CLASS
+from ciad_engine.attacks.words import FLAGGED, FOOLED, OWN_CLASS
 from ciad_engine.cli import evaluate
+from ciad_engine.errors import RunError, SettingError
 from ciad_engine.evaluation import adaptive, planning, records, runner, tables
 from ciad_engine.evaluation.records import Records
 from ciad_engine.evaluation.table import Cell
@@ -158,6 +159,40 @@ def test_a_computed_run_recounted(tmp_path: Path) -> None:
         rates.append(found(of)[f"Within {budget}/255"]["evasion_rate"])
         assert rates[-1] == rate(len(hits & images), len(images))
     assert rates[0].value < rates[1].value
+
+
+def test_an_attack_on_a_surrogate_is_judged_by_the_detector_it_stands_for(tmp_path: Path) -> None:
+    system, data = tiny.system(), tiny.data()
+    pgd = planning.choose("pgd", eps=24, step=6, iterations=4)
+    surrogate = bundles.evaded(system.card, "mask:graded")
+    plan = tiny.plan(data, system, attacks=(pgd, dataclasses.replace(pgd, surrogate=surrogate)), evade=("mlp",))
+    assert planning.from_json(planning.to_json(plan)) == plan
+    assert [plan.title(label) for label in plan.labels] == ["PGD (L∞)", "PGD (L∞), surrogate = mask:graded"]
+    with Database(tmp_path / "runs.sqlite") as database:
+        of = records.load(database, runner.run(plan, system, data, database))
+    known, following = of.attacked.values()
+    assert [r.l2 for r in known] != [r.l2 for r in following]
+    fooled = [r for r in following if r.fooled]
+    assert {r.evaded for r in fooled} == {True, False}
+    for r in fooled:
+        assert r.evaded == (r.scores["mlp"].label == r.y1)
+        assert r.reason == (FOOLED if r.evaded else FLAGGED)
+    twin = dataclasses.replace(surrogate, networks="others")
+    other = dataclasses.replace(plan, attacks=(pgd, dataclasses.replace(pgd, surrogate=twin)))
+    assert other.key() != plan.key()
+    with Database(tmp_path / "runs.sqlite") as database, pytest.raises(RunError, match="detectors of bundle"):
+        runner.run(other, system, data, database)
+
+
+def test_a_surrogate_is_a_command_and_needs_what_it_stands_for() -> None:
+    card, data = tiny.system().card, tiny.data()
+    chosen = planning.preset("adaptive") + planning.transferred(bundles.evaded(card, "mask"))
+    plan = planning.make(card, data, chosen, 7, 3, evade=("mlp",))
+    assert adaptive.budgets(plan) == [2, 3, 4, 8, 16]
+    words = shlex.split(planning.command(plan, "tiny"))
+    assert words[-6:] == ["--preset", "adaptive", "--evade", "mlp:disagreement", "--surrogate", "mask:disagreement"]
+    with pytest.raises(SettingError, match="surrogate: it stands for a detector"):
+        planning.make(card, data, chosen, 7, 3)
 
 
 def test_the_preset_of_the_attacker_who_knows() -> None:

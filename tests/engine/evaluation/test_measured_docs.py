@@ -62,7 +62,7 @@ def evaluation(
 
 
 def card(*evaluations: dict[str, Any]) -> bundles.Card:
-    measured = {"test images": {"n": 1000, "f1": 0.75, "f2 on masks": 0.5, "benign rate": 0.1}}
+    measured = {"test images": {"n": 1000, "accuracy": {"f1": 0.75}, "detectors": {"mask": {"accuracy": 0.5}}}}
     content = {bundles.EVALUATIONS: list(evaluations), "measured": measured}
     return bundles.Card("paper", Path("nowhere"), CIFAR10, (), content, "ab")
 

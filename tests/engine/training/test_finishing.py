@@ -36,10 +36,11 @@ def test_a_recipe_makes_a_bundle_that_loads_and_judges(whole, data):
     assert measured["n"] == 30
     with torch.no_grad():
         control = system.network(bundles.CONTROL)(to_unit(torch.from_numpy(data.test.images))).argmax(1).numpy()
-    assert measured["control"] == pytest.approx((control == data.test.labels).mean())
-    assert measured["f1"] == pytest.approx((verdict.y1 == data.test.labels).mean())
-    assert measured["f2 on masks"] == pytest.approx((verdict.y2 == data.test.labels).mean())
-    assert measured["benign rate, paper's rule"] == pytest.approx((verdict.y1 == verdict.y2).mean())
+    by = measured["detectors"]
+    assert by["mlp"]["accuracy"] == pytest.approx((control == data.test.labels).mean())
+    assert measured["accuracy"]["f1"] == pytest.approx((verdict.y1 == data.test.labels).mean())
+    assert by["mask"]["accuracy"] == pytest.approx((verdict.y2 == data.test.labels).mean())
+    assert by["mask"]["disagreement"]["all"] == pytest.approx((verdict.y1 == verdict.y2).mean())
 
 
 def test_the_only_detector_of_a_recipe_may_be_one_that_cannot_decide_without_its_threshold(data, tmp_path):

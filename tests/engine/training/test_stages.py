@@ -307,3 +307,46 @@ def test_an_earlier_versions_training_goes_on(tmp_path, data):
         assert part.keys() == whole.keys()
         for key, value in whole.items():
             torch.testing.assert_close(part[key], value, msg=f"{name}: {key}")
+
+
+def _taking(whole: bundles.Card, *roles: str) -> recipes.Recipe:
+    return dataclasses.replace(TINY, name="taking", source=str(whole.folder), takes=roles)
+
+
+def test_networks_are_taken_from_another_bundle_with_its_split(tmp_path, data, whole, monkeypatch):
+    roles = "classifier", "second_classifier"
+    seen = []
+    split = stages.split
+    monkeypatch.setattr(stages, "split", lambda *given: seen.append(given[2]) or split(*given))
+    card = train_bundle(_taking(whole, *roles), data, tmp_path / "made", device="cpu", seed=3)
+    assert seen == [whole.content["seed"]]  # else images that it was trained on would be held out
+    for role, entry in whole.content["networks"].items():
+        assert (card.content["networks"][role]["sha256"] == entry["sha256"]) == (role in roles), role
+    for name in ("classifier", "second_classifier", "second_classifier_again"):
+        assert card.content["training"][name] == {**whole.content["training"][name], "taken from": "bundle 'tiny'"}
+
+
+def test_a_source_that_does_not_fit_is_not_taken(tmp_path, data, whole):
+    recipe = _taking(whole, "classifier")
+    assert stages._source(recipe, data).name == "tiny"
+    for other in (
+        dataclasses.replace(recipe, source=str(tmp_path / "nowhere")),
+        dataclasses.replace(recipe, validation=19),
+        dataclasses.replace(recipe, takes=("classifier", "surrogate")),
+    ):
+        assert stages._source(other, data) is None
+    train = dataclasses.replace(data.train, checksum="of other images")
+    assert stages._source(recipe, dataclasses.replace(data, train=train)) is None
+
+
+def test_a_recipe_can_use_a_share_of_the_training_images(tmp_path, data, monkeypatch):
+    seen = []
+    train = stages.train
+    monkeypatch.setattr(stages, "train", lambda objective, *rest: seen.append(objective) or train(objective, *rest))
+    confidence = bundles.DetectorEntry("confidence", "confidence")
+    recipe = dataclasses.replace(TINY, stages=TINY.stages[:1], detectors=(confidence,), share=0.5)
+    card = train_bundle(recipe, data, tmp_path / "half", device="cpu")
+    assert card.content["data"]["training images"] == 30
+    fit, validation, _ = stages.split(data, 20, 0)
+    assert torch.equal(seen[0].train.images, torch.from_numpy(fit.images[:30]))
+    assert torch.equal(seen[0].validation.images, torch.from_numpy(validation.images))
