@@ -124,7 +124,11 @@ class InspectPage(FollowsFont, QWidget):
         if not paths:
             return
         self.saves.folder = str(paths[0].parent)
-        self._open(lambda session, job: work.open_paths(paths, session.domain, job), "Opening images")
+        self._open(
+            lambda session, job: work.open_paths(paths, session.domain, job),
+            "Opening images",
+            urgent=work.are_pictures(paths),
+        )
 
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
@@ -132,10 +136,10 @@ class InspectPage(FollowsFont, QWidget):
         def read(session: Session, job: Job) -> work.Opened:
             return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size)),), (), ())
 
-        self._open(read, "Opening an image")
+        self._open(read, "Opening an image", urgent=True)
 
-    def _open(self, read: Work, text: str) -> None:
-        task = self._engine.submit(read, self._opened, failed=self.message.emit, text=text)
+    def _open(self, read: Work, text: str, urgent: bool) -> None:
+        task = self._engine.submit(read, self._opened, failed=self.message.emit, text=text, urgent=urgent)
         if task.waits:  # opening nothing visible for an hour would look like a drop that was not noticed
             self.message.emit(f"{text}: it waits for the other work to finish or to be cancelled.")
 
@@ -336,6 +340,7 @@ class InspectPage(FollowsFont, QWidget):
             cancelled=lambda: finish(lambda: self._cancelled(attacking)),
             begun=lambda: say(False),
             text=text,
+            urgent=True,
         )
         self._task, self._attacking = task, attacking
         say(task.waits)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ciad_engine.systems import System
 
 MOST_ORIGINALS = 1000  # of a folder of pictures: 100 MB of small copies
+MOST_AT_ONCE = 20  # pictures that are read while other work waits
 ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
 
 
@@ -30,6 +31,12 @@ class Opened:
     entries: tuple[Entry, ...]
     collections: tuple[Collection, ...]
     problems: tuple[str, ...]
+
+
+def are_pictures(paths: Sequence[Path]) -> bool:
+    """Return whether these are a few files, to be read at once; folders and data sets may take long."""
+    names = [path.suffix.lower() for path in paths]
+    return len(names) <= MOST_AT_ONCE and set(names) <= set(imaging.EXTENSIONS)
 
 
 def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:

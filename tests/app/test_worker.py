@@ -5,6 +5,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 from ciad_app.worker import Engine
 from ciad_engine.errors import ImageError
@@ -442,3 +443,189 @@ def test_progress_comes_to_the_task_it_is_of_and_to_the_signal(engine, qtbot):
     qtbot.waitUntil(lambda: not engine.busy)
     assert (first, second) == ([(1, 2, "First")], [(1, 2, "Second")])
     assert all_ == first + second
+
+
+# Urgent tasks
+
+
+def until(flag, job, seconds=20.0):
+    """Be a long task that comes to a checkpoint often, until the flag is set."""
+    end = time.monotonic() + seconds
+    while not flag.is_set():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+        job.checkpoint()
+
+
+def test_an_urgent_task_runs_in_the_middle_of_a_long_one(engine, qtbot):
+    calls, done = Calls(), threading.Event()
+
+    def long(session, job):
+        until(done, job.part(0, 1))
+        return "long"
+
+    calls.submit(engine, long)
+    task = calls.submit(engine, lambda session, job: done.set() or "urgent", urgent=True)
+    assert not task.waits
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert [call[1] for call in calls] == ["urgent", "long"]
+
+
+def test_an_urgent_task_goes_before_long_ones_that_wait(engine, qtbot):
+    calls, submitted, running = Calls(), threading.Event(), threading.Event()
+    # It comes to no checkpoint.
+    calls.submit(engine, lambda session, job: running.set() or (submitted.wait(20) and "running"))
+    calls.submit(engine, lambda session, job: "waiting")
+    qtbot.waitUntil(running.is_set)
+    assert calls.submit(engine, lambda session, job: "urgent", urgent=True).waits is False
+    submitted.set()
+    qtbot.waitUntil(lambda: len(calls) == 3)
+    assert [call[1] for call in calls] == ["running", "urgent", "waiting"]
+
+
+def test_urgent_tasks_run_one_at_a_time_in_order(engine, qtbot):
+    calls, seen = Calls(), []
+
+    def urgent(number):
+        def work(session, job):
+            job.checkpoint()  # lets no other run inside
+            seen.append(number)
+            job.checkpoint()
+            seen.append(number)
+
+        return work
+
+    last = threading.Event()
+    calls.submit(engine, lambda session, job: until(last, job))
+    for number in range(3):
+        calls.submit(engine, urgent(number), urgent=True)
+    calls.submit(engine, lambda session, job: last.set(), urgent=True)
+    qtbot.waitUntil(lambda: len(calls) == 5)
+    assert seen == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), RuntimeError("a bug"), ImageError("a bad image")])
+def test_what_an_urgent_task_raises_does_not_reach_the_long_one(engine, qtbot, error):
+    from ciad_engine import compute
+
+    calls, raised, computing = Calls(), threading.Event(), threading.Event()
+
+    def long(session, job):
+        def piece(rows):
+            computing.set()
+            sizes.append(rows.stop - rows.start)
+            time.sleep(0.002)
+            job.checkpoint()
+
+        sizes = []
+        while not raised.is_set():
+            list(compute.in_batches(piece, 8, 4))  # it would halve the batch if memory was full
+        return sizes
+
+    def urgent(session, job):
+        raised.set()
+        raise error
+
+    calls.submit(engine, long)
+    qtbot.waitUntil(computing.is_set)
+    calls.submit(engine, urgent, urgent=True)
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert calls.names[0] == "failed"
+    assert set(calls[1][1]) == {4}
+
+
+def test_a_long_task_draws_the_same_numbers_with_an_urgent_one_in_its_middle(engine, qtbot):
+    import torch
+
+    def long(session, job):
+        torch.manual_seed(3)
+        with torch.inference_mode():
+            first = torch.rand(2)
+            if wait.is_set():
+                until(done, job)
+            return [*first.tolist(), *torch.rand(2).tolist(), torch.is_inference_mode_enabled()]
+
+    def urgent(session, job):
+        torch.manual_seed(9)
+        x = torch.rand(3, requires_grad=True)
+        (x * x).sum().backward()
+        done.set()
+
+    results = []
+    for interrupted in (False, True):
+        wait, done = threading.Event(), threading.Event()
+        if interrupted:
+            wait.set()
+        engine.submit(long, results.append)
+        engine.submit(urgent, lambda _: None, urgent=True)
+    qtbot.waitUntil(lambda: len(results) == 2)
+    assert results[0] == results[1]
+
+
+def test_many_urgent_tasks_leave_a_long_one_half_of_the_time(engine, qtbot):
+    """Counted in turns, not in seconds: between two urgent tasks the long one computes for as long as one takes."""
+    spent, calls, stop = {"long": 0.0, "urgent": 0.0}, Calls(), threading.Event()
+
+    def long(session, job):
+        while not stop.is_set():
+            started = time.thread_time()
+            while time.thread_time() - started < 0.005:
+                pass
+            spent["long"] += 0.005
+            job.checkpoint()
+
+    def urgent(session, job):
+        started = time.thread_time()
+        while time.thread_time() - started < 0.03:
+            pass
+        spent["urgent"] += 0.03
+
+    calls.submit(engine, long)
+    for _ in range(20):
+        calls.submit(engine, urgent, urgent=True)
+    qtbot.waitUntil(lambda: len(calls) == 20, timeout=TIMEOUT)
+    stop.set()
+    qtbot.waitUntil(lambda: len(calls) == 21, timeout=TIMEOUT)
+    assert spent["long"] > 0.5 * spent["urgent"]
+
+
+def test_the_status_shows_and_cancels_the_long_task(engine, qtbot):
+    calls, shown, go = Calls(), [], threading.Event()
+    engine.progress.connect(lambda *call: shown.append(call[2]))
+
+    def urgent(session, job):
+        job.progress(1, 2, "urgent")
+        go.wait(20)
+
+    def long(session, job):
+        job.progress(1, 2, "long")
+        running.set()
+        until(threading.Event(), job)
+
+    running = threading.Event()
+    task = engine.submit(long, calls.on("done"), cancelled=calls.on("cancelled"), text="long")
+    qtbot.waitUntil(running.is_set)
+    other = engine.submit(urgent, calls.on("urgent"), progress=calls.on("progress"), urgent=True)
+    assert engine.shown is task
+    qtbot.waitUntil(lambda: ("progress", 1, 2, "urgent") in calls)
+    engine.cancel_current()
+    assert (task.cancelling, other.cancelling) == (True, False)
+    go.set()
+    qtbot.waitUntil(lambda: calls.names[-2:] == ["urgent", "cancelled"])
+    assert set(shown) == {"long"}
+
+
+def test_an_urgent_task_in_the_middle_of_a_long_one_can_be_cancelled(engine, qtbot):
+    calls, begun, stop = Calls(), threading.Event(), threading.Event()
+
+    def urgent(session, job):
+        begun.set()
+        until(threading.Event(), job)
+
+    calls.submit(engine, lambda session, job: until(stop, job) or "long")
+    task = calls.submit(engine, urgent, urgent=True)
+    qtbot.waitUntil(begun.is_set)
+    task.cancel()
+    qtbot.waitUntil(lambda: calls.names == ["cancelled"])
+    stop.set()
+    qtbot.waitUntil(lambda: calls == [("cancelled",), ("done", "long")])
