@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
+from ciad_app.durations import Pace
 from ciad_engine import attacks, datasets
 from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import DEFAULT, Card
@@ -117,7 +118,7 @@ class Task:
     begun: Callable[[], object] | None
     text: str
     urgent: bool
-    tells_time: bool
+    left: Callable[[int, int, str], str]
     finished: bool = False  # one of the final callbacks was called; set in the window's thread
     started: bool = False  # set in the engine thread
 
@@ -177,7 +178,7 @@ class Engine(QObject):
     unavailable = Signal(str)  # the models could not be loaded, and why; work that needs none still runs
     loading_changed = Signal()  # `loading` is another, or it waits no longer
     busy_changed = Signal(bool)  # whether any submitted task is unfinished
-    progress = Signal(int, int, str)  # done, total and text of the `shown` task, at most 20 a second
+    progress = Signal(int, int, str)  # done, total, text with the remaining time of the `shown` task; 20 a second
     note = Signal(str)  # something a person should know once
     failed = Signal(object)  # Failure: an unexpected exception of the engine thread, a bug to report
     _posted = Signal(object)
@@ -207,11 +208,6 @@ class Engine(QObject):
     def loading_waits(self) -> bool:
         """Whether other work goes before the bundle that was chosen."""
         return self._choice is not None and self._choice.waits
-
-    @property
-    def tells_time(self) -> bool:
-        """Whether who submitted the running work says how long it takes, so that nobody else need guess."""
-        return self.shown is not None and self.shown.tells_time
 
     @property
     def shown(self) -> Task | None:
@@ -266,22 +262,23 @@ class Engine(QObject):
         begun: Callable[[], object] | None = None,
         text: str = "",
         urgent: bool = False,
-        tells_time: bool = False,
+        left: Callable[[int, int, str], str] | None = None,
     ) -> Task:
         """Run `work(session, job)` in the engine thread after what was submitted before.
 
         With `urgent` it runs before what is not urgent and, when that reaches a checkpoint, in the middle of it: for
         work that a person is waiting for and that takes no longer than a person would wait.
 
-        Call it from the window's thread, in which all callbacks run, too. `text` names the work in the status bar; with
-        `tells_time` that leaves the remaining time to the caller. What `work` returns or hands to `job.partial` must
-        hold no tensors. Without `failed`, an error's message goes to the signal `note`.
+        Call it from the window's thread, in which all callbacks run, too. `text` names the work in the status bar; its
+        remaining time there is what `left(done, total, text)` returns, by default a linear estimate. What `work`
+        returns or hands to `job.partial` must hold no tensors. Without `failed`, an error's message goes to the signal
+        `note`.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Engine.submit is for the window's thread.")
         if self._stop:
             raise RuntimeError("Engine.submit after shutdown.")
-        task = Task(self, work, done, failed, partial, progress, cancelled, begun, text, urgent, tells_time)
+        task = Task(self, work, done, failed, partial, progress, cancelled, begun, text, urgent, left or Pace().left)
         self._open.append(task)
         self._enqueue(lambda session: self._perform(task, session), urgent=urgent)
         if len(self._open) == 1:
@@ -339,8 +336,8 @@ class Engine(QObject):
 
     def _progressed(self, task: Task, done: int, total: int, text: str) -> None:
         self._tell(task, task.progress, done, total, text)
-        if task is self.shown:
-            self._tell(task, self.progress.emit, done, total, text)
+        if task is self.shown and not task.cancelling:
+            self.progress.emit(done, total, ", ".join(filter(None, (text, task.left(done, total, text)))))
 
     def _finish(self, task: Task, last: Callable[..., object] | None = None, *arguments: object) -> None:
         """Close a task, then call `last`, or `cancelled` if that was asked for in the meantime."""

@@ -225,12 +225,15 @@ class EvaluatePage(QWidget):
         if self._remaining is None:
             return
         self.results.show_progress(done, total)
-        if total == self._remaining.total:
-            left = self._remaining.text(done)
-            self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
-        else:  # images of another run are reused, which counts these alone
+        rows = " rows" if total == self._remaining.total else ""  # else images of another run are reused
+        if not rows:
             self._remaining.begin_anew()
-            self._say(f"{text}: {done:,} of {total:,}")
+        parts = (f"{text}: {done:,} of {total:,}{rows}", self._left(done, total, text))
+        self._say(", ".join(filter(None, parts)))
+
+    def _left(self, done: int, total: int, text: str) -> str:
+        """Return the remaining time, here and in the status bar."""
+        return self._remaining.text(done) if self._remaining and total == self._remaining.total else ""
 
     def _data_changed(self) -> None:
         self.panel.set_data(self.loader.data)
@@ -252,7 +255,7 @@ class EvaluatePage(QWidget):
             partial=self._arrived,
             progress=self._progress,
             text="Evaluating",
-            tells_time=True,
+            left=self._left,
         )
         self._update()
 
