@@ -14,7 +14,7 @@ def change(page, folder, qtbot):
     engine = page._engine
     engine.choose(str(folder), folder.name)
     qtbot.waitUntil(lambda: not engine.loading and not engine.busy, timeout=TIMEOUT)
-    qtbot.waitUntil(lambda: page._entry is None or page.found is not None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: page._state.entry is None or page.found is not None, timeout=TIMEOUT)
 
 
 def test_the_image_is_looked_at_again_by_other_detectors_and_old_attacks_are_forgotten(page, known, keeping, qtbot):

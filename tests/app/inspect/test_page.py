@@ -190,7 +190,7 @@ def test_the_history_tells_rules_apart_and_brings_back_what_was_to_be_evaded(pag
         attack(page, qtbot, eps=64.0)
         asked.append(panel.evade)
     assert asked == [("mask:disagreement",), ("mask:graded",)]
-    names = [name for name, _ in page._history.fooled(page._entry)]
+    names = [name for name, _ in page._history.fooled(page._state.entry)]
     assert names == ["FGSM 64, evading mask:disagreement", "FGSM 64, evading mask:graded"]
     panel.knows.setChecked(False)
     attack(page, qtbot, eps=64.0)
