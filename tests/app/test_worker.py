@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from ciad_app import worker
 from ciad_app.worker import Engine
 from ciad_engine.errors import ImageError
 from tests.app.steps import busy_work
@@ -443,6 +444,15 @@ def test_progress_comes_to_the_task_it_is_of_and_to_the_signal(engine, qtbot):
     qtbot.waitUntil(lambda: not engine.busy)
     assert (first, second) == ([(1, 2, "First")], [(1, 2, "Second")])
     assert all_ == first + second
+
+
+def test_work_has_started_when_its_first_checkpoint_lets_other_work_run(engine, qtbot, monkeypatch):
+    """Else it would be told that it was cancelled, though it goes on."""
+    seen, checkpoint = [], worker._EngineJob.checkpoint
+    monkeypatch.setattr(worker._EngineJob, "checkpoint", lambda job: seen.append(job._task.started) or checkpoint(job))
+    engine.submit(lambda session, job: None, lambda _: None)
+    qtbot.waitUntil(lambda: not engine.busy)
+    assert seen == [True]
 
 
 # Urgent tasks

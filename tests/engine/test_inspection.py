@@ -716,3 +716,32 @@ def test_an_attack_that_is_fitted_learns_from_the_samples_once_for_a_system() ->
 def test_an_attack_that_is_fitted_says_that_the_samples_are_of_another_domain(domain: Domain) -> None:
     with pytest.raises(SettingError, match=r"not of the classes and size of bundle 'tiny'\. Evaluate a data set"):
         inspection.prepared(tiny.system(domain=domain), attacks.create("universal"))
+
+
+def _misclassified() -> tuple[object, np.ndarray, int]:
+    """Return a system, and an image that f1 misclassifies, with its label."""
+    system, data = tiny.system(), tiny.data()
+    verdict = system.inspect(data.images)
+    wrong = int(np.flatnonzero(verdict.y1 != data.labels)[0])
+    return system, data.images[wrong], int(data.labels[wrong])
+
+
+def test_an_attacked_picture_without_a_label_is_judged_by_its_reference() -> None:
+    system, data = tiny.system(), tiny.data()
+    found = inspection.inspect(system, data.images[0])
+    attacked = inspection.with_attacked(system, found, data.images[1])
+    assert attacked.label is None
+    assert attacked.adversarial.labels.tolist() == [found.reference] == found.benign.y1.tolist()
+    assert attacked.adversarial.recovers is not None
+
+
+def test_a_stored_pair_is_measured_against_the_label_and_not_against_f1s_class() -> None:
+    system, image, label = _misclassified()
+    data = tiny.data()
+    y1 = system.inspect(data.images).y1
+    correct = data.images[np.flatnonzero(y1 == label)[0]]  # f1 gives it the label of the pair
+    found = inspection.with_attacked(system, inspection.inspect(system, image, label=label), correct)
+    assert found.reference == label != found.benign.y1[0]
+    assert inspection.is_adversarial(found) is None  # f1's class has changed, but to the label
+    other = data.images[np.flatnonzero((y1 != label) & (y1 != found.benign.y1[0]))[0]]
+    assert inspection.is_adversarial(inspection.with_attacked(system, found, other)) is True
