@@ -14,14 +14,14 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from ciad_engine import attacks, datasets
 from ciad_engine.attacks.base import Attack
-from ciad_engine.bundles import Card
+from ciad_engine.bundles import DEFAULT, Card
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
@@ -163,8 +163,9 @@ class _EngineJob(Job):
 class Engine(QObject):
     """The hub between window and engine thread; lives in the window's thread as long as the program."""
 
-    ready = Signal(object)  # EngineInfo: the models are loaded; work that was waiting starts
+    ready = Signal(object)  # EngineInfo: the models are loaded, these or others; work that was waiting starts
     unavailable = Signal(str)  # the models could not be loaded, and why; work that needs none still runs
+    loading_changed = Signal()  # `loading` is another, or it waits no longer
     busy_changed = Signal(bool)  # whether any submitted task is unfinished
     progress = Signal(int, int, str)  # done, total and text of the running task, at most 20 a second
     note = Signal(str)  # something a person should know once
@@ -175,6 +176,9 @@ class Engine(QObject):
         super().__init__(parent)
         self.info: EngineInfo | None = None
         self.problem = ""  # why the models could not be loaded, for whom was not there to hear it
+        self.loading = ""  # the name of a bundle that was chosen and is not in use yet
+        self._choice: Task | None = None  # the task that loads it
+        self._device = "auto"
         self._open: list[Task] = []  # unfinished tasks, the running one first
         self._queue: collections.deque[Callable[[Session], None]] = collections.deque()
         self._wake = threading.Condition()
@@ -188,6 +192,11 @@ class Engine(QObject):
         return bool(self._open)
 
     @property
+    def loading_waits(self) -> bool:
+        """Whether other work goes before the bundle that was chosen."""
+        return self._choice is not None and self._choice.waits
+
+    @property
     def tells_time(self) -> bool:
         """Whether who submitted the running work says how long it takes, so that nobody else need guess."""
         return bool(self._open) and self._open[0].tells_time
@@ -197,18 +206,36 @@ class Engine(QObject):
         """Whether `shutdown` was called; a timer that fires afterwards must not submit any more."""
         return self._stop
 
-    def start(self, bundle: str = "paper", device: str = "auto") -> None:
+    def start(self, bundle: str = DEFAULT, device: str = "auto", otherwise: str = "") -> None:
         """Start the engine thread, which imports torch and loads `bundle` on `device`; returns at once.
 
-        Called again it loads another bundle after the work that is already waiting.
+        If it cannot be loaded, `note` says why and the bundle `otherwise` is loaded, if one is given.
         """
-        first = self._thread is None
+        self._device = device
+        names = [name for name in dict.fromkeys((bundle, otherwise)) if name]
         # Work may have been submitted before the start; it needs the models, so loading goes first.
-        self._enqueue(lambda session: self._load(session, bundle, device), first=first)
-        if first:
-            # A daemon: if a driver hangs, `shutdown` gives up after its time-out and the program still ends.
-            self._thread = threading.Thread(target=self._run, name="ciad-engine", daemon=True)
-            self._thread.start()
+        self._enqueue(lambda session: self._load_first(session, names), first=True)
+        # A daemon: if a driver hangs, `shutdown` gives up after its time-out and the program still ends.
+        self._thread = threading.Thread(target=self._run, name="ciad-engine", daemon=True)
+        self._thread.start()
+
+    def choose(self, bundle: str, name: str) -> None:
+        """Load another bundle after the work that was submitted before, in the place of one chosen but not loaded yet.
+
+        If it cannot be loaded, `note` says why, and the bundle in use stays. `name` is for people.
+        """
+        if self._choice is not None:
+            self._choice.drop()
+        self.loading = name
+        self._choice = self.submit(
+            lambda session, job: self._load(session, bundle, job),
+            lambda _: self._end_choice(),
+            failed=self._refuse,
+            cancelled=lambda: self._end_choice(f"Bundle {name} was not loaded: cancelled."),
+            begun=self.loading_changed.emit,
+            text=f"Loading bundle {name}",
+        )
+        self.loading_changed.emit()
 
     def submit(
         self,
@@ -304,6 +331,19 @@ class Engine(QObject):
         self.info, self.problem = info, ""
         self.ready.emit(info)
 
+    def _end_choice(self, note: str = "") -> None:
+        self._choice, self.loading = None, ""
+        self.loading_changed.emit()
+        if note:
+            self.note.emit(note)
+
+    def _refuse(self, reason: str) -> None:
+        if self.info is None:
+            self._end_choice()
+            self._announce_problem(reason)
+        else:
+            self._end_choice(f"{reason} Bundle '{self.info.card.name}' stays in use.")
+
     def _announce_problem(self, reason: str) -> None:
         self.problem = reason
         self.unavailable.emit(reason)
@@ -330,30 +370,42 @@ class Engine(QObject):
             step(session)
             del step  # a waiting thread must not keep the last job's arrays alive
 
-    def _load(self, session: Session, bundle: str, device: str) -> None:
-        try:
-            # Here and not above: torch takes seconds, and the first window must not wait for it.
-            from ciad_engine import compute, systems
+    def _load_first(self, session: Session, names: Sequence[str]) -> None:
+        """Load the first of these bundles that can be loaded."""
+        problems: list[str] = []
+        for name in names:
+            try:
+                self._load(session, name, Job())
+            except Exception as error:
+                problems.append(self._explain(error, "loading the models"))
+            else:
+                for problem in problems:
+                    self._post(self.note.emit, f"{problem} Bundle '{name}' is used instead.")
+                return
+        session.replace(None, problems[-1])
+        self._post(self._announce_problem, problems[-1])
 
-            chosen = compute.choose_device(device)
-            system = systems.load(bundle, chosen)
-            info = EngineInfo(
-                device=compute.describe_device(chosen),
-                card=system.card,
-                attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
-                detectors=tuple(
-                    DetectorInfo(name, detector.title, tuple(detector.rules), detector.grades)
-                    for name, detector in system.detectors.items()
-                    if detector.rules
-                ),
-                has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
-            )
-            session.replace(system)
-            self._post(self._announce, info)
-        except Exception as error:
-            message = self._explain(error, "loading the models")
-            session.replace(None, message)
-            self._post(self._announce_problem, message)
+    def _load(self, session: Session, bundle: str, job: Job) -> None:
+        """Load a bundle and announce it. Raises CiadError if it cannot be loaded, and Cancelled through `job`."""
+        # Here and not above: torch takes seconds, and the first window must not wait for it.
+        from ciad_engine import compute, systems
+
+        chosen = compute.choose_device(self._device)
+        system = systems.load(bundle, chosen)
+        info = EngineInfo(
+            device=compute.describe_device(chosen),
+            card=system.card,
+            attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
+            detectors=tuple(
+                DetectorInfo(name, detector.title, tuple(detector.rules), detector.grades)
+                for name, detector in system.detectors.items()
+                if detector.rules
+            ),
+            has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
+        )
+        job.checkpoint()
+        session.replace(system)
+        self._post(self._announce, info)  # even if the task is cancelled from now on: the bundle is in use
 
     def _perform(self, task: Task, session: Session) -> None:
         # In this order: `_cancel` sets the flag of the job first and then looks at `started`.

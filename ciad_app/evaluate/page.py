@@ -25,6 +25,7 @@ from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.counting import counted
+from ciad_engine.domain import Domain
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
 from ciad_engine.evaluation.records import of_detectors
@@ -46,6 +47,7 @@ class EvaluatePage(QWidget):
         self._engine = engine
         self._database: Database | None = None
         self._problem = "The models are being loaded."  # why Start is not possible, besides the settings
+        self._domain: Domain | None = None  # of the bundle in use
         self._task: Task | None = None
         self._run: Run | None = None  # the run that is shown
         self._card: bundles.Card | None = None  # of the bundle it was made with
@@ -98,6 +100,7 @@ class EvaluatePage(QWidget):
         self.results.rows.opened.connect(self._open_row)
         self._engine.ready.connect(self._ready)
         self._engine.unavailable.connect(self._unavailable)
+        self._engine.loading_changed.connect(self._update)
 
     def _open_database(self, path: Path | None) -> None:
         try:
@@ -196,6 +199,9 @@ class EvaluatePage(QWidget):
     def _ready(self, info: EngineInfo) -> None:
         self._problem = "" if self._database else self._problem
         self.panel.set_engine(info)
+        if info.domain != self._domain and not self.loader.busy:
+            self.panel.data.reload()  # they are labelled with the classes of the former bundle, or were refused by it
+        self._domain = info.domain
         self._begin_with_samples()
         self._list_runs()
         self._rates_timer.start()
@@ -409,6 +415,8 @@ class EvaluatePage(QWidget):
     def _why_not(self) -> str:
         if self._task is not None:
             return "An evaluation is running."
+        if self._engine.loading:
+            return f"Bundle {self._engine.loading} is to be loaded first."
         if self._problem:
             return self._problem
         if self.loader.data is None:

@@ -220,6 +220,15 @@ class Gallery(FollowsFont, QWidget):
             with QSignalBlocker(self.sets):
                 self.sets.addItem(collection.title)
 
+    def clear(self) -> None:
+        """Show no images; all collections are forgotten."""
+        self._collections.clear()
+        with QSignalBlocker(self.sets):
+            self.sets.clear()
+        self.model.show_collection(of_entries("", []))
+        self._chosen = -1
+        self._refilter()
+
     def show_collection(self, collection: Collection, select: int = 0) -> None:
         """Add a collection, or replace that of the same title, and select one of its images."""
         self.add_collection(collection)

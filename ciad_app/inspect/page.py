@@ -23,6 +23,8 @@ from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo, Session, Task, Work
 from ciad_engine import attacks, imaging
+from ciad_engine.counting import counted
+from ciad_engine.domain import CIFAR10
 from ciad_engine.inspection import Inspection, explain
 from ciad_engine.jobs import Job
 
@@ -49,6 +51,7 @@ class InspectPage(FollowsFont, QWidget):
         self._attacking = False
         self._unavailable = ""
         self._history = History()
+        self._domain = CIFAR10  # of the images in the gallery
 
         self.gallery = Gallery()
         self.grid = PaneGrid()
@@ -81,6 +84,7 @@ class InspectPage(FollowsFont, QWidget):
             shortcut.activated.connect(slot)
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._not_available)
+        engine.loading_changed.connect(self._update_controls)
         if engine.info is not None:
             self._ready(engine.info)
         else:
@@ -180,6 +184,8 @@ class InspectPage(FollowsFont, QWidget):
 
     def _ready(self, info: EngineInfo) -> None:
         self._unavailable = ""
+        if info.domain != self._domain:
+            self._begin_anew(info)
         self.gallery.set_classes(info.domain.classes)
         self.panel.set_attacks(info.attacks, info.domain.classes)
         self.panel.set_detectors(info.detectors)
@@ -191,6 +197,23 @@ class InspectPage(FollowsFont, QWidget):
         else:
             self._select(self._entry)
         self._update_controls()
+
+    def _begin_anew(self, info: EngineInfo) -> None:
+        """Forget the images opened for other classes or of another size."""
+        self._domain = info.domain
+        if not self.gallery.sets.count():
+            return
+        self._drop_task()
+        self.gallery.clear()
+        self._entry = self._found = None
+        self.grid.show_image(None, "")
+        self.panel.results.show_figures({})
+        self.panel.show_history((), -1)
+        size, classes = info.domain.size, counted(len(info.domain.classes), "class", "classes")
+        self.message.emit(
+            f"Bundle {info.card.name} is for images of {size}x{size} pixels and {classes} of its own. The images opened"
+            " before fit it no more: open them again."
+        )
 
     def _not_available(self, reason: str) -> None:
         self._unavailable = reason
@@ -349,6 +372,8 @@ class InspectPage(FollowsFont, QWidget):
             self.verdict.show_verdict(NOTHING, sentence, evidence)
 
     def _why_no_attack(self) -> str:
+        if self._engine.loading:
+            return f"Bundle {self._engine.loading} is to be loaded first."
         if self._unavailable:
             return f"The models could not be loaded: {self._unavailable}"
         if self._engine.info is None:

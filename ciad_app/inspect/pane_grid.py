@@ -109,7 +109,7 @@ class PaneGrid(QWidget):
         self.opacity.setSingleStep(5)
         self.opacity.setAccessibleName("Opacity of the masks over the images")
         self.opacity.setToolTip(OF_OVERLAY)
-        self.percent = QLabel("100%")
+        self.percent = QLabel()
         self.percent.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.importance_bar = ColourBar(IMPORTANCE_MAP, "importance = 1 − mask: 0 unimportant", "1 important")
         self.change_bar = ColourBar(CHANGE_MAP, "", "")
@@ -129,7 +129,7 @@ class PaneGrid(QWidget):
         self._point_at(None)
 
     def _lay_out(self) -> None:
-        over = label_of(self.opacity, "laid over the images:")
+        over = label_of(self.opacity, "Laid over the images")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(10)
@@ -235,6 +235,7 @@ class PaneGrid(QWidget):
 
     def _show_images(self) -> None:
         """Show both images, under their masks as far as the slider says and the masks are known."""
+        self.percent.setMinimumWidth(self.percent.fontMetrics().horizontalAdvance("100%"))  # the slider stays in place
         self.percent.setText(f"{self.opacity.value()}%")
         verdicts = (None, None) if self._found is None else (self._found.benign, self._found.adversarial)
         panes, images = (self.benign, self.adversarial), (self._image, self._changed)

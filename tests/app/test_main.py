@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -67,7 +68,7 @@ sys.exit(code)
 """
     ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
-    assert "untrained ready True" in ran.stdout
+    assert re.search(r"state: Bundle untrained · CPU, .* True", ran.stdout)
     assert (tmp_path / "settings.json").is_file()
 
 

@@ -30,13 +30,13 @@ def test_title_icon_and_the_state_of_the_models(window, untrained_bundle, qtbot)
     assert "Loading models" in window.state.text()
     window.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
-    assert "CPU" in window.state.text()
-    assert "untrained" in window.state.text()
+    assert window.state.text().startswith("Bundle untrained · CPU")
+    assert str(untrained_bundle) in window.state.toolTip()
 
 
 def test_models_that_cannot_be_loaded_are_explained_without_blocking(window, tmp_path, qtbot):
     window.engine.start(str(tmp_path / "missing"), "cpu")
-    qtbot.waitUntil(lambda: window.state.text() == "No models", timeout=60_000)
+    qtbot.waitUntil(lambda: window.state.text().strip() == "No models", timeout=60_000)
     assert "missing" in window.state.toolTip()
     (box,) = window.findChildren(QMessageBox)
     assert not box.isModal()

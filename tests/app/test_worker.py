@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 
@@ -8,6 +9,8 @@ import numpy as np
 from ciad_app.worker import Engine
 from ciad_engine.errors import ImageError
 from tests.app.steps import busy_work
+
+TIMEOUT = 60_000  # ms
 
 MAIN = threading.main_thread()
 
@@ -242,11 +245,90 @@ def test_a_bundle_that_is_missing_is_told_and_work_without_models_still_runs(idl
     assert calls == [("failed", caught.args[0]), ("done", "no models needed")]
 
 
-def test_starting_again_loads_another_bundle(idle_engine, untrained_bundle, tmp_path, qtbot):
-    with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000):
+def test_a_bundle_can_be_chosen_after_one_that_could_not_be_loaded(idle_engine, untrained_bundle, tmp_path, qtbot):
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=TIMEOUT):
         idle_engine.start(str(tmp_path / "nothing"), "cpu")
-    with qtbot.waitSignal(idle_engine.ready, timeout=60_000):
-        idle_engine.start(str(untrained_bundle), "cpu")
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=TIMEOUT):
+        idle_engine.choose(str(tmp_path / "nothing else"), "nothing else")
+    with qtbot.waitSignal(idle_engine.ready, timeout=TIMEOUT):
+        idle_engine.choose(str(untrained_bundle), "untrained")
+    assert idle_engine.problem == ""
+
+
+def test_a_bundle_that_cannot_be_loaded_at_the_start_is_replaced_and_named(idle_engine, untrained_bundle, qtbot):
+    told = []
+    idle_engine.note.connect(told.append)
+    with qtbot.waitSignal(idle_engine.ready, timeout=TIMEOUT):
+        idle_engine.start("gone", "cpu", str(untrained_bundle))
+    qtbot.waitUntil(lambda: bool(told))
+    assert told[0].startswith("No bundle called 'gone'")
+    assert told[0].endswith(f"Bundle '{untrained_bundle}' is used instead.")
+
+
+def name_of_the_bundle(engine, qtbot):
+    """The bundle that work in the engine thread finds."""
+    found = []
+    engine.submit(lambda session, job: session.system.card.name, found.append)
+    qtbot.waitUntil(lambda: bool(found), timeout=TIMEOUT)
+    return found[0]
+
+
+def test_a_chosen_bundle_waits_for_running_work_which_keeps_its_own(engine, keeping, qtbot):
+    going, seen = threading.Event(), []
+
+    def work(session, job):
+        going.wait(30)
+        return session.system.card.name
+
+    engine.submit(work, seen.append)
+    engine.choose(str(keeping), "keeping")
+    assert (engine.loading, engine.loading_waits, engine.info.card.name) == ("keeping", True, "untrained")
+    with qtbot.waitSignal(engine.ready, timeout=TIMEOUT):
+        going.set()
+    qtbot.waitUntil(lambda: not engine.busy)
+    assert seen == ["untrained"]
+    assert (engine.loading, engine.loading_waits, engine.info.card.name) == ("", False, "keeping")
+    assert name_of_the_bundle(engine, qtbot) == "keeping"
+
+
+def test_a_second_choice_replaces_one_that_waits(engine, keeping, signs, qtbot):
+    ready, told = [], []
+    engine.ready.connect(lambda info: ready.append(info.card.name))
+    engine.note.connect(told.append)
+    running = engine.submit(busy_work, lambda _: None)
+    engine.choose(str(signs), "signs")
+    engine.choose(str(keeping), "keeping")
+    running.cancel()
+    qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
+    assert (ready, told, engine.loading) == (["keeping"], [], "")
+
+
+def test_a_choice_that_waits_can_be_cancelled(engine, keeping, qtbot):
+    told = []
+    engine.note.connect(told.append)
+    running = engine.submit(busy_work, lambda _: None)
+    engine.choose(str(keeping), "keeping")
+    running.cancel()
+    engine.cancel_current()
+    qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
+    assert told == ["Bundle keeping was not loaded: cancelled."]
+    assert engine.loading == ""
+    assert name_of_the_bundle(engine, qtbot) == "untrained"
+
+
+def test_a_damaged_bundle_is_named_and_the_one_in_use_stays(engine, keeping, tmp_path, qtbot):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(keeping, damaged)
+    (damaged / "classifier.safetensors").write_bytes(b"something else")
+    ready, told = [], []
+    engine.ready.connect(ready.append)
+    engine.note.connect(told.append)
+    engine.choose(str(damaged), "keeping")
+    qtbot.waitUntil(lambda: bool(told), timeout=TIMEOUT)
+    assert str(damaged / "classifier.safetensors") in told[0]
+    assert told[0].endswith("Install the bundle again. Bundle 'untrained' stays in use.")
+    assert (ready, engine.loading) == ([], "")
+    assert name_of_the_bundle(engine, qtbot) == "untrained"
 
 
 def test_an_unknown_device_is_told(idle_engine, untrained_bundle, qtbot):
