@@ -119,7 +119,7 @@ def test_a_damaged_bundle_is_said_and_not_remembered(make_window, untrained_bund
 def test_while_other_work_runs_the_choice_waits_and_that_is_said(started, installed, qtbot):
     running = started.engine.submit(busy_work, lambda _: None)
     started.choose_bundle("keeping")
-    assert started.state.text().strip() == "Bundle keeping waits …"
+    assert started.state.text() == "Bundle keeping waits …"
     assert "when the running work is finished or cancelled" in started.statusBar().currentMessage()
     reason = "Bundle keeping is to be loaded first."
     assert started.inspect.panel.button.toolTip() == reason

@@ -36,7 +36,7 @@ def test_title_icon_and_the_state_of_the_models(window, untrained_bundle, qtbot)
 
 def test_models_that_cannot_be_loaded_are_explained_without_blocking(window, tmp_path, qtbot):
     window.engine.start(str(tmp_path / "missing"), "cpu")
-    qtbot.waitUntil(lambda: window.state.text().strip() == "No models", timeout=60_000)
+    qtbot.waitUntil(lambda: window.state.text() == "No models", timeout=60_000)
     assert "missing" in window.state.toolTip()
     (box,) = window.findChildren(QMessageBox)
     assert not box.isModal()
