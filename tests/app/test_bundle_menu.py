@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFileDialog, QMessageBox
 
 from ciad_app import settings
@@ -59,14 +59,10 @@ def test_two_bundles_of_one_name_are_told_apart_by_their_folders(started, instal
 def test_the_button_shows_the_bundle_and_opens_the_menu_by_key(started, qtbot):
     assert started.state.menu() is started.bundles
     assert started.state.text().startswith("Bundle untrained · CPU")
-    shown = []
-    closing = QTimer(interval=20)  # the menu has an event loop of its own until it is closed
-    closing.timeout.connect(lambda: (shown.append(started.bundles.isVisible()), started.bundles.close()))
-    closing.start()
     started.state.setFocus()
     qtbot.keyClick(started.state, Qt.Key.Key_Space)
-    closing.stop()
-    assert any(shown)
+    qtbot.waitUntil(started.bundles.isVisible)
+    started.bundles.close()
 
 
 def test_a_chosen_bundle_is_used_and_remembered_by_name(started, installed, qtbot):
