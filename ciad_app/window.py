@@ -14,8 +14,8 @@ from PySide6.QtWidgets import (
     QMainWindow,
     QMenu,
     QMessageBox,
+    QPushButton,
     QTabWidget,
-    QToolButton,
     QWidget,
 )
 
@@ -68,10 +68,8 @@ class MainWindow(QMainWindow):
         self.bundles.chosen.connect(self.choose_bundle)
         self.bundles.folder_asked.connect(self._ask_bundle)
         self._wanted: Path | None = None  # the folder of the bundle that was chosen last in this window
-        self.state = QToolButton(text="Starting …", autoRaise=True)
+        self.state = QPushButton("Starting …")
         self.state.setMenu(self.bundles)
-        self.state.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.state.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.state.setAccessibleName("Bundle in use")
         self.pages.setCornerWidget(self.state, Qt.Corner.TopRightCorner)
         self.setCentralWidget(self.pages)
@@ -325,7 +323,7 @@ class MainWindow(QMainWindow):
             text = f"Bundle {engine.loading} waits …" if engine.loading_waits else f"Loading bundle {engine.loading} …"
         else:
             text = f"Bundle {info.card.name} · {info.device}" if info else "No models"
-        self.state.setText(f"{text} ")  # the arrow of the menu is drawn close behind it
+        self.state.setText(text.replace("&", "&&"))
         self.state.setToolTip(f"{tip}\nClick to choose another bundle.")
 
     def _look_for_interrupted(self) -> None:

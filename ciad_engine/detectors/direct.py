@@ -35,7 +35,7 @@ class DirectDetector(Opinion):
     @classmethod
     def called(cls, name: str) -> str:
         title = detectors.title(name)
-        return super().called(name) if title == name else f"the {title}"
+        return super().called(name) if title == name else f"the {title.partition(',')[0]}"
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         network = self.networks["classifier"]

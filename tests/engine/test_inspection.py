@@ -290,17 +290,16 @@ def alone(name: str, y2: int, p2: float) -> Verdict:
     [
         (alone(KEEPS, SHIP, 0.98), "What the mask keeps says ship (98%)."),
         (alone(KEEPS, FROG, 0.98), "What the mask keeps agrees (98%)."),
-        (alone(WHOLE, SHIP, 0.98), "The robust classifier of the whole image says ship (98%)."),
+        (alone(WHOLE, SHIP, 0.98), "The robust classifier says ship (98%)."),
         (alone("mlp", SHIP, 0.98), "The MLP on the image says ship (98%)."),
         (alone("other", SHIP, 0.98), "The detector 'other' says ship (98%)."),
         (
             by_combined(3.0, evidence=(SHIP, 0.98, 4.0), whole=(SHIP, 0.95, 3.0), natural=(FROG, 0.9, -3.0)),
-            "What the mask keeps and the robust classifier of the whole image say ship (98%, 95%).",
+            "What the mask keeps and the robust classifier say ship (98%, 95%).",
         ),
         (
             by_combined(3.0, evidence=(SHIP, 0.98, 4.0), whole=(DOG, 0.5, 3.0), natural=(DOG, 0.6, 6.0)),
-            "What the mask keeps says ship (98%). The robust classifier of the whole image and the second classifier of"
-            " the whole image say dog (50%, 60%).",
+            "What the mask keeps says ship (98%). The robust classifier and the second classifier say dog (50%, 60%).",
         ),
         (
             # Two standard deviations above the mean are less than half of seven.
@@ -309,7 +308,7 @@ def alone(name: str, y2: int, p2: float) -> Verdict:
         ),
         (
             by_combined(3.0, evidence=(FROG, 0.4, 1.0), whole=(FROG, 0.3, 1.0), natural=(FROG, 0.99, -9.0)),
-            "What the mask keeps and the robust classifier of the whole image support that too weakly (40%, 30%).",
+            "What the mask keeps and the robust classifier support that too weakly (40%, 30%).",
         ),
         (
             by_combined(5.0, evidence=(SHIP, 0.98, 4.0), whole=(SHIP, 0.95, 3.0), natural=(FROG, 0.9, -3.0)),
