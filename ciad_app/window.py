@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QMimeData, Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import QByteArray, QMargins, QMimeData, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QIcon, QKeyEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -25,6 +25,7 @@ from ciad_app.bundle_menu import BundleMenu
 from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.inspect.page import InspectPage
 from ciad_app.model_card import ModelCardDialog
+from ciad_app.placement import placed
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
 from ciad_app.widgets.build import in_column
@@ -35,6 +36,7 @@ from ciad_engine.errors import BundleError, CiadError, ImageError
 
 INSPECT, EVALUATE = "Inspect", "Evaluate"
 NOTE_SECONDS = 10
+_FRAME = QMargins(4, 36, 4, 4)  # pixels that a window manager may add around the window
 SHUTDOWN_SECONDS = 10.0
 
 
@@ -369,13 +371,16 @@ class MainWindow(QMainWindow):
     def _restore_geometry(self) -> None:
         kept = self.settings.geometry
         self.resize(1180, 760)
-        if kept and self.restoreGeometry(QByteArray.fromBase64(kept.encode())):
-            # The projector it was on may be gone.
-            middle = self.frameGeometry().center()
-            if not any(screen.availableGeometry().contains(middle) for screen in QApplication.screens()):
-                place = QApplication.primaryScreen().availableGeometry()
-                self.resize(self.size().boundedTo(place.size()))
-                self.move(place.center() - self.rect().center())
+        primary = QApplication.primaryScreen()
+        if not kept or not self.restoreGeometry(QByteArray.fromBase64(kept.encode())):
+            self.move(primary.availableGeometry().center() - self.rect().center())
+        if self.isMaximized() or self.isFullScreen():
+            return
+        # The projector that it was on may be gone. Before it is shown its frame is not known.
+        wanted = self.geometry().marginsAdded(_FRAME)
+        others = [screen for screen in QApplication.screens() if screen is not primary]
+        found = placed(wanted, [screen.availableGeometry() for screen in (primary, *others)])
+        self.setGeometry(found.marginsRemoved(_FRAME))
 
     def _save(self) -> None:
         if self._remember:

@@ -34,6 +34,7 @@ ADVERSARIAL = "ADVERSARIAL"
 BENIGN = "BENIGN"
 FALSE_ALARM = "FALSE ALARM"
 MISSED = "MISSED"
+UNFAMILIAR = "UNFAMILIAR"  # a picture of unknown truth that is unlike the training images: no verdict means much
 
 _MID_GREY = 128
 # Attacks that were fitted, by the classifier they are for; forgotten with it.
@@ -181,7 +182,7 @@ class Explanation:
     """The result in words.
 
     Attributes:
-        headline: ADVERSARIAL, BENIGN, FALSE ALARM or MISSED.
+        headline: ADVERSARIAL, BENIGN, FALSE ALARM, MISSED or UNFAMILIAR.
         text: one or a few sentences.
         others: one line for each detector that does not decide.
         evidence: score, threshold and recovery of the detector that decides.
@@ -196,6 +197,8 @@ class Explanation:
 def headline(verdict: Verdict, truly_adversarial: bool | None) -> str:
     """Return the headline of a one-row verdict; `truly_adversarial` is None if nobody knows."""
     flagged = bool(verdict.adversarial[0])
+    if truly_adversarial is None and verdict.unfamiliar[0]:
+        return UNFAMILIAR
     if truly_adversarial is None or flagged == truly_adversarial:
         return ADVERSARIAL if flagged else BENIGN
     return FALSE_ALARM if flagged else MISSED
@@ -226,6 +229,8 @@ def explain(inspection: Inspection) -> Explanation:
         words.append(_restoration(i, i.adversarial))
     elif i.label is not None and int(i.benign.y1[0]) != i.label:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
+    if verdict.unfamiliar[0]:
+        words.insert(0, f"CIAD knows {len(i.classes)} kinds of pictures; this looks like none of them.")
     others = tuple(_other(verdict, name, i.classes) for name in verdict.findings if name != verdict.detector)
     return Explanation(headline(verdict, truth), " ".join(filter(None, words)), others, _evidence(i, verdict))
 

@@ -76,9 +76,8 @@ class InspectPage(FollowsFont, QWidget):
             ("Alt+Right", lambda: self.gallery.step(1)),
             ("Alt+Left", lambda: self.gallery.step(-1)),
         ):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(slot)
+            # Of the window: it works while the page is visible, wherever the focus is.
+            QShortcut(QKeySequence(keys), self).activated.connect(slot)
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._not_available)
         engine.loading_changed.connect(self._update_controls)

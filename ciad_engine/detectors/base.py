@@ -62,13 +62,15 @@ class Detector(abc.ABC):
     Class attributes: `title` of another package's kind, for people (its detectors add their names); `voice`, its name
     within a sentence, such as "the mask"; `classifies`, whether it has a class of its own (without one there is no
     disagreement with f1); `grades`, whether its score depends on the image and not on f1's class alone (else no
-    threshold fits a rate).
+    threshold fits a rate); `familiar`, whether what it flags may still be of the kind of the training images (if not,
+    no verdict on it means much).
     """
 
     title: str = ""
     voice: ClassVar[str] = ""
     classifies: ClassVar[bool] = True
     grades: ClassVar[bool] = True
+    familiar: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -272,6 +274,15 @@ class Verdict:
     def adversarial(self) -> npt.NDArray[np.bool_]:
         """Whether the score is above the threshold, bool (N,)."""
         return self.score > self.threshold.value
+
+    @property
+    def unfamiliar(self) -> npt.NDArray[np.bool_]:
+        """Whether a detector finds that the image is unlike all training images, bool (N,)."""
+        found = np.zeros(len(self), bool)
+        for finding in self.findings.values():
+            if not finding.kind.familiar and detectors.GRADED in finding.rules:
+                found |= finding.scores > finding.rules[detectors.GRADED].value
+        return found
 
     def scored(self, detector: str, rule: str) -> npt.NDArray[np.float64]:
         """Return the score of a detector by one of its rules, float64 (N,)."""

@@ -59,18 +59,10 @@ def test_two_bundles_of_one_name_are_told_apart_by_their_folders(started, instal
 def test_the_button_shows_the_bundle_and_opens_the_menu_by_key(started, qtbot):
     assert started.state.menu() is started.bundles
     assert started.state.text().startswith("Bundle untrained · CPU")
-<<<<<<< HEAD
-    shown = []
-    started.bundles.aboutToShow.connect(lambda: (shown.append(True), started.bundles.hide()))
-    started.state.setFocus()
-    qtbot.keyClick(started.state, Qt.Key.Key_Space)
-    assert shown
-=======
     started.state.setFocus()
     qtbot.keyClick(started.state, Qt.Key.Key_Space)
     qtbot.waitUntil(started.bundles.isVisible)
     started.bundles.close()
->>>>>>> window8
 
 
 def test_a_chosen_bundle_is_used_and_remembered_by_name(started, installed, qtbot):
@@ -123,11 +115,7 @@ def test_a_damaged_bundle_is_said_and_not_remembered(make_window, untrained_bund
 def test_while_other_work_runs_the_choice_waits_and_that_is_said(started, installed, qtbot):
     running = started.engine.submit(busy_work, lambda _: None)
     started.choose_bundle("keeping")
-<<<<<<< HEAD
-    assert started.state.text().strip() == "Bundle keeping waits …"
-=======
     assert started.state.text() == "Bundle keeping waits …"
->>>>>>> window8
     assert "when the running work is finished or cancelled" in started.statusBar().currentMessage()
     reason = "Bundle keeping is to be loaded first."
     assert started.inspect.panel.button.toolTip() == reason

@@ -102,8 +102,17 @@ def test_a_window_that_was_on_a_projector_comes_back_to_the_screen(make_window):
     window.move(9000, 7000)
     kept = Settings(geometry=window.saveGeometry().toBase64().data().decode())
     again = make_window(kept)
-    assert QApplication.primaryScreen().availableGeometry().intersects(again.frameGeometry())
-    assert QApplication.screenAt(again.frameGeometry().center()) is not None
+    assert QApplication.primaryScreen().availableGeometry().contains(again.frameGeometry())
+
+
+def test_the_first_window_fits_the_screen(make_window):
+    assert QApplication.primaryScreen().availableGeometry().contains(make_window().frameGeometry())
+
+
+def test_no_action_has_a_key_twice_nor_two_actions_the_same(window):
+    keys = [key.toString() for made in actions(window).values() for key in made.shortcuts()]
+    assert len(keys) == len(set(keys)) > 10
+    assert "Ctrl+Q" in keys
 
 
 def test_broken_geometry_does_no_harm(make_window):

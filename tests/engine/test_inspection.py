@@ -717,6 +717,32 @@ def test_an_attack_that_is_fitted_says_that_the_samples_are_of_another_domain(do
         inspection.prepared(tiny.system(domain=domain), attacks.create("universal"))
 
 
+STRANGE = "CIAD knows 4 kinds of pictures; this looks like none of them."
+
+
+def _seen(score: float, label: int | None = None, attacked: bool = False) -> inspection.Explanation:
+    """Explain an image on which f1 and the mask disagree, and that is so far from the training images (at most 3)."""
+    first = finding("mask", SHIP, CAT, 0.8)
+    far = finding("unfamiliar", SHIP, None, math.exp(-score), graded=3.0, kind="unfamiliar")
+    seen = made(SHIP, 0.9, {"mask": first, "unfamiliar": far}, "mask")
+    record = found(seen, label=label, reference=SHIP if label is None else label)
+    return inspection.explain(dataclasses.replace(record, benign=seen))
+
+
+def test_a_picture_unlike_the_training_images_gets_no_verdict() -> None:
+    explained = _seen(4.0)
+    assert explained.headline == "UNFAMILIAR"
+    assert explained.text.startswith(f"{STRANGE} The classifier says ship (90%).")
+    assert _seen(2.0).headline == "ADVERSARIAL"
+    assert STRANGE not in _seen(2.0).text
+
+
+def test_what_is_known_of_an_unfamiliar_picture_is_said_all_the_same() -> None:
+    explained = _seen(4.0, label=SHIP)
+    assert explained.headline == "FALSE ALARM"
+    assert STRANGE in explained.text
+
+
 def _misclassified() -> tuple[object, np.ndarray, int]:
     """Return a system, and an image that f1 misclassifies, with its label."""
     system, data = tiny.system(), tiny.data()
