@@ -22,7 +22,9 @@ from PySide6.QtWidgets import (
 from ciad_app import copying, errors, incoming, settings, theme
 from ciad_app.actions import Key, Role, Row, choice, fill
 from ciad_app.bundle_menu import BundleMenu
+from ciad_app.evaluate.model import OpenedRow
 from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.collection import Entry
 from ciad_app.inspect.page import InspectPage
 from ciad_app.model_card import ModelCardDialog
 from ciad_app.placement import placed
@@ -164,11 +166,13 @@ class MainWindow(QMainWindow):
         except ImageError as error:
             self.say(str(error))
             return
-        if found.paths:
-            self.open_paths(list(found.paths))
-        else:
+        if found.problems:
+            self.say("\n".join(["Not everything was opened:", *found.problems]))
+        if not found.paths:
             self.show_page(INSPECT)
             self.inspect.open_bytes(found.picture, name)
+        elif not (self._on_evaluate() and self.evaluate.take(found.paths)):
+            self.open_paths(list(found.paths))
 
     # Menus.
 
@@ -341,9 +345,10 @@ class MainWindow(QMainWindow):
         self._show_state()
         self._box(QMessageBox.Icon.Warning, "The models could not be loaded.", reason)
 
-    def _open_row(self, opened: object) -> None:
+    def _open_row(self, opened: OpenedRow) -> None:
         self.show_page(INSPECT)
-        self.inspect.show_record(*opened)  # type: ignore[misc]
+        image, label, adversarial, name, attack, evade = opened
+        self.inspect.show_record(Entry(image, label, name, adversarial=adversarial, attack=attack, evade=evade))
 
     def _page_changed(self, index: int) -> None:
         if index == 1:

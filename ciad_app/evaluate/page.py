@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from ciad_engine.counting import counted
 from ciad_engine.domain import Domain
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
-from ciad_engine.evaluation.records import of_detectors
+from ciad_engine.evaluation.records import attack_result, of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 
@@ -121,6 +121,13 @@ class EvaluatePage(QWidget):
             self._say(f"⚠ {self._state.why_not_start}")
             return
         self._launch(work.evaluate(self.panel.request(), self.loader.data, self._database))
+
+    def take(self, paths: Sequence[Path]) -> bool:
+        """Take what was dropped on the page if it is one data set, to evaluate it; return whether it is."""
+        if len(paths) != 1 or not datasets.looks_like_one(paths[0]):
+            return False
+        self.panel.data.choose(str(paths[0]))
+        return True
 
     def cancel(self) -> None:
         """Stop the running evaluation within a second; its rows are kept."""
@@ -377,10 +384,14 @@ class EvaluatePage(QWidget):
         except CiadError as error:
             self._failed(str(error))
             return
-        known = self._engine.info.domain.classes if self._engine.info else ()
+        plan, known = self._news.plan, self._engine.info.domain.classes if self._engine.info else ()
         true_class = self.model.class_name(row.label)
         label = known.index(true_class) if true_class in known else None
-        self.row_opened.emit(OpenedRow(benign, label, changed, row.name))
+        opened = OpenedRow(benign, label, changed, row.name)
+        if row.attack != BENIGN and not plan.transferred and plan.classes == known:
+            attack = attack_result(plan, row, benign if changed is None else changed)
+            opened = opened._replace(attack=attack, evade=tuple(one.text for one in plan.evade))
+        self.row_opened.emit(opened)
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 

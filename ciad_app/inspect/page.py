@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -146,10 +145,10 @@ class InspectPage(FollowsFont, QWidget):
         if files:
             self.folder_used.emit(str(Path(files[0]).parent))
 
-    def show_record(self, image: Any, label: int | None, adversarial: Any, name: str) -> None:
-        """Show a stored pair, e.g. of the results table: uint8 (3, size, size) each; its verdicts are computed anew."""
+    def show_record(self, record: Entry) -> None:
+        """Show a stored image, e.g. of the results table; its verdicts are computed anew."""
         kept = self.gallery.collection(RECORDS)
-        entries = [*(kept.extras if kept else ()), Entry(image, label, name, "", adversarial)]
+        entries = [*(kept.extras if kept else ()), record]
         self.gallery.show_collection(of_entries(RECORDS, entries), len(entries) - 1)
 
     def attack_now(self) -> None:
@@ -239,6 +238,9 @@ class InspectPage(FollowsFont, QWidget):
     # One image's way through the page.
 
     def _select(self, entry: Entry) -> None:
+        former = self._state.entry
+        if self._state.wait is Wait.ATTACK and former is not None and former is not entry:
+            self.message.emit(f"The attack on {former.name} was cancelled: another image was selected.")
         self._drop_task()
         self._state = self._state.selected(entry)
         name = "" if entry.label is None else self.gallery.model.class_name(entry.label)
@@ -268,7 +270,21 @@ class InspectPage(FollowsFont, QWidget):
 
         self.grid.await_look(LOOKING)
         self.verdict.show_verdict(NOTHING, LOOKING, "")
-        self._ask(lambda session, job: work.inspect(session.system, entry, job), self._show, f"Looking at {entry.name}")
+        self._ask(
+            lambda session, job: work.inspect(session.system, entry, job),
+            lambda found: self._looked(entry, found),
+            f"Looking at {entry.name}",
+        )
+
+    def _looked(self, entry: Entry, found: Inspection) -> None:
+        if found.attack is not None:
+            # A stored attack stands in the form and among the attacks on the image, as if it had been made here.
+            self.panel.choose(found.attack.attack, found.attack.settings)
+            self.panel.choose_to_evade(found.evade)
+            if not self._history.lines(entry):
+                self._history.add(entry, found)
+            self.panel.show_history(self._history.lines(entry), 0)
+        self._show(found)
 
     def _attacked(self, entry: Entry, found: Inspection) -> None:
         row = self._history.add(entry, found)

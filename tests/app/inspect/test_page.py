@@ -11,7 +11,7 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton
 
 from ciad_app.inspect import saving, work
-from ciad_app.inspect.collection import RECORDS, YOURS
+from ciad_app.inspect.collection import RECORDS, YOURS, Entry
 from ciad_app.inspect.page import InspectPage
 from ciad_app.inspect.pane_grid import COVER, NO_MASK
 from ciad_app.inspect.verdict_bar import NOTHING
@@ -404,7 +404,7 @@ def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path
     settle(page, qtbot)
     attack(page, qtbot)
     made = page.found
-    page.show_record(made.image, made.label if labelled else None, made.attacked_image, "row 17")
+    page.show_record(Entry(made.image, made.label if labelled else None, "row 17", adversarial=made.attacked_image))
     qtbot.waitUntil(lambda: page.found is not None and page.found.name == "row 17", timeout=TIMEOUT)
     assert page.gallery.sets.currentText() == RECORDS
     assert page.found.attack is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from PySide6.QtCore import Qt
 
 from ciad_app.inspect import saving
+from ciad_app.inspect.collection import Entry
 from ciad_app.inspect.results import Results
 from ciad_engine import attacks, counting
 from tests.app.inspect.steps import TIMEOUT, attack, settle, show_set
@@ -55,7 +57,7 @@ def test_an_image_is_looked_at_and_attacked_while_other_work_runs(page, known, o
 def test_both_images_of_a_stored_pair_are_shown_while_other_work_runs(page, known, other_work, qtbot):
     image = known.images[0]
     changed = np.where(image > 100, image - 3, image + 2).astype(np.uint8)
-    page.show_record(image, int(known.labels[0]), changed, "row 5")
+    page.show_record(Entry(image, int(known.labels[0]), "row 5", adversarial=changed))
     assert np.array_equal(page.grid.benign.array, image.transpose(1, 2, 0))
     assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
     moved = changed.astype(int) - image
@@ -73,7 +75,7 @@ def test_a_stored_pair_that_does_not_fool_f1_is_shown_and_says_so(page, known, q
     image, label = known.images[0], int(known.labels[0])
     changed = image.copy()
     changed[0, 5, 5] ^= 1
-    page.show_record(image, label, changed, "row 6")
+    page.show_record(Entry(image, label, "row 6", adversarial=changed))
     settle(page, qtbot)
     assert page.found.adversarial.y1[0] == label
     assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
@@ -191,3 +193,47 @@ def test_percentages_are_those_of_the_sentences():
 
     for value in (0.0, 0.004, 0.012, 0.5, 0.991, 0.9951, 0.9999, 1.0):
         assert percent(value) == counting.percent(value)
+
+
+def test_another_image_during_an_attack_cancels_it_and_that_is_said(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.panel.choose("cw", LONG)
+    page.attack_now()
+    said, name = [], page._state.entry.name
+    page.message.connect(said.append)
+    page.gallery.step(1)
+    assert said == [f"The attack on {name} was cancelled: another image was selected."]
+    settle(page, qtbot)
+    page.gallery.step(1)
+    assert len(said) == 1
+
+
+def test_a_stored_attack_stands_in_the_form_and_among_the_attacks(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.panel.choose("fgsm", {"eps": 24.0})
+    attack(page, qtbot)
+    made = page.found
+    assert made.attacked_image is not None
+    page.panel.choose("jsma", {})
+    stored = Entry(made.image, made.label, "row 7", adversarial=made.attacked_image, attack=made.attack)
+    page.show_record(stored)
+    settle(page, qtbot)
+    assert page.panel.request() == ("fgsm", made.attack.settings)
+    assert page.panel.results.title() == "Result of FGSM"
+    assert page.panel.results.values["cost"].text().startswith(f"{made.attack.forwards[0]}")
+    assert page._history.lines(stored) == page._history.lines(Entry(made.image, made.label, made.name))
+    page._select(stored)
+    settle(page, qtbot)
+    assert len(page._history.lines(stored)) == 1
+
+
+def test_data_sets_of_the_same_title_stay_apart(page, known, qtbot):
+    other = dataclasses.replace(known, images=255 - known.images, checksum="")
+    assert other.checksum != known.checksum
+    for chosen in (known, other, known, other):
+        show_set(page, chosen)
+        assert np.array_equal(page.gallery.model.collection.images, chosen.images)
+    titles = [page.gallery.sets.itemText(k) for k in range(page.gallery.sets.count())]
+    assert titles == [known.source, f"{known.source} (2)"]
