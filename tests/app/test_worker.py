@@ -9,6 +9,7 @@ import pytest
 
 from ciad_app import worker
 from ciad_app.worker import Engine
+from ciad_engine import systems
 from ciad_engine.errors import ImageError
 from tests.app.steps import busy_work
 
@@ -315,6 +316,23 @@ def test_a_choice_that_waits_can_be_cancelled(engine, keeping, qtbot):
     qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
     assert told == ["Bundle keeping was not loaded: cancelled."]
     assert engine.loading == ""
+    assert name_of_the_bundle(engine, qtbot) == "untrained"
+
+
+def test_a_choice_cancelled_while_it_is_loaded_changes_nothing(engine, keeping, monkeypatch, qtbot):
+    ready, told, real = [], [], systems.load
+
+    def load(name, device):
+        found = real(name, device)
+        engine._choice.job.cancel()
+        return found
+
+    monkeypatch.setattr(systems, "load", load)
+    engine.ready.connect(ready.append)
+    engine.note.connect(told.append)
+    engine.choose(str(keeping), "keeping")
+    qtbot.waitUntil(lambda: bool(told), timeout=TIMEOUT)
+    assert (ready, told) == ([], ["Bundle keeping was not loaded: cancelled."])
     assert name_of_the_bundle(engine, qtbot) == "untrained"
 
 
