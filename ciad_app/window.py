@@ -38,7 +38,7 @@ from ciad_engine.errors import BundleError, CiadError, ImageError
 
 INSPECT, EVALUATE = "Inspect", "Evaluate"
 NOTE_SECONDS = 10
-_FRAME = QMargins(4, 36, 4, 4)  # pixels that a window manager may add around the window
+_FRAME = QMargins(6, 36, 6, 8)  # pixels that a window manager may add around the window
 SHUTDOWN_SECONDS = 10.0
 
 
