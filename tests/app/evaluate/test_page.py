@@ -231,14 +231,22 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     with qtbot.waitSignal(page.row_opened) as caught:
         qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
         qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
-    image, label, adversarial, name = caught.args[0]
+    image, label, adversarial, name, attack, evade = caught.args[0]
     assert np.array_equal(image, tiny_set.images[row.image_index])
     assert (label, name) == (row.label, row.name)
     assert np.abs(adversarial.astype(int) - image).max() == row.linf > 0
+    assert (attack.attack, attack.settings) == ("fgsm", dict(page._news.plan.attacks[0].settings))
+    assert np.array_equal(attack.images[0], adversarial)
+    assert (attack.success.tolist(), attack.linf.tolist(), attack.forwards.tolist()) == (
+        [True],
+        [row.linf],
+        [row.forwards],
+    )
+    assert (attack.label_after.tolist(), evade) == ([row.label_after], ())
     table.setCurrentIndex(page.model.index(0, 0))
     with qtbot.waitSignal(page.row_opened) as caught:
         qtbot.keyClick(table, Qt.Key.Key_Return)
-    assert caught.args[0].adversarial is None
+    assert caught.args[0].adversarial is caught.args[0].attack is None
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
 
 
