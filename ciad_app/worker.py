@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps a second
-# After an urgent task a long one computes for as long as that took before the next, but not longer than this (seconds):
-# so many small ones, as of a slider, leave it half of the time, and nobody waits for a second.
-LONGEST_TURN = 0.4
+# After an urgent task a long one computes for a little longer than that took, but not longer than this (seconds): so
+# many small ones, as of a slider, leave it half of its speed, and nobody waits for a second.
+SHARE, LONGEST_TURN = 1.2, 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -455,7 +455,7 @@ class Engine(QObject):
         started = time.monotonic()
         step(session)
         now = time.monotonic()
-        self._turn = now + min(now - started, LONGEST_TURN)
+        self._turn = now + min(SHARE * (now - started), LONGEST_TURN)
 
     def _perform(self, task: Task, session: Session) -> None:
         # In this order: `_cancel` sets the flag of the job first and then looks at `started`.
