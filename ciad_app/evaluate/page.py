@@ -28,7 +28,6 @@ from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.counting import counted
 from ciad_engine.domain import Domain
-from ciad_engine.errors import CiadError
 from ciad_engine.evaluation import export, planning
 from ciad_engine.evaluation.records import attack_result, of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
@@ -78,7 +77,8 @@ class EvaluatePage(QWidget):
         self._rates_timer.timeout.connect(self._look_up_rates)
         self._connect()
         self._folder = self.panel.data.folder_to_begin = folder
-        self._open_database(database_path)
+        # Another program may have it locked for a while.
+        self._background.run(lambda: Database(database_path), self._opened, self._not_opened)
         if engine.info is not None:
             self._ready(engine.info)
         if engine.problem:
@@ -104,14 +104,16 @@ class EvaluatePage(QWidget):
         self._engine.unavailable.connect(self._unavailable)
         self._engine.loading_changed.connect(self._update)
 
-    def _open_database(self, path: Path | None) -> None:
-        try:
-            self._database = Database(path)
-        except CiadError as error:
-            self._change(problem=str(error))
-            self._say(f"⚠ {error}")
-            return
+    def _opened(self, database: Database) -> None:
+        self._database = database
+        self._change(database="")
         self._list_runs()
+        self._rates_timer.start()
+        self.offer_to_continue()
+
+    def _not_opened(self, reason: str) -> None:
+        self._change(database=reason)
+        self._say(f"⚠ {reason}")
 
     # What the window calls.
 
@@ -208,7 +210,7 @@ class EvaluatePage(QWidget):
     # The engine.
 
     def _ready(self, info: EngineInfo) -> None:
-        self._change(problem="" if self._database else self._state.problem)
+        self._change(models="")
         self.panel.set_engine(info)
         if info.domain != self._domain and not self.loader.busy:
             self.panel.data.reload()  # they are labelled with the classes of the former bundle, or were refused by it
@@ -228,10 +230,8 @@ class EvaluatePage(QWidget):
             self.panel.data.choose(datasets.SAMPLES)
 
     def _unavailable(self, reason: str) -> None:
-        if self._database is not None:
-            self._change(problem=reason)
+        self._change(models=reason)
         self._say(f"⚠ {reason}")
-        self._update()
 
     def _progress(self, done: int, total: int, text: str) -> None:
         if self._remaining is None:
@@ -377,21 +377,21 @@ class EvaluatePage(QWidget):
     def _open_row(self, row: Row) -> None:
         if self._news is None or self._database is None:
             return
-        key = self._news.run.key
-        try:
-            benign = self._database.image(key, BENIGN, row.position)
-            changed = self._database.image(key, row.attack, row.position) if row.fooled else None
-        except CiadError as error:
-            self._failed(str(error))
-            return
-        plan, known = self._news.plan, self._engine.info.domain.classes if self._engine.info else ()
+        database, key, plan = self._database, self._news.run.key, self._news.plan
+        known = self._engine.info.domain.classes if self._engine.info else ()
         true_class = self.model.class_name(row.label)
         label = known.index(true_class) if true_class in known else None
-        opened = OpenedRow(benign, label, changed, row.name)
-        if row.attack != BENIGN and not plan.transferred and plan.classes == known:
+
+        def read() -> OpenedRow:
+            benign = database.image(key, BENIGN, row.position)
+            changed = database.image(key, row.attack, row.position) if row.fooled else None
+            opened = OpenedRow(benign, label, changed, row.name)
+            if row.attack == BENIGN or plan.transferred or plan.classes != known:
+                return opened
             attack = attack_result(plan, row, benign if changed is None else changed)
-            opened = opened._replace(attack=attack, evade=tuple(one.text for one in plan.evade))
-        self.row_opened.emit(opened)
+            return opened._replace(attack=attack, evade=tuple(one.text for one in plan.evade))
+
+        self._beside(read, self.row_opened.emit)
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 

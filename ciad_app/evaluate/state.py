@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
-NO_MODELS = "The models are being loaded."
+NO_MODELS, NO_DATABASE = "The models are being loaded.", "The results database is being opened."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,7 @@ class State:
     """Each event returns the state after it.
 
     Attributes:
-        problem: why nothing can be computed, besides the settings; "" if models and database are there.
+        models, database: why these are not there; "" if they are.
         loading: the bundle that was chosen and is to be loaded first; "" if none.
         has_data: images are loaded.
         wrong: what is wrong with the settings; "" if nothing.
@@ -22,7 +22,8 @@ class State:
         shown: its rows are there.
     """
 
-    problem: str = NO_MODELS
+    models: str = NO_MODELS
+    database: str = NO_DATABASE
     loading: str = ""
     has_data: bool = False
     wrong: str = ""
@@ -37,9 +38,8 @@ class State:
             return "An evaluation is running."
         if self.loading:
             return f"Bundle {self.loading} is to be loaded first."
-        if self.problem:
-            return self.problem
-        return self.wrong if self.has_data else "No images are loaded: choose them under Images."
+        no_data = "" if self.has_data else "No images are loaded: choose them under Images."
+        return self.models or self.database or no_data or self.wrong
 
     @property
     def can_choose_run(self) -> bool:

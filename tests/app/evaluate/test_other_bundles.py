@@ -58,6 +58,7 @@ def test_a_run_chosen_before_the_models_are_loaded_is_decided_and_offered_then(
 ):
     run = begun(bundles.read_card(untrained_bundle))
     page = EvaluatePage(idle_engine, "", database_path)
+    qtbot.waitUntil(lambda: page._database is not None)
     page.open_run(run.key)
     qtbot.waitUntil(lambda: "not installed" in note(page), timeout=TIMEOUT)
     assert decision(page) == ""
@@ -83,7 +84,7 @@ def test_a_row_keeps_its_true_class_beside_a_bundle_of_other_classes(page, begun
     page.row_opened.connect(lambda opened: labels.append(opened.label))
     for row in page.model.rows[1:]:
         page._open_row(row)
-    assert labels == [None, 1]  # automobile, bird
+    qtbot.waitUntil(lambda: labels == [None, 1])  # automobile, bird
 
 
 def test_a_run_of_another_bundle_has_the_thresholds_of_its_own(page, begun, tmp_path, monkeypatch, qtbot):

@@ -14,8 +14,10 @@ import torch
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from ciad_app.evaluate import page as page_module
 from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.evaluate.state import NO_DATABASE
 from ciad_app.worker import Engine
 from ciad_engine import bundles, systems
 from ciad_engine.domain import CIFAR10
@@ -29,6 +31,7 @@ TIMEOUT = 30_000  # ms
 
 
 def prepare(page: EvaluatePage, path: Path, qtbot, attacks: tuple[str, ...] = ("fgsm",), limit: int = COUNT) -> None:
+    qtbot.waitUntil(lambda: page._database is not None, timeout=TIMEOUT)
     page.panel.data.choose(str(path))
     page.panel.attacks.choose([(name, {}) for name in attacks])
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
@@ -494,7 +497,8 @@ def test_a_foreign_database_is_refused_in_words(engine, tmp_path, qtbot):
     path = tmp_path / "notes.sqlite"
     path.write_bytes(b"this is no database at all, but long enough to be looked at" * 20)
     page = EvaluatePage(engine, "", path)
-    assert str(path) in page.results.state.text()
+    qtbot.waitUntil(lambda: str(path) in page.results.state.text())
+    assert str(path) in page._state.why_not_start
     assert not page.panel.start.isEnabled()
     close(page)
 
@@ -587,3 +591,20 @@ def test_a_run_that_another_program_computes_fills_the_tables(page, tiny_set, un
     assert not page.results.bar.isVisibleTo(page)
     qtbot.waitUntil(lambda: page._news.run.finished and bool(page.results.tables.tables), timeout=TIMEOUT)
     assert page.results.state.text().startswith(f"{2 * COUNT} rows")
+
+
+def test_a_database_that_another_program_has_locked_does_not_hold_the_window(engine, database_path, monkeypatch, qtbot):
+    free = threading.Event()
+    opened = page_module.Database
+
+    def locked(path: Path) -> Database:
+        assert free.wait(30)
+        return opened(path)
+
+    monkeypatch.setattr(page_module, "Database", locked)
+    page = EvaluatePage(engine, "", database_path)
+    assert page._state.why_not_start == NO_DATABASE
+    assert page.panel.start.toolTip() == NO_DATABASE
+    free.set()
+    qtbot.waitUntil(lambda: page._state.database == "")
+    close(page)

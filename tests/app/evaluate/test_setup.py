@@ -132,6 +132,7 @@ def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
     engine, database_path, tiny_data, tmp_path, button, monkeypatch, qtbot
 ):
     page = EvaluatePage(engine, str(tmp_path / "last"), database_path)
+    qtbot.waitUntil(lambda: page._database is not None)
     begun, used = [], []
     page.folder_used.connect(used.append)
 

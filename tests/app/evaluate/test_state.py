@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from ciad_app.evaluate.state import NO_MODELS, State
+from ciad_app.evaluate.state import NO_DATABASE, NO_MODELS, State
 
-READY = State(problem="", has_data=True)
+READY = State(models="", database="", has_data=True)
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,9 @@ READY = State(problem="", has_data=True)
     [
         ({}, ""),
         ({"running": True, "loading": "other"}, "An evaluation is running."),
-        ({"loading": "other", "problem": NO_MODELS}, "Bundle other is to be loaded first."),
-        ({"problem": NO_MODELS, "has_data": False}, NO_MODELS),
+        ({"loading": "other", "models": NO_MODELS}, "Bundle other is to be loaded first."),
+        ({"models": NO_MODELS, "database": NO_DATABASE, "has_data": False}, NO_MODELS),
+        ({"database": NO_DATABASE, "has_data": False}, NO_DATABASE),
         ({"has_data": False, "wrong": "No attack."}, "No images are loaded: choose them under Images."),
         ({"wrong": "No attack."}, "No attack."),
     ],
