@@ -29,10 +29,9 @@ def action(
     made = QAction(text, parent)
     keys: list[QKeySequence] = []
     for shortcut in shortcuts:
-        if isinstance(shortcut, str):
-            keys.append(QKeySequence(shortcut))
-        else:  # a platform may have several keys for one thing, or none
-            keys += QKeySequence.keyBindings(shortcut)
+        # A platform may have several keys for a standard one, or none.
+        meant = [QKeySequence(shortcut)] if isinstance(shortcut, str) else QKeySequence.keyBindings(shortcut)
+        keys += [key for key in meant if key not in keys]  # twice, it would be ambiguous
     made.setShortcuts(keys)
     made.setStatusTip(tip)
     made.setToolTip(f"{tip} ({keys[0].toString(QKeySequence.SequenceFormat.NativeText)})" if keys else tip)

@@ -17,9 +17,10 @@ _ENCODED = ("image/png", "image/webp", "image/tiff", "image/bmp", "image/gif", "
 
 @dataclasses.dataclass(frozen=True)
 class Incoming:
-    """Local paths (files, folders, archives), or else one encoded picture."""
+    """Local paths (files, folders, archives) and a sentence about each that is none, or else one encoded picture."""
 
     paths: tuple[Path, ...] = ()
+    problems: tuple[str, ...] = ()
     picture: bytes = b""
 
 
@@ -36,13 +37,14 @@ def read(data: QMimeData) -> Incoming:
     Raises:
         ImageError: only remote addresses, or nothing of ours.
     """
-    urls = [url.toString() for url in data.urls()]
-    remote: ImageError | None = None
-    if urls:
+    paths, problems = [], []
+    for url in data.urls():
         try:
-            return Incoming(paths=tuple(imaging.paths_from_urls(urls)))
+            paths.append(imaging.path_from_url(url.toString()))
         except ImageError as error:
-            remote = error
+            problems.append(str(error))
+    if paths:
+        return Incoming(tuple(paths), tuple(problems))
     for kind in _ENCODED:
         if data.hasFormat(kind):
             return Incoming(picture=bytes(data.data(kind).data()))
@@ -53,6 +55,6 @@ def read(data: QMimeData) -> Incoming:
             buffer.open(QIODevice.OpenModeFlag.WriteOnly)
             image.save(buffer, "PNG")  # type: ignore[call-overload]  # the stub wants bytes, the call a str
             return Incoming(picture=bytes(buffer.data().data()))
-    if remote is not None:
-        raise remote
+    if problems:
+        raise ImageError(problems[0])
     raise ImageError("There is no picture and no file in it. Copy a picture or files, then paste again.")

@@ -76,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     # For tests of the start: the window, seen or not.
     parser.add_argument("--window", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--bundle", default="paper", help="name or folder of the trained networks (paper)")
+    of_bundle = "name or folder of the trained networks, for this start (default: those chosen last in the window)"
+    parser.add_argument("--bundle", metavar="NAME", default="", help=of_bundle)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (auto)")
     parser.add_argument("--database", type=Path, metavar="FILE", help="results database (default: the program's own)")
     parser.add_argument("--debug", action="store_true", help="log everything, also to the terminal")
@@ -107,6 +108,7 @@ def _run_window(files: list[Path], bundle: str, device: str, database: Path | No
     from ciad_app.garbage import Collector
     from ciad_app.window import MainWindow
     from ciad_app.worker import Engine
+    from ciad_engine.bundles import DEFAULT
 
     app = make_application()
     collector = Collector()
@@ -124,7 +126,8 @@ def _run_window(files: list[Path], bundle: str, device: str, database: Path | No
     window.show()
     window.loading()
     # After the first paint: importing torch holds the interpreter again and again for some milliseconds.
-    QTimer.singleShot(50, lambda: engine.start(bundle, device))
+    first, otherwise = (bundle, "") if bundle else (kept.bundle or DEFAULT, DEFAULT)
+    QTimer.singleShot(50, lambda: engine.start(first, device, otherwise))
     if files:
         window.open_paths(files)
     if crashed:
@@ -149,6 +152,7 @@ def _run_demo(folder: Path, bundle: str, device: str) -> int:
     from ciad_app import demo, theme
     from ciad_app.garbage import Collector
     from ciad_app.settings import Settings
+    from ciad_engine.bundles import DEFAULT
     from ciad_engine.errors import CiadError
 
     app = make_application()
@@ -156,7 +160,7 @@ def _run_demo(folder: Path, bundle: str, device: str) -> int:
     theme.prepare(app)
     theme.apply(app, Settings(scheme="light"))
     try:
-        demo.run(folder, bundle, device)
+        demo.run(folder, bundle or DEFAULT, device)
     except (CiadError, OSError) as error:
         print(f"ciad-gui: {error}", file=sys.stderr)
         return 1

@@ -6,25 +6,39 @@ import dataclasses
 import os
 from pathlib import Path
 
-from PySide6.QtCore import QByteArray, QMimeData, Qt, QTimer, QUrl, Signal
+from PySide6.QtCore import QByteArray, QMargins, QMimeData, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QIcon, QKeyEvent
-from PySide6.QtWidgets import QApplication, QFileDialog, QLabel, QMainWindow, QMenu, QMessageBox, QTabWidget, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QMainWindow,
+    QMenu,
+    QMessageBox,
+    QPushButton,
+    QTabWidget,
+    QWidget,
+)
 
 from ciad_app import copying, errors, incoming, settings, theme
 from ciad_app.actions import Key, Role, Row, choice, fill
+from ciad_app.bundle_menu import BundleMenu
+from ciad_app.evaluate.model import OpenedRow
 from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.collection import Entry
 from ciad_app.inspect.page import InspectPage
 from ciad_app.model_card import ModelCardDialog
+from ciad_app.placement import placed
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
 from ciad_app.widgets.build import in_column
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo
-from ciad_engine import __version__, resources
-from ciad_engine.errors import CiadError, ImageError
+from ciad_engine import __version__, bundles, resources
+from ciad_engine.errors import BundleError, CiadError, ImageError
 
 INSPECT, EVALUATE = "Inspect", "Evaluate"
 NOTE_SECONDS = 10
+_FRAME = QMargins(6, 36, 6, 8)  # pixels that a window manager may add around the window
 SHUTDOWN_SECONDS = 10.0
 
 
@@ -54,9 +68,13 @@ class MainWindow(QMainWindow):
         self.pages.setTabToolTip(0, "One image: attack it, see the masks, read the verdict (Ctrl+1)")
         self.pages.setTabToolTip(1, "Many images: tables of attacks and detection (Ctrl+2)")
         self.pages.currentChanged.connect(self._page_changed)
-        self.state = QLabel("Starting …")
-        self.state.setAccessibleName("State of the models")
-        self.state.setContentsMargins(12, 2, 12, 2)
+        self.bundles = BundleMenu(engine, self)
+        self.bundles.chosen.connect(self.choose_bundle)
+        self.bundles.folder_asked.connect(self._ask_bundle)
+        self._wanted: Path | None = None  # the folder of the bundle that was chosen last in this window
+        self.state = QPushButton("Starting …")
+        self.state.setMenu(self.bundles)
+        self.state.setAccessibleName("Bundle in use")
         self.pages.setCornerWidget(self.state, Qt.Corner.TopRightCorner)
         self.setCentralWidget(self.pages)
         self.progress = ProgressLine(engine)
@@ -65,6 +83,7 @@ class MainWindow(QMainWindow):
 
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._unavailable)
+        engine.loading_changed.connect(self._show_state)
         engine.note.connect(self.say)
         self._restore_geometry()
         self._leave_drops_to_the_window()
@@ -103,6 +122,27 @@ class MainWindow(QMainWindow):
         """Say that the models are being loaded; `ready` or `unavailable` of the engine ends it."""
         self.state.setText("Loading models …")
 
+    def choose_bundle(self, bundle: str) -> None:
+        """Use another bundle, given by name or folder, when the running work is done; it is remembered once loaded."""
+        try:
+            card = bundles.read_card(bundles.find(bundle).absolute())
+        except BundleError as error:
+            self._box(QMessageBox.Icon.Warning, "The bundle is not loaded.", str(error))
+            return
+        if self.engine.info is not None and card == self.engine.info.card and not self.engine.loading:
+            self.say(f"Bundle {card.name} is in use already.")
+            return
+        self._wanted = card.folder
+        self.engine.choose(str(card.folder), card.name)
+        if self.engine.loading_waits:
+            self.say(f"Bundle {card.name} is loaded when the running work is finished or cancelled.")
+
+    def _ask_bundle(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Open a bundle's folder", self.settings.last_folder)
+        if chosen:
+            self._remember_folder(str(Path(chosen).parent))
+            self.choose_bundle(chosen)
+
     def show_page(self, title: str) -> None:
         self.pages.setCurrentIndex((INSPECT, EVALUATE).index(title))
 
@@ -126,11 +166,13 @@ class MainWindow(QMainWindow):
         except ImageError as error:
             self.say(str(error))
             return
-        if found.paths:
-            self.open_paths(list(found.paths))
-        else:
+        if found.problems:
+            self.say("\n".join(["Not everything was opened:", *found.problems]))
+        if not found.paths:
             self.show_page(INSPECT)
             self.inspect.open_bytes(found.picture, name)
+        elif not (self._on_evaluate() and self.evaluate.take(found.paths)):
+            self.open_paths(list(found.paths))
 
     # Menus.
 
@@ -140,7 +182,7 @@ class MainWindow(QMainWindow):
             fill(self, menu, rows)
             return menu
 
-        add(
+        self._file = add(
             "&File",
             ("&Open …", self._open_files, "Open pictures or archives of a data set", (Key.Open,)),
             ("Open &folder …", self._ask_folder, "Open a data set's folder", ("Ctrl+Shift+O",)),
@@ -157,6 +199,7 @@ class MainWindow(QMainWindow):
             None,
             ("C&ancel", self.engine.cancel_current, "Stop the running work (Esc)", ("Ctrl+.",)),
         )
+        self._file.insertMenu(self._file.actions()[2], self.bundles)
         view = add(
             "&View",
             ("&Inspect", lambda: self.show_page(INSPECT), "One image: attack it, read the verdict", ("Ctrl+1",)),
@@ -270,11 +313,24 @@ class MainWindow(QMainWindow):
     # What the engine and the pages say.
 
     def _ready(self, info: EngineInfo) -> None:
-        self.state.setText(f"{info.device} · {info.card.name} ready")
-        self.state.setToolTip(f"Bundle {info.card.name} from {info.card.folder}")
+        self._show_state()
+        if info.card.folder == self._wanted:
+            self.settings = dataclasses.replace(self.settings, bundle=bundles.reference(info.card))
+            self._save()
         # The forms of the attacks were just made.
         QTimer.singleShot(0, self, self._leave_drops_to_the_window)
         QTimer.singleShot(0, self, self._look_for_interrupted)
+
+    def _show_state(self) -> None:
+        """Show which bundle is in use, or is to be loaded."""
+        engine, info = self.engine, self.engine.info
+        tip = f"From {info.card.folder}" if info else engine.problem
+        if engine.loading:
+            text = f"Bundle {engine.loading} waits …" if engine.loading_waits else f"Loading bundle {engine.loading} …"
+        else:
+            text = f"Bundle {info.card.name} · {info.device}" if info else "No models"
+        self.state.setText(text.replace("&", "&&"))
+        self.state.setToolTip(f"{tip}\nClick to choose another bundle.")
 
     def _look_for_interrupted(self) -> None:
         """Page Evaluate looks for an evaluation to continue, also where nobody opens it."""
@@ -286,13 +342,13 @@ class MainWindow(QMainWindow):
             self.say("An evaluation was interrupted: see Evaluate.")
 
     def _unavailable(self, reason: str) -> None:
-        self.state.setText("No models")
-        self.state.setToolTip(reason)
+        self._show_state()
         self._box(QMessageBox.Icon.Warning, "The models could not be loaded.", reason)
 
-    def _open_row(self, opened: object) -> None:
+    def _open_row(self, opened: OpenedRow) -> None:
         self.show_page(INSPECT)
-        self.inspect.show_record(*opened)  # type: ignore[misc]
+        image, label, adversarial, name, attack, evade = opened
+        self.inspect.show_record(Entry(image, label, name, adversarial=adversarial, attack=attack, evade=evade))
 
     def _page_changed(self, index: int) -> None:
         if index == 1:
@@ -320,13 +376,16 @@ class MainWindow(QMainWindow):
     def _restore_geometry(self) -> None:
         kept = self.settings.geometry
         self.resize(1180, 760)
-        if kept and self.restoreGeometry(QByteArray.fromBase64(kept.encode())):
-            # The projector it was on may be gone.
-            middle = self.frameGeometry().center()
-            if not any(screen.availableGeometry().contains(middle) for screen in QApplication.screens()):
-                place = QApplication.primaryScreen().availableGeometry()
-                self.resize(self.size().boundedTo(place.size()))
-                self.move(place.center() - self.rect().center())
+        primary = QApplication.primaryScreen()
+        if not kept or not self.restoreGeometry(QByteArray.fromBase64(kept.encode())):
+            self.move(primary.availableGeometry().center() - self.rect().center())
+        if self.isMaximized() or self.isFullScreen():
+            return
+        # The projector that it was on may be gone. Before it is shown its frame is not known.
+        wanted = self.geometry().marginsAdded(_FRAME)
+        others = [screen for screen in QApplication.screens() if screen is not primary]
+        found = placed(wanted, [screen.availableGeometry() for screen in (primary, *others)])
+        self.setGeometry(found.marginsRemoved(_FRAME))
 
     def _save(self) -> None:
         if self._remember:

@@ -2,7 +2,10 @@
 
 The engine thread is a plain Python thread: it owns no Qt object, so nothing of Qt can be destroyed
 under it. All it does towards the window is to emit `Engine._posted` with a function; Qt carries
-that to the window's thread and runs it there. One job runs at a time, in the order of `submit`.
+that to the window's thread and runs it there.
+
+One task computes at a time, so torch is never entered twice. Urgent tasks (look at an image, attack one image) go
+first, and they also run in the middle of a long one, when that reaches a checkpoint of its job.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
+from ciad_app.durations import Pace
 from ciad_engine import attacks, datasets
 from ciad_engine.attacks.base import Attack
-from ciad_engine.bundles import Card
+from ciad_engine.bundles import DEFAULT, Card
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PROGRESS_INTERVAL = 0.05  # seconds; a progress bar needs no more than 20 steps a second
+# After an urgent task a long one computes for a little longer than that took, but not longer than this (seconds): so
+# many small ones, as of a slider, leave it half of its speed, and nobody waits for a second.
+SHARE, LONGEST_TURN = 1.2, 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +117,8 @@ class Task:
     cancelled: Callable[[], object] | None
     begun: Callable[[], object] | None
     text: str
-    tells_time: bool
+    urgent: bool
+    left: Callable[[int, int, str], str]
     finished: bool = False  # one of the final callbacks was called; set in the window's thread
     started: bool = False  # set in the engine thread
 
@@ -144,14 +152,17 @@ class _EngineJob(Job):
         self._task, self._engine = task, task.engine
         self._last = 0.0
         self._last_text = ""
+        self.run_urgent: Callable[[], None] = lambda: None  # set while a long task runs
+
+    def on_checkpoint(self) -> None:
+        self.run_urgent()
 
     def on_progress(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()
         if now - self._last < PROGRESS_INTERVAL and done < total and text == self._last_text:
             return
         self._last, self._last_text = now, text
-        for function in (self._task.progress, self._engine.progress.emit):
-            self._engine._post(self._engine._tell, self._task, function, done, total, text or self._task.text)
+        self._engine._post(self._engine._progressed, self._task, done, total, text or self._task.text)
 
     def on_partial(self, result: object) -> None:
         self._engine._post(self._engine._tell, self._task, self._task.partial, result)
@@ -163,10 +174,11 @@ class _EngineJob(Job):
 class Engine(QObject):
     """The hub between window and engine thread; lives in the window's thread as long as the program."""
 
-    ready = Signal(object)  # EngineInfo: the models are loaded; work that was waiting starts
+    ready = Signal(object)  # EngineInfo: the models are loaded, these or others; work that was waiting starts
     unavailable = Signal(str)  # the models could not be loaded, and why; work that needs none still runs
+    loading_changed = Signal()  # `loading` is another, or it waits no longer
     busy_changed = Signal(bool)  # whether any submitted task is unfinished
-    progress = Signal(int, int, str)  # done, total and text of the running task, at most 20 a second
+    progress = Signal(int, int, str)  # done, total, text with the remaining time of the `shown` task; 20 a second
     note = Signal(str)  # something a person should know once
     failed = Signal(object)  # Failure: an unexpected exception of the engine thread, a bug to report
     _posted = Signal(object)
@@ -175,8 +187,13 @@ class Engine(QObject):
         super().__init__(parent)
         self.info: EngineInfo | None = None
         self.problem = ""  # why the models could not be loaded, for whom was not there to hear it
-        self._open: list[Task] = []  # unfinished tasks, the running one first
+        self.loading = ""  # the name of a bundle that was chosen and is not in use yet
+        self._choice: Task | None = None  # the task that loads it
+        self._device = "auto"
+        self._open: list[Task] = []  # unfinished tasks in the order of `submit`
         self._queue: collections.deque[Callable[[Session], None]] = collections.deque()
+        self._urgent: collections.deque[Callable[[Session], None]] = collections.deque()
+        self._turn = 0.0  # until when the long task computes before the next urgent one; engine thread
         self._wake = threading.Condition()
         self._stop = False
         self._thread: threading.Thread | None = None
@@ -188,27 +205,50 @@ class Engine(QObject):
         return bool(self._open)
 
     @property
-    def tells_time(self) -> bool:
-        """Whether who submitted the running work says how long it takes, so that nobody else need guess."""
-        return bool(self._open) and self._open[0].tells_time
+    def loading_waits(self) -> bool:
+        """Whether other work goes before the bundle that was chosen."""
+        return self._choice is not None and self._choice.waits
+
+    @property
+    def shown(self) -> Task | None:
+        """The task whose progress the status bar shows, and which `cancel_current` cancels: a long one, if one runs."""
+        wanted = [task for task in self._open if not task.cancelling] or self._open
+        long = [task for task in wanted if task.started and not task.urgent]
+        return next(iter([*long, *wanted]), None)
 
     @property
     def stopped(self) -> bool:
         """Whether `shutdown` was called; a timer that fires afterwards must not submit any more."""
         return self._stop
 
-    def start(self, bundle: str = "paper", device: str = "auto") -> None:
+    def start(self, bundle: str = DEFAULT, device: str = "auto", otherwise: str = "") -> None:
         """Start the engine thread, which imports torch and loads `bundle` on `device`; returns at once.
 
-        Called again it loads another bundle after the work that is already waiting.
+        If it cannot be loaded, `note` says why and the bundle `otherwise` is loaded, if one is given.
         """
-        first = self._thread is None
-        # Work may have been submitted before the start; it needs the models, so loading goes first.
-        self._enqueue(lambda session: self._load(session, bundle, device), first=first)
-        if first:
-            # A daemon: if a driver hangs, `shutdown` gives up after its time-out and the program still ends.
-            self._thread = threading.Thread(target=self._run, name="ciad-engine", daemon=True)
-            self._thread.start()
+        self._device = device
+        names = [name for name in dict.fromkeys((bundle, otherwise)) if name]
+        # A daemon: if a driver hangs, `shutdown` gives up after its time-out and the program still ends.
+        self._thread = threading.Thread(target=self._run, args=(names,), name="ciad-engine", daemon=True)
+        self._thread.start()
+
+    def choose(self, bundle: str, name: str) -> None:
+        """Load another bundle after the work that was submitted before, in the place of one chosen but not loaded yet.
+
+        If it cannot be loaded, `note` says why, and the bundle in use stays. `name` is for people.
+        """
+        if self._choice is not None:
+            self._choice.drop()
+        self.loading = name
+        self._choice = self.submit(
+            lambda session, job: self._load(session, bundle, job),
+            lambda _: self._end_choice(),
+            failed=self._refuse,
+            cancelled=lambda: self._end_choice(f"Bundle {name} was not loaded: cancelled."),
+            begun=self.loading_changed.emit,
+            text=f"Loading bundle {name}",
+        )
+        self.loading_changed.emit()
 
     def submit(
         self,
@@ -221,31 +261,34 @@ class Engine(QObject):
         cancelled: Callable[[], object] | None = None,
         begun: Callable[[], object] | None = None,
         text: str = "",
-        tells_time: bool = False,
+        urgent: bool = False,
+        left: Callable[[int, int, str], str] | None = None,
     ) -> Task:
         """Run `work(session, job)` in the engine thread after what was submitted before.
 
-        Call it from the window's thread, in which all callbacks run, too. `text` names the work in the status bar; with
-        `tells_time` that leaves the remaining time to the caller. What `work` returns or hands to `job.partial` must
-        hold no tensors. Without `failed`, an error's message goes to the signal `note`.
+        With `urgent` it runs before what is not urgent and, when that reaches a checkpoint, in the middle of it: for
+        work that a person is waiting for and that takes no longer than a person would wait.
+
+        Call it from the window's thread, in which all callbacks run, too. `text` names the work in the status bar; its
+        remaining time there is what `left(done, total, text)` returns, by default a linear estimate. What `work`
+        returns or hands to `job.partial` must hold no tensors. Without `failed`, an error's message goes to the signal
+        `note`.
         """
         if QThread.currentThread() is not self.thread():
             raise RuntimeError("Engine.submit is for the window's thread.")
         if self._stop:
             raise RuntimeError("Engine.submit after shutdown.")
-        task = Task(self, work, done, failed, partial, progress, cancelled, begun, text, tells_time)
+        task = Task(self, work, done, failed, partial, progress, cancelled, begun, text, urgent, left or Pace().left)
         self._open.append(task)
-        self._enqueue(lambda session: self._perform(task, session))
+        self._enqueue(lambda session: self._perform(task, session), urgent=urgent)
         if len(self._open) == 1:
             self.busy_changed.emit(True)
         return task
 
     def cancel_current(self) -> None:
-        """Cancel the task that runs, or the first that waits."""
-        for task in self._open:
-            if not task.cancelling:
-                task.cancel()
-                return
+        """Cancel the task that is `shown`."""
+        if self.shown is not None:
+            self.shown.cancel()
 
     def shutdown(self, timeout: float = 10.0) -> bool:
         """Cancel all work, wait for the thread and let nothing arrive any more.
@@ -258,6 +301,7 @@ class Engine(QObject):
             with self._wake:
                 self._stop = True
                 self._queue.clear()
+                self._urgent.clear()
                 self._wake.notify()
             if self._thread is not None:
                 self._thread.join(timeout)
@@ -280,12 +324,20 @@ class Engine(QObject):
             self._post(self._finish, task)
 
     def _goes_before(self, task: Task) -> bool:
-        return task in self._open and any(not t.cancelling for t in self._open[: self._open.index(task)])
+        if task not in self._open:
+            return False
+        before = self._open[: self._open.index(task)]
+        return any(not other.cancelling and (other.urgent or not task.urgent) for other in before)
 
     def _tell(self, task: Task, function: Callable[..., object] | None, *arguments: object) -> None:
         """Call back during the work, unless it was cancelled in the meantime."""
         if function is not None and not task.finished and not task.cancelling:
             function(*arguments)
+
+    def _progressed(self, task: Task, done: int, total: int, text: str) -> None:
+        self._tell(task, task.progress, done, total, text)
+        if task is self.shown and not task.cancelling:
+            self.progress.emit(done, total, ", ".join(filter(None, (text, task.left(done, total, text)))))
 
     def _finish(self, task: Task, last: Callable[..., object] | None = None, *arguments: object) -> None:
         """Close a task, then call `last`, or `cancelled` if that was asked for in the meantime."""
@@ -304,60 +356,112 @@ class Engine(QObject):
         self.info, self.problem = info, ""
         self.ready.emit(info)
 
+    def _end_choice(self, note: str = "") -> None:
+        self._choice, self.loading = None, ""
+        self.loading_changed.emit()
+        if note:
+            self.note.emit(note)
+
+    def _refuse(self, reason: str) -> None:
+        if self.info is None:
+            self._end_choice()
+            self._announce_problem(reason)
+        else:
+            self._end_choice(f"{reason} Bundle '{self.info.card.name}' stays in use.")
+
     def _announce_problem(self, reason: str) -> None:
         self.problem = reason
         self.unavailable.emit(reason)
 
     # In the engine thread.
 
-    def _enqueue(self, step: Callable[[Session], None], first: bool = False) -> None:
+    def _enqueue(self, step: Callable[[Session], None], urgent: bool) -> None:
         with self._wake:
-            (self._queue.appendleft if first else self._queue.append)(step)
+            (self._urgent if urgent else self._queue).append(step)
             self._wake.notify()
 
     def _post(self, function: Callable[..., object], *arguments: object) -> None:
         if not self._stop:  # afterwards the hub may be gone, and nobody wants to know
             self._posted.emit(functools.partial(function, *arguments))
 
-    def _run(self) -> None:
+    def _run(self, names: Sequence[str]) -> None:
         session = Session()
+        self._load_first(session, names)  # before work that was submitted earlier: that needs the models
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._stop or self._queue)
+                self._wake.wait_for(lambda: self._stop or self._urgent or self._queue)
                 if self._stop:
                     return
-                step = self._queue.popleft()
-            step(session)
+                urgent = bool(self._urgent) and not (self._queue and time.monotonic() < self._turn)
+                step = (self._urgent if urgent else self._queue).popleft()
+            if urgent:
+                self._take_turn(step, session)
+            else:
+                step(session)
             del step  # a waiting thread must not keep the last job's arrays alive
 
-    def _load(self, session: Session, bundle: str, device: str) -> None:
-        try:
-            # Here and not above: torch takes seconds, and the first window must not wait for it.
-            from ciad_engine import compute, systems
+    def _load_first(self, session: Session, names: Sequence[str]) -> None:
+        """Load the first of these bundles that can be loaded."""
+        problems: list[str] = []
+        for name in names:
+            try:
+                self._load(session, name, Job())
+            except Exception as error:
+                problems.append(self._explain(error, "loading the models"))
+            else:
+                for problem in problems:
+                    self._post(self.note.emit, f"{problem} Bundle '{name}' is used instead.")
+                return
+        session.replace(None, problems[-1])
+        self._post(self._announce_problem, problems[-1])
 
-            chosen = compute.choose_device(device)
-            system = systems.load(bundle, chosen)
-            info = EngineInfo(
-                device=compute.describe_device(chosen),
-                card=system.card,
-                attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
-                detectors=tuple(
-                    DetectorInfo(name, detector.title, tuple(detector.rules), detector.grades)
-                    for name, detector in system.detectors.items()
-                    if detector.rules
-                ),
-                has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
-            )
-            session.replace(system)
-            self._post(self._announce, info)
-        except Exception as error:
-            message = self._explain(error, "loading the models")
-            session.replace(None, message)
-            self._post(self._announce_problem, message)
+    def _load(self, session: Session, bundle: str, job: Job) -> None:
+        """Load a bundle and announce it. Raises CiadError if it cannot be loaded, and Cancelled through `job`."""
+        # Here and not above: torch takes seconds, and the first window must not wait for it.
+        from ciad_engine import compute, systems
+
+        chosen = compute.choose_device(self._device)
+        system = systems.load(bundle, chosen)
+        info = EngineInfo(
+            device=compute.describe_device(chosen),
+            card=system.card,
+            attacks=tuple(attacks.usable().values()),  # those of other packages may import torch
+            detectors=tuple(
+                DetectorInfo(name, detector.title, tuple(detector.rules), detector.grades)
+                for name, detector in system.detectors.items()
+                if detector.rules
+            ),
+            has_samples=datasets.samples_path().is_file() and _holds(system.domain, CIFAR10),
+        )
+        job.checkpoint()
+        session.replace(system)
+        self._post(self._announce, info)  # even if the task is cancelled from now on: the bundle is in use
+
+    def _run_urgent(self, session: Session) -> None:
+        """Run one urgent task in the middle of a long one, unless it is that one's turn."""
+        if not self._urgent or time.monotonic() < self._turn:
+            return
+        from ciad_engine import compute
+
+        with self._wake:
+            if not self._urgent:  # the window is closing
+                return
+            step = self._urgent.popleft()
+        with compute.fresh_state():
+            self._take_turn(step, session)
+
+    def _take_turn(self, step: Callable[[Session], None], session: Session) -> None:
+        """Run an urgent step; then it is the turn of a long one."""
+        started = time.monotonic()
+        step(session)
+        now = time.monotonic()
+        self._turn = now + min(SHARE * (now - started), LONGEST_TURN)
 
     def _perform(self, task: Task, session: Session) -> None:
         # In this order: `_cancel` sets the flag of the job first and then looks at `started`.
         task.started = True
+        if not task.urgent:
+            task.job.run_urgent = functools.partial(self._run_urgent, session)
         try:
             task.job.checkpoint()
             self._post(self._tell, task, task.begun)

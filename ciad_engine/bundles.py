@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FORMAT = 2
+DEFAULT = "paper"  # the name of the bundle that is used unless another one is chosen
 CARD = "card.json"
 EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
 
@@ -192,6 +193,13 @@ def find(name: str) -> Path:
     raise BundleError(f"No bundle called '{name}' and no folder of that name with a {CARD} (available: {known}).")
 
 
+def reference(card: Card) -> str:
+    """Return by what `find` finds the bundle in later sessions: its name, or its folder if no other one goes by it."""
+    first = next((other for other in available() if other.name == card.name), None)
+    folder = card.folder.absolute()
+    return card.name if first is not None and first.folder.absolute() == folder else str(folder)
+
+
 def with_checksum(checksum: str) -> Card | None:
     """Return the card of the available bundle that a run with this bundle checksum was made with, if it is here."""
     return next((card for card in available() if card.knows(checksum)), None)
@@ -349,7 +357,8 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         try:
             raw = path.read_bytes()
         except OSError as error:
-            raise BundleError(f"Cannot read {path}, a part of bundle '{card.name}': {error.strerror}.") from error
+            text = f"Cannot read {path}, a part of bundle '{card.name}': {error.strerror}. Install the bundle again."
+            raise BundleError(text) from error
         if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
             raise BundleError(f"{path} is damaged: its SHA-256 is not the one on the card. Install the bundle again.")
         try:
@@ -359,7 +368,8 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         try:
             network.load_state_dict(safetensors.torch.load(raw))
         except (RuntimeError, safetensors.SafetensorError) as error:
-            raise BundleError(f"{path} does not hold the weights of a '{entry['network']}': {error}") from error
+            text = f"{path} does not hold the weights of a '{entry['network']}'. Install the bundle again. ({error})"
+            raise BundleError(text) from error
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
         loaded[role] = network.to(device).eval().requires_grad_(False)
     return loaded

@@ -85,7 +85,7 @@ def borrowed(network: nn.Module) -> Iterator[nn.Module]:
 @contextlib.contextmanager
 def fresh_state() -> Iterator[None]:
     """Run other work in the middle of this one: torch's modes are at their defaults, all generators are put back."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with (
         torch.random.fork_rng(devices),
         torch.inference_mode(False),

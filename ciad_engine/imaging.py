@@ -26,7 +26,6 @@ import os
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,7 +99,7 @@ def read(source: Path | str, size: int) -> Picture:
         ImageError: there is no such file, it may not be read, is a folder, a remote URL, empty,
             damaged, no picture, too large, too long a strip, or has pixels that are no numbers.
     """
-    path = paths_from_urls([source])[0] if isinstance(source, str) else source
+    path = path_from_url(source) if isinstance(source, str) else source
     try:
         if path.is_dir():
             raise ImageError(f"{path} is a folder: name the pictures in it, or use it as a data set.")
@@ -212,27 +211,22 @@ def save_png(path: Path, pixels: Pixels) -> None:
         raise ImageError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
 
 
-def paths_from_urls(urls: Sequence[str]) -> list[Path]:
-    """Local paths of dropped or pasted URLs; a plain path is taken as it is.
+def path_from_url(url: str) -> Path:
+    """Return the local path of a dropped or pasted URL; a plain path is taken as it is.
 
     Raises:
-        ImageError: a URL is remote or carries data instead of naming a file.
+        ImageError: the URL is remote or carries data instead of naming a file.
     """
-    paths = []
-    for url in urls:
-        if "://" not in url and not url.startswith(("file:", "data:")):
-            paths.append(Path(url))
-            continue
-        parts = urllib.parse.urlsplit(url)
-        local = urllib.request.url2pathname(parts.path)
-        if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-            paths.append(Path(local))
-        elif parts.scheme == "file" and os.name == "nt":
-            paths.append(Path(f"//{parts.netloc}{local}"))  # a share of the local network
-        else:
-            shown = url if len(url) <= 80 else url[:77] + "..."
-            raise ImageError(f"{shown} is not a file on this machine: save the picture first, then open the file.")
-    return paths
+    if "://" not in url and not url.startswith(("file:", "data:")):
+        return Path(url)
+    parts = urllib.parse.urlsplit(url)
+    local = urllib.request.url2pathname(parts.path)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(local)
+    if parts.scheme == "file" and os.name == "nt":
+        return Path(f"//{parts.netloc}{local}")  # a share of the local network
+    shown = url if len(url) <= 80 else url[:77] + "..."
+    raise ImageError(f"{shown} is not a file on this machine: save the picture first, then open the file.")
 
 
 def _named_otherwise(where: str, found: str) -> list[str]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ciad_engine import bundles, datasets, detectors, distances
 from ciad_engine.attacks.base import Attack, AttackResult, FittedAttack
 from ciad_engine.attacks.words import NO_ADVERSARIAL
+from ciad_engine.counting import capitalised, percent
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.jobs import Job
 
@@ -33,6 +34,7 @@ ADVERSARIAL = "ADVERSARIAL"
 BENIGN = "BENIGN"
 FALSE_ALARM = "FALSE ALARM"
 MISSED = "MISSED"
+UNFAMILIAR = "UNFAMILIAR"  # a picture of unknown truth that is unlike the training images: no verdict means much
 
 _MID_GREY = 128
 # Attacks that were fitted, by the classifier they are for; forgotten with it.
@@ -180,7 +182,7 @@ class Explanation:
     """The result in words.
 
     Attributes:
-        headline: ADVERSARIAL, BENIGN, FALSE ALARM or MISSED.
+        headline: ADVERSARIAL, BENIGN, FALSE ALARM, MISSED or UNFAMILIAR.
         text: one or a few sentences.
         others: one line for each detector that does not decide.
         evidence: score, threshold and recovery of the detector that decides.
@@ -195,6 +197,8 @@ class Explanation:
 def headline(verdict: Verdict, truly_adversarial: bool | None) -> str:
     """Return the headline of a one-row verdict; `truly_adversarial` is None if nobody knows."""
     flagged = bool(verdict.adversarial[0])
+    if truly_adversarial is None and verdict.unfamiliar[0]:
+        return UNFAMILIAR
     if truly_adversarial is None or flagged == truly_adversarial:
         return ADVERSARIAL if flagged else BENIGN
     return FALSE_ALARM if flagged else MISSED
@@ -214,33 +218,27 @@ def is_adversarial(inspection: Inspection) -> bool | None:
 def explain(inspection: Inspection) -> Explanation:
     """Explain the adversarial image if there is one, else the original.
 
-    E.g. "ADVERSARIAL", "The classifier says frog (93%), the mask says ship (61%). Restored: ship."
+    E.g. "ADVERSARIAL", "The classifier says frog (93%). The mask says ship (61%). Restored: ship."
     """
     i = inspection
     verdict, truth = i.adversarial or i.benign, is_adversarial(i)
-    words = [_failure(i), _reasoning(verdict, i.classes, truth)]
+    words = [_failure(i), *_reasoning(verdict, i.classes, truth)]
     if i.adversarial is not None and not _fools(i):
         words.insert(0, f"The attacked image does not fool the classifier, which still says {i.classes[i.reference]}.")
     elif i.adversarial is not None:
         words.append(_restoration(i, i.adversarial))
     elif i.label is not None and int(i.benign.y1[0]) != i.label:
         words.append(f"The classifier is wrong here: the true class is {i.classes[i.label]}.")
+    if verdict.unfamiliar[0]:
+        words.insert(0, f"CIAD knows {len(i.classes)} kinds of pictures; this looks like none of them.")
     others = tuple(_other(verdict, name, i.classes) for name in verdict.findings if name != verdict.detector)
-    text = " ".join(word[:1].upper() + word[1:] for word in words if word)
-    return Explanation(headline(verdict, truth), text, others, _evidence(i, verdict))
+    return Explanation(headline(verdict, truth), " ".join(filter(None, words)), others, _evidence(i, verdict))
 
 
 def sentence(inspection: Inspection) -> str:
     """Return headline and text in one line."""
     found = explain(inspection)
     return f"{found.headline}: {found.text}"
-
-
-def percent(probability: float) -> str:
-    """Return a probability for people: "93%", "<1%"; "100%" only from 99.95% on."""
-    if probability < 0.01:
-        return "<1%"
-    return ">99%" if 0.99 < probability < 0.9995 else f"{100 * probability:.0f}%"
 
 
 def _fools(i: Inspection) -> bool:
@@ -259,38 +257,14 @@ def _failure(i: Inspection) -> str:
     return f"The attack found no adversarial image{why}."
 
 
-def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> str:
-    y1, y2 = int(verdict.y1[0]), int(verdict.y2[0])
-    first = f"{classes[y1]} ({percent(float(verdict.p1[0, y1]))})"
-    second = f"{classes[y2]} ({percent(float(verdict.p2[0, y2]))})"
-    support = percent(float(verdict.p2[0, y1]))
-    voice = _VOICES.get(verdict.detector, f"the detector '{verdict.detector}'")
-    flagged = bool(verdict.adversarial[0])
-    if flagged:
-        prefix = "this benign image is flagged, because " if truly_adversarial is False else ""
-    else:
-        prefix = "this adversarial image is not flagged, because " if truly_adversarial else ""
-    if verdict.detector == "confidence":
-        enough = "too little" if flagged else "enough"
-        return f"{prefix}the classifier says {first}, and that is {enough} confidence for a benign image."
-    if verdict.chosen.labels is None:
-        above = "above" if flagged else "not above"
-        return f"{prefix}the classifier says {first}, and the score of {voice} is {above} its threshold."
-    if flagged and y1 == y2:
-        return f"{prefix}the classifier says {first}, and {voice} supports that too weakly ({support})."
-    if flagged:
-        return f"{prefix}the classifier says {first}, {voice} says {second}."
-    if y1 == y2:
-        return f"{prefix}the classifier says {first}, and {voice} agrees ({support})."
-    return f"{prefix}the classifier says {first} and {voice} says {second}, but still gives {classes[y1]} {support}."
-
-
-_VOICES = {
-    "mask": "the mask",
-    "mlp": "the MLP",
-    "shuffled-mask": "the shuffled mask",
-    "constant-mask": "the constant mask",
-}
+def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> list[str]:
+    """Say if the detector is wrong, then f1's class, then what the detector says of it."""
+    y1, flagged = int(verdict.y1[0]), bool(verdict.adversarial[0])
+    wrong = ""
+    if truly_adversarial is not None and flagged != truly_adversarial:
+        wrong = "This benign image is flagged." if flagged else "This adversarial image is not flagged."
+    first = f"The classifier says {classes[y1]} ({percent(float(verdict.p1[0, y1]))})."
+    return [wrong, first, verdict.chosen.kind.sentence(verdict, classes)]
 
 
 def _other(verdict: Verdict, name: str, classes: tuple[str, ...]) -> str:
@@ -325,7 +299,7 @@ def _evidence(i: Inspection, verdict: Verdict) -> str:
         return words
     known = "the true class" if i.label is not None else "the class before the attack"
     recovers = "recovers" if verdict.recovers[0] else "does not recover"
-    return f"{words} {verdict.chosen.title} {recovers} {known} ({i.classes[i.reference]})."
+    return f"{words} {capitalised(verdict.called)} {recovers} {known} ({i.classes[i.reference]})."
 
 
 def difference(image: Image, attacked: Image | None, gain: float) -> Image:
@@ -335,6 +309,16 @@ def difference(image: Image, attacked: Image | None, gain: float) -> Image:
     """
     changed = image if attacked is None else attacked
     shown: Image = np.clip(np.rint(_MID_GREY + gain * (changed.astype(np.float64) - image)), 0, 255).astype(np.uint8)
+    return shown
+
+
+def overlay(image: Image, mask: npt.NDArray[np.floating[Any]], opacity: float, cover: tuple[int, int, int]) -> Image:
+    """Return an image, uint8 (3, H, W), under a mask (H, W): what the mask replaces fades into the colour `cover`.
+
+    With opacity 0 the image is as it was; with opacity 1 nothing of it is left where the mask is 1.
+    """
+    colour = np.array(cover, np.float64)[:, None, None]
+    shown: Image = np.rint(image + opacity * mask * (colour - image)).astype(np.uint8)
     return shown
 
 

@@ -278,6 +278,17 @@ class Database:
             found = connection.execute(query, (run,) if attack is None else (run, attack))
             return [_row(list(stored)) for stored in found]
 
+    def rows_after(self, run: str, cursor: int) -> tuple[list[Row], int]:
+        """Return the rows of a run that were stored after `cursor`, without images, and the cursor for the next call.
+
+        0 is before the first. Rows of several writers come in the order in which they were stored, each once.
+        """
+        chosen = ", ".join(name if name != "image" else "NULL" for name in _COLUMNS)
+        query = f"SELECT id, {chosen} FROM rows WHERE run = ? AND id > ? ORDER BY id"
+        with self._connected() as connection, self._decoding(f"a row of run {run[:12]}"):
+            stored = connection.execute(query, (run, cursor)).fetchall()
+            return [_row(list(values)) for _, *values in stored], stored[-1][0] if stored else cursor
+
     def image(self, run: str, attack: str, position: int) -> npt.NDArray[np.uint8]:
         """Return the image of a row, uint8 (3, size, size); after an attack that did not fool, the benign one.
 

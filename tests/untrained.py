@@ -20,6 +20,7 @@ ROLES: Mapping[str, tuple[str, dict[str, Any]]] = {
     bundles.MASK_GENERATOR: ("lan", {}),
     bundles.MASK_CLASSIFIER: ("lenet", {}),
 }
+SIGNS = Domain(tuple(f"a road sign with the number {k}" for k in range(43)), 64)
 MASKS = {"generator": bundles.MASK_GENERATOR, "classifier": bundles.MASK_CLASSIFIER}
 
 

@@ -17,10 +17,11 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtGui import QFont
 
 from ciad_engine import detectors
+from ciad_engine.attacks.base import AttackResult
+from ciad_engine.counting import percent
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.records import Thresholds, correct
-from ciad_engine.inspection import percent
 from ciad_engine.runs import BENIGN, Row, Score
 
 Index = QModelIndex | QPersistentModelIndex
@@ -41,12 +42,14 @@ class Filter(enum.Enum):
 
 
 class OpenedRow(NamedTuple):
-    """A row with its images, in the order in which *Inspect* takes them to show it without attacking again."""
+    """A row with its images, so that *Inspect* can show it without attacking again."""
 
     image: npt.NDArray[np.uint8]  # (3, H, W), benign
     label: int | None  # the true class, among those of the loaded bundle; None if it has no such class
     adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None without an attack that fooled the attacked network
     name: str  # what the data set calls the image
+    attack: AttackResult | None = None  # on f1; None of a benign row, of another classifier, and of other classes
+    evade: tuple[str, ...] = ()  # the detectors that it had to evade
 
 
 def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:

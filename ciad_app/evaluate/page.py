@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from ciad_app.evaluate import costs, work
 from ciad_app.evaluate.background import Background
 from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
-from ciad_app.evaluate.live_tables import LiveTables, Results
+from ciad_app.evaluate.following import Following, News
 from ciad_app.evaluate.model import OpenedRow, RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment
 from ciad_app.evaluate.setup_panel import SetupPanel
+from ciad_app.evaluate.state import State
 from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.counting import counted
-from ciad_engine.errors import CiadError
+from ciad_engine.domain import Domain
 from ciad_engine.evaluation import export, planning
-from ciad_engine.evaluation.records import of_detectors
+from ciad_engine.evaluation.records import attack_result, of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 
@@ -45,10 +47,11 @@ class EvaluatePage(QWidget):
         super().__init__()
         self._engine = engine
         self._database: Database | None = None
-        self._problem = "The models are being loaded."  # why Start is not possible, besides the settings
-        self._task: Task | None = None
-        self._run: Run | None = None  # the run that is shown
-        self._card: bundles.Card | None = None  # of the bundle it was made with
+        self._state = State()
+        self._domain: Domain | None = None  # of the bundle in use
+        self._task: Task | None = None  # the evaluation that runs
+        self._news: News | None = None  # the last about the run that is shown
+        self._announce = False  # whether to say how many rows the run has that was chosen, once they are there
         self._remaining: costs.Remaining | None = None
         self._rates: dict[str, costs.Rate] = {}
 
@@ -69,12 +72,13 @@ class EvaluatePage(QWidget):
         self.setFocusProxy(self.panel.start)
 
         self._background = Background(self)
-        self._tables = LiveTables(self._background, self._show_results, self._failed, self)
+        self._following = Following(self._background, self._told, self._failed, self)
         self._rates_timer = QTimer(self, singleShot=True, interval=200)
         self._rates_timer.timeout.connect(self._look_up_rates)
         self._connect()
         self._folder = self.panel.data.folder_to_begin = folder
-        self._open_database(database_path)
+        # Another program may have it locked for a while.
+        self._background.run(lambda: Database(database_path), self._opened, self._not_opened)
         if engine.info is not None:
             self._ready(engine.info)
         if engine.problem:
@@ -98,25 +102,34 @@ class EvaluatePage(QWidget):
         self.results.rows.opened.connect(self._open_row)
         self._engine.ready.connect(self._ready)
         self._engine.unavailable.connect(self._unavailable)
+        self._engine.loading_changed.connect(self._update)
 
-    def _open_database(self, path: Path | None) -> None:
-        try:
-            self._database = Database(path)
-        except CiadError as error:
-            self._problem = str(error)
-            self._say(f"⚠ {error}")
-            return
+    def _opened(self, database: Database) -> None:
+        self._database = database
+        self._change(database="")
         self._list_runs()
+        self._rates_timer.start()
+        self.offer_to_continue()
+
+    def _not_opened(self, reason: str) -> None:
+        self._change(database=reason)
+        self._say(f"⚠ {reason}")
 
     # What the window calls.
 
     def start(self) -> None:
         """Evaluate with the settings of the panel; a run of the same plan goes on where it stopped."""
-        reason = self._why_not()
-        if reason or self.loader.data is None or self._database is None:
-            self._say(f"⚠ {reason}")
+        if self._state.why_not_start or self.loader.data is None or self._database is None:
+            self._say(f"⚠ {self._state.why_not_start}")
             return
         self._launch(work.evaluate(self.panel.request(), self.loader.data, self._database))
+
+    def take(self, paths: Sequence[Path]) -> bool:
+        """Take what was dropped on the page if it is one data set, to evaluate it; return whether it is."""
+        if len(paths) != 1 or not datasets.looks_like_one(paths[0]):
+            return False
+        self.panel.data.choose(str(paths[0]))
+        return True
 
     def cancel(self) -> None:
         """Stop the running evaluation within a second; its rows are kept."""
@@ -129,7 +142,7 @@ class EvaluatePage(QWidget):
 
         If no folder is given one is asked for, and a new one made in it: nothing there is replaced.
         """
-        if self._run is None or self._database is None:
+        if self._news is None or self._database is None:
             self._say("There is nothing to export yet: start an evaluation or choose a past one.")
             return
         if folder is None:
@@ -138,8 +151,8 @@ class EvaluatePage(QWidget):
             if not chosen:
                 return
             self._dialog_used(chosen)
-            folder = _new_folder(Path(chosen), f"ciad-{self._run.short}")
-        write = functools.partial(export.write_csv, folder, self._database, self._run.key, self._card)
+            folder = _new_folder(Path(chosen), f"ciad-{self._news.run.short}")
+        write = functools.partial(export.write_csv, folder, self._database, self._news.run.key, self._news.card)
 
         def done(paths: list[Path]) -> None:
             names = ", ".join(path.name for path in paths)
@@ -155,7 +168,7 @@ class EvaluatePage(QWidget):
     def offer_to_continue(self) -> None:
         """Show the newest unfinished run of the loaded bundle, with a bar that offers to continue it."""
         info, database = self._engine.info, self._database
-        if info is None or database is None or self._task is not None or self._run is not None:
+        if info is None or database is None or self._state.running or self._state.run:
             return
         card = info.card
 
@@ -164,43 +177,50 @@ class EvaluatePage(QWidget):
             return next((run for run in mine if not run.finished and planning.can_go_on(run)), None)
 
         def found(run: Run | None) -> None:
-            if run is not None and self._task is None and self._run is None:
+            if run is not None and not self._state.running and not self._state.run:
                 self.open_run(run.key)
                 self.interrupted.emit()
 
         self._beside(find, found)
 
     def open_run(self, key: str) -> None:
-        """Show the rows and tables of a run in the database."""
-        if self._task is None and key:
+        """Show the rows and tables of a run in the database, and follow it while another program computes it."""
+        if key and self._state.can_choose_run:
             self._continuation.forget()
             self._say("Reading …")
-            self._read(key, announce=True)
+            self._follow(key, self._state.chose(key), announce=True)
+
+    def _follow(self, key: str, state: State, announce: bool = False) -> None:
+        if self._database is not None:
+            info = self._engine.info
+            self._announce = announce
+            self._set(state)
+            self._following.follow(self._database, key, info.card if info else None)
 
     def stop(self) -> None:
         """Let the second thread end; nothing is read or written any more. The window calls it when it is closed."""
         self.loader.stop()
+        self._following.stop()
         self._background.stop()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
         self._begin_with_samples()
 
-    def _read(self, key: str, announce: bool) -> None:
-        """Show a run's rows; `announce` says how many they are."""
-        if (database := self._database) is not None:
-            self._beside(lambda: work.read(database, key), lambda found: self._opened(found, announce))
-
     # The engine.
 
     def _ready(self, info: EngineInfo) -> None:
-        self._problem = "" if self._database else self._problem
+        self._change(models="")
         self.panel.set_engine(info)
+        if info.domain != self._domain and not self.loader.busy:
+            self.panel.data.reload()  # they are labelled with the classes of the former bundle, or were refused by it
+        self._domain = info.domain
         self._begin_with_samples()
         self._list_runs()
         self._rates_timer.start()
         self._update()
-        self._reload()  # the run that is shown may be of this bundle
+        if self._news is not None and not self._state.running:  # the run that is shown may be of this bundle
+            self._follow(self._news.run.key, self._state)
         self.offer_to_continue()
 
     def _begin_with_samples(self) -> None:
@@ -210,21 +230,22 @@ class EvaluatePage(QWidget):
             self.panel.data.choose(datasets.SAMPLES)
 
     def _unavailable(self, reason: str) -> None:
-        if self._database is not None:
-            self._problem = reason
+        self._change(models=reason)
         self._say(f"⚠ {reason}")
-        self._update()
 
     def _progress(self, done: int, total: int, text: str) -> None:
         if self._remaining is None:
             return
         self.results.show_progress(done, total)
-        if total == self._remaining.total:
-            left = self._remaining.text(done)
-            self._say(", ".join(part for part in (f"{text}: {done:,} of {total:,} rows", left) if part))
-        else:  # images of another run are reused, which counts these alone
+        rows = " rows" if total == self._remaining.total else ""  # else images of another run are reused
+        if not rows:
             self._remaining.begin_anew()
-            self._say(f"{text}: {done:,} of {total:,}")
+        parts = (f"{text}: {done:,} of {total:,}{rows}", self._left(done, total, text))
+        self._say(", ".join(filter(None, parts)))
+
+    def _left(self, done: int, total: int, text: str) -> str:
+        """Return the remaining time, here and in the status bar."""
+        return self._remaining.text(done) if self._remaining and total == self._remaining.total else ""
 
     def _data_changed(self) -> None:
         self.panel.set_data(self.loader.data)
@@ -238,6 +259,8 @@ class EvaluatePage(QWidget):
         self.results.bar.hide()
         self._say("Starting …")
         self.panel.estimate.setText("")
+        self._following.stop()
+        self._set(self._state.started())
         self._task = self._engine.submit(
             inner,
             self._finished,
@@ -246,76 +269,75 @@ class EvaluatePage(QWidget):
             partial=self._arrived,
             progress=self._progress,
             text="Evaluating",
-            tells_time=True,
+            left=self._left,
         )
-        self._update()
 
-    def _arrived(self, result: Any) -> None:
-        if isinstance(result, work.Stored):
-            self._remaining = costs.Remaining((BENIGN, *result.plan.labels), result.plan.limit, self._rates)
-            self._show(result)
+    def _arrived(self, run: Any) -> None:
+        """The database has the run of this evaluation; its rows come from there."""
+        if isinstance(run, Run):
+            plan = planning.from_json(run.plan)
+            self._remaining = costs.Remaining((BENIGN, *plan.labels), plan.limit, self._rates)
+            self._follow(run.key, self._state.began(run.key))
             self._list_runs()
-        else:
-            self.model.append(result)
-            if self._remaining is not None:
-                self._remaining.add(result)
-            self._tables.refresh()
 
     def _finished(self, run: Run) -> None:
         self._ended()
-        self._run = run
-        self._say(f"Finished: {counted(len(self.model.rows), 'row')} in {duration(run.seconds)} of computing.")
-        self._tables.refresh()
+        rows = planning.from_json(run.plan).rows
+        self._say(f"Finished: {counted(rows, 'row')} in {duration(run.seconds)} of computing.")
 
     def _cancelled(self) -> None:
         self._ended()
-        self._reload()
         self._say("Cancelled. The rows computed so far are kept.")
 
     def _evaluation_failed(self, message: str) -> None:
         self._ended()
-        self._reload()
         self._failed(message)
 
     def _ended(self) -> None:
         self._task, self._remaining = None, None
+        self._set(self._state.ended())
         self.results.show_progress(0, 0)
         self._list_runs()
         self._rates_timer.start()
-        self._update()
+        self._following.look()
 
-    def _reload(self) -> None:
-        """Rows that were on their way when the task ended are in the database, but were not shown."""
-        if self._run is not None:
-            self._read(self._run.key, announce=False)
+    def _told(self, news: News) -> None:
+        """Show what is new of the run that is followed."""
+        other = self._news is None or self._news.run.key != news.run.key
+        self._news = news
+        if news.first:
+            if other:  # the tables of another run must not stand under this one's name
+                self._clear_results(computing=bool(news.rows))
+            self.model.set_rows(news.rows, news.plan.classes, of_detectors(news.card, news.plan))
+            self.results.show_data_warning(news.plan)
+            self.results.runs.setCurrentIndex(self.results.runs.findData(news.run.key))
+        elif news.rows:
+            self.model.append(news.rows)
+        if self._remaining is not None:
+            self._remaining.add(news.rows)
+        if news.results is not None:
+            self.results.tables.show_tables(news.results.tables)
+            self.results.curves.show_curves(news.results.curves, news.results.thresholds)
+        self._set(self._state.read(news.run.key))
+        elsewhere = news.results and news.looks > 1 and not self._state.running  # another program computes it
+        if self._announce or elsewhere:
+            some = "" if news.run.finished else f"{len(self.model.rows):,} of "
+            self._say(f"{some}{counted(news.plan.rows, 'row')}, {duration(news.run.seconds)} of computing.")
+        self._announce = False
+        if news.looks and not self._state.running:
+            self._offer(news)
 
-    def _opened(self, found: work.Stored, announce: bool) -> None:
-        if self._task is not None:
-            return
-        run, plan, rows = found.run, found.plan, found.rows
-        self._continuation.forget()  # whatever its bar promised, another text is there now
-        if announce:
-            self._say(f"{counted(len(rows), 'row')}, {duration(run.seconds)} of computing.")
-        self._show(found)
-        self.results.runs.setCurrentIndex(self.results.runs.findData(run.key))
-        if run.finished or self._loaded(plan) is None or not planning.can_go_on(run):
+    def _offer(self, news: News) -> None:
+        """Offer to continue a run that nobody computes; new rows since the last look come from another program."""
+        run, plan = news.run, news.plan
+        computed = bool(news.rows) and news.looks > 1
+        if run.finished or computed or self._loaded(plan) is None or not planning.can_go_on(run):
             self.results.bar.hide()
         else:
             self.results.bar.offer(
-                f"An evaluation was interrupted at {len(rows):,} of {plan.rows:,} rows"
+                f"An evaluation was interrupted at {len(self.model.rows):,} of {plan.rows:,} rows"
                 f" ({plan.data}, {', '.join(plan.title(label) for label in plan.labels)}; {moment(run)})."
             )
-
-    def _show(self, found: work.Stored) -> None:
-        run, plan, rows = found.run, found.plan, found.rows
-        if self._run is None or self._run.key != run.key:
-            self._clear_results(computing=bool(rows))  # those of another run must not stand under this one's name
-        self._run, self._card = run, self._loaded(plan) or found.card
-        self.model.set_rows(rows, plan.classes, of_detectors(self._card, plan))
-        self.results.show_data_warning(plan)
-        if self._database is not None:
-            self._tables.follow(self._database, run.key, self._card)
-        self._update()
 
     def _loaded(self, plan: planning.Plan) -> bundles.Card | None:
         """The card of the loaded bundle if the plan's run was made with it; it may lie where no other is looked for."""
@@ -323,54 +345,55 @@ class EvaluatePage(QWidget):
         return info.card if info is not None and info.card.knows(plan.bundle_checksum) else None
 
     def _continue(self) -> None:
-        if self._run is not None and self._task is None:
-            self._continuation.go_on(self._run)
+        if self._news is not None and not self._state.running:
+            self._continuation.go_on(self._news.run)
 
     def _go_on(self, run: Run, data: datasets.ImageSet) -> None:
-        if self._task is None and self._database is not None:
+        if not self._state.running and self._database is not None:
             self.panel.set_plan(planning.from_json(run.plan))
             self._launch(work.go_on(run, data, self._database))
 
     def _discard(self) -> None:
-        run, database = self._run, self._database
+        news, database = self._news, self._database
         self._continuation.forget()
         self.results.bar.hide()
-        if run is None or database is None or self._task is not None:
+        if news is None or database is None or self._state.running:
             return
+        key = news.run.key
 
         def done(_: object) -> None:
-            if self._run is not None and self._run.key == run.key and self._task is None:
-                self._run = None
+            if self._state.run == key and not self._state.running:
+                self._following.stop()
+                self._news = None
                 self.model.set_rows([])
-                self._tables.stop()
                 self._clear_results(computing=False)
                 self.results.show_data_warning(None)
                 self._say("The run was removed.")
-                self._update()
+                self._set(self._state.removed(key))
             self._list_runs()
 
-        self._beside(lambda: database.delete(run.key), done)
+        self._beside(lambda: database.delete(key), done)
 
     def _open_row(self, row: Row) -> None:
-        if self._run is None or self._database is None:
+        if self._news is None or self._database is None:
             return
-        try:
-            benign = self._database.image(self._run.key, BENIGN, row.position)
-            changed = self._database.image(self._run.key, row.attack, row.position) if row.fooled else None
-        except CiadError as error:
-            self._failed(str(error))
-            return
+        database, key, plan = self._database, self._news.run.key, self._news.plan
         known = self._engine.info.domain.classes if self._engine.info else ()
         true_class = self.model.class_name(row.label)
         label = known.index(true_class) if true_class in known else None
-        self.row_opened.emit(OpenedRow(benign, label, changed, row.name))
+
+        def read() -> OpenedRow:
+            benign = database.image(key, BENIGN, row.position)
+            changed = database.image(key, row.attack, row.position) if row.fooled else None
+            opened = OpenedRow(benign, label, changed, row.name)
+            if row.attack == BENIGN or plan.transferred or plan.classes != known:
+                return opened
+            attack = attack_result(plan, row, benign if changed is None else changed)
+            return opened._replace(attack=attack, evade=tuple(one.text for one in plan.evade))
+
+        self._beside(read, self.row_opened.emit)
 
     # Tables, list of runs, cost: read from the database beside the running engine.
-
-    def _show_results(self, found: Results) -> None:
-        self.results.tables.show_tables(found.tables)
-        self.results.curves.show_curves(found.curves, found.thresholds)
-        self._update()
 
     def _clear_results(self, computing: bool) -> None:
         self.results.tables.clear(computing)
@@ -379,9 +402,7 @@ class EvaluatePage(QWidget):
 
     def _list_runs(self) -> None:
         if self._database is not None:
-            self._beside(
-                self._database.runs, lambda runs: self.results.list_runs(runs, self._run.key if self._run else None)
-            )
+            self._beside(self._database.runs, lambda runs: self.results.list_runs(runs, self._state.run or None))
 
     def _look_up_rates(self) -> None:
         info, database = self._engine.info, self._database
@@ -393,7 +414,7 @@ class EvaluatePage(QWidget):
             self._rates = rates
             labels = planning.labels(request.attacks)
             titles = {label: attacks.title(planning.attack_of(label)) for label in labels}
-            if self._task is None:  # else the remaining time stands beside the results
+            if not self._state.running:  # else the remaining time stands beside the results
                 self.panel.estimate.setText(costs.estimate(titles, request.limit, rates))
 
         self._beside(
@@ -406,13 +427,15 @@ class EvaluatePage(QWidget):
 
     # What is said and what can be pressed.
 
-    def _why_not(self) -> str:
-        if self._task is not None:
-            return "An evaluation is running."
-        if self._problem:
-            return self._problem
-        if self.loader.data is None:
-            return "No images are loaded: choose them under Images."
+    def _set(self, state: State) -> None:
+        self._state = state
+        self._update()
+
+    def _change(self, **changes: Any) -> None:
+        self._set(dataclasses.replace(self._state, **changes))
+
+    def _wrong(self) -> str:
+        """Return what is wrong with the settings; "" if nothing."""
         if not self.panel.attacks.chosen():
             return "No attack is chosen: tick at least one."
         if twice := self.panel.attacks.twice():
@@ -422,10 +445,12 @@ class EvaluatePage(QWidget):
         return ""
 
     def _update(self) -> None:
-        running = self._task is not None
-        self.panel.set_state(running, self._why_not())
-        self.results.runs.setEnabled(not running)
-        self.results.export.setEnabled(self._run is not None)
+        self._state = state = dataclasses.replace(
+            self._state, loading=self._engine.loading, has_data=self.loader.data is not None, wrong=self._wrong()
+        )
+        self.panel.set_state(state.running, state.why_not_start)
+        self.results.runs.setEnabled(state.can_choose_run)
+        self.results.export.setEnabled(state.can_export)
         self.results.copy.setEnabled(bool(self.results.tables.tables))
 
     def _dialog_used(self, folder: str) -> None:

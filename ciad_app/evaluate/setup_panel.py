@@ -75,6 +75,12 @@ class DataChoice(QGroupBox):
         self.say("Loading …")
         self.chosen.emit(text)
 
+    def reload(self) -> None:
+        """Choose once more what is chosen, if anything is."""
+        chosen = datasets.SAMPLES if self.samples.isChecked() else self.path
+        if chosen is not None:
+            self.choose(chosen)
+
     def say(self, text: str) -> None:
         self.state.setText(text)
 

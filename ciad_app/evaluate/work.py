@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from ciad_app.worker import Session, Work
-from ciad_engine import bundles, datasets, runs
+from ciad_engine import datasets, runs
 from ciad_engine.evaluation import planning
 from ciad_engine.jobs import Job
 
@@ -22,25 +22,8 @@ class Request:
     evade: tuple[str, ...] = ()  # the detectors that the attacker knows, each "NAME:RULE"
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """A run as the database has it; `card`: of the bundle it was made with, if that is among the available ones."""
-
-    run: runs.Run
-    plan: planning.Plan
-    rows: list[runs.Row]
-    card: bundles.Card | None
-
-
-def read(database: runs.Database, key: str) -> Stored:
-    """Read a run. Raises RunError, also if its plan cannot be read."""
-    run = database.run(key)
-    plan = planning.from_json(run.plan)
-    return Stored(run, plan, database.rows(key), bundles.with_checksum(plan.bundle_checksum))
-
-
 def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database) -> Work:
-    """Make the plan and run it; partial results are its `Stored` run, then lists of rows. Returns the `Run`."""
+    """Make the plan and run it; the first partial result is its `Run`, which is also returned when it is finished."""
 
     def work(session: Session, job: Job) -> runs.Run:
         chosen = [planning.choose(name, **settings) for name, settings in request.attacks]
@@ -60,7 +43,5 @@ def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Wo
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:
     from ciad_engine.evaluation import runner
 
-    def begun(found: runs.Run) -> None:  # the page could not continue a run that it does not know
-        job.partial(read(database, found.key))
-
-    return database.run(runner.run(plan, session.system, data, database, job, begun=begun))
+    # The page could not follow, or continue, a run that it does not know.
+    return database.run(runner.run(plan, session.system, data, database, job, begun=job.partial))

@@ -61,6 +61,7 @@ class AttackPanel(QWidget):
         self._detectors: dict[str, DetectorInfo] = {}
         self._wished = ""  # the rule that was chosen last, also while a detector is chosen that has none such
         self._attacks: tuple[type[Attack], ...] = ()
+        self._classes: tuple[str, ...] = ()
         self.attack = choice("Attack")
         self.source = label(wrap=True, quiet=True)
         self.forms = _Forms()
@@ -118,9 +119,9 @@ class AttackPanel(QWidget):
         return (":".join(self.deciding),) if self.knows.isEnabled() and self.knows.isChecked() else ()
 
     def set_detectors(self, found: Sequence[DetectorInfo]) -> None:
-        """Offer these detectors, silently; called again it keeps the choice."""
-        self._detectors = {info.name: info for info in found}
-        refill(self.detector, {info.name: info.title for info in found})
+        """Offer the detectors of another bundle, silently; its first one decides, by its usual rule."""
+        self._detectors, self._wished = {info.name: info for info in found}, ""
+        refill(self.detector, {info.name: info.title for info in found}, found[0].name if found else None)
         self._offer_rules()
 
     def _offer_rules(self) -> None:
@@ -138,8 +139,10 @@ class AttackPanel(QWidget):
         self.detector_changed.emit()
 
     def set_attacks(self, attacks: Sequence[type[Attack]], classes: Sequence[str]) -> None:
-        """Make the forms of all attacks; called again it keeps the choice."""
-        self._attacks = tuple(attacks)
+        """Make the forms of all attacks; called again with the same ones it keeps choice and settings."""
+        if (tuple(attacks), tuple(classes)) == (self._attacks, self._classes):
+            return
+        self._attacks, self._classes = tuple(attacks), tuple(classes)
         refill(self.attack, {info.name: info.title for info in attacks})
         while (form := self.forms.widget(0)) is not None:
             self.forms.removeWidget(form)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from ciad_engine.attacks.base import AttackResult
     from ciad_engine.datasets import ImageSet
     from ciad_engine.imaging import Picture
 
@@ -28,6 +29,8 @@ class Entry:
     name: str  # for people, e.g. a file name
     note: str = ""  # how it was made square and small, or from which row it comes
     adversarial: npt.NDArray[np.uint8] | None = None  # (3, size, size), a stored adversarial image of it
+    attack: AttackResult | None = None  # that made it, or failed
+    evade: tuple[str, ...] = ()  # what that had to evade
     original: npt.NDArray[np.uint8] | None = None  # (H, W, 3), a small copy of the picture it was made from
 
 
@@ -40,6 +43,7 @@ class Collection:
     labels: npt.NDArray[np.int64]  # (N,), UNKNOWN without one
     names: Sequence[str]
     extras: tuple[Entry, ...] = ()  # the whole entries if there is more to them (the user's own)
+    checksum: str = ""  # of a data set: others may have its title
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,7 +61,7 @@ def of_entries(title: str, entries: Sequence[Entry]) -> Collection:
 
 
 def of_set(images: ImageSet) -> Collection:
-    return Collection(images.source, images.images, images.labels, images.names)
+    return Collection(images.source, images.images, images.labels, images.names, checksum=images.checksum)
 
 
 def of_picture(picture: Picture, keep_original: bool = True) -> Entry:

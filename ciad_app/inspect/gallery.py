@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 
 import numpy as np
@@ -213,16 +214,33 @@ class Gallery(FollowsFont, QWidget):
     def collection(self, title: str) -> Collection | None:
         return self._collections.get(title)
 
-    def add_collection(self, collection: Collection) -> None:
-        """Add a collection to the choice, or replace that of the same title; nothing else changes."""
-        self._collections[collection.title] = collection
-        if self.sets.findText(collection.title) < 0:
+    def add_collection(self, collection: Collection) -> Collection:
+        """Add a collection to the choice, in the place of the same one; nothing else changes.
+
+        Another data set of its title stays: then the title gets a number. Returns what is in the choice.
+        """
+        title, number = collection.title, 1
+        while (there := self._collections.get(title)) is not None and there.checksum != collection.checksum:
+            number += 1
+            title = f"{collection.title} ({number})"
+        added = self._collections[title] = dataclasses.replace(collection, title=title)
+        if self.sets.findText(title) < 0:
             with QSignalBlocker(self.sets):
-                self.sets.addItem(collection.title)
+                self.sets.addItem(title)
+        return added
+
+    def clear(self) -> None:
+        """Show no images; all collections are forgotten."""
+        self._collections.clear()
+        with QSignalBlocker(self.sets):
+            self.sets.clear()
+        self.model.show_collection(of_entries("", []))
+        self._chosen = -1
+        self._refilter()
 
     def show_collection(self, collection: Collection, select: int = 0) -> None:
-        """Add a collection, or replace that of the same title, and select one of its images."""
-        self.add_collection(collection)
+        """Add a collection as `add_collection` does, and select one of its images."""
+        collection = self.add_collection(collection)
         self.sets.setToolTip(collection.title)
         with QSignalBlocker(self.sets), QSignalBlocker(self.text), QSignalBlocker(self.classes):
             self.sets.setCurrentText(collection.title)

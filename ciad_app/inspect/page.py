@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -18,18 +18,19 @@ from ciad_app.inspect.history import History
 from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
+from ciad_app.inspect.state import LOADING, State, Wait
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
 from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo, Session, Task, Work
 from ciad_engine import attacks, imaging
+from ciad_engine.counting import counted
+from ciad_engine.domain import CIFAR10
 from ciad_engine.inspection import Inspection, explain
 from ciad_engine.jobs import Job
 
 DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
-LOADING = "The models are loading."
 LOOKING = "Looking …"
-WAITING = "Waiting for the other work to finish or to be cancelled …"
 
 
 class InspectPage(FollowsFont, QWidget):
@@ -43,12 +44,10 @@ class InspectPage(FollowsFont, QWidget):
         """Dialogs start in `folder`."""
         super().__init__()
         self._engine = engine
-        self._entry: Entry | None = None
-        self._found: Inspection | None = None
-        self._task: Task | None = None  # the one inspection or attack this page waits for
-        self._attacking = False
-        self._unavailable = ""
+        self._state = State()
+        self._task: Task | None = None  # the one look or attack that the page waits for
         self._history = History()
+        self._domain = CIFAR10  # of the images in the gallery
 
         self.gallery = Gallery()
         self.grid = PaneGrid()
@@ -76,11 +75,11 @@ class InspectPage(FollowsFont, QWidget):
             ("Alt+Right", lambda: self.gallery.step(1)),
             ("Alt+Left", lambda: self.gallery.step(-1)),
         ):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(slot)
+            # Of the window: it works while the page is visible, wherever the focus is.
+            QShortcut(QKeySequence(keys), self).activated.connect(slot)
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._not_available)
+        engine.loading_changed.connect(self._update_controls)
         if engine.info is not None:
             self._ready(engine.info)
         else:
@@ -108,7 +107,7 @@ class InspectPage(FollowsFont, QWidget):
 
     @property
     def found(self) -> Inspection | None:
-        return self._found
+        return self._state.found
 
     @property
     def busy(self) -> bool:
@@ -120,7 +119,11 @@ class InspectPage(FollowsFont, QWidget):
         if not paths:
             return
         self.saves.folder = str(paths[0].parent)
-        self._open(lambda session, job: work.open_paths(paths, session.domain, job), "Opening images")
+        self._open(
+            lambda session, job: work.open_paths(paths, session.domain, job),
+            "Opening images",
+            urgent=work.are_pictures(paths),
+        )
 
     def open_bytes(self, raw: bytes, name: str) -> None:
         """Open a picture from memory, such as one from the clipboard."""
@@ -128,10 +131,10 @@ class InspectPage(FollowsFont, QWidget):
         def read(session: Session, job: Job) -> work.Opened:
             return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size)),), (), ())
 
-        self._open(read, "Opening an image")
+        self._open(read, "Opening an image", urgent=True)
 
-    def _open(self, read: Work, text: str) -> None:
-        task = self._engine.submit(read, self._opened, failed=self.message.emit, text=text)
+    def _open(self, read: Work, text: str, urgent: bool) -> None:
+        task = self._engine.submit(read, self._opened, failed=self.message.emit, text=text, urgent=urgent)
         if task.waits:  # opening nothing visible for an hour would look like a drop that was not noticed
             self.message.emit(f"{text}: it waits for the other work to finish or to be cancelled.")
 
@@ -142,34 +145,29 @@ class InspectPage(FollowsFont, QWidget):
         if files:
             self.folder_used.emit(str(Path(files[0]).parent))
 
-    def show_record(self, image: Any, label: int | None, adversarial: Any, name: str) -> None:
-        """Show a stored pair, e.g. of the results table: uint8 (3, size, size) each; its verdicts are computed anew."""
+    def show_record(self, record: Entry) -> None:
+        """Show a stored image, e.g. of the results table; its verdicts are computed anew."""
         kept = self.gallery.collection(RECORDS)
-        entries = [*(kept.extras if kept else ()), Entry(image, label, name, "", adversarial)]
+        entries = [*(kept.extras if kept else ()), record]
         self.gallery.show_collection(of_entries(RECORDS, entries), len(entries) - 1)
 
     def attack_now(self) -> None:
-        entry = self._entry
-        if entry is None or self._why_no_attack():
+        entry = self._state.entry
+        if entry is None or self._state.why_not_attack:
             return
         (name, settings), evade = self.panel.request(), self.panel.evade
         title = self.panel.attack.currentText()
         self._drop_task()
-        self._found = None if self._found is None else self._found.without_attack()
+        self._state = self._state.attacking()
         self.panel.results.show_figures({})
         self.panel.show_history(self._history.lines(entry), -1)  # what was marked is no longer shown
 
-        def say(waiting: bool) -> None:
-            self.grid.await_attack("Waiting …" if waiting else "Attacking …")
-            text = WAITING if waiting else f"Attacking with {title} …"
-            self.verdict.show_verdict(NOTHING, text, f"Escape or Cancel stops {'the attack' if waiting else 'it'}.")
-
+        self.grid.await_attack("Attacking …")
+        self.verdict.show_verdict(NOTHING, f"Attacking with {title} …", "Escape or Cancel stops it.")
         self._ask(
             lambda session, job: work.attack(session.system, entry, name, settings, evade, job),
             lambda found: self._attacked(entry, found),
             f"{title} on {entry.name}",
-            say,
-            attacking=True,
         )
 
     def cancel(self) -> None:
@@ -179,26 +177,45 @@ class InspectPage(FollowsFont, QWidget):
     # What comes from the engine.
 
     def _ready(self, info: EngineInfo) -> None:
-        self._unavailable = ""
+        self._state = dataclasses.replace(self._state, loaded=True, unavailable="")
+        if info.domain != self._domain:
+            self._begin_anew(info)
         self.gallery.set_classes(info.domain.classes)
         self.panel.set_attacks(info.attacks, info.domain.classes)
         self.panel.set_detectors(info.detectors)
         self._history.clear()  # of another bundle
         if info.has_samples and not self.gallery.sets.count():
             self._engine.submit(work.samples, self._samples_loaded, failed=self._tell_failure, text="Samples")
-        if self._entry is None:
+        if self._state.entry is None:
             self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
         else:
-            self._select(self._entry)
+            self._select(self._state.entry)
         self._update_controls()
 
+    def _begin_anew(self, info: EngineInfo) -> None:
+        """Forget the images opened for other classes or of another size."""
+        self._domain = info.domain
+        if not self.gallery.sets.count():
+            return
+        self._drop_task()
+        self.gallery.clear()
+        self._state = self._state.selected(None)
+        self.grid.show_image(None, "")
+        self.panel.results.show_figures({})
+        self.panel.show_history((), -1)
+        size, classes = info.domain.size, counted(len(info.domain.classes), "class", "classes")
+        self.message.emit(
+            f"Bundle {info.card.name} is for images of {size}x{size} pixels and {classes} of its own. The images opened"
+            " before fit it no more: open them again."
+        )
+
     def _not_available(self, reason: str) -> None:
-        self._unavailable = reason
+        self._state = dataclasses.replace(self._state, unavailable=reason)
         self.verdict.show_verdict(NOTHING, "The models could not be loaded.", reason)
         self._update_controls()
 
     def _samples_loaded(self, collection: Collection) -> None:
-        if self._entry is None:
+        if self._state.entry is None:
             self.gallery.show_collection(collection)
         else:  # somebody was quicker: what they opened stays
             self.gallery.add_collection(collection)
@@ -221,16 +238,19 @@ class InspectPage(FollowsFont, QWidget):
     # One image's way through the page.
 
     def _select(self, entry: Entry) -> None:
+        former = self._state.entry
+        if self._state.wait is Wait.ATTACK and former is not None and former is not entry:
+            self.message.emit(f"The attack on {former.name} was cancelled: another image was selected.")
         self._drop_task()
-        self._entry, self._found = entry, None
+        self._state = self._state.selected(entry)
         name = "" if entry.label is None else self.gallery.model.class_name(entry.label)
         label = f"true class: {name}" if name else "class not known"
         self.grid.show_image(entry.pixels, label, tip_of(entry, label), entry.adversarial)
         self.panel.results.show_figures({})
         self.panel.show_history(self._history.lines(entry), -1)
-        if self._unavailable:
-            self.verdict.show_verdict(NOTHING, "The models could not be loaded.", self._unavailable)
-        elif self._engine.info is None:
+        if self._state.unavailable:
+            self.verdict.show_verdict(NOTHING, "The models could not be loaded.", self._state.unavailable)
+        elif not self._state.loaded:
             self.verdict.show_verdict(NOTHING, LOADING, "The image is inspected when they are ready.")
         else:
             self.verdict.show_verdict(NOTHING, LOOKING, "")
@@ -239,24 +259,32 @@ class InspectPage(FollowsFont, QWidget):
 
     def _select_again(self, entry: Entry) -> None:
         """The current image was clicked: look at it where a cancelled look or attack left it without its verdict."""
-        if self._task is not None or self._debounce.isActive():
-            return
-        found = self._found
-        if found is None or (entry.adversarial is not None and found.adversarial is None):
+        if self._state.incomplete and not self._debounce.isActive():
             self._select(entry)
 
     def _inspect(self) -> None:
-        entry = self._entry
-        if entry is None or self._task is not None or self._engine.info is None or self._engine.stopped:
+        entry = self._state.entry
+        if entry is None or not self._state.can_look or self._engine.stopped:
             return
+        self._state = self._state.looking()
 
-        def say(waiting: bool) -> None:
-            self.grid.await_look("Waiting …" if waiting else LOOKING)
-            self.verdict.show_verdict(NOTHING, WAITING if waiting else LOOKING, "")
-
+        self.grid.await_look(LOOKING)
+        self.verdict.show_verdict(NOTHING, LOOKING, "")
         self._ask(
-            lambda session, job: work.inspect(session.system, entry, job), self._show, f"Looking at {entry.name}", say
+            lambda session, job: work.inspect(session.system, entry, job),
+            lambda found: self._looked(entry, found),
+            f"Looking at {entry.name}",
         )
+
+    def _looked(self, entry: Entry, found: Inspection) -> None:
+        if found.attack is not None:
+            # A stored attack stands in the form and among the attacks on the image, as if it had been made here.
+            self.panel.choose(found.attack.attack, found.attack.settings)
+            self.panel.choose_to_evade(found.evade)
+            if not self._history.lines(entry):
+                self._history.add(entry, found)
+            self.panel.show_history(self._history.lines(entry), 0)
+        self._show(found)
 
     def _attacked(self, entry: Entry, found: Inspection) -> None:
         row = self._history.add(entry, found)
@@ -265,98 +293,81 @@ class InspectPage(FollowsFont, QWidget):
 
     def _return_to(self, row: int) -> None:
         """Show an attack of the history again, by the detector it was to evade, else the one that is chosen now."""
-        if self._entry is None:
+        if self._state.entry is None:
             return
-        found = self._history.get(self._entry, row)
+        found = self._history.get(self._state.entry, row)
         self._drop_task()
         if found.attack is not None:
             self.panel.choose(found.attack.attack, found.attack.settings)
             self.panel.choose_to_evade(found.evade)
         self._show(found)
 
-    def _decide(self) -> None:
-        """Another detector or rule was chosen: it decides on what is known, unless an attack is to change that."""
-        if self._found is not None and not self._attacking:
-            self._show(self._found)
-
     def _show(self, found: Inspection) -> None:
         """Show a record, decided by the chosen detector."""
-        detector, rule = self.panel.deciding
-        self._found = found = found.by(detector or found.benign.detector, rule)
-        self.grid.show_inspection(found)
-        title = "" if found.attack is None else attacks.title(found.attack.attack)
-        self.panel.results.show_figures(figures(found), title)
-        self.verdict.show_explanation(explain(found))
-        self._update_controls()
+        self._state = self._state.told(found)
+        self._decide()
+
+    def _decide(self) -> None:
+        """Show what is known, by the chosen detector and rule; `State.decided` says when."""
+        self._state = self._state.decided(*self.panel.deciding)
+        found = self._state.found
+        if found is not None and self._state.wait is not Wait.ATTACK:
+            self.grid.show_inspection(found)
+            title = "" if found.attack is None else attacks.title(found.attack.attack)
+            self.panel.results.show_figures(figures(found), title)
+            self.verdict.show_explanation(explain(found))
+            self._update_controls()
 
     # Tasks: at most one of this page; a newer wish replaces it.
 
-    def _ask(
-        self,
-        ask: Callable[..., Inspection],
-        done: Callable[[Inspection], None],
-        text: str,
-        say: Callable[[bool], None],
-        attacking: bool = False,
-    ) -> None:
-        """Submit `ask`; `say` tells the person at once, and again when it begins, whether other work goes first."""
-
+    def _ask(self, ask: Callable[..., Inspection], done: Callable[[Inspection], None], text: str) -> None:
         def finish(then: Callable[[], None]) -> None:
-            self._task, self._attacking = None, False
+            self._task = None
             then()
             self._update_controls()
 
-        task = self._engine.submit(
+        self._task = self._engine.submit(
             ask,
             lambda found: finish(lambda: done(found)),
-            failed=lambda reason: finish(lambda: self._failed(reason, attacking)),
-            cancelled=lambda: finish(lambda: self._cancelled(attacking)),
-            begun=lambda: say(False),
+            failed=lambda reason: finish(lambda: self._failed(reason)),
+            cancelled=lambda: finish(self._cancelled),
             text=text,
+            urgent=True,
         )
-        self._task, self._attacking = task, attacking
-        say(task.waits)
         self._update_controls()
 
     def _drop_task(self) -> None:
         self._debounce.stop()
         if self._task is not None:
             self._task.drop()
-        self._task, self._attacking = None, False
+            self._task = None
+        self._state = self._state.gave_up()
 
-    def _failed(self, reason: str, attacking: bool) -> None:
-        self._go_back(attacking, "That did not work.", reason)
+    def _failed(self, reason: str) -> None:
+        self._go_back("That did not work.", reason)
         self._tell_failure(reason)
 
     def _tell_failure(self, reason: str) -> None:
         self.message.emit(reason)
         self.failed.emit(reason)
 
-    def _cancelled(self, attacking: bool) -> None:
-        self._go_back(attacking, "Cancelled.", "Click the image again to inspect it.")
+    def _cancelled(self) -> None:
+        self._go_back("Cancelled.", "Click the image again to inspect it.")
         self.message.emit("Cancelled.")
 
-    def _go_back(self, attacking: bool, sentence: str, evidence: str) -> None:
-        """Show what was known before the task; the sentence where nothing was."""
-        if attacking and self._entry is not None and self._entry.adversarial is not None:
-            self._found = None  # back to the stored pair
-        if self._found is not None:
-            self._show(self._found)
-        elif attacking and self._entry is not None:  # it was started before the image had been looked at
-            self._select(self._entry)
+    def _go_back(self, sentence: str, evidence: str) -> None:
+        """Show what was known before the task; the sentence if nothing was."""
+        attacked = self._state.wait is Wait.ATTACK
+        self._state = self._state.gave_up()
+        if self._state.found is not None:
+            self._decide()
+        elif attacked and self._state.entry is not None:  # it was started before the image had been looked at
+            self._select(self._state.entry)
         else:
             self.grid.await_look("Not looked at")
             self.verdict.show_verdict(NOTHING, sentence, evidence)
 
-    def _why_no_attack(self) -> str:
-        if self._unavailable:
-            return f"The models could not be loaded: {self._unavailable}"
-        if self._engine.info is None:
-            return LOADING
-        if self._entry is None:
-            return "Select an image first."
-        return "An attack is running." if self._attacking else ""
-
     def _update_controls(self) -> None:
-        self.panel.set_ready(self._why_no_attack(), None if self._task is None else "")
-        self.saves.follow(self._found, () if self._entry is None else self._history.fooled(self._entry))
+        self._state = state = dataclasses.replace(self._state, loading=self._engine.loading)
+        self.panel.set_ready(state.why_not_attack, None if state.wait is Wait.NOTHING else "")
+        self.saves.follow(state.found, () if state.entry is None else self._history.fooled(state.entry))

@@ -1,7 +1,7 @@
 """The middle of the page: columns are states of the image, rows are what one asks of it.
 
 original image  adversarial image    difference, magnified
-its mask        its mask             change of the mask
+its mask        its mask             change of the mask, which can also be laid over its image
 its classes     its classes          change of the probabilities
 
 The first column is called "original", not "benign": a person may open an adversarial image there.
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QSlider, QWidget
 
 from ciad_app.inspect.verdict_bar import NOTHING, Sign
 from ciad_app.widgets.build import choice, in_row, label_of, refill
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict
 
 IMPORTANCE_MAP = "cividis"  # perceptually uniform, the same to colour-blind eyes
+COVER = tuple(pg.colormap.get(IMPORTANCE_MAP).map(0.0)[:3].tolist())  # what is unimportant, as in the mask's pane
 CHANGE_MAP = "CET-D1A"  # blue - white - red, uniform to either side
 GAINS = (1, 2, 4, 8, 16, 32, 64)
 MASK_SCALES = (1.0, 0.5, 0.25, 0.1, 0.05)
 SELECT = "Select an image in the list on the left"
 ATTACK = "Press Attack\n(Ctrl+Return)"
 NO_MASK = "This bundle draws no masks"
+OF_OVERLAY = (
+    "Lay the masks over both images: what f1 needs stays visible, the rest is covered in the colour of unimportant."
+)
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -99,6 +104,13 @@ class PaneGrid(QWidget):
         of_scale = "The change of importance that gets the strongest colour."
         self.mask_scale = choice("Scale of the change of importance", of_scale)
         refill(self.mask_scale, {scale: f"scale ±{scale:g}" for scale in MASK_SCALES}, 0.5)
+        self.opacity = QSlider(Qt.Orientation.Horizontal)
+        self.opacity.setRange(0, 100)
+        self.opacity.setSingleStep(5)
+        self.opacity.setAccessibleName("Opacity of the masks over the images")
+        self.opacity.setToolTip(OF_OVERLAY)
+        self.percent = QLabel()
+        self.percent.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.importance_bar = ColourBar(IMPORTANCE_MAP, "importance = 1 − mask: 0 unimportant", "1 important")
         self.change_bar = ColourBar(CHANGE_MAP, "", "")
         self.status = ElidedLabel()
@@ -111,10 +123,13 @@ class PaneGrid(QWidget):
             pane.reset_asked.connect(lambda: self.show_part(None))
         self.gain.currentIndexChanged.connect(self._show_difference)
         self.mask_scale.currentIndexChanged.connect(self._rescale_masks)
+        self.opacity.valueChanged.connect(self._show_images)
         self._rescale_masks()
+        self._show_images()
         self._point_at(None)
 
     def _lay_out(self) -> None:
+        over = label_of(self.opacity, "Laid over the images")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(10)
@@ -124,8 +139,7 @@ class PaneGrid(QWidget):
         grid.addWidget(_with_choice("Difference", self.gain, large=True), 0, 2)
         for i, pane in enumerate(self.panes):
             grid.addWidget(pane, 1 if i < 3 else 3, i % 3)
-        for column in (0, 1):
-            grid.addWidget(QLabel("Where f1 looks"), 2, column)
+        grid.addLayout(in_row(QLabel("Where f1 looks"), None, over, (self.opacity, 1), self.percent), 2, 0, 1, 2)
         grid.addWidget(_with_choice("Change", self.mask_scale), 2, 2)
         grid.addWidget(self.importance_bar, 4, 0, 1, 2)
         grid.addWidget(self.change_bar, 4, 2)
@@ -148,15 +162,14 @@ class PaneGrid(QWidget):
         self._image, self._found = pixels, None
         if pixels is not None:
             self._set_size(pixels)
-        self.benign.set_image(None if pixels is None else pixels.transpose(1, 2, 0))
         self.headings[0].say(NOTHING, caption, tip)
         self.benign_mask.set_image(None)
         self.benign_bars.clear()
         self.await_attack(ATTACK)
         if pixels is not None and adversarial is not None:
             self._changed = adversarial
-            self.adversarial.set_image(adversarial.transpose(1, 2, 0))
             self._show_difference()
+        self._show_images()
         self.await_look(SELECT if pixels is None else "Looking …")
 
     def await_look(self, hint: str) -> None:
@@ -188,9 +201,11 @@ class PaneGrid(QWidget):
         before, after = found.benign, found.adversarial
         columns = [p for verdict in (before, after) if verdict is not None for p in (verdict.p1[0], verdict.p2[0])]
         rows, second = telling(columns, () if found.label is None else (found.label,)), _headings(before)
-        self.benign.set_image(found.image.transpose(1, 2, 0))
+        self._show_images()
         self.headings[0].sign.set_kind(inspection.headline(before, None if found.label is None else False))
         mask = importance(before)
+        self.opacity.setEnabled(mask is not None)
+        self.opacity.setToolTip(NO_MASK if mask is None else OF_OVERLAY)
         if mask is None:
             self.benign_mask.set_hint(NO_MASK)
         self.benign_mask.set_image(mask)
@@ -200,7 +215,6 @@ class PaneGrid(QWidget):
             reason = "" if found.attack is None else str(found.attack.reason[0])
             self.await_attack(f"The attack failed:\n{reason}" if found.attack is not None else ATTACK)
             return
-        self.adversarial.set_image(changed.transpose(1, 2, 0))
         word = inspection.headline(after, inspection.is_adversarial(found))
         self.headings[1].say(word, f"f1 says {found.classes[after.y1[0]]}")
         self._show_difference()
@@ -218,6 +232,17 @@ class PaneGrid(QWidget):
         """Show the same part of the image in all panes, None for the whole."""
         for pane in self.panes:
             pane.show_part(part)
+
+    def _show_images(self) -> None:
+        """Show both images, under their masks as far as the slider says and the masks are known."""
+        self.percent.setMinimumWidth(self.percent.fontMetrics().horizontalAdvance("100%"))  # the slider stays in place
+        self.percent.setText(f"{self.opacity.value()}%")
+        verdicts = (None, None) if self._found is None else (self._found.benign, self._found.adversarial)
+        panes, images = (self.benign, self.adversarial), (self._image, self._changed)
+        for pane, image, verdict in zip(panes, images, verdicts, strict=True):
+            if image is not None and verdict is not None and verdict.masks is not None:
+                image = inspection.overlay(image, verdict.masks[0], self.opacity.value() / 100, COVER)
+            pane.set_image(None if image is None else image.transpose(1, 2, 0))
 
     def _show_difference(self) -> None:
         if self._image is not None and self._changed is not None:

@@ -9,7 +9,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QPaintEvent, QP
 from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QWidget
 
 from ciad_app.widgets.build import FollowsFont, label
-from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, Explanation
+from ciad_engine.inspection import ADVERSARIAL, BENIGN, FALSE_ALARM, UNFAMILIAR, Explanation
 
 NOTHING = ""
 # Okabe and Ito's vermilion and blue; white on either has a contrast above 3.8.
@@ -22,7 +22,7 @@ class Sign(QWidget):
     """What the detector said as a shape: triangle for "adversarial", disc for "benign".
 
     Filled where it is right as far as anybody knows, hollow where the truth is known to be the
-    other (false alarm, missed); a dashed ring for "not known yet".
+    other (false alarm, missed); a dashed ring for "not known yet", with a question mark for an unfamiliar picture.
     """
 
     def __init__(self, size: int) -> None:
@@ -45,10 +45,16 @@ class Sign(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         s = self._side / 32  # drawn on a 32x32 grid
         painter.scale(s, s)
-        if self.kind == NOTHING:
+        if self.kind in (NOTHING, UNFAMILIAR):
             grey = self.palette().color(QPalette.ColorRole.PlaceholderText)
             painter.setPen(QPen(grey, 2, Qt.PenStyle.DashLine))
             painter.drawEllipse(QRectF(4, 4, 24, 24))
+            if self.kind == UNFAMILIAR:
+                font = self.font()
+                font.setPixelSize(18)
+                font.setBold(True)
+                painter.setFont(font)
+                painter.drawText(QRectF(4, 4, 24, 24), Qt.AlignmentFlag.AlignCenter, "?")
             return
         right, alarm = self.kind in (ADVERSARIAL, BENIGN), self.kind in (ADVERSARIAL, FALSE_ALARM)
         colour = ALARM if alarm else CALM

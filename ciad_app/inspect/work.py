@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ciad_engine.systems import System
 
 MOST_ORIGINALS = 1000  # of a folder of pictures: 100 MB of small copies
+MOST_AT_ONCE = 20  # pictures that are read while other work waits
 ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
 
 
@@ -30,6 +31,12 @@ class Opened:
     entries: tuple[Entry, ...]
     collections: tuple[Collection, ...]
     problems: tuple[str, ...]
+
+
+def are_pictures(paths: Sequence[Path]) -> bool:
+    """Return whether these are a few files, to be read at once; folders and data sets may take long."""
+    names = [path.suffix.lower() for path in paths]
+    return len(names) <= MOST_AT_ONCE and set(names) <= set(imaging.EXTENSIONS)
 
 
 def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
@@ -44,7 +51,7 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
             inside = _pictures_in(path)
             if inside:
                 pictures += inside
-            elif os.path.isdir(path) or path.name.lower().endswith(datasets.ARCHIVES):  # noqa: PTH112 - as below
+            elif datasets.looks_like_one(path):
                 collections.append(of_set(datasets.choose(str(path), job).matched(domain)))
             else:
                 pictures.append(path)
@@ -63,7 +70,7 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
 
 def _pictures_in(path: Path) -> list[Path]:
     """The pictures lying directly in a folder; a data set's folder has none there."""
-    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder above may not be entered
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises if a folder above may not be entered
         return []
     return sorted(p for p in path.iterdir() if p.suffix.lower() in imaging.EXTENSIONS and p.is_file())
 
@@ -76,6 +83,8 @@ def samples(session: Session, job: Job) -> Collection:
 def inspect(system: System, entry: Entry, job: Job) -> Inspection:
     """Inspect an image; if its adversarial version is stored, both."""
     found = inspection.inspect(system, entry.pixels, entry.name, entry.label, job=job)
+    if entry.attack is not None:
+        found = dataclasses.replace(found, attack=entry.attack, evade=entry.evade)
     return found if entry.adversarial is None else inspection.with_attacked(system, found, entry.adversarial)
 
 

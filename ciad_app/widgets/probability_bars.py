@@ -11,7 +11,7 @@ from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPaintEvent, Q
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from ciad_app.widgets.build import FollowsFont
-from ciad_engine import inspection
+from ciad_engine import counting
 from ciad_engine.counting import counted
 
 # Okabe and Ito's blue and vermilion: told apart under every common colour blindness.
@@ -41,7 +41,7 @@ def telling(probabilities: Sequence[npt.NDArray[np.floating]], always: Iterable[
 def percent(value: float, signed: bool = False) -> str:
     """A probability as the engine's sentences have it; a change of one in percentage points, "≈0" for a tiny one."""
     if not signed:
-        return inspection.percent(value)
+        return counting.percent(value)
     if 0 < abs(value) < 0.005:
         return "≈0"
     return f"{100 * value:+.0f}" if round(100 * value) else "0"

@@ -13,10 +13,9 @@ from ciad_engine import attacks, imaging
 from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
-from ciad_engine.counting import counted
+from ciad_engine.counting import counted, percent
 from ciad_engine.errors import ImageError
 from ciad_engine.files import write_whole
-from ciad_engine.inspection import percent
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack, AttackResult

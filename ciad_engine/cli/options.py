@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import attacks, datasets
+from ciad_engine import attacks, bundles, datasets
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
 from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
@@ -33,7 +33,10 @@ class WrongUse(Exception):  # noqa: N818 - a message for argparse, not an error 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--bundle", metavar="NAME", default="paper", help="trained system: a name or a folder (default: paper)"
+        "--bundle",
+        metavar="NAME",
+        default=bundles.DEFAULT,
+        help=f"trained system: a name or a folder (default: {bundles.DEFAULT})",
     )
     add_device(parser)
 

@@ -14,8 +14,10 @@ MD5 sums; other data of CIFAR-10's domain is used as well, and says in `ImageSet
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from ciad_engine import imaging
 from ciad_engine.datasets import reading
 from ciad_engine.datasets.base import TEST, TRAIN, DataSet, ImageSet, checksum
 from ciad_engine.datasets.samples import SAMPLES, read_samples, samples, samples_path
@@ -35,10 +37,22 @@ __all__ = [
     "checksum",
     "choose",
     "load",
+    "looks_like_one",
     "read_samples",
     "samples",
     "samples_path",
 ]
+
+
+def looks_like_one(path: Path) -> bool:
+    """Return whether a path is meant as a data set: an archive, or a folder with no picture directly in it.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises if a folder above may not be entered
+        return path.name.lower().endswith(ARCHIVES)
+    return not any(Path(name).suffix.lower() in imaging.EXTENSIONS for name in os.listdir(path))  # noqa: PTH208
 
 
 def load(path: Path | str, job: Job | None = None) -> DataSet:

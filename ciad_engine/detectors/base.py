@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from ciad_engine import detectors
+from ciad_engine.counting import capitalised, listed, percent
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES, Threshold
 from ciad_engine.errors import SettingError
 
@@ -58,14 +59,18 @@ class Detector(abc.ABC):
         options: further settings on the card.
         others: the bundle's detectors by name, this one included; they are complete when it is first used.
 
-    Class attributes: `title` of another package's kind, for people (its detectors add their names); `classifies`,
-    whether it has a class of its own (without one there is no disagreement with f1); `grades`, whether its score
-    depends on the image and not on f1's class alone (else no threshold fits a rate).
+    Class attributes: `title` of another package's kind, for people (its detectors add their names); `voice`, its name
+    within a sentence, such as "the mask"; `classifies`, whether it has a class of its own (without one there is no
+    disagreement with f1); `grades`, whether its score depends on the image and not on f1's class alone (else no
+    threshold fits a rate); `familiar`, whether what it flags may still be of the kind of the training images (if not,
+    no verdict on it means much).
     """
 
     title: str = ""
+    voice: ClassVar[str] = ""
     classifies: ClassVar[bool] = True
     grades: ClassVar[bool] = True
+    familiar: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -133,6 +138,20 @@ class Detector(abc.ABC):
         rule = rule or next(iter(rules), detectors.GRADED)
         return rule, threshold_of(detectors.title(name), rules, rule, "evade")
 
+    @classmethod
+    def called(cls, name: str) -> str:
+        """Return the name of the detector `name` of this kind within a sentence."""
+        return cls.voice or f"the detector '{name}'"
+
+    @classmethod
+    def sentence(cls, verdict: Verdict, classes: Sequence[str]) -> str:
+        """Return a sentence about the finding that decides a one-row verdict; one about f1's class goes before it."""
+        found = verdict.chosen
+        if found.labels is None:
+            above = "above" if verdict.adversarial[0] else "not above"
+            return f"The score of {verdict.called} is {above} its threshold."
+        return opinion(verdict, classes, int(found.labels[0]), {verdict.called: found.probabilities[0]})
+
     def excess(self, images: Tensor, classes: Tensor, rule: str) -> Tensor:
         """Return score - threshold (N,), differentiable in the images: positive if flagged while f1 predicts `classes`.
 
@@ -173,6 +192,8 @@ class Finding:
     """What one detector computed for N images.
 
     Attributes:
+        kind: the detector's class, which puts its finding into words.
+        options: of the detector.
         title: of the detector.
         probabilities: float32 (N, classes).
         labels: int64 (N,), its class; None if it has none of its own.
@@ -180,6 +201,8 @@ class Finding:
         rules: by which it can decide, each with its threshold.
     """
 
+    kind: type[Detector]
+    options: Mapping[str, Any]
     title: str
     probabilities: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64] | None
@@ -229,6 +252,11 @@ class Verdict:
         return self.findings[self.detector]
 
     @property
+    def called(self) -> str:
+        """The name within a sentence of the detector that decides."""
+        return self.chosen.kind.called(self.detector)
+
+    @property
     def threshold(self) -> Threshold:
         """The threshold of the rule.
 
@@ -246,6 +274,15 @@ class Verdict:
     def adversarial(self) -> npt.NDArray[np.bool_]:
         """Whether the score is above the threshold, bool (N,)."""
         return self.score > self.threshold.value
+
+    @property
+    def unfamiliar(self) -> npt.NDArray[np.bool_]:
+        """Whether a detector finds that the image is unlike all training images, bool (N,)."""
+        found = np.zeros(len(self), bool)
+        for finding in self.findings.values():
+            if not finding.kind.familiar and detectors.GRADED in finding.rules:
+                found |= finding.scores > finding.rules[detectors.GRADED].value
+        return found
 
     def scored(self, detector: str, rule: str) -> npt.NDArray[np.float64]:
         """Return the score of a detector by one of its rules, float64 (N,)."""
@@ -268,3 +305,24 @@ class Verdict:
     def recovers(self) -> npt.NDArray[np.bool_] | None:
         """Whether the detector's class is the true one, bool (N,); None without labels or without a class."""
         return None if self.labels is None or self.chosen.labels is None else self.chosen.labels == self.labels
+
+
+def opinion(verdict: Verdict, classes: Sequence[str], label: int, voices: Mapping[str, npt.NDArray[np.float32]]) -> str:
+    """Return a sentence: what these voices say of the image of a one-row verdict, and if that supports f1's class.
+
+    Args:
+        label: the class that all of them give it.
+        voices: their names within a sentence, each with its class probabilities (classes,).
+    """
+    y1, flagged = int(verdict.y1[0]), bool(verdict.adversarial[0])
+    s = "s" if len(voices) == 1 else ""
+
+    def sure(of: int) -> str:
+        return ", ".join(percent(float(p[of])) for p in voices.values())
+
+    if label != y1:
+        words = f"say{s} {classes[label]} ({sure(label)})"
+        words += "" if flagged else f", but still give{s} {classes[y1]} {sure(y1)}"
+    else:
+        words = f"support{s} that too weakly ({sure(y1)})" if flagged else f"agree{s} ({sure(y1)})"
+    return capitalised(f"{listed(list(voices))} {words}.")

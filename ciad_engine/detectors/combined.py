@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ciad_engine import detectors
-from ciad_engine.detectors.base import Detector, Inputs
+from ciad_engine.detectors.base import Detector, Inputs, Verdict, opinion
 from ciad_engine.detectors.threshold import Threshold
+
+Scores = TypeVar("Scores", Tensor, npt.NDArray[np.float64])
 
 
 class Combined(Detector):
@@ -26,6 +29,8 @@ class Combined(Detector):
     attacks that stop at the boundary and is misled by others (`resources/docs/experiments.md`).
     """
 
+    voice: ClassVar[str] = "the combined detector"
+
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         """Return the mean log probabilities of the detectors, normalised, (N, classes)."""
         found = [inputs.log_probabilities(self.others[name]) for name in self.parts(self.options)]
@@ -36,11 +41,31 @@ class Combined(Detector):
         if fit is None:  # not calibrated yet
             return classes.new_zeros(len(classes), dtype=torch.double)
         scores = {name: self.others[name].score(inputs, classes).double() for name in fit}
-        return torch.stack([((scores[n] - mean) / scale).clamp(min=0) for n, (mean, scale) in fit.items()]).mean(0)
+        return torch.stack([_share(scores[name], *fit[name]) for name in fit]).mean(0)
 
     def calibrated(self, scores: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
         named = {name: scores[name] for name in self.parts(self.options)}
         return {**self.options, "fit": {name: [float(s.mean()), float(s.std())] for name, s in named.items()}}
+
+    @classmethod
+    def sentence(cls, verdict: Verdict, classes: Sequence[str]) -> str:
+        """If it flags the image, name the parts that contribute most to its score: at least half of the largest share.
+
+        Parts that give the image the same class are named together.
+        """
+        found = verdict.findings
+        fit = verdict.chosen.options.get("fit", {})
+        shares = {name: float(_share(found[name].scores, *fit[name])[0]) for name in fit}
+        most = max(shares.values(), default=0.0)
+        if not verdict.adversarial[0] or most == 0:
+            return super().sentence(verdict, classes)
+        together: dict[int, dict[str, npt.NDArray[np.float32]]] = {}
+        for name, share in shares.items():
+            if share >= most / 2:
+                part = found[name]
+                p = part.probabilities[0]
+                together.setdefault(int(p.argmax()), {})[part.kind.called(name)] = p
+        return " ".join(opinion(verdict, classes, label, voices) for label, voices in together.items())
 
     @classmethod
     def rules_with(cls, thresholds: Mapping[float, Threshold]) -> dict[str, Threshold]:
@@ -50,3 +75,8 @@ class Combined(Detector):
     @classmethod
     def parts(cls, options: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(options["of"])
+
+
+def _share(scores: Scores, mean: float, scale: float) -> Scores:
+    """Return what a detector's scores contribute: standard deviations above the benign mean, 0 below it."""
+    return ((scores - mean) / scale).clip(0)

@@ -5,6 +5,8 @@ If one of them detects as well as the mask, the mask's picture does not do the w
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from ciad_engine.detectors.mask import CLASSIFIER, MaskDetector
 
 class ShuffledMask(MaskDetector):
     """f2 on the mask's values in another order, the same order for every image."""
+
+    voice: ClassVar[str] = "the shuffled mask"
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         masks = self.masks(inputs)
@@ -27,6 +31,7 @@ class ShuffledMask(MaskDetector):
 class ConstantMask(MaskDetector):
     """f2 on a mask of one half everywhere: one prediction for all images."""
 
+    voice: ClassVar[str] = "the constant mask"
     grades = False
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:

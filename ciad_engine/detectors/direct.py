@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ciad_engine.detectors.base import Detector, Inputs, margin
+from ciad_engine import detectors
+from ciad_engine.detectors.base import Detector, Inputs, Verdict, margin
 
 
 class Opinion(Detector):
@@ -30,6 +32,11 @@ class DirectDetector(Opinion):
     Options: `"flip": true` averages the probabilities of the image and of its mirror image.
     """
 
+    @classmethod
+    def called(cls, name: str) -> str:
+        title = detectors.title(name)
+        return super().called(name) if title == name else f"the {title.partition(',')[0]}"
+
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         network = self.networks["classifier"]
         log_p = inputs.through(network).float().log_softmax(1)
@@ -47,3 +54,7 @@ class Confidence(Detector):
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
         return inputs.through(self.f1).double().softmax(1).log()
+
+    @classmethod
+    def sentence(cls, verdict: Verdict, classes: Sequence[str]) -> str:
+        return f"That is {'too little' if verdict.adversarial[0] else 'enough'} confidence for a benign image."

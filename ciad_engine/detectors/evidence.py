@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ciad_engine.detectors.base import Detector, Inputs, margin
+from ciad_engine.counting import capitalised, percent
+from ciad_engine.detectors.base import Detector, Inputs, Verdict, margin, opinion
 from ciad_engine.detectors.direct import Opinion
 from ciad_engine.detectors.mask import CLASSIFIER, GENERATOR, masks_of
 
@@ -58,6 +60,8 @@ class EvidenceDetector(_OnComposites, Opinion):
     it reads the picture that is kept and not the shape of the mask.
     """
 
+    voice: ClassVar[str] = "what the mask keeps"
+
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         return classified(self.networks[CLASSIFIER], inputs.images, self.masks(inputs))
 
@@ -72,3 +76,12 @@ class Stability(_OnComposites):
 
     def score(self, inputs: Inputs, classes: Tensor) -> Tensor:
         return margin(inputs.log_probabilities(self), classes)
+
+    @classmethod
+    def sentence(cls, verdict: Verdict, classes: Sequence[str]) -> str:
+        p = verdict.p2[0]
+        label = int(p.argmax())
+        without = "without what the mask calls unimportant it"
+        if label == verdict.y1[0] and not verdict.adversarial[0]:
+            return f"{capitalised(without)} still says {classes[label]} ({percent(float(p[label]))})."
+        return opinion(verdict, classes, label, {without: p})

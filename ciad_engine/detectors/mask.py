@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ LEAST_SLOPE = 0.05  # of the sigmoid, for attacks; its own goes to 0 where a mas
 
 class MaskDetector(Detector):
     """f2(g(x)), Nguyen et al. 2017 (arXiv 1712.00558), section 2. Networks: "generator" (g) and "classifier" (f2)."""
+
+    voice: ClassVar[str] = "the mask"
 
     def log_probabilities(self, inputs: Inputs) -> Tensor:
         out: Tensor = self.networks[CLASSIFIER](self.masks(inputs))

@@ -32,8 +32,9 @@ class Unfamiliar(Distance):
     Networks: "gaussian", and "classifier", whose convolution it is (f1 if it is not given).
     """
 
-    # It rarely speaks, and then it replaces the verdict.
-    rate: ClassVar[float] = RATES[1]
+    voice = "the comparison with the training images"
+    familiar = False
+    rate: ClassVar[float] = RATES[1]  # what it flags gets no verdict, so it rarely speaks
 
     def features(self, images: Tensor) -> Tensor:
         network = self.networks.get("classifier", self.f1)

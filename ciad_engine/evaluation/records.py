@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ciad_engine import attacks, bundles, detectors
+from ciad_engine.attacks.base import AttackResult
 from ciad_engine.attacks.words import OWN_CLASS
 from ciad_engine.counting import counted
 from ciad_engine.detectors.threshold import Threshold
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Pixels
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
@@ -124,6 +126,30 @@ def flags(detector: bundles.Evaded, row: Row) -> bool:
     """Return whether the detector that was to be evaded flags the row's image."""
     found = row.scores[detector.name]
     return found.label != row.y1 if detector.rule == detectors.DISAGREEMENT else found.value > detector.threshold
+
+
+def attack_result(plan: planning.Plan, row: Row, image: Pixels) -> AttackResult:
+    """Return what the attack of a row did, as if it had just been run on this image alone.
+
+    Args:
+        image: uint8 (3, H, W), the row's image; the benign one if the attack did not fool the classifier.
+    """
+    choice = plan.attacks[plan.labels.index(row.attack)]
+    of_row = (
+        "fooled", "reason", "label_before", "label_after", "confidence_after", "l0_values", "l0_pixels", "l2", "linf",
+        "forwards", "backwards", "steps",
+    )  # fmt: skip
+    facts: dict[str, Any] = {name: np.array([getattr(row, name)]) for name in of_row}
+    return AttackResult(
+        images=image[None],
+        candidates=image[None],
+        evaded=np.array([row.evaded is not False]),
+        ssim=np.array([np.nan if row.ssim is None else row.ssim]),
+        seconds=row.seconds,
+        attack=choice.name,
+        settings=choice.parameters(),
+        **facts,
+    )
 
 
 def images_of(pairs: Sequence[Pair]) -> Images:

@@ -248,7 +248,7 @@ class _Stage:
             started = time.perf_counter()
             here = positions[start : start + GPU_BATCH]
             rows = []
-            for row in self._inspected(here, known.images(here.tolist())):
+            for row in self._inspected(here, known.images(here.tolist()), job):
                 noted = known.rows[row.position]
                 facts = {name: getattr(noted, name) for name in (*_OF_ATTACK, "seconds")}
                 rows.append(_attacked(row, facts))
@@ -259,12 +259,12 @@ class _Stage:
         index = self.order[positions]
         images, labels = self.data.images[index], self.data.labels[index]
         if self.attack is None:
-            return self._inspected(positions, images)
+            return self._inspected(positions, images, job)
         # Not `run`, which refuses a batch that is all of the target class; here it is a part of more images.
         result = running.run_checked(self.attack, self.attacked, images, labels, job, width, self.evade)
         facts = [{name: getattr(result, name)[k].item() for name in _OF_ATTACK} for k in range(len(positions))]
         made = []
-        for row, each in zip(self._inspected(positions, result.images), facts, strict=True):
+        for row, each in zip(self._inspected(positions, result.images, job), facts, strict=True):
             if not self.evade:
                 each["evaded"] = None
             elif self.known:
@@ -274,10 +274,10 @@ class _Stage:
             made.append(_attacked(row, each))
         return made
 
-    def _inspected(self, positions: Positions, shown: npt.NDArray[np.uint8]) -> list[Row]:
+    def _inspected(self, positions: Positions, shown: npt.NDArray[np.uint8], job: Job) -> list[Row]:
         """Return rows with the images `shown` at these positions, f1's class and every detector's scores."""
         index = self.order[positions]
-        verdict = self.system.inspect(shown)
+        verdict = self.system.inspect(shown, job=Inner(job))  # its progress is that of the attack
         rows = []
         for k, (position, place) in enumerate(zip(positions.tolist(), index.tolist(), strict=True)):
             y1 = int(verdict.y1[k])

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ciad_engine.counting import percent
 from ciad_engine.detectors import MASK
 from ciad_engine.domain import Labels, Pixels
 from ciad_engine.figures.layout import Figure, Panel
-from ciad_engine.inspection import Inspection, percent
+from ciad_engine.inspection import Inspection
 
 if TYPE_CHECKING:
     from ciad_engine.detectors.base import Verdict

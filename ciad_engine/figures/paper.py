@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ciad_engine import bundles
 from ciad_engine.attacks.base import Attack, AttackResult
 from ciad_engine.attacks.running import run_batched
-from ciad_engine.counting import counted
+from ciad_engine.counting import counted, percent
 from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors import MASK
 from ciad_engine.detectors.base import Verdict
@@ -23,7 +23,6 @@ from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import DataError
 from ciad_engine.figures.inspected import SIDES, image_panel, mask_panel
 from ciad_engine.figures.layout import Figure, Panel
-from ciad_engine.inspection import percent
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
 

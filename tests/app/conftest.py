@@ -18,7 +18,9 @@ from ciad_app.garbage import Collector
 from ciad_app.settings import Settings
 from ciad_app.window import MainWindow
 from ciad_app.worker import Engine
-from ciad_engine import resources
+from ciad_engine import bundles, resources
+from ciad_engine.detectors.threshold import Threshold
+from tests import untrained
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,36 @@ def engine(idle_engine: Engine, untrained_bundle: Path, qtbot) -> Engine:
     qtbot.waitUntil(lambda: idle_engine.info is not None or bool(problems), timeout=60_000)
     assert not problems
     return idle_engine
+
+
+@pytest.fixture(scope="session")
+def signs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small random bundle for 43 classes at 64x64 pixels."""
+    made = {"classes": len(untrained.SIGNS.classes), "size": untrained.SIGNS.size}
+    folder = tmp_path_factory.mktemp("signs") / "signs"
+    roles = {
+        bundles.CLASSIFIER: ("mlp", {**made, "widths": [16]}),
+        bundles.MASK_GENERATOR: ("lan", {"size": made["size"], "widths": [8]}),
+        bundles.MASK_CLASSIFIER: ("lenet", made),
+    }
+    domain = {"classes": list(untrained.SIGNS.classes), "size": untrained.SIGNS.size}
+    untrained.write(folder, "signs", roles, seed=3, thresholds={0.05: Threshold(4.0, "for tests")}, domain=domain)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random bundle with other detectors: of what the mask keeps, and combined."""
+    folder = tmp_path_factory.mktemp("keeping") / "keeping"
+    networks = {"generator": bundles.MASK_GENERATOR, "classifier": bundles.CLASSIFIER}
+    always = {0.05: Threshold(-1.0, "always")}
+    listed = (
+        bundles.DetectorEntry("combined", "combined", {}, always, {"of": ["evidence"], "fit": {"evidence": [-9, 1]}}),
+        bundles.DetectorEntry("evidence", "evidence", networks, always, {"score": "margin"}),
+    )
+    roles = {role: untrained.ROLES[role] for role in networks.values()}
+    untrained.write(folder, "keeping", roles, seed=9, detectors=bundles.detectors_json(listed))
+    return folder
 
 
 @pytest.fixture

@@ -120,3 +120,28 @@ def test_a_dropped_folder_that_may_not_be_entered_is_no_crash(window, opened, mo
     monkeypatch.setattr(Path, "is_dir", refuse)  # as it does inside a folder that may not be entered
     window.open_paths([tmp_path / "locked" / "cat.png"])
     assert opened == [[tmp_path / "locked" / "cat.png"]]
+
+
+def test_one_remote_address_among_files_leaves_the_files(window, opened, tmp_path):
+    file = tmp_path / "a cat.png"
+    picture().save(str(file))
+    drop(window, urls("https://example.org/cat.png", QUrl.fromLocalFile(str(file)).toString()))
+    assert opened == [[file]]
+    assert "Not everything was opened" in window.statusBar().currentMessage()
+
+
+def test_a_data_set_dropped_on_evaluate_is_chosen_there_and_pictures_are_inspected(window, opened, tmp_path):
+    window.show_page(EVALUATE)
+    archive, folder, picture_file = tmp_path / "cifar.tar.gz", tmp_path / "set", tmp_path / "cat.png"
+    archive.write_bytes(b"")
+    (folder / "test" / "cat").mkdir(parents=True)
+    picture().save(str(picture_file))
+    for data_set in (archive, folder):
+        drop(window, urls(QUrl.fromLocalFile(str(data_set)).toString()))
+        assert window.evaluate.panel.data.path == str(data_set)
+        assert window.pages.currentIndex() == 1
+    assert opened == []
+    drop(window, urls(QUrl.fromLocalFile(str(picture_file)).toString()))
+    window.show_page(EVALUATE)
+    drop(window, urls(QUrl.fromLocalFile(str(tmp_path)).toString()))  # there is a picture in it
+    assert opened == [[picture_file], [tmp_path]]

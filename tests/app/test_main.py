@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -67,7 +69,7 @@ sys.exit(code)
 """
     ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
-    assert "untrained ready True" in ran.stdout
+    assert re.search(r"state: Bundle untrained · CPU, .* True", ran.stdout)
     assert (tmp_path / "settings.json").is_file()
 
 
@@ -90,6 +92,34 @@ sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'c
     assert ran.returncode == 0, ran.stderr
     assert f"database: {file}\n" in ran.stdout
     assert [path.name for path in tmp_path.rglob("*.sqlite")] == ["runs.sqlite"]
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("", "paper"), ("untrained", "untrained")])
+def test_a_remembered_bundle_that_is_gone_is_replaced_unless_the_command_line_chooses(
+    chosen, expected, tmp_path, untrained_bundle
+):
+    code = """
+from ciad_app import window
+class Watched(window.MainWindow):
+    def _ready(self, info):
+        super()._ready(info)
+        print('state:', self.state.text())
+        self.engine.submit(lambda session, job: None, lambda _: self.close())
+    def say(self, text):
+        print('said:', text)
+window.MainWindow = Watched
+from ciad_app.main import main
+sys.exit(main(['--window', '--device', 'cpu', *sys.argv[1:]]))
+"""
+    gone = str(tmp_path / "gone")
+    (tmp_path / "settings.json").write_text(json.dumps({"bundle": gone}))
+    own = {"CIAD_CONFIG_DIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    ran = start(*(["--bundle", untrained_bundle] if chosen else []), code=code, **own)
+    assert ran.returncode == 0, ran.stderr
+    assert f"state: Bundle {expected} · CPU" in ran.stdout
+    said = f"said: No bundle called '{gone}'" in ran.stdout and "Bundle 'paper' is used instead." in ran.stdout
+    assert said is not bool(chosen)
+    assert json.loads((tmp_path / "settings.json").read_text())["bundle"] == gone  # until another one is chosen
 
 
 def test_closing_while_the_models_load_ends_in_order(tmp_path, untrained_bundle):

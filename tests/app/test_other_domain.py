@@ -7,28 +7,10 @@ import pytest
 from PIL import Image
 from PySide6.QtCore import QRectF
 
-from ciad_engine import bundles
-from ciad_engine.detectors.threshold import Threshold
 from tests import untrained
 
 TIMEOUT = 60_000  # ms
-CLASSES = tuple(f"a road sign with the number {k}" for k in range(43))
-SIZE = 64
-
-
-@pytest.fixture(scope="module")
-def signs(tmp_path_factory):
-    """The folder of a small random bundle."""
-    made = {"classes": len(CLASSES), "size": SIZE}
-    folder = tmp_path_factory.mktemp("signs") / "signs"
-    roles = {
-        bundles.CLASSIFIER: ("mlp", {**made, "widths": [16]}),
-        bundles.MASK_GENERATOR: ("lan", {"size": SIZE, "widths": [8]}),
-        bundles.MASK_CLASSIFIER: ("lenet", made),
-    }
-    domain = {"classes": list(CLASSES), "size": SIZE}
-    untrained.write(folder, "signs", roles, seed=3, thresholds={0.05: Threshold(4.0, "for tests")}, domain=domain)
-    return folder
+CLASSES, SIZE = untrained.SIGNS.classes, untrained.SIGNS.size
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from PySide6.QtCore import Qt
 
-from ciad_app import status
 from ciad_app.window import EVALUATE
 from tests.app.steps import actions, busy_work, picture
 
@@ -56,18 +54,3 @@ def test_escape_on_inspect_stops_the_attack_that_waits_and_not_the_evaluation_be
     qtbot.keyClick(window, Qt.Key.Key_Escape)
     assert evaluation.cancelling
     qtbot.waitUntil(lambda: not window.engine.busy, timeout=60_000)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "done", "total", "expected"),
-    [
-        (1, 50, 100, ""),
-        (10, 0, 100, ""),
-        (10, 100, 100, ""),
-        (10, 25, 100, "about 30 s left"),
-        (600, 50, 100, "about 10 min left"),
-        (3600, 1, 4, "about 3 h 00 min left"),
-    ],
-)
-def test_remaining_time(seconds, done, total, expected):
-    assert status.remaining(seconds, done, total) == expected

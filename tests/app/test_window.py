@@ -30,13 +30,13 @@ def test_title_icon_and_the_state_of_the_models(window, untrained_bundle, qtbot)
     assert "Loading models" in window.state.text()
     window.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
-    assert "CPU" in window.state.text()
-    assert "untrained" in window.state.text()
+    assert window.state.text().startswith("Bundle untrained · CPU")
+    assert str(untrained_bundle) in window.state.toolTip()
 
 
 def test_models_that_cannot_be_loaded_are_explained_without_blocking(window, tmp_path, qtbot):
     window.engine.start(str(tmp_path / "missing"), "cpu")
-    qtbot.waitUntil(lambda: window.state.text() == "No models", timeout=60_000)
+    qtbot.waitUntil(lambda: window.state.text().strip() == "No models", timeout=60_000)
     assert "missing" in window.state.toolTip()
     (box,) = window.findChildren(QMessageBox)
     assert not box.isModal()
@@ -102,8 +102,17 @@ def test_a_window_that_was_on_a_projector_comes_back_to_the_screen(make_window):
     window.move(9000, 7000)
     kept = Settings(geometry=window.saveGeometry().toBase64().data().decode())
     again = make_window(kept)
-    assert QApplication.primaryScreen().availableGeometry().intersects(again.frameGeometry())
-    assert QApplication.screenAt(again.frameGeometry().center()) is not None
+    assert QApplication.primaryScreen().availableGeometry().contains(again.frameGeometry())
+
+
+def test_the_first_window_fits_the_screen(make_window):
+    assert QApplication.primaryScreen().availableGeometry().contains(make_window().frameGeometry())
+
+
+def test_no_action_has_a_key_twice_nor_two_actions_the_same(window):
+    keys = [key.toString() for made in actions(window).values() for key in made.shortcuts()]
+    assert len(keys) == len(set(keys)) > 10
+    assert "Ctrl+Q" in keys
 
 
 def test_broken_geometry_does_no_harm(make_window):

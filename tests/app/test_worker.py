@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 
 import numpy as np
+import pytest
 
+from ciad_app import worker
 from ciad_app.worker import Engine
+from ciad_engine import systems
 from ciad_engine.errors import ImageError
 from tests.app.steps import busy_work
+
+TIMEOUT = 60_000  # ms
 
 MAIN = threading.main_thread()
 
@@ -242,11 +248,107 @@ def test_a_bundle_that_is_missing_is_told_and_work_without_models_still_runs(idl
     assert calls == [("failed", caught.args[0]), ("done", "no models needed")]
 
 
-def test_starting_again_loads_another_bundle(idle_engine, untrained_bundle, tmp_path, qtbot):
-    with qtbot.waitSignal(idle_engine.unavailable, timeout=60_000):
+def test_a_bundle_can_be_chosen_after_one_that_could_not_be_loaded(idle_engine, untrained_bundle, tmp_path, qtbot):
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=TIMEOUT):
         idle_engine.start(str(tmp_path / "nothing"), "cpu")
-    with qtbot.waitSignal(idle_engine.ready, timeout=60_000):
-        idle_engine.start(str(untrained_bundle), "cpu")
+    with qtbot.waitSignal(idle_engine.unavailable, timeout=TIMEOUT):
+        idle_engine.choose(str(tmp_path / "nothing else"), "nothing else")
+    with qtbot.waitSignal(idle_engine.ready, timeout=TIMEOUT):
+        idle_engine.choose(str(untrained_bundle), "untrained")
+    assert idle_engine.problem == ""
+
+
+def test_a_bundle_that_cannot_be_loaded_at_the_start_is_replaced_and_named(idle_engine, untrained_bundle, qtbot):
+    told = []
+    idle_engine.note.connect(told.append)
+    with qtbot.waitSignal(idle_engine.ready, timeout=TIMEOUT):
+        idle_engine.start("gone", "cpu", str(untrained_bundle))
+    qtbot.waitUntil(lambda: bool(told))
+    assert told[0].startswith("No bundle called 'gone'")
+    assert told[0].endswith(f"Bundle '{untrained_bundle}' is used instead.")
+
+
+def name_of_the_bundle(engine, qtbot):
+    """The bundle that work in the engine thread finds."""
+    found = []
+    engine.submit(lambda session, job: session.system.card.name, found.append)
+    qtbot.waitUntil(lambda: bool(found), timeout=TIMEOUT)
+    return found[0]
+
+
+def test_a_chosen_bundle_waits_for_running_work_which_keeps_its_own(engine, keeping, qtbot):
+    going, seen = threading.Event(), []
+
+    def work(session, job):
+        going.wait(30)
+        return session.system.card.name
+
+    engine.submit(work, seen.append)
+    engine.choose(str(keeping), "keeping")
+    assert (engine.loading, engine.loading_waits, engine.info.card.name) == ("keeping", True, "untrained")
+    with qtbot.waitSignal(engine.ready, timeout=TIMEOUT):
+        going.set()
+    qtbot.waitUntil(lambda: not engine.busy)
+    assert seen == ["untrained"]
+    assert (engine.loading, engine.loading_waits, engine.info.card.name) == ("", False, "keeping")
+    assert name_of_the_bundle(engine, qtbot) == "keeping"
+
+
+def test_a_second_choice_replaces_one_that_waits(engine, keeping, signs, qtbot):
+    ready, told = [], []
+    engine.ready.connect(lambda info: ready.append(info.card.name))
+    engine.note.connect(told.append)
+    running = engine.submit(busy_work, lambda _: None)
+    engine.choose(str(signs), "signs")
+    engine.choose(str(keeping), "keeping")
+    running.cancel()
+    qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
+    assert (ready, told, engine.loading) == (["keeping"], [], "")
+
+
+def test_a_choice_that_waits_can_be_cancelled(engine, keeping, qtbot):
+    told = []
+    engine.note.connect(told.append)
+    running = engine.submit(busy_work, lambda _: None)
+    engine.choose(str(keeping), "keeping")
+    running.cancel()
+    engine.cancel_current()
+    qtbot.waitUntil(lambda: not engine.busy, timeout=TIMEOUT)
+    assert told == ["Bundle keeping was not loaded: cancelled."]
+    assert engine.loading == ""
+    assert name_of_the_bundle(engine, qtbot) == "untrained"
+
+
+def test_a_choice_cancelled_while_it_is_loaded_changes_nothing(engine, keeping, monkeypatch, qtbot):
+    ready, told, real = [], [], systems.load
+
+    def load(name, device):
+        found = real(name, device)
+        engine._choice.job.cancel()
+        return found
+
+    monkeypatch.setattr(systems, "load", load)
+    engine.ready.connect(ready.append)
+    engine.note.connect(told.append)
+    engine.choose(str(keeping), "keeping")
+    qtbot.waitUntil(lambda: bool(told), timeout=TIMEOUT)
+    assert (ready, told) == ([], ["Bundle keeping was not loaded: cancelled."])
+    assert name_of_the_bundle(engine, qtbot) == "untrained"
+
+
+def test_a_damaged_bundle_is_named_and_the_one_in_use_stays(engine, keeping, tmp_path, qtbot):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(keeping, damaged)
+    (damaged / "classifier.safetensors").write_bytes(b"something else")
+    ready, told = [], []
+    engine.ready.connect(ready.append)
+    engine.note.connect(told.append)
+    engine.choose(str(damaged), "keeping")
+    qtbot.waitUntil(lambda: bool(told), timeout=TIMEOUT)
+    assert str(damaged / "classifier.safetensors") in told[0]
+    assert told[0].endswith("Install the bundle again. Bundle 'untrained' stays in use.")
+    assert (ready, engine.loading) == ([], "")
+    assert name_of_the_bundle(engine, qtbot) == "untrained"
 
 
 def test_an_unknown_device_is_told(idle_engine, untrained_bundle, qtbot):
@@ -360,3 +462,198 @@ def test_progress_comes_to_the_task_it_is_of_and_to_the_signal(engine, qtbot):
     qtbot.waitUntil(lambda: not engine.busy)
     assert (first, second) == ([(1, 2, "First")], [(1, 2, "Second")])
     assert all_ == first + second
+
+
+def test_work_has_started_when_its_first_checkpoint_lets_other_work_run(engine, qtbot, monkeypatch):
+    """Else it would be told that it was cancelled, though it goes on."""
+    seen, checkpoint = [], worker._EngineJob.checkpoint
+    monkeypatch.setattr(worker._EngineJob, "checkpoint", lambda job: seen.append(job._task.started) or checkpoint(job))
+    engine.submit(lambda session, job: None, lambda _: None)
+    qtbot.waitUntil(lambda: not engine.busy)
+    assert seen == [True]
+
+
+# Urgent tasks
+
+
+def until(flag, job, seconds=20.0):
+    """Be a long task that comes to a checkpoint often, until the flag is set."""
+    end = time.monotonic() + seconds
+    while not flag.is_set():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+        job.checkpoint()
+
+
+def test_an_urgent_task_runs_in_the_middle_of_a_long_one(engine, qtbot):
+    calls, done = Calls(), threading.Event()
+
+    def long(session, job):
+        until(done, job.part(0, 1))
+        return "long"
+
+    calls.submit(engine, long)
+    task = calls.submit(engine, lambda session, job: done.set() or "urgent", urgent=True)
+    assert not task.waits
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert [call[1] for call in calls] == ["urgent", "long"]
+
+
+def test_an_urgent_task_goes_before_long_ones_that_wait(engine, qtbot):
+    calls, submitted, running = Calls(), threading.Event(), threading.Event()
+    # It comes to no checkpoint.
+    calls.submit(engine, lambda session, job: running.set() or (submitted.wait(20) and "running"))
+    calls.submit(engine, lambda session, job: "waiting")
+    qtbot.waitUntil(running.is_set)
+    assert calls.submit(engine, lambda session, job: "urgent", urgent=True).waits is False
+    submitted.set()
+    qtbot.waitUntil(lambda: len(calls) == 3)
+    assert [call[1] for call in calls] == ["running", "urgent", "waiting"]
+
+
+def test_urgent_tasks_run_one_at_a_time_in_order(engine, qtbot):
+    calls, seen = Calls(), []
+
+    def urgent(number):
+        def work(session, job):
+            job.checkpoint()  # lets no other run inside
+            seen.append(number)
+            job.checkpoint()
+            seen.append(number)
+
+        return work
+
+    last = threading.Event()
+    calls.submit(engine, lambda session, job: until(last, job))
+    for number in range(3):
+        calls.submit(engine, urgent(number), urgent=True)
+    calls.submit(engine, lambda session, job: last.set(), urgent=True)
+    qtbot.waitUntil(lambda: len(calls) == 5)
+    assert seen == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("error", [MemoryError("full"), RuntimeError("a bug"), ImageError("a bad image")])
+def test_what_an_urgent_task_raises_does_not_reach_the_long_one(engine, qtbot, error):
+    from ciad_engine import compute
+
+    calls, raised, computing = Calls(), threading.Event(), threading.Event()
+
+    def long(session, job):
+        def piece(rows):
+            computing.set()
+            sizes.append(rows.stop - rows.start)
+            time.sleep(0.002)
+            job.checkpoint()
+
+        sizes = []
+        while not raised.is_set():
+            list(compute.in_batches(piece, 8, 4))  # it would halve the batch if memory was full
+        return sizes
+
+    def urgent(session, job):
+        raised.set()
+        raise error
+
+    calls.submit(engine, long)
+    qtbot.waitUntil(computing.is_set)
+    calls.submit(engine, urgent, urgent=True)
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert calls.names[0] == "failed"
+    assert set(calls[1][1]) == {4}
+
+
+def test_a_long_task_draws_the_same_numbers_with_an_urgent_one_in_its_middle(engine, qtbot):
+    import torch
+
+    def long(session, job):
+        torch.manual_seed(3)
+        with torch.inference_mode():
+            first = torch.rand(2)
+            if wait.is_set():
+                until(done, job)
+            return [*first.tolist(), *torch.rand(2).tolist(), torch.is_inference_mode_enabled()]
+
+    def urgent(session, job):
+        torch.manual_seed(9)
+        x = torch.rand(3, requires_grad=True)
+        (x * x).sum().backward()
+        done.set()
+
+    results = []
+    for interrupted in (False, True):
+        wait, done = threading.Event(), threading.Event()
+        if interrupted:
+            wait.set()
+        engine.submit(long, results.append)
+        engine.submit(urgent, lambda _: None, urgent=True)
+    qtbot.waitUntil(lambda: len(results) == 2)
+    assert results[0] == results[1]
+
+
+def test_many_urgent_tasks_leave_a_long_one_half_of_the_time(engine, qtbot):
+    """Counted in turns, not in seconds: between two urgent tasks the long one computes for as long as one takes."""
+    spent, calls, stop = {"long": 0.0, "urgent": 0.0}, Calls(), threading.Event()
+
+    def long(session, job):
+        while not stop.is_set():
+            started = time.thread_time()
+            while time.thread_time() - started < 0.005:
+                pass
+            spent["long"] += 0.005
+            job.checkpoint()
+
+    def urgent(session, job):
+        started = time.thread_time()
+        while time.thread_time() - started < 0.03:
+            pass
+        spent["urgent"] += 0.03
+
+    calls.submit(engine, long)
+    for _ in range(20):
+        calls.submit(engine, urgent, urgent=True)
+    qtbot.waitUntil(lambda: len(calls) == 20, timeout=TIMEOUT)
+    stop.set()
+    qtbot.waitUntil(lambda: len(calls) == 21, timeout=TIMEOUT)
+    assert spent["long"] > 0.5 * spent["urgent"]
+
+
+def test_the_status_shows_and_cancels_the_long_task(engine, qtbot):
+    calls, shown, go = Calls(), [], threading.Event()
+    engine.progress.connect(lambda *call: shown.append(call[2]))
+
+    def urgent(session, job):
+        job.progress(1, 2, "urgent")
+        go.wait(20)
+
+    def long(session, job):
+        job.progress(1, 2, "long")
+        running.set()
+        until(threading.Event(), job)
+
+    running = threading.Event()
+    task = engine.submit(long, calls.on("done"), cancelled=calls.on("cancelled"), text="long")
+    qtbot.waitUntil(running.is_set)
+    other = engine.submit(urgent, calls.on("urgent"), progress=calls.on("progress"), urgent=True)
+    assert engine.shown is task
+    qtbot.waitUntil(lambda: ("progress", 1, 2, "urgent") in calls)
+    engine.cancel_current()
+    assert (task.cancelling, other.cancelling) == (True, False)
+    go.set()
+    qtbot.waitUntil(lambda: calls.names[-2:] == ["urgent", "cancelled"])
+    assert set(shown) == {"long"}
+
+
+def test_an_urgent_task_in_the_middle_of_a_long_one_can_be_cancelled(engine, qtbot):
+    calls, begun, stop = Calls(), threading.Event(), threading.Event()
+
+    def urgent(session, job):
+        begun.set()
+        until(threading.Event(), job)
+
+    calls.submit(engine, lambda session, job: until(stop, job) or "long")
+    task = calls.submit(engine, urgent, urgent=True)
+    qtbot.waitUntil(begun.is_set)
+    task.cancel()
+    qtbot.waitUntil(lambda: calls.names == ["cancelled"])
+    stop.set()
+    qtbot.waitUntil(lambda: calls == [("cancelled",), ("done", "long")])

@@ -163,7 +163,7 @@ def test_small_networks_learn_the_classes_in_seconds(card: bundles.Card, signs: 
     assert np.mean(verdict.y1 == held_out.labels) > 20 * CHANCE
     assert np.mean(verdict.y2 == held_out.labels) > 5 * CHANCE
     measured = card.content["measured"]["test images of signs"]
-    assert measured["f1"] == np.mean(verdict.y1 == held_out.labels)
+    assert measured["accuracy"]["f1"] == np.mean(verdict.y1 == held_out.labels)
     assert tuple(entry.name for entry in card.detectors if entry.thresholds) == GRADING
     assert card.content["limits"] == [f"For 64x64 colour images of these classes: {', '.join(SIGNS.classes)}."]
 

@@ -302,7 +302,7 @@ def test_places_that_are_no_picture(tmp_path, monkeypatch):
 @pytest.mark.parametrize("url", ["https://example.org/cat.png", "data:image/png;base64,AAAA", "ftp://host/a.png"])
 def test_remote_urls_are_refused(url):
     with pytest.raises(ImageError, match="not a file on this machine"):
-        imaging.paths_from_urls([url])
+        imaging.path_from_url(url)
     with pytest.raises(ImageError, match="not a file on this machine"):
         imaging.read(url, 32)
 
@@ -310,9 +310,9 @@ def test_remote_urls_are_refused(url):
 def test_local_urls_and_plain_paths_are_taken(tmp_path):
     path = tmp_path / "a cat & 100% ü#1.png"
     path.write_bytes(encoded(SQUARE))
-    assert imaging.paths_from_urls([path.as_uri(), str(path)]) == [path, path]
+    assert [imaging.path_from_url(url) for url in (path.as_uri(), str(path))] == [path, path]
     np.testing.assert_array_equal(imaging.read(path.as_uri(), 32).pixels, SQUARE)
-    assert imaging.paths_from_urls([r"C:\pictures\12:30.png"]) == [Path(r"C:\pictures\12:30.png")]
+    assert imaging.path_from_url(r"C:\pictures\12:30.png") == Path(r"C:\pictures\12:30.png")
 
 
 def test_extensions_are_what_a_file_dialog_needs():

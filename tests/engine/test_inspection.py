@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import types
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from ciad_engine import attacks, bundles, datasets, distances, inspection
+from ciad_engine import attacks, bundles, datasets, detectors, distances, inspection
 from ciad_engine.attacks.base import AttackResult
 from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
-from ciad_engine.detectors import title
-from ciad_engine.detectors.base import Finding, Verdict
+from ciad_engine.detectors.base import Detector, Finding, Verdict
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import SettingError
@@ -23,14 +23,27 @@ from tests.engine.evaluation import tiny
 
 CLASSES = ("ship", "frog", "cat", "dog")
 SHIP, FROG, CAT, DOG = range(4)
+KINDS = {"mlp": "direct", **{kind: kind for kind in ("mask", "shuffled-mask", "confidence")}}
+
+
+class Foreign(Detector):
+    """A detector of another package."""
 
 
 def finding(
-    name: str, y1: int, y2: int | None, p2: float, support: float = 0.04, graded: float | None = None
+    name: str,
+    y1: int,
+    y2: int | None,
+    p2: float,
+    support: float = 0.04,
+    graded: float | None = None,
+    kind: str = "",
+    options: Mapping[str, object] = types.MappingProxyType({}),
 ) -> Finding:
     """What a detector found for one image; `support` is its probability of y1 if that is not y2.
 
     Without a class y2 the probability p2 is of y1. `graded` is the threshold of its score.
+    A detector without a `kind` is of another package.
     """
     p = np.zeros((1, 4), np.float32)
     p[0, y1] = support
@@ -39,7 +52,8 @@ def finding(
     if y2 is not None:
         rules = {"disagreement": DIFFERENT_CLASSES, **rules}
     labels = None if y2 is None else np.array([y2])
-    return Finding(title(name), p, labels, np.array([-math.log(p[0, y1])]), rules)
+    found = detectors.get(kind or KINDS[name]) if kind or name in KINDS else Foreign
+    return Finding(found, options, detectors.title(name), p, labels, np.array([-math.log(p[0, y1])]), rules)
 
 
 def made(y1: int, p1: float, findings: Mapping[str, Finding], detector: str, rule: str = "") -> Verdict:
@@ -97,114 +111,114 @@ SENTENCES = [
     # attacked
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP),
-        "ADVERSARIAL: The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
+        "ADVERSARIAL: The classifier says frog (93%). The mask says ship (61%). Restored: ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, CAT, 0.61), SHIP),
-        "ADVERSARIAL: The classifier says frog (93%), the mask says cat (61%). Not restored: the true class is ship.",
+        "ADVERSARIAL: The classifier says frog (93%). The mask says cat (61%). Not restored: the true class is ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, CAT, 0.61)),
-        "ADVERSARIAL: The classifier says frog (93%), the mask says cat (61%)."
+        "ADVERSARIAL: The classifier says frog (93%). The mask says cat (61%)."
         " Not restored: before the attack the classifier said ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, FROG, 0.41), SHIP),
-        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%), and the mask agrees"
+        "MISSED: This adversarial image is not flagged. The classifier says frog (93%). The mask agrees"
         " (41%). The true class is ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, FROG, 0.41)),
-        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%), and the mask agrees"
+        "MISSED: This adversarial image is not flagged. The classifier says frog (93%). The mask agrees"
         " (41%). Before the attack the classifier said ship.",
     ),
     # opened by somebody, truth unknown
-    (found(verdict(CAT, 0.88, CAT, 0.47)), "BENIGN: The classifier says cat (88%), and the mask agrees (47%)."),
+    (found(verdict(CAT, 0.88, CAT, 0.47)), "BENIGN: The classifier says cat (88%). The mask agrees (47%)."),
     (
         found(verdict(CAT, 0.88, DOG, 0.47)),
-        "ADVERSARIAL: The classifier says cat (88%), the mask says dog (47%).",
+        "ADVERSARIAL: The classifier says cat (88%). The mask says dog (47%).",
     ),
     # known label: benign in truth
     (
         found(verdict(CAT, 0.88, DOG, 0.47), label=CAT),
-        "FALSE ALARM: This benign image is flagged, because the classifier says cat (88%), the mask says dog (47%).",
+        "FALSE ALARM: This benign image is flagged. The classifier says cat (88%). The mask says dog (47%).",
     ),
     (
         found(verdict(CAT, 0.88, CAT, 0.47), label=DOG),
-        "BENIGN: The classifier says cat (88%), and the mask agrees (47%)."
+        "BENIGN: The classifier says cat (88%). The mask agrees (47%)."
         " The classifier is wrong here: the true class is dog.",
     ),
     # failed attacks
     (
         found(FINE, label=SHIP, attack=result(NO)),
         "BENIGN: The attack found no adversarial image within its limits."
-        " The classifier says ship (90%), and the mask agrees (60%).",
+        " The classifier says ship (90%). The mask agrees (60%).",
     ),
     (
         found(FINE, attack=result("lost when rounded to 8 bits")),
         "BENIGN: The attack found no adversarial image: lost when rounded to 8 bits."
-        " The classifier says ship (90%), and the mask agrees (60%).",
+        " The classifier says ship (90%). The mask agrees (60%).",
     ),
     (
         found(verdict(CAT, 0.88, CAT, 0.47), label=SHIP, attack=result("already misclassified")),
-        "BENIGN: The attack found no adversarial image: already misclassified. The classifier says cat (88%), and the"
+        "BENIGN: The attack found no adversarial image: already misclassified. The classifier says cat (88%). The"
         " mask agrees (47%). The classifier is wrong here: the true class is ship.",
     ),
     # graded
     (
         found(FINE, verdict(FROG, 0.93, FROG, 0.31, flagged=True), SHIP),
-        "ADVERSARIAL: The classifier says frog (93%), and the mask supports that too weakly (31%)."
+        "ADVERSARIAL: The classifier says frog (93%). The mask supports that too weakly (31%)."
         " Not restored: the true class is ship.",
     ),
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.5, support=0.4, flagged=False), SHIP),
-        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%) and the mask says ship"
+        "MISSED: This adversarial image is not flagged. The classifier says frog (93%). The mask says ship"
         " (50%), but still gives frog 40%. Yet the detector still says ship, as it should.",
     ),
     (
         found(verdict(CAT, 0.88, DOG, 0.5, support=0.4, flagged=False), label=CAT),
-        "BENIGN: The classifier says cat (88%) and the mask says dog (50%), but still gives cat 40%.",
+        "BENIGN: The classifier says cat (88%). The mask says dog (50%), but still gives cat 40%.",
     ),
     (
         found(verdict(CAT, 0.88, CAT, 0.3, flagged=True), label=CAT),
-        "FALSE ALARM: This benign image is flagged, because the classifier says cat (88%),"
-        " and the mask supports that too weakly (30%).",
+        "FALSE ALARM: This benign image is flagged. The classifier says cat (88%)."
+        " The mask supports that too weakly (30%).",
     ),
     # decided by a detector without a class: nothing is restored
     (
         found(by_confidence(SHIP, 0.9), by_confidence(FROG, 0.4), SHIP),
-        "ADVERSARIAL: The classifier says frog (40%), and that is too little confidence for a benign image.",
+        "ADVERSARIAL: The classifier says frog (40%). That is too little confidence for a benign image.",
     ),
     (
         found(by_confidence(SHIP, 0.9), by_confidence(FROG, 0.93), SHIP),
-        "MISSED: This adversarial image is not flagged, because the classifier says frog (93%), and that is enough"
+        "MISSED: This adversarial image is not flagged. The classifier says frog (93%). That is enough"
         " confidence for a benign image.",
     ),
     (
         found(by_confidence(CAT, 0.4), label=CAT),
-        "FALSE ALARM: This benign image is flagged, because the classifier says cat (40%), and that is too little"
+        "FALSE ALARM: This benign image is flagged. The classifier says cat (40%). That is too little"
         " confidence for a benign image.",
     ),
     (
         found(by_confidence(CAT, 0.88)),
-        "BENIGN: The classifier says cat (88%), and that is enough confidence for a benign image.",
+        "BENIGN: The classifier says cat (88%). That is enough confidence for a benign image.",
     ),
     # an attack that fools the classifier, but does not evade the detector
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP, attack=result(FLAGGED)),
         "ADVERSARIAL: The attack fooled the classifier, but it did not evade what it had to."
-        " The classifier says frog (93%), the mask says ship (61%). Restored: ship.",
+        " The classifier says frog (93%). The mask says ship (61%). Restored: ship.",
     ),
     # an attacked image that does not fool the classifier, e.g. made for another one: the truth is unknown
     (
         found(FINE, verdict(SHIP, 0.8, SHIP, 0.5), SHIP),
         "BENIGN: The attacked image does not fool the classifier, which still says ship. The classifier says ship"
-        " (80%), and the mask agrees (50%).",
+        " (80%). The mask agrees (50%).",
     ),
     (
         found(FINE, verdict(SHIP, 0.8, CAT, 0.5), SHIP),
         "ADVERSARIAL: The attacked image does not fool the classifier, which still says ship. The classifier says ship"
-        " (80%), the mask says cat (50%).",
+        " (80%). The mask says cat (50%).",
     ),
 ]
 
@@ -218,14 +232,14 @@ def test_sentence(record: inspection.Inspection, text: str) -> None:
 
 def test_the_sentence_without_the_attack_is_of_the_original_image() -> None:
     record = found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP).without_attack()
-    assert inspection.sentence(record) == "BENIGN: The classifier says ship (90%), and the mask agrees (60%)."
+    assert inspection.sentence(record) == "BENIGN: The classifier says ship (90%). The mask agrees (60%)."
     assert record.attack is record.attacked_image is record.adversarial is record.distances is None
 
 
 def test_a_detector_of_another_package_is_called_by_its_name() -> None:
     record = found(made(CAT, 0.88, {"squeeze": finding("squeeze", CAT, DOG, 0.47)}, "squeeze"))
     assert inspection.sentence(record) == (
-        "ADVERSARIAL: The classifier says cat (88%), the detector 'squeeze' says dog (47%)."
+        "ADVERSARIAL: The classifier says cat (88%). The detector 'squeeze' says dog (47%)."
     )
 
 
@@ -237,8 +251,87 @@ def test_a_detector_without_a_class_is_not_taken_for_the_confidence(
 ) -> None:
     record = found(made(CAT, 0.88, {"squeeze": finding("squeeze", CAT, None, 0.88, graded=threshold)}, "squeeze"))
     assert inspection.sentence(record) == (
-        f"{headline}: The classifier says cat (88%), and the score of the detector 'squeeze' is {above} its threshold."
+        f"{headline}: The classifier says cat (88%). The score of the detector 'squeeze' is {above} its threshold."
     )
+
+
+KEEPS, WHOLE, NATURAL = "evidence", "whole", "natural"
+OF_KIND = {"evidence": "evidence", "whole": "direct", "natural": "direct"}
+FIT = {"fit": {KEEPS: [-3.0, 1.0], WHOLE: [-3.0, 1.0], NATURAL: [-3.0, 2.0]}}
+
+
+def by_combined(threshold: float, **parts: tuple[int, float, float]) -> Verdict:
+    """A verdict on an image that f1 takes for a frog, by parts with class, probability and score each.
+
+    Together they say ship, and their score is 4.
+    """
+    findings = {
+        name: dataclasses.replace(finding(name, FROG, y2, p2, kind=OF_KIND[name]), scores=np.array([score]))
+        for name, (y2, p2, score) in parts.items()
+    }
+    together = finding("combined", FROG, SHIP, 0.9, 0.05, threshold, kind="combined", options=FIT)
+    findings = {"combined": dataclasses.replace(together, scores=np.array([4.0])), **findings}
+    return made(FROG, 0.87, findings, "combined", "graded")
+
+
+def by_stability(y2: int, p2: float, flagged: bool) -> Verdict:
+    """A verdict on an image that f1 takes for a frog, by what f1 says of it without its unimportant part."""
+    one = finding("stability", FROG, y2, p2, support=0.3, kind="stability")
+    rules = {"graded": Threshold(float(one.scores[0]) + (-0.1 if flagged else 0.1), "chosen for tests")}
+    return made(FROG, 0.87, {"stability": dataclasses.replace(one, labels=None, rules=rules)}, "stability")
+
+
+def alone(name: str, y2: int, p2: float) -> Verdict:
+    return made(FROG, 0.87, {name: finding(name, FROG, y2, p2, kind=OF_KIND.get(name, "direct"))}, name)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (alone(KEEPS, SHIP, 0.98), "What the mask keeps says ship (98%)."),
+        (alone(KEEPS, FROG, 0.98), "What the mask keeps agrees (98%)."),
+        (alone(WHOLE, SHIP, 0.98), "The robust classifier says ship (98%)."),
+        (alone("mlp", SHIP, 0.98), "The MLP on the image says ship (98%)."),
+        (alone("other", SHIP, 0.98), "The detector 'other' says ship (98%)."),
+        (
+            by_combined(3.0, evidence=(SHIP, 0.98, 4.0), whole=(SHIP, 0.95, 3.0), natural=(FROG, 0.9, -3.0)),
+            "What the mask keeps and the robust classifier say ship (98%, 95%).",
+        ),
+        (
+            by_combined(3.0, evidence=(SHIP, 0.98, 4.0), whole=(DOG, 0.5, 3.0), natural=(DOG, 0.6, 6.0)),
+            "What the mask keeps says ship (98%). The robust classifier and the second classifier say dog (50%, 60%).",
+        ),
+        (
+            # Two standard deviations above the mean are less than half of seven.
+            by_combined(3.0, evidence=(SHIP, 0.98, 4.0), whole=(FROG, 0.4, -1.0), natural=(DOG, 0.6, 1.0)),
+            "What the mask keeps says ship (98%).",
+        ),
+        (
+            by_combined(3.0, evidence=(FROG, 0.4, 1.0), whole=(FROG, 0.3, 1.0), natural=(FROG, 0.99, -9.0)),
+            "What the mask keeps and the robust classifier support that too weakly (40%, 30%).",
+        ),
+        (
+            by_combined(5.0, evidence=(SHIP, 0.98, 4.0), whole=(SHIP, 0.95, 3.0), natural=(FROG, 0.9, -3.0)),
+            "The combined detector says ship (90%), but still gives frog 5%.",
+        ),
+        (by_stability(SHIP, 0.6, True), "Without what the mask calls unimportant it says ship (60%)."),
+        (by_stability(FROG, 0.4, True), "Without what the mask calls unimportant it supports that too weakly (40%)."),
+        (by_stability(FROG, 0.8, False), "Without what the mask calls unimportant it still says frog (80%)."),
+        (
+            by_stability(SHIP, 0.4, False),
+            "Without what the mask calls unimportant it says ship (40%), but still gives frog 30%.",
+        ),
+    ],
+)
+def test_each_kind_says_in_its_own_words_who_disagrees(verdict: Verdict, words: str) -> None:
+    assert inspection.explain(found(verdict)).text == f"The classifier says frog (87%). {words}"
+
+
+def test_a_combination_that_is_not_calibrated_names_no_part() -> None:
+    verdict = by_combined(3.0, evidence=(SHIP, 0.98, 4.0))
+    one = dataclasses.replace(verdict.findings["combined"], options={"of": [KEEPS]})
+    verdict = dataclasses.replace(verdict, findings={**verdict.findings, "combined": one})
+    assert inspection.explain(found(verdict)).text.endswith("The combined detector says ship (90%).")
 
 
 def several(y1: int = FROG, p1: float = 0.93, confidence: float | None = 0.5) -> Verdict:
@@ -285,16 +378,16 @@ EVIDENCE = [
     (
         found(FINE, verdict(FROG, 0.93, SHIP, 0.61), SHIP),
         "Score 1 is above the threshold 0.5 (the paper's rule: adversarial if the classes differ)."
-        " f2 on the mask recovers the true class (ship).",
+        " The mask recovers the true class (ship).",
     ),
     (
         found(FINE, verdict(FROG, 0.93, FROG, 0.41)),
         "Score 0 is not above the threshold 0.5 (the paper's rule: adversarial if the classes differ)."
-        " f2 on the mask does not recover the class before the attack (ship).",
+        " The mask does not recover the class before the attack (ship).",
     ),
     (
         found(verdict(CAT, 0.88, DOG, 0.5, support=0.4, flagged=False), label=DOG, reference=DOG),
-        "Score 0.916 is not above the threshold 1.02 (chosen for tests). f2 on the mask recovers the true class (dog).",
+        "Score 0.916 is not above the threshold 1.02 (chosen for tests). The mask recovers the true class (dog).",
     ),
     (
         found(verdict(CAT, 0.88, DOG, 0.47)),  # no class to recover is known
@@ -336,22 +429,6 @@ def test_what_is_truly_adversarial() -> None:
     assert inspection.is_adversarial(found(FINE)) is None
 
 
-@pytest.mark.parametrize(
-    ("probability", "text"),
-    [
-        (0.0, "<1%"),
-        (0.004, "<1%"),
-        (0.01, "1%"),
-        (0.934, "93%"),
-        (0.997, ">99%"),
-        (0.9999, "100%"),
-        (1.0, "100%"),
-    ],
-)
-def test_percent(probability: float, text: str) -> None:
-    assert inspection.percent(probability) == text
-
-
 def test_difference_is_magnified_around_mid_grey() -> None:
     image = np.full((3, 32, 32), 100, np.uint8)
     attacked = result().images[0]
@@ -363,6 +440,20 @@ def test_difference_is_magnified_around_mid_grey() -> None:
     assert inspection.difference(np.full_like(image, 110), attacked, 4)[1, 1, 1] == 128 - 40
     assert (inspection.difference(image, result(NO).images[0], 16) == 128).all()
     assert (inspection.difference(image, None, 16) == 128).all()
+
+
+def test_an_overlay_covers_what_the_mask_replaces_and_leaves_what_it_keeps() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (3, 4, 4), np.uint8)
+    mask = np.zeros((4, 4), np.float32)
+    mask[0, 0], mask[0, 1] = 1, 0.25
+    assert np.array_equal(inspection.overlay(image, mask, 0.0, (0, 32, 76)), image)
+    shown = inspection.overlay(image, mask, 1.0, (0, 32, 76))
+    assert shown.dtype == np.uint8
+    assert shown[:, 0, 0].tolist() == [0, 32, 76]
+    assert shown[:, 0, 1].tolist() == np.rint(0.75 * image[:, 0, 1] + 0.25 * np.array([0, 32, 76])).tolist()
+    assert np.array_equal(shown[:, 1:], image[:, 1:])
+    half = inspection.overlay(image, mask, 0.5, (0, 32, 76))
+    assert half[:, 0, 0].tolist() == np.rint(0.5 * image[:, 0, 0] + np.array([0, 16, 38])).tolist()
 
 
 def test_distances_are_those_of_the_attacked_image() -> None:
@@ -497,7 +588,7 @@ def test_an_attack_that_does_not_evade_the_detector_still_has_an_adversarial_ver
         system, data.images[quiet], label=int(data.labels[quiet]), attack=attack, evade=["mask"]
     )
     assert record.attack.success[0]
-    assert inspection.sentence(record).startswith("MISSED: This adversarial image is not flagged, because ")
+    assert inspection.sentence(record).startswith("MISSED: This adversarial image is not flagged. The classifier says ")
 
 
 def test_without_a_label_the_classifiers_own_class_is_attacked() -> None:
@@ -624,3 +715,58 @@ def test_an_attack_that_is_fitted_learns_from_the_samples_once_for_a_system() ->
 def test_an_attack_that_is_fitted_says_that_the_samples_are_of_another_domain(domain: Domain) -> None:
     with pytest.raises(SettingError, match=r"not of the classes and size of bundle 'tiny'\. Evaluate a data set"):
         inspection.prepared(tiny.system(domain=domain), attacks.create("universal"))
+
+
+STRANGE = "CIAD knows 4 kinds of pictures; this looks like none of them."
+
+
+def _seen(score: float, label: int | None = None, attacked: bool = False) -> inspection.Explanation:
+    """Explain an image on which f1 and the mask disagree, and that is so far from the training images (at most 3)."""
+    first = finding("mask", SHIP, CAT, 0.8)
+    far = finding("unfamiliar", SHIP, None, math.exp(-score), graded=3.0, kind="unfamiliar")
+    seen = made(SHIP, 0.9, {"mask": first, "unfamiliar": far}, "mask")
+    record = found(seen, label=label, reference=SHIP if label is None else label)
+    return inspection.explain(dataclasses.replace(record, benign=seen))
+
+
+def test_a_picture_unlike_the_training_images_gets_no_verdict() -> None:
+    explained = _seen(4.0)
+    assert explained.headline == "UNFAMILIAR"
+    assert explained.text.startswith(f"{STRANGE} The classifier says ship (90%).")
+    assert _seen(2.0).headline == "ADVERSARIAL"
+    assert STRANGE not in _seen(2.0).text
+
+
+def test_what_is_known_of_an_unfamiliar_picture_is_said_all_the_same() -> None:
+    explained = _seen(4.0, label=SHIP)
+    assert explained.headline == "FALSE ALARM"
+    assert STRANGE in explained.text
+
+
+def _misclassified() -> tuple[object, np.ndarray, int]:
+    """Return a system, and an image that f1 misclassifies, with its label."""
+    system, data = tiny.system(), tiny.data()
+    verdict = system.inspect(data.images)
+    wrong = int(np.flatnonzero(verdict.y1 != data.labels)[0])
+    return system, data.images[wrong], int(data.labels[wrong])
+
+
+def test_an_attacked_picture_without_a_label_is_judged_by_its_reference() -> None:
+    system, data = tiny.system(), tiny.data()
+    found = inspection.inspect(system, data.images[0])
+    attacked = inspection.with_attacked(system, found, data.images[1])
+    assert attacked.label is None
+    assert attacked.adversarial.labels.tolist() == [found.reference] == found.benign.y1.tolist()
+    assert attacked.adversarial.recovers is not None
+
+
+def test_a_stored_pair_is_measured_against_the_label_and_not_against_f1s_class() -> None:
+    system, image, label = _misclassified()
+    data = tiny.data()
+    y1 = system.inspect(data.images).y1
+    correct = data.images[np.flatnonzero(y1 == label)[0]]  # f1 gives it the label of the pair
+    found = inspection.with_attacked(system, inspection.inspect(system, image, label=label), correct)
+    assert found.reference == label != found.benign.y1[0]
+    assert inspection.is_adversarial(found) is None  # f1's class has changed, but to the label
+    other = data.images[np.flatnonzero((y1 != label) & (y1 != found.benign.y1[0]))[0]]
+    assert inspection.is_adversarial(inspection.with_attacked(system, found, other)) is True

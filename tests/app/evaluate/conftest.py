@@ -80,6 +80,7 @@ def page(engine: Engine, database_path: Path, qtbot) -> Iterator[EvaluatePage]:
     made = EvaluatePage(engine, "", database_path)
     made.resize(1200, 800)
     made.show()
+    qtbot.waitUntil(lambda: made._database is not None)
     yield made
     close(made)
 

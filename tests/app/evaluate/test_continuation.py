@@ -49,7 +49,7 @@ def test_a_run_that_waits_is_forgotten_where_another_is_opened(page, interrupted
     asked, other = interrupted(card), interrupted(card, limit=3)
     wait_for_images(page, asked, qtbot)
     page.open_run(other.key)
-    qtbot.waitUntil(lambda: page._run is not None and page._run.key == other.key)
+    qtbot.waitUntil(lambda: page._news is not None and page._news.run.key == other.key)
     load(page, tiny_data, qtbot)
     assert page.loader.data is not None
     assert page._task is None

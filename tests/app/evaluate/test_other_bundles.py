@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ciad_app.evaluate.model import COL_DECISION
 from ciad_app.evaluate.page import EvaluatePage
@@ -31,6 +33,15 @@ def begun(interrupted, database_path):
     return make
 
 
+@pytest.fixture
+def class_folders(tmp_path):
+    """A data set of two images in folders by class."""
+    for name in ("airplane", "truck"):
+        (tmp_path / "set" / "test" / name).mkdir(parents=True)
+        Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "set" / "test" / name / "0.png")
+    return tmp_path / "set"
+
+
 def decision(page):
     page.model.choose_detector("confidence")
     return page.model.index(0, COL_DECISION).data()
@@ -47,6 +58,7 @@ def test_a_run_chosen_before_the_models_are_loaded_is_decided_and_offered_then(
 ):
     run = begun(bundles.read_card(untrained_bundle))
     page = EvaluatePage(idle_engine, "", database_path)
+    qtbot.waitUntil(lambda: page._database is not None)
     page.open_run(run.key)
     qtbot.waitUntil(lambda: "not installed" in note(page), timeout=TIMEOUT)
     assert decision(page) == ""
@@ -72,7 +84,7 @@ def test_a_row_keeps_its_true_class_beside_a_bundle_of_other_classes(page, begun
     page.row_opened.connect(lambda opened: labels.append(opened.label))
     for row in page.model.rows[1:]:
         page._open_row(row)
-    assert labels == [None, 1]  # automobile, bird
+    qtbot.waitUntil(lambda: labels == [None, 1])  # automobile, bird
 
 
 def test_a_run_of_another_bundle_has_the_thresholds_of_its_own(page, begun, tmp_path, monkeypatch, qtbot):
@@ -87,3 +99,31 @@ def test_a_run_of_another_bundle_has_the_thresholds_of_its_own(page, begun, tmp_
     with qtbot.waitSignal(page.exported, timeout=TIMEOUT):
         page.export(tmp_path / "out")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["thresholds"]["confidence"]["0.05"]["value"] == 3.0
+
+
+def test_the_chosen_images_follow_the_bundle_or_are_refused(page, signs, untrained_bundle, class_folders, qtbot):
+    engine, choice = page._engine, page.panel.data
+    choice.choose(str(class_folders))
+    qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
+    engine.choose(str(signs), "signs")
+    assert page.panel.start.toolTip() == "Bundle signs is to be loaded first."
+    qtbot.waitUntil(lambda: engine.info.card.name == "signs" and not engine.busy, timeout=TIMEOUT)
+    assert page.loader.data is None
+    assert "classes that the bundle does not know: airplane" in choice.state.text()
+    assert not page.panel.start.isEnabled()
+    engine.choose(str(untrained_bundle), "untrained")
+    qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
+    assert choice.state.text().startswith("2 images")
+
+
+def test_a_run_that_is_shown_belongs_to_its_bundle_also_after_a_change(page, begun, keeping, untrained_bundle, qtbot):
+    engine = page._engine
+    page.open_run(begun(engine.info.card).key)
+    qtbot.waitUntil(lambda: "at 5% 3 (chosen for tests)" in note(page), timeout=TIMEOUT)
+    assert page.results.bar.isVisibleTo(page)
+    engine.choose(str(keeping), "keeping")
+    qtbot.waitUntil(lambda: "not installed" in note(page), timeout=TIMEOUT)  # it lies where no bundle is looked for
+    assert not page.results.bar.isVisibleTo(page)
+    assert len(page.model.rows) == 1
+    engine.choose(str(untrained_bundle), "untrained")
+    qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page), timeout=TIMEOUT)

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QFileDialog
 
+from ciad_app.evaluate import page as page_module
 from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
 from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.evaluate.state import NO_DATABASE
 from ciad_app.worker import Engine
-from ciad_engine import bundles
+from ciad_engine import bundles, systems
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation import planning, runner
+from ciad_engine.jobs import Job
 from ciad_engine.runs import Database
 from tests.app.evaluate.conftest import COUNT, close
 
@@ -27,6 +31,7 @@ TIMEOUT = 30_000  # ms
 
 
 def prepare(page: EvaluatePage, path: Path, qtbot, attacks: tuple[str, ...] = ("fgsm",), limit: int = COUNT) -> None:
+    qtbot.waitUntil(lambda: page._database is not None, timeout=TIMEOUT)
     page.panel.data.choose(str(path))
     page.panel.attacks.choose([(name, {}) for name in attacks])
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
@@ -34,7 +39,11 @@ def prepare(page: EvaluatePage, path: Path, qtbot, attacks: tuple[str, ...] = ("
 
 
 def finish(page: EvaluatePage, qtbot) -> None:
+    """Wait until the evaluation has ended and what it stored is shown."""
     qtbot.waitUntil(lambda: page._task is None, timeout=TIMEOUT)
+    database, key = page._database, page._state.run
+    stored = sum(database.counts(key).values()) if key else 0
+    qtbot.waitUntil(lambda: len(page.model.rows) == stored and (not key or page._news.looks > 0), timeout=TIMEOUT)
 
 
 def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
@@ -104,7 +113,7 @@ def test_images_that_are_reused_are_counted_alone(page, tiny_data, monkeypatch, 
 def test_cancel_keeps_rows_and_continue_finishes_the_same_run(page, tiny_data, held, qtbot):
     prepare(page, tiny_data, qtbot)
     page.start()
-    assert page._task.tells_time  # so the status bar does not contradict the page
+    assert page._task.left == page._left  # so the status bar does not contradict the page
     page._look_up_rates()
     qtbot.waitUntil(lambda: len(page.model.rows) >= 4, timeout=TIMEOUT)
     assert page.panel.estimate.text() == ""
@@ -179,15 +188,15 @@ def test_a_run_of_another_engine_is_shown_but_not_offered(page, tiny_data, held,
     finish(page, qtbot)
     qtbot.waitUntil(lambda: page.results.bar.isVisibleTo(page))
     monkeypatch.setattr(planning, "SCHEMA", planning.SCHEMA + 1)
-    page.open_run(page._run.key)
+    page.open_run(page._news.run.key)
     qtbot.waitUntil(lambda: not page.results.bar.isVisibleTo(page))
     assert page.model.rows
-    page._run = None
+    page._news = None
     page.offer_to_continue()
     looked = []
     page._background.run(lambda: None, looked.append, pytest.fail)  # behind the search for it
     qtbot.waitUntil(lambda: bool(looked))
-    assert page._run is None
+    assert page._news is None
 
 
 def test_an_evaluation_that_cannot_begin_leaves_no_run(page, tiny_data, qtbot):
@@ -225,14 +234,22 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     with qtbot.waitSignal(page.row_opened) as caught:
         qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
         qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
-    image, label, adversarial, name = caught.args[0]
+    image, label, adversarial, name, attack, evade = caught.args[0]
     assert np.array_equal(image, tiny_set.images[row.image_index])
     assert (label, name) == (row.label, row.name)
     assert np.abs(adversarial.astype(int) - image).max() == row.linf > 0
+    assert (attack.attack, attack.settings) == ("fgsm", dict(page._news.plan.attacks[0].settings))
+    assert np.array_equal(attack.images[0], adversarial)
+    assert (attack.success.tolist(), attack.linf.tolist(), attack.forwards.tolist()) == (
+        [True],
+        [row.linf],
+        [row.forwards],
+    )
+    assert (attack.label_after.tolist(), evade) == ([row.label_after], ())
     table.setCurrentIndex(page.model.index(0, 0))
     with qtbot.waitSignal(page.row_opened) as caught:
         qtbot.keyClick(table, Qt.Key.Key_Return)
-    assert caught.args[0].adversarial is None
+    assert caught.args[0].adversarial is caught.args[0].attack is None
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
 
 
@@ -255,7 +272,7 @@ def test_an_image_that_fooled_f1_but_was_flagged_can_be_opened(page, tiny_data, 
     flagged = dataclasses.replace(row, evaded=False, reason="flagged by a detector")
     with qtbot.waitSignal(page.row_opened) as caught:
         page._open_row(flagged)
-    assert np.array_equal(caught.args[0].adversarial, database.image(page._run.key, row.attack, row.position))
+    assert np.array_equal(caught.args[0].adversarial, database.image(page._news.run.key, row.attack, row.position))
 
 
 def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
@@ -281,7 +298,7 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
     panel.attacks.choose([("fgsm", {"eps": 32.0})])
     page.start()
     finish(page, qtbot)
-    plan = planning.from_json(page._run.plan)
+    plan = planning.from_json(page._news.run.plan)
     assert [(one.name, one.rule) for one in plan.evade] == [("mask", "disagreement")]
     assert {row.evaded for row in page.model.rows if row.attack} <= {True, False}
     qtbot.waitUntil(lambda: "direct, evading mask:disagreement" in page.results.runs.currentText(), timeout=TIMEOUT)
@@ -323,7 +340,7 @@ def test_a_run_of_the_same_networks_under_an_earlier_checksum_is_offered(page, i
     monkeypatch.setattr(page._engine, "info", dataclasses.replace(info, card=newer))
     page.offer_to_continue()
     qtbot.waitUntil(page.results.bar.isVisible)
-    assert page._run.key == run.key
+    assert page._news.run.key == run.key
 
 
 def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbot):
@@ -480,7 +497,8 @@ def test_a_foreign_database_is_refused_in_words(engine, tmp_path, qtbot):
     path = tmp_path / "notes.sqlite"
     path.write_bytes(b"this is no database at all, but long enough to be looked at" * 20)
     page = EvaluatePage(engine, "", path)
-    assert str(path) in page.results.state.text()
+    qtbot.waitUntil(lambda: str(path) in page.results.state.text())
+    assert str(path) in page._state.why_not_start
     assert not page.panel.start.isEnabled()
     close(page)
 
@@ -545,3 +563,48 @@ def test_a_page_made_after_loading_failed_says_why(tmp_path, qtbot):
     assert "missing" in page.results.state.text()
     close(page)
     assert engine.shutdown(30)
+
+
+def test_a_run_that_another_program_computes_fills_the_tables(page, tiny_set, untrained_bundle, database_path, qtbot):
+    card = bundles.read_card(untrained_bundle)
+    plan = planning.make(card, tiny_set, [planning.choose("fgsm")], None, 0)
+    done = threading.Event()
+
+    def compute() -> None:
+        system = systems.load(untrained_bundle, torch.device("cpu"))
+        with Database(database_path) as database:
+            runner.run(plan, system, tiny_set, database, Paused(), batch_size=3)
+        done.set()
+
+    class Paused(Job):
+        def on_partial(self, result: object) -> None:
+            time.sleep(0.4)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    qtbot.waitUntil(lambda: any(run.key == plan.key() for run in page._database.runs()), timeout=TIMEOUT)
+    page.open_run(plan.key())
+    seen = []
+    qtbot.waitUntil(lambda: seen.append(len(page.model.rows)) or seen[-1] == 2 * COUNT, timeout=TIMEOUT)
+    thread.join()
+    assert len(set(seen)) > 3
+    assert not page.results.bar.isVisibleTo(page)
+    qtbot.waitUntil(lambda: page._news.run.finished and bool(page.results.tables.tables), timeout=TIMEOUT)
+    assert page.results.state.text().startswith(f"{2 * COUNT} rows")
+
+
+def test_a_database_that_another_program_has_locked_does_not_hold_the_window(engine, database_path, monkeypatch, qtbot):
+    free = threading.Event()
+    opened = page_module.Database
+
+    def locked(path: Path) -> Database:
+        assert free.wait(30)
+        return opened(path)
+
+    monkeypatch.setattr(page_module, "Database", locked)
+    page = EvaluatePage(engine, "", database_path)
+    assert page._state.why_not_start == NO_DATABASE
+    assert page.panel.start.toolTip() == NO_DATABASE
+    free.set()
+    qtbot.waitUntil(lambda: page._state.database == "")
+    close(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtGui import QPalette
@@ -63,7 +64,7 @@ def test_an_attack_can_be_chosen_several_times(page):
     assert second.less.isVisibleTo(second)
     assert second.form.isVisibleTo(second)
     assert not second.more.isVisibleTo(second)
-    assert "chosen twice with the same settings" in page._why_not() or page.loader.data is None
+    assert "chosen twice with the same settings" in page._state.why_not_start or page.loader.data is None
     assert attacks.twice() == "FGSM"
     second.form.editor("eps").setValue(4)
     assert attacks.twice() == ""
@@ -131,6 +132,7 @@ def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
     engine, database_path, tiny_data, tmp_path, button, monkeypatch, qtbot
 ):
     page = EvaluatePage(engine, str(tmp_path / "last"), database_path)
+    qtbot.waitUntil(lambda: page._database is not None)
     begun, used = [], []
     page.folder_used.connect(used.append)
 
@@ -148,11 +150,12 @@ def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
     assert begun == [str(tmp_path / "last")]
     assert used == [str(tiny_data.parent)]
     qtbot.waitUntil(lambda: not page.loader.busy, timeout=30_000)
-    monkeypatch.setattr(page, "_run", object())  # there is something to export
+    news = SimpleNamespace(run=SimpleNamespace(key="", short=""), card=None)
+    monkeypatch.setattr(page, "_news", news)  # there is something to export
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda parent, title, start: begun.append(start) or "")
     page.export()
     assert begun[1:] == used
-    monkeypatch.setattr(page, "_run", None)
+    monkeypatch.setattr(page, "_news", None)
     close(page)
     assert Path(used[0]).is_dir()
 

@@ -11,8 +11,9 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton
 
 from ciad_app.inspect import saving, work
-from ciad_app.inspect.collection import RECORDS, YOURS
+from ciad_app.inspect.collection import RECORDS, YOURS, Entry
 from ciad_app.inspect.page import InspectPage
+from ciad_app.inspect.pane_grid import COVER, NO_MASK
 from ciad_app.inspect.verdict_bar import NOTHING
 from ciad_engine import imaging, inspection
 from ciad_engine.attacks.words import FLAGGED, NO_ADVERSARIAL
@@ -189,7 +190,7 @@ def test_the_history_tells_rules_apart_and_brings_back_what_was_to_be_evaded(pag
         attack(page, qtbot, eps=64.0)
         asked.append(panel.evade)
     assert asked == [("mask:disagreement",), ("mask:graded",)]
-    names = [name for name, _ in page._history.fooled(page._entry)]
+    names = [name for name, _ in page._history.fooled(page._state.entry)]
     assert names == ["FGSM 64, evading mask:disagreement", "FGSM 64, evading mask:graded"]
     panel.knows.setChecked(False)
     attack(page, qtbot, eps=64.0)
@@ -403,7 +404,7 @@ def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path
     settle(page, qtbot)
     attack(page, qtbot)
     made = page.found
-    page.show_record(made.image, made.label if labelled else None, made.attacked_image, "row 17")
+    page.show_record(Entry(made.image, made.label if labelled else None, "row 17", adversarial=made.attacked_image))
     qtbot.waitUntil(lambda: page.found is not None and page.found.name == "row 17", timeout=TIMEOUT)
     assert page.gallery.sets.currentText() == RECORDS
     assert page.found.attack is None
@@ -471,6 +472,57 @@ def test_the_magnification_can_be_chosen(page, known, qtbot):
     )
     page.grid.mask_scale.setCurrentIndex(page.grid.mask_scale.findData(0.1))
     assert page.grid.mask_change.item.getLevels().tolist() == [-0.1, 0.1]
+
+
+def test_the_masks_can_be_laid_over_both_images(page, known, qtbot, tmp_path):
+    show_set(page, known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    grid, found = page.grid, page.found
+    images = (found.image, found.attacked_image)
+
+    def expected(opacity):
+        masks = (found.benign.masks[0], found.adversarial.masks[0])
+        return [inspection.overlay(i, m, opacity, COVER).transpose(1, 2, 0) for i, m in zip(images, masks, strict=True)]
+
+    def shown():
+        return [grid.benign.array, grid.adversarial.array]
+
+    assert tuple(grid.benign_mask.item.getColorMap().map(0.0)[:3]) == COVER  # the colour of unimportant
+    grid.opacity.setFocus()
+    assert grid.opacity.focusPolicy() & Qt.FocusPolicy.TabFocus
+    for _ in range(3):
+        qtbot.keyClick(grid.opacity, Qt.Key.Key_Right)
+    assert (grid.opacity.value(), grid.percent.text()) == (15, "15%")
+    assert np.array_equal(shown(), expected(0.15))
+    before = saving.png(saving.compose(page.saves._rows))
+    qtbot.keyClick(grid.opacity, Qt.Key.Key_End)
+    assert np.array_equal(shown(), expected(1))
+    assert saving.png(saving.compose(page.saves._rows)) != before  # the exported view is what is seen
+    page.save_image(tmp_path / "plain.png")
+    assert np.array_equal(imaging.read(tmp_path / "plain.png", 32).pixels, images[1])
+    assert "original " + ", ".join(map(str, images[0][:, 3, 4])) in grid.values_at((3, 4))
+    page.gallery.step(1)  # the next image is seen as it is until its mask is known, then under it
+    assert np.array_equal(grid.benign.array, known.images[1].transpose(1, 2, 0))
+    settle(page, qtbot)
+    found, images = page.found, (page.found.image,)
+    assert np.array_equal(
+        grid.benign.array, inspection.overlay(images[0], found.benign.masks[0], 1, COVER).transpose(1, 2, 0)
+    )
+    qtbot.keyClick(grid.opacity, Qt.Key.Key_Home)
+    assert np.array_equal(grid.benign.array, images[0].transpose(1, 2, 0))
+
+
+def test_without_masks_there_is_nothing_to_lay_over(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.grid.opacity.setValue(50)
+    page.grid.show_inspection(
+        dataclasses.replace(page.found, benign=dataclasses.replace(page.found.benign, masks=None))
+    )
+    assert not page.grid.opacity.isEnabled()
+    assert page.grid.opacity.toolTip() == NO_MASK
+    assert np.array_equal(page.grid.benign.array, known.images[0].transpose(1, 2, 0))
 
 
 def test_the_keyboard_attacks_and_steps(page, known, qtbot):

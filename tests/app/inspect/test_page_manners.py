@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from PIL import Image
 from PySide6.QtCore import Qt
 
 from ciad_app.inspect import saving
-from ciad_app.inspect.page import LOOKING, WAITING
+from ciad_app.inspect.collection import Entry
 from ciad_app.inspect.results import Results
-from ciad_engine import attacks, inspection
+from ciad_engine import attacks, counting
 from tests.app.inspect.steps import TIMEOUT, attack, settle, show_set
 
 LONG = {"iterations": 100_000, "search_steps": 30, "confidence": 900.0}
@@ -23,7 +24,12 @@ LONG = {"iterations": 100_000, "search_steps": 30, "confidence": 900.0}
 def other_work(engine):
     """Work that holds the engine thread until `set` is called."""
     go_on = threading.Event()
-    go_on.task = engine.submit(lambda session, job: go_on.wait(30), lambda _: None, text="Evaluating")
+
+    def work(session, job):
+        while not go_on.wait(0.01):
+            job.checkpoint()
+
+    go_on.task = engine.submit(work, lambda _: None, text="Evaluating")
     yield go_on
     go_on.set()
 
@@ -33,36 +39,25 @@ def click(list_, index, qtbot):
     qtbot.mouseClick(list_.viewport(), Qt.MouseButton.LeftButton, pos=place)
 
 
-def test_where_other_work_goes_first_that_is_said_until_it_is_done(page, known, other_work, qtbot):
+def test_an_image_is_looked_at_and_attacked_while_other_work_runs(page, known, other_work, qtbot):
     show_set(page, known)
-    qtbot.waitUntil(lambda: page.verdict.sentence.text() == WAITING, timeout=TIMEOUT)
-    assert "Waiting" in page.grid.benign_mask.hint
+    settle(page, qtbot)
+    attack(page, qtbot)
+    assert page.found.attack is not None
     page.panel.choose("cw", LONG)
     page.attack_now()
-    assert page.verdict.sentence.text() == WAITING
-    assert "Waiting" in page.grid.adversarial.hint
-    other_work.set()
-    qtbot.waitUntil(lambda: "Attacking" in page.verdict.sentence.text(), timeout=TIMEOUT)
+    assert "Attacking" in page.verdict.sentence.text()
     assert "Attacking" in page.grid.adversarial.hint
     page.cancel()
     settle(page, qtbot)
-
-
-def test_cancelling_what_waits_leaves_the_other_work_alone(page, known, other_work, qtbot):
-    show_set(page, known)
-    page.attack_now()
-    assert page.busy
-    page.cancel()
-    qtbot.waitUntil(lambda: not page.panel.stop.isEnabled() or page.verdict.sentence.text() == LOOKING, timeout=TIMEOUT)
+    assert not other_work.task.finished
     assert not other_work.task.cancelling
-    other_work.set()
-    settle(page, qtbot)
 
 
 def test_both_images_of_a_stored_pair_are_shown_while_other_work_runs(page, known, other_work, qtbot):
     image = known.images[0]
     changed = np.where(image > 100, image - 3, image + 2).astype(np.uint8)
-    page.show_record(image, int(known.labels[0]), changed, "row 5")
+    page.show_record(Entry(image, int(known.labels[0]), "row 5", adversarial=changed))
     assert np.array_equal(page.grid.benign.array, image.transpose(1, 2, 0))
     assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
     moved = changed.astype(int) - image
@@ -70,11 +65,9 @@ def test_both_images_of_a_stored_pair_are_shown_while_other_work_runs(page, know
     page.grid.gain.setCurrentIndex(page.grid.gain.findData(4))
     assert np.array_equal(page.grid.difference.array, (128 + 4 * moved).astype(np.uint8).transpose(1, 2, 0))
     assert "difference" in page.grid.values_at((3, 4))
-    qtbot.waitUntil(lambda: page.verdict.sentence.text() == WAITING, timeout=TIMEOUT)
-    assert "Waiting" in page.grid.adversarial_mask.hint
-    other_work.set()
     settle(page, qtbot)
     assert page.grid.adversarial_mask.array is not None
+    assert not other_work.task.finished
 
 
 def test_a_stored_pair_that_does_not_fool_f1_is_shown_and_says_so(page, known, qtbot):
@@ -82,7 +75,7 @@ def test_a_stored_pair_that_does_not_fool_f1_is_shown_and_says_so(page, known, q
     image, label = known.images[0], int(known.labels[0])
     changed = image.copy()
     changed[0, 5, 5] ^= 1
-    page.show_record(image, label, changed, "row 6")
+    page.show_record(Entry(image, label, "row 6", adversarial=changed))
     settle(page, qtbot)
     assert page.found.adversarial.y1[0] == label
     assert np.array_equal(page.grid.adversarial.array, changed.transpose(1, 2, 0))
@@ -199,4 +192,48 @@ def test_percentages_are_those_of_the_sentences():
     from ciad_app.widgets.probability_bars import percent
 
     for value in (0.0, 0.004, 0.012, 0.5, 0.991, 0.9951, 0.9999, 1.0):
-        assert percent(value) == inspection.percent(value)
+        assert percent(value) == counting.percent(value)
+
+
+def test_another_image_during_an_attack_cancels_it_and_that_is_said(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.panel.choose("cw", LONG)
+    page.attack_now()
+    said, name = [], page._state.entry.name
+    page.message.connect(said.append)
+    page.gallery.step(1)
+    assert said == [f"The attack on {name} was cancelled: another image was selected."]
+    settle(page, qtbot)
+    page.gallery.step(1)
+    assert len(said) == 1
+
+
+def test_a_stored_attack_stands_in_the_form_and_among_the_attacks(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.panel.choose("fgsm", {"eps": 24.0})
+    attack(page, qtbot)
+    made = page.found
+    assert made.attacked_image is not None
+    page.panel.choose("jsma", {})
+    stored = Entry(made.image, made.label, "row 7", adversarial=made.attacked_image, attack=made.attack)
+    page.show_record(stored)
+    settle(page, qtbot)
+    assert page.panel.request() == ("fgsm", made.attack.settings)
+    assert page.panel.results.title() == "Result of FGSM"
+    assert page.panel.results.values["cost"].text().startswith(f"{made.attack.forwards[0]}")
+    assert page._history.lines(stored) == page._history.lines(Entry(made.image, made.label, made.name))
+    page._select(stored)
+    settle(page, qtbot)
+    assert len(page._history.lines(stored)) == 1
+
+
+def test_data_sets_of_the_same_title_stay_apart(page, known, qtbot):
+    other = dataclasses.replace(known, images=255 - known.images, checksum="")
+    assert other.checksum != known.checksum
+    for chosen in (known, other, known, other):
+        show_set(page, chosen)
+        assert np.array_equal(page.gallery.model.collection.images, chosen.images)
+    titles = [page.gallery.sets.itemText(k) for k in range(page.gallery.sets.count())]
+    assert titles == [known.source, f"{known.source} (2)"]

@@ -129,7 +129,7 @@ def test_train_writes_a_bundle_that_inspects(
     card = bundles.read_card(out)
     assert card.content["seed"] == 3
     figures = next(iter(card.content["measured"].values()))
-    assert re.search(rf"^  f1 +{figures['f1']:.4f}$", text, re.MULTILINE)
+    assert re.search(rf"^  accuracy of f1 +{figures['accuracy']['f1']:.4f}$", text, re.MULTILINE)
     assert ciad("inspect", pictures[0], "--bundle", out)[0] == 0
 
     code, text, err = ciad(*words)
@@ -163,7 +163,7 @@ def test_a_cancelled_training_says_how_to_go_on(
 def test_an_unknown_recipe_is_wrong_use(ciad: Ciad, tmp_path: Path) -> None:
     code, _, err = ciad("train", "--recipe", "soup", "--data", tmp_path, "--out", tmp_path / "out")
     assert code == 2
-    assert "--recipe: 'soup' is none of paper, contrast." in err
+    assert "--recipe: 'soup' is none of paper, contrast, strong, surrogate." in err
 
 
 def test_metrics_are_shown_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from ciad_engine.datasets import ImageSet
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import Domain
 from ciad_engine.errors import DataError, SettingError
-from ciad_engine.evaluation import harmless, model_card
+from ciad_engine.evaluation import harmless
 from ciad_engine.evaluation.runner import choose_images
 from ciad_engine.evaluation.statistics import wilson
 from ciad_engine.evaluation.table import Cell, from_json, to_json
@@ -202,22 +202,3 @@ def test_it_is_plain_data_and_every_column_is_described(table) -> None:
     assert from_json(to_json(table)) == table
     assert {c.key for c in harmless.COLUMNS} == set(test_export.described()["harmless.csv"])
     assert table.columns == harmless.COLUMNS
-
-
-def test_a_record_is_beside_the_card_once_and_is_read_with_it(table, tmp_path: Path) -> None:
-    measured = system(tmp_path)
-    path = harmless.record(measured, data(), 6, 0, table, 90.0)
-    assert path.parent == tmp_path / "evaluations"
-    assert harmless.record(measured, data(), 6, 0, table, 90.0) == path
-    assert harmless.record(measured, data(), 5, 0, table, 90.0) != path
-    (entry, other) = measured.card.evaluations()
-    assert {entry["title"], other["title"]} == {f"Harmless changes: {n} images of six greys" for n in (5, 6)}
-    assert model_card.tables_in(entry) == (table,)
-    section = model_card.sections(measured.card)[-1]
-    assert section.title == other["title"]
-    assert section.tables[0].cells == table.cells
-    assert section.sentences == table.notes
-    shown = dict(section.figures)
-    assert shown["command"].startswith("ciad harmless --bundle BUNDLE --data PATH --limit ")
-    assert shown["minutes of computing"] == "1.5"
-    assert "pillow" in shown

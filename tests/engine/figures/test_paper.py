@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from ciad_engine import attacks, datasets, systems
+from ciad_engine.counting import percent
 from ciad_engine.errors import DataError, SettingError
 from ciad_engine.figures import paper
 from ciad_engine.figures.inspected import mask, of_inspection
-from ciad_engine.inspection import inspect, percent
+from ciad_engine.inspection import inspect
 from ciad_engine.jobs import Cancelled, Job
 from tests.engine.attacks.toys import Recorder
 
