@@ -131,11 +131,16 @@ class MainWindow(QMainWindow):
             return
         if self.engine.info is not None and card == self.engine.info.card and not self.engine.loading:
             self.say(f"Bundle {card.name} is in use already.")
+            self._remember_bundle(card)
             return
         self._wanted = card.folder
         self.engine.choose(str(card.folder), card.name)
         if self.engine.loading_waits:
             self.say(f"Bundle {card.name} is loaded when the running work is finished or cancelled.")
+
+    def _remember_bundle(self, card: bundles.Card) -> None:
+        self.settings = dataclasses.replace(self.settings, bundle=bundles.reference(card))
+        self._save()
 
     def _ask_bundle(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Open a bundle's folder", self.settings.last_folder)
@@ -315,8 +320,7 @@ class MainWindow(QMainWindow):
     def _ready(self, info: EngineInfo) -> None:
         self._show_state()
         if info.card.folder == self._wanted:
-            self.settings = dataclasses.replace(self.settings, bundle=bundles.reference(info.card))
-            self._save()
+            self._remember_bundle(info.card)
         # The forms of the attacks were just made.
         QTimer.singleShot(0, self, self._leave_drops_to_the_window)
         QTimer.singleShot(0, self, self._look_for_interrupted)
@@ -347,8 +351,8 @@ class MainWindow(QMainWindow):
 
     def _open_row(self, opened: OpenedRow) -> None:
         self.show_page(INSPECT)
-        image, label, adversarial, name, attack, evade = opened
-        self.inspect.show_record(Entry(image, label, name, adversarial=adversarial, attack=attack, evade=evade))
+        image, label, adversarial, name, attack, evade, bundle = opened
+        self.inspect.show_record(Entry(image, label, name, "", adversarial, attack, evade, bundle))
 
     def _page_changed(self, index: int) -> None:
         if index == 1:

@@ -153,9 +153,15 @@ class _EngineJob(Job):
         self._last = 0.0
         self._last_text = ""
         self.run_urgent: Callable[[], None] = lambda: None  # set while a long task runs
+        self._paused = 0.0  # seconds
+
+    def clock(self) -> float:
+        return super().clock() - self._paused
 
     def on_checkpoint(self) -> None:
+        started = super().clock()
         self.run_urgent()
+        self._paused += super().clock() - started
 
     def on_progress(self, done: int, total: int, text: str) -> None:
         now = time.monotonic()

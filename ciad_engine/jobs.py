@@ -7,6 +7,7 @@ the window emits signals, tests collect a list; the function does not know which
 from __future__ import annotations
 
 import threading
+import time
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
@@ -66,6 +67,10 @@ class Job:
         """Say something once that a person should know ("out of memory: batch halved to 128")."""
         self.on_note(text)
 
+    def clock(self) -> float:
+        """Return seconds that pass only while this work computes, not while more urgent work does."""
+        return time.perf_counter()
+
     def part(self, start: float, stop: float) -> Job:
         """A job whose progress fills only the stretch [`start`, `stop`] (fractions) of this one."""
         return _Part(self, start, stop)
@@ -90,6 +95,9 @@ class Inner(Job):
         super().__init__()
         self._cancel = outer._cancel  # one flag for both: cancelling either cancels the work
         self._outer = outer
+
+    def clock(self) -> float:
+        return self._outer.clock()
 
     def on_checkpoint(self) -> None:
         self._outer.on_checkpoint()

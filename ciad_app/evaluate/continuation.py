@@ -72,6 +72,11 @@ class Continuation:
         self._bar, self._loader, self._choice, self._launch = bar, loader, choice, launch
         self._waiting: Run | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for the images of a run."""
+        return self._waiting is not None
+
     def go_on(self, run: Run) -> None:
         """Continue with the images that are loaded, or are where they were, or are asked for."""
         self._waiting = run

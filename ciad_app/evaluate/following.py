@@ -17,12 +17,12 @@ from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import for_screen, tables_of
 from ciad_engine.runs import Database, Row, Run
 
-INTERVAL = 500  # ms between two looks, at least
+INTERVAL = 500  # ms between two readings, at least
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What a run's rows say: its tables, its curves, and each detector's thresholds."""
+    """Tables and curves of a run's rows, and each detector's thresholds."""
 
     tables: tuple[Table, ...]
     curves: tuple[Curve, ...]
@@ -31,14 +31,14 @@ class Results:
 
 @dataclasses.dataclass(frozen=True)
 class News:
-    """What a look at the followed run found.
+    """What is new of the run that is followed.
 
     Attributes:
         card: of the bundle that the run was made with, if it is there.
-        first: whether this is the first look, at all rows that there are.
-        rows: those that the look before did not find, in the order in which they were stored, without images.
+        first: these are all rows that there are, read for the first time.
+        rows: those that were not known yet, in the order in which they were stored, without images.
         results: of all rows so far; None if nothing has changed.
-        looks: how often it was looked since `follow` or `look` was called last; 0 if this look had begun before.
+        reads: how often the run was read since `follow` or `refresh` was called last; 0 if this began before.
     """
 
     run: Run
@@ -47,74 +47,84 @@ class News:
     first: bool
     rows: list[Row]
     results: Results | None
-    looks: int = 0
+    reads: int = 0
 
 
 class Following(QObject):
-    """Looks at one run at a time, beside the engine: at 30,000 rows a look takes longer than a window may stand still.
+    """Reads one run at a time, again and again until it is finished.
 
-    It looks again and again until the run is finished.
+    Beside the window and the engine: with 30,000 rows that takes longer than a window may stand still.
     """
 
     def __init__(
         self,
         background: Background,
-        told: Callable[[News], object],
+        on_news: Callable[[News], object],
         failed: Callable[[str], object],
         parent: QObject | None = None,
     ) -> None:
-        """Nothing is told of a run that is not followed any more; after `failed` none is followed."""
+        """Make it follow no run yet; `on_news` is called for the followed run only, and after `failed` it is none."""
         super().__init__(parent)
-        self._background, self._told, self._failed = background, told, failed
+        self._background, self._on_news, self._failed = background, on_news, failed
         self._reader: _Reader | None = None
-        self._looking = False
-        self._looks = 0
+        self._reading = False
+        self._reads = 0
         self._timer = QTimer(self, singleShot=True)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._read)
 
     def follow(self, database: Database, run: str, loaded: bundles.Card | None) -> None:
         """Follow the run with this key from its first row on. `loaded` is the card of the bundle in use."""
         self._reader = _Reader(database, run, loaded)
-        self.look()
+        self.refresh()
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is followed."""
+        return self._reader is not None
 
     def stop(self) -> None:
         """Follow no run."""
         self._reader = None
         self._timer.stop()
 
-    def look(self) -> None:
-        """Look now: something has changed."""
-        self._looks = 0
+    def refresh(self) -> None:
+        """Read the run now: something has changed."""
+        self._reads = 0
         self._timer.start(0)
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         reader = self._reader
         if reader is None:
             return
-        if self._looking:  # at a run that is not followed any more, or at what has changed again meanwhile
+        if self._reading:  # a run that is not followed any more, or what has changed again meanwhile
             self._timer.start(INTERVAL // 10)
             return
-        self._looking = True
-        self._looks += 1
-        looks = self._looks
+        self._reading = True
+        self._reads += 1
+        reads = self._reads
+
+        def read() -> tuple[News, float]:
+            try:
+                return reader.read()
+            finally:  # also after an error that nobody expected
+                self._reading = False
 
         def done(found: tuple[News, float]) -> None:
             news, seconds = found
-            self._looking = False
             if reader is not self._reader:
                 return
             if not news.run.finished and not self._timer.isActive():
                 # At most a third of the time goes into tables, or the engine would feel it.
-                self._timer.start(max(INTERVAL, round(2000 * seconds)))
-            self._told(dataclasses.replace(news, looks=looks if self._looks else 0))
+                pause = INTERVAL if news.results else 2 * INTERVAL
+                self._timer.start(max(pause, round(2000 * seconds)))
+            self._on_news(dataclasses.replace(news, reads=reads if self._reads else 0))
 
         def failed(message: str) -> None:
-            self._looking = False
             if reader is self._reader:
                 self.stop()
                 self._failed(message)
 
-        self._background.run(reader.read, done, failed)
+        self._background.run(read, done, failed)
 
 
 class _Reader:

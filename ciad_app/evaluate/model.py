@@ -48,8 +48,9 @@ class OpenedRow(NamedTuple):
     label: int | None  # the true class, among those of the loaded bundle; None if it has no such class
     adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None without an attack that fooled the attacked network
     name: str  # what the data set calls the image
-    attack: AttackResult | None = None  # on f1; None of a benign row, of another classifier, and of other classes
+    attack: AttackResult | None = None  # on f1; None of a benign row, and of an attack on another classifier
     evade: tuple[str, ...] = ()  # the detectors that it had to evade
+    bundle: str = ""  # checksum of the bundle whose f1 and detectors these are
 
 
 def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:

@@ -72,7 +72,7 @@ class EvaluatePage(QWidget):
         self.setFocusProxy(self.panel.start)
 
         self._background = Background(self)
-        self._following = Following(self._background, self._told, self._failed, self)
+        self._following = Following(self._background, self._show_news, self._failed, self)
         self._rates_timer = QTimer(self, singleShot=True, interval=200)
         self._rates_timer.timeout.connect(self._look_up_rates)
         self._connect()
@@ -126,9 +126,15 @@ class EvaluatePage(QWidget):
 
     def take(self, paths: Sequence[Path]) -> bool:
         """Take what was dropped on the page if it is one data set, to evaluate it; return whether it is."""
-        if len(paths) != 1 or not datasets.looks_like_one(paths[0]):
+        try:
+            if len(paths) != 1 or not datasets.looks_like_one(paths[0]):
+                return False
+        except OSError:  # page Inspect says why
             return False
-        self.panel.data.choose(str(paths[0]))
+        if self._state.running:
+            self._say("⚠ An evaluation is running: drop other images when it has ended.")
+        else:
+            self.panel.data.choose(str(paths[0]))
         return True
 
     def cancel(self) -> None:
@@ -219,8 +225,8 @@ class EvaluatePage(QWidget):
         self._list_runs()
         self._rates_timer.start()
         self._update()
-        if self._news is not None and not self._state.running:  # the run that is shown may be of this bundle
-            self._follow(self._news.run.key, self._state)
+        if self._state.run and not self._state.running:  # it may be of this bundle
+            self._follow(self._state.run, self._state, self._announce)
         self.offer_to_continue()
 
     def _begin_with_samples(self) -> None:
@@ -299,9 +305,12 @@ class EvaluatePage(QWidget):
         self.results.show_progress(0, 0)
         self._list_runs()
         self._rates_timer.start()
-        self._following.look()
+        if self._following.active:
+            self._following.refresh()
+        elif self._state.run:  # the evaluation ended before it was a run, or reading it failed
+            self._follow(self._state.run, self._state)
 
-    def _told(self, news: News) -> None:
+    def _show_news(self, news: News) -> None:
         """Show what is new of the run that is followed."""
         other = self._news is None or self._news.run.key != news.run.key
         self._news = news
@@ -319,21 +328,22 @@ class EvaluatePage(QWidget):
             self.results.tables.show_tables(news.results.tables)
             self.results.curves.show_curves(news.results.curves, news.results.thresholds)
         self._set(self._state.read(news.run.key))
-        elsewhere = news.results and news.looks > 1 and not self._state.running  # another program computes it
+        elsewhere = news.results and news.reads > 1 and not self._state.running  # another program computes it
         if self._announce or elsewhere:
             some = "" if news.run.finished else f"{len(self.model.rows):,} of "
             self._say(f"{some}{counted(news.plan.rows, 'row')}, {duration(news.run.seconds)} of computing.")
         self._announce = False
-        if news.looks and not self._state.running:
+        if news.reads == 1 and not self._state.running:
             self._offer(news)
+        elif news.rows:  # another program computes it
+            self.results.bar.hide()
 
     def _offer(self, news: News) -> None:
-        """Offer to continue a run that nobody computes; new rows since the last look come from another program."""
+        """Offer to continue a run that is not finished, unless the person is asked for its images already."""
         run, plan = news.run, news.plan
-        computed = bool(news.rows) and news.looks > 1
-        if run.finished or computed or self._loaded(plan) is None or not planning.can_go_on(run):
+        if run.finished or self._loaded(plan) is None or not planning.can_go_on(run):
             self.results.bar.hide()
-        else:
+        elif not self._continuation.waiting:
             self.results.bar.offer(
                 f"An evaluation was interrupted at {len(self.model.rows):,} of {plan.rows:,} rows"
                 f" ({plan.data}, {', '.join(plan.title(label) for label in plan.labels)}; {moment(run)})."
@@ -345,7 +355,9 @@ class EvaluatePage(QWidget):
         return info.card if info is not None and info.card.knows(plan.bundle_checksum) else None
 
     def _continue(self) -> None:
-        if self._news is not None and not self._state.running:
+        if self._state.loading:
+            self._say(f"⚠ {self._state.why_not_start}")
+        elif self._news is not None and not self._state.running:
             self._continuation.go_on(self._news.run)
 
     def _go_on(self, run: Run, data: datasets.ImageSet) -> None:
@@ -386,10 +398,11 @@ class EvaluatePage(QWidget):
             benign = database.image(key, BENIGN, row.position)
             changed = database.image(key, row.attack, row.position) if row.fooled else None
             opened = OpenedRow(benign, label, changed, row.name)
-            if row.attack == BENIGN or plan.transferred or plan.classes != known:
+            if row.attack == BENIGN or plan.transferred:
                 return opened
             attack = attack_result(plan, row, benign if changed is None else changed)
-            return opened._replace(attack=attack, evade=tuple(one.text for one in plan.evade))
+            evade = tuple(one.text for one in plan.evade)
+            return opened._replace(attack=attack, evade=evade, bundle=plan.bundle_checksum)
 
         self._beside(read, self.row_opened.emit)
 

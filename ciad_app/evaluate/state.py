@@ -14,7 +14,7 @@ class State:
 
     Attributes:
         models, database: why these are not there; "" if they are.
-        loading: the bundle that was chosen and is to be loaded first; "" if none.
+        loading: the bundle that was chosen and is not loaded yet; "" if none.
         has_data: images are loaded.
         wrong: what is wrong with the settings; "" if nothing.
         running: an evaluation of this window runs.
@@ -33,17 +33,17 @@ class State:
 
     @property
     def why_not_start(self) -> str:
-        """Why no evaluation can be started; "" if one can."""
+        """Return why no evaluation can be started; "" if one can."""
         if self.running:
             return "An evaluation is running."
         if self.loading:
-            return f"Bundle {self.loading} is to be loaded first."
+            return f"Wait until bundle {self.loading} is loaded."
         no_data = "" if self.has_data else "No images are loaded: choose them under Images."
         return self.models or self.database or no_data or self.wrong
 
     @property
     def can_choose_run(self) -> bool:
-        """Whether another run can be shown."""
+        """Return whether another run can be shown."""
         return not self.running
 
     @property
@@ -51,8 +51,11 @@ class State:
         return self.shown
 
     def started(self) -> Self:
-        """An evaluation was started; which run it is, is told later. The run shown before is in view no more."""
-        return dataclasses.replace(self, running=True, run="", shown=False)
+        """An evaluation was started; `began` follows with its run. Until then the run shown before stays.
+
+        One that was chosen and is still being read is given up.
+        """
+        return dataclasses.replace(self, running=True, run=self.run if self.shown else "")
 
     def began(self, run: str) -> Self:
         """The evaluation of this window is the run with this key."""

@@ -31,6 +31,7 @@ class Entry:
     adversarial: npt.NDArray[np.uint8] | None = None  # (3, size, size), a stored adversarial image of it
     attack: AttackResult | None = None  # that made it, or failed
     evade: tuple[str, ...] = ()  # what that had to evade
+    bundle: str = ""  # checksum of the bundle that it attacked
     original: npt.NDArray[np.uint8] | None = None  # (H, W, 3), a small copy of the picture it was made from
 
 

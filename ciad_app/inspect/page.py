@@ -163,7 +163,7 @@ class InspectPage(FollowsFont, QWidget):
         self.panel.show_history(self._history.lines(entry), -1)  # what was marked is no longer shown
 
         self.grid.await_attack("Attacking …")
-        self.verdict.show_verdict(NOTHING, f"Attacking with {title} …", "Escape or Cancel stops it.")
+        self.verdict.show_verdict(NOTHING, f"Attacking with {title} …", "Escape stops it.")
         self._ask(
             lambda session, job: work.attack(session.system, entry, name, settings, evade, job),
             lambda found: self._attacked(entry, found),
@@ -206,7 +206,7 @@ class InspectPage(FollowsFont, QWidget):
         size, classes = info.domain.size, counted(len(info.domain.classes), "class", "classes")
         self.message.emit(
             f"Bundle {info.card.name} is for images of {size}x{size} pixels and {classes} of its own. The images opened"
-            " before fit it no more: open them again."
+            " before no longer fit: open them again."
         )
 
     def _not_available(self, reason: str) -> None:
@@ -304,7 +304,7 @@ class InspectPage(FollowsFont, QWidget):
 
     def _show(self, found: Inspection) -> None:
         """Show a record, decided by the chosen detector."""
-        self._state = self._state.told(found)
+        self._state = self._state.answered(found)
         self._decide()
 
     def _decide(self) -> None:

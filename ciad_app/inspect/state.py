@@ -26,7 +26,7 @@ class State:
 
     Attributes:
         loaded: the models are there.
-        loading: the bundle that was chosen and is to be loaded first; "" if none.
+        loading: the bundle that was chosen and is not loaded yet; "" if none.
         unavailable: why the models could not be loaded; "" if they could, or if that is not known yet.
         entry: the image that is selected.
         found: what is known of it.
@@ -41,9 +41,9 @@ class State:
 
     @property
     def why_not_attack(self) -> str:
-        """Why the image cannot be attacked; "" if it can."""
+        """Return why the image cannot be attacked; "" if it can."""
         if self.loading:
-            return f"Bundle {self.loading} is to be loaded first."
+            return f"Wait until bundle {self.loading} is loaded."
         if self.unavailable:
             return f"The models could not be loaded: {self.unavailable}"
         if not self.loaded:
@@ -54,12 +54,13 @@ class State:
 
     @property
     def can_look(self) -> bool:
-        """Whether the image can be looked at; a look or an attack that is waited for comes first."""
+        """Return whether the image can be looked at; a look or an attack that is waited for comes first."""
         return self.loaded and self.entry is not None and self.wait is Wait.NOTHING
 
     @property
     def incomplete(self) -> bool:
-        """Whether the image's verdict, or that on its stored adversarial version, is missing and nothing brings it."""
+        """Return whether the image's verdict, or that on its stored adversarial version, is missing
+        and nothing brings it."""
         if self.entry is None or self.wait is not Wait.NOTHING:
             return False
         stored = self.entry.adversarial is not None
@@ -78,7 +79,7 @@ class State:
         found = None if self.found is None else self.found.without_attack()
         return dataclasses.replace(self, found=found, wait=Wait.ATTACK)
 
-    def told(self, found: Inspection) -> Self:
+    def answered(self, found: Inspection) -> Self:
         """A look or an attack has ended with this, or an earlier attack was chosen from the history."""
         return dataclasses.replace(self, found=found, wait=Wait.NOTHING)
 

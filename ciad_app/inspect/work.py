@@ -83,7 +83,7 @@ def samples(session: Session, job: Job) -> Collection:
 def inspect(system: System, entry: Entry, job: Job) -> Inspection:
     """Inspect an image; if its adversarial version is stored, both."""
     found = inspection.inspect(system, entry.pixels, entry.name, entry.label, job=job)
-    if entry.attack is not None:
+    if entry.attack is not None and system.card.knows(entry.bundle):
         found = dataclasses.replace(found, attack=entry.attack, evade=entry.evade)
     return found if entry.adversarial is None else inspection.with_attacked(system, found, entry.adversarial)
 

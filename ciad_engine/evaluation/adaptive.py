@@ -36,7 +36,7 @@ def table_of(records: Records) -> Table:
     kinds = planning.labels(
         [
             (name, {key: value for key, value in settings.items() if key not in _OF_BUDGET})
-            for name, settings in planning.told(plan.attacks)
+            for name, settings in planning.for_labels(plan.attacks)
         ]
     )
     alone = {kind: Column(_key(kind), f"Evasion rate, {plan.title(kind)} alone", plan.title(kind)) for kind in kinds}

@@ -146,7 +146,7 @@ class Plan:
     @property
     def labels(self) -> tuple[str, ...]:
         """What rows and tables call each of the attacks; see `labels`."""
-        return labels(told(self.attacks))
+        return labels(for_labels(self.attacks))
 
     def title(self, label: str) -> str:
         """Return the title of the attack with this label."""
@@ -247,7 +247,7 @@ def labels(attacks: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def told(choices: Sequence[AttackChoice]) -> list[tuple[str, dict[str, Any]]]:
+def for_labels(choices: Sequence[AttackChoice]) -> list[tuple[str, dict[str, Any]]]:
     """Return names and settings for `labels`; the surrogate is among these if an attack of that name has one."""
     having = {choice.name for choice in choices if choice.surrogate}
 
@@ -421,7 +421,7 @@ def make(
         raise SettingError(
             f"attacks: {twice.text(card.classes)} is chosen twice; change one of the two or leave it out."
         )
-    if len(set(labels(told(attacks)))) < len(attacks):
+    if len(set(labels(for_labels(attacks)))) < len(attacks):
         raise SettingError("attacks: two of them differ by less than can be told apart; change one or leave it out.")
     if not card.has(attacked):
         raise SettingError(f"attacked: bundle '{card.name}' has no {attacked.replace('_', ' ')}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -108,10 +107,10 @@ def run(
             continue
         inner = Stretch(job, done, total, len(left), stage.title)
         if isinstance(stage.attack, FittedAttack):
-            started = time.perf_counter()
+            started = job.clock()
             fitted = _fitted(stage, stage.attack, database, found.key, inner)
             stage = dataclasses.replace(stage, attack=fitted)
-            database.append(found.key, (), time.perf_counter() - started)
+            database.append(found.key, (), job.clock() - started)
         store(stage.compute(left, size, inner))
         done += len(left)
     database.finish(found.key)
@@ -226,10 +225,10 @@ class _Stage:
         """Yield the rows at `positions` in batches, each with the seconds it took."""
 
         def work(part: slice, width: int) -> tuple[list[Row], float]:
-            started = time.perf_counter()
+            started = job.clock()
             here = positions[part]
             rows = self._rows(here, job.images(part.start, len(here)), width)
-            seconds = time.perf_counter() - started
+            seconds = job.clock() - started
             return [dataclasses.replace(row, seconds=seconds / len(rows)) for row in rows], seconds
 
         refills = self.attack is not None and self.attack.refills and compute.device_of(self.attacked).type == "cuda"
@@ -245,14 +244,14 @@ class _Stage:
         for start in range(0, len(positions), GPU_BATCH):
             # Counted alone: its pace does not apply to the images that are attacked afterwards.
             job.progress(start, len(positions), f"Reusing images of {self.title}")
-            started = time.perf_counter()
+            started = job.clock()
             here = positions[start : start + GPU_BATCH]
             rows = []
             for row in self._inspected(here, known.images(here.tolist()), job):
                 noted = known.rows[row.position]
                 facts = {name: getattr(noted, name) for name in (*_OF_ATTACK, "seconds")}
                 rows.append(_attacked(row, facts))
-            yield rows, time.perf_counter() - started
+            yield rows, job.clock() - started
             job.progress(start + len(here), len(positions), f"Reusing images of {self.title}")
 
     def _rows(self, positions: Positions, job: Job, width: int) -> list[Row]:

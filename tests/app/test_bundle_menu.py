@@ -117,7 +117,7 @@ def test_while_other_work_runs_the_choice_waits_and_that_is_said(started, instal
     started.choose_bundle("keeping")
     assert started.state.text() == "Bundle keeping waits …"
     assert "when the running work is finished or cancelled" in started.statusBar().currentMessage()
-    reason = "Bundle keeping is to be loaded first."
+    reason = "Wait until bundle keeping is loaded."
     assert started.inspect.panel.button.toolTip() == reason
     assert started.evaluate.panel.start.toolTip() == reason
     running.cancel()

@@ -80,8 +80,13 @@ from ciad_app import window
 class Watched(window.MainWindow):
     def _ready(self, info):
         super()._ready(info)
-        print('database:', self.evaluate._database.path)
-        QTimer.singleShot(0, self.close)
+        self.look()
+    def look(self):
+        if self.evaluate._database is None:
+            QTimer.singleShot(20, self.look)
+        else:
+            print('database:', self.evaluate._database.path)
+            self.close()
 window.MainWindow = Watched
 from ciad_app.main import main
 sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'cpu', *sys.argv[1:]]))

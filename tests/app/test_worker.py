@@ -657,3 +657,21 @@ def test_an_urgent_task_in_the_middle_of_a_long_one_can_be_cancelled(engine, qtb
     qtbot.waitUntil(lambda: calls.names == ["cancelled"])
     stop.set()
     qtbot.waitUntil(lambda: calls == [("cancelled",), ("done", "long")])
+
+
+def test_the_clock_of_a_long_task_stands_while_an_urgent_one_runs(engine, qtbot):
+    results, done = [], threading.Event()
+
+    def long(session, job):
+        computing.set()
+        started, clock = time.perf_counter(), job.clock()
+        until(done, job.part(0, 1))
+        return time.perf_counter() - started, job.clock() - clock
+
+    computing = threading.Event()
+    engine.submit(long, results.append)
+    qtbot.waitUntil(computing.is_set)
+    engine.submit(lambda session, job: time.sleep(0.3) or done.set(), lambda _: None, urgent=True)
+    qtbot.waitUntil(lambda: bool(results))
+    whole, own = results[0]
+    assert whole - own >= 0.3

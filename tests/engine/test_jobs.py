@@ -94,3 +94,13 @@ def test_work_that_was_cancelled_lets_nothing_run_before_it_stops():
     job.cancel()
     with pytest.raises(Cancelled):
         job.checkpoint()
+
+
+def test_the_clock_of_a_part_is_that_of_the_whole():
+    class Stopped(Job):
+        def clock(self):
+            return 7.0
+
+    assert Stopped().part(0, 1).part(0, 1).clock() == 7.0
+    job = Job()
+    assert job.clock() <= job.part(0, 1).clock() <= job.clock()

@@ -72,7 +72,7 @@ def test_rows_of_another_program_arrive_until_the_run_is_finished(told, runs, da
         told.look()
     assert [[r.position for r in news.rows] for news in told] == [[0, 1], [2, 3], [], [0, 1, 2, 3]]
     assert [news.first for news in told] == [True, False, False, False]
-    assert [news.looks for news in told] == [1, 2, 3, 4]
+    assert [news.reads for news in told] == [1, 2, 3, 4]
     assert [news.results is None for news in told] == [False, False, True, False]
     assert told[-1].run.finished
     assert told[-1].card == card
@@ -100,19 +100,19 @@ def test_nothing_is_told_after_stop(told, runs, qtbot):
     told.following.stop()
     told.background.step()
     assert told == []
-    told.following.look()
+    told.following.refresh()
     qtbot.wait(50)
     assert not told.background.waiting
 
 
-def test_a_look_that_had_begun_before_is_marked(told, runs, qtbot):
+def test_what_was_read_before_a_refresh_is_marked(told, runs, qtbot):
     database, card, run, _ = runs
     told.following.follow(database, run.key, card)
     qtbot.waitUntil(lambda: bool(told.background.waiting))
-    told.following.look()
+    told.following.refresh()
     told.background.step()
     told.look()
-    assert [news.looks for news in told] == [0, 1]
+    assert [news.reads for news in told] == [0, 1]
 
 
 def test_a_run_that_is_gone_is_a_message_and_not_followed_any_more(told, runs, qtbot):
@@ -135,3 +135,15 @@ def test_the_card_is_that_of_the_bundle_in_use_if_the_run_is_of_it(told, runs, u
     told.following.follow(database, run.key, card)
     told.look()
     assert told[1].card is card
+
+
+def test_an_error_that_nobody_expected_does_not_end_the_following(told, runs, monkeypatch, qtbot):
+    database, card, run, _ = runs
+    told.following.follow(database, run.key, card)
+    monkeypatch.setattr(Database, "rows_after", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        told.look()
+    monkeypatch.undo()
+    told.following.follow(database, run.key, card)
+    told.look()
+    assert [news.reads for news in told] == [1]

@@ -106,7 +106,7 @@ def test_the_chosen_images_follow_the_bundle_or_are_refused(page, signs, untrain
     choice.choose(str(class_folders))
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
     engine.choose(str(signs), "signs")
-    assert page.panel.start.toolTip() == "Bundle signs is to be loaded first."
+    assert page.panel.start.toolTip() == "Wait until bundle signs is loaded."
     qtbot.waitUntil(lambda: engine.info.card.name == "signs" and not engine.busy, timeout=TIMEOUT)
     assert page.loader.data is None
     assert "classes that the bundle does not know: airplane" in choice.state.text()

@@ -43,7 +43,7 @@ def finish(page: EvaluatePage, qtbot) -> None:
     qtbot.waitUntil(lambda: page._task is None, timeout=TIMEOUT)
     database, key = page._database, page._state.run
     stored = sum(database.counts(key).values()) if key else 0
-    qtbot.waitUntil(lambda: len(page.model.rows) == stored and (not key or page._news.looks > 0), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: len(page.model.rows) == stored and (not key or page._news.reads > 0), timeout=TIMEOUT)
 
 
 def evaluate(page: EvaluatePage, path: Path, qtbot, **settings) -> Database:
@@ -234,7 +234,8 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     with qtbot.waitSignal(page.row_opened) as caught:
         qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
         qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
-    image, label, adversarial, name, attack, evade = caught.args[0]
+    image, label, adversarial, name, attack, evade, bundle = caught.args[0]
+    assert bundle == page._engine.info.card.checksum
     assert np.array_equal(image, tiny_set.images[row.image_index])
     assert (label, name) == (row.label, row.name)
     assert np.abs(adversarial.astype(int) - image).max() == row.linf > 0

@@ -64,7 +64,7 @@ def test_an_attack_can_be_chosen_several_times(page):
     assert second.less.isVisibleTo(second)
     assert second.form.isVisibleTo(second)
     assert not second.more.isVisibleTo(second)
-    assert "chosen twice with the same settings" in page._state.why_not_start or page.loader.data is None
+    assert "chosen twice with the same settings" in page._state.wrong
     assert attacks.twice() == "FGSM"
     second.form.editor("eps").setValue(4)
     assert attacks.twice() == ""

@@ -16,7 +16,7 @@ READY = State(models="", database="", has_data=True)
     [
         ({}, ""),
         ({"running": True, "loading": "other"}, "An evaluation is running."),
-        ({"loading": "other", "models": NO_MODELS}, "Bundle other is to be loaded first."),
+        ({"loading": "other", "models": NO_MODELS}, "Wait until bundle other is loaded."),
         ({"models": NO_MODELS, "database": NO_DATABASE, "has_data": False}, NO_MODELS),
         ({"database": NO_DATABASE, "has_data": False}, NO_DATABASE),
         ({"has_data": False, "wrong": "No attack."}, "No images are loaded: choose them under Images."),
@@ -54,8 +54,12 @@ def test_no_other_run_can_be_chosen_while_one_is_computed():
     assert (ended.run, ended.shown, ended.can_choose_run) == ("a", True, True)
 
 
-def test_an_evaluation_that_was_cancelled_before_it_began_is_no_run():
-    assert READY.chose("a").read("a").started().ended().began("b") == READY
+def test_the_run_that_is_shown_stays_until_the_evaluation_began():
+    shown = READY.chose("a").read("a")
+    assert shown.started().ended() == shown  # cancelled or failed before
+    assert shown.started().ended().began("b") == shown
+    began = shown.started().began("b")
+    assert (began.run, began.shown) == ("b", False)
 
 
 def test_a_run_that_was_removed_is_not_shown_any_more():

@@ -44,7 +44,7 @@ def test_no_attack_begins_while_another_bundle_waits(page, known, keeping, qtbot
     settle(page, qtbot)
     page._engine.choose(str(keeping), "keeping")
     assert not page.panel.button.isEnabled()
-    assert page.panel.button.toolTip() == "Bundle keeping is to be loaded first."
+    assert page.panel.button.toolTip() == "Wait until bundle keeping is loaded."
     page.attack_now()
     assert not page.busy
     qtbot.waitUntil(lambda: page.panel.button.isEnabled(), timeout=TIMEOUT)

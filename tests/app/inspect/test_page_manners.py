@@ -218,6 +218,7 @@ def test_a_stored_attack_stands_in_the_form_and_among_the_attacks(page, known, q
     assert made.attacked_image is not None
     page.panel.choose("jsma", {})
     stored = Entry(made.image, made.label, "row 7", adversarial=made.attacked_image, attack=made.attack)
+    stored = dataclasses.replace(stored, bundle=page._engine.info.card.checksum)
     page.show_record(stored)
     settle(page, qtbot)
     assert page.panel.request() == ("fgsm", made.attack.settings)
@@ -237,3 +238,16 @@ def test_data_sets_of_the_same_title_stay_apart(page, known, qtbot):
         assert np.array_equal(page.gallery.model.collection.images, chosen.images)
     titles = [page.gallery.sets.itemText(k) for k in range(page.gallery.sets.count())]
     assert titles == [known.source, f"{known.source} (2)"]
+
+
+def test_a_stored_attack_on_another_bundle_is_not_shown_as_one_on_this(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    attack(page, qtbot)
+    made = page.found
+    stored = Entry(made.image, made.label, "row 8", adversarial=made.attacked_image, attack=made.attack, bundle="other")
+    page.show_record(stored)
+    settle(page, qtbot)
+    assert page.found.attack is None
+    assert page.found.adversarial is not None
+    assert page._history.lines(stored) == []
