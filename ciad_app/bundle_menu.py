@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
+from PySide6.QtGui import QActionGroup
 from PySide6.QtWidgets import QMenu, QWidget
 
 from ciad_app.actions import action, choice
@@ -24,6 +25,8 @@ class BundleMenu(QMenu):
         self._list()
 
     def _list(self) -> None:
+        for old in (*self.actions(), *self.findChildren(QActionGroup)):
+            old.deleteLater()
         self.clear()
         used = self._engine.info.card if self._engine.info else None
         cards = {str(card.folder.absolute()): card for card in (*bundles.available(), *([used] if used else ()))}

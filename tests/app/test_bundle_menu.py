@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QFileDialog, QMessageBox
 
 from ciad_app import settings
@@ -124,3 +125,13 @@ def test_while_other_work_runs_the_choice_waits_and_that_is_said(started, instal
     in_use(started, "keeping", qtbot)
     assert started.inspect.panel.button.toolTip() != reason
     assert started.evaluate.panel.start.toolTip() != reason
+
+
+def test_a_menu_that_opens_often_keeps_no_old_actions(started, qtbot):
+    counts = []
+    for _ in range(4):
+        started.bundles.aboutToShow.emit()
+        qtbot.wait(20)
+        counts.append((len(started.bundles.findChildren(QAction)), len(started.bundles.findChildren(QActionGroup))))
+    assert len(set(counts[1:])) == 1
+    assert counts[-1][1] == 1
