@@ -140,7 +140,6 @@ class SetupPanel(QWidget):
         refill(self.evade, _NO_DETECTOR)
         self.estimate = label(wrap=True)
         self.start = button("Start")
-        self.start.setDefault(True)
         of_cancel = "Stop within a second; the rows computed so far are kept and can be continued"
         self.cancel = button("Cancel", of_cancel)
         self.cancel.setEnabled(False)

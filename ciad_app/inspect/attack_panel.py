@@ -66,13 +66,13 @@ class AttackPanel(QWidget):
         self.source = label(wrap=True, quiet=True)
         self.forms = _Forms()
         scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keyboard goes through what is in it
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(self.forms)
 
         self.button = button("Attack", slot=self.attack_asked.emit)
-        self.button.setDefault(True)
         font = self.button.font()
         font.setBold(True)
         self.button.setFont(font)
@@ -150,10 +150,20 @@ class AttackPanel(QWidget):
         for place, info in enumerate(attacks):
             self.attack.setItemData(place, info.summary(), Qt.ItemDataRole.ToolTipRole)
             self.forms.addWidget(attack_form(info, classes))
+        self._order()
         longest = max((info.source for info in attacks), key=len, default="")
         self.source.setText(longest)  # the height of the longest is kept, so that switching moves nothing
         self.source.setMinimumHeight(self.source.heightForWidth(max(self.width(), 240)))
         self._switch(self.attack.currentIndex())
+
+    def _order(self) -> None:
+        """Put the forms, which are made last, behind the choice of the attack in the order of Tab."""
+        before: QWidget = self.attack
+        forms = (self.forms.widget(place) for place in range(self.forms.count()))
+        editors = [widget for form in forms if isinstance(form, ParameterForm) for widget in form.in_order()]
+        for widget in (*editors, self.knows):
+            self.setTabOrder(before, widget)
+            before = widget
 
     def _switch(self, place: int) -> None:
         for i in range(self.forms.count()):  # only the form that is seen asks for room

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPalette, QResizeEvent
+from PySide6.QtGui import QColor, QFocusEvent, QKeyEvent, QMouseEvent, QPainter, QPalette, QPen, QResizeEvent
 from PySide6.QtWidgets import QGraphicsRectItem, QLabel
 
 from ciad_engine.domain import CIFAR10
@@ -17,6 +17,8 @@ _STEPS = {
     Qt.Key.Key_Up: (-1, 0),
     Qt.Key.Key_Down: (1, 0),
 }
+
+_FRAME = 2.5  # pixels that the frame of the focus is wide
 
 Pixel = tuple[int, int]  # row, column
 
@@ -117,6 +119,22 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         pixel = (int(np.floor(where.y())), int(np.floor(where.x())))
         inside = all(0 <= i < self._size for i in pixel) and self.view.sceneBoundingRect().contains(position)
         self.pixel_changed.emit(pixel if inside else None)
+
+    def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
+        """Frame the pane that has the keyboard's focus."""
+        super().drawForeground(painter, rect)
+        if self.hasFocus():
+            painter.resetTransform()
+            painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2 * _FRAME))
+            painter.drawRect(self.viewport().rect())
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self.viewport().update()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self.viewport().update()
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         self.reset_asked.emit()

@@ -124,6 +124,11 @@ class ParameterForm(QWidget):
                 layout.addWidget(self._slider(p), row + 1, 0, 1, 2)
         layout.setRowStretch(layout.rowCount(), 1)
 
+    def in_order(self) -> list[QWidget]:
+        """Return what can have the keyboard's focus, from top to bottom."""
+        both = (each for name in self._editors for each in (self._editors[name], self._sliders.get(name)))
+        return [widget for widget in both if widget is not None]
+
     def _editor(self, p: Parameter) -> QWidget:
         if p.kind == "choice" or p.name in self._names:
             names = self._names.get(p.name, p.choices)

@@ -220,3 +220,20 @@ def test_colour_bar_runs_from_its_low_to_its_high_colour(qtbot):
     assert left.blue() > left.red()  # cividis starts blue
     assert right.red() > right.blue()  # and ends yellow
     assert "from 0 to 1" in bar.accessibleName()
+
+
+def test_the_pane_with_the_focus_is_framed(pane, qtbot):
+    pane.activateWindow()
+    pane.clearFocus()
+    qtbot.waitUntil(lambda: not pane.hasFocus())
+    before = pane.grab().toImage()
+    pane.setFocus()
+    qtbot.waitUntil(pane.hasFocus)
+    framed = pane.grab().toImage()
+    colour = pane.palette().color(QPalette.ColorRole.Highlight)
+    for x, y in ((1, 100), (100, 1), (pane.width() - 2, 100), (100, pane.height() - 2)):
+        assert framed.pixelColor(x, y) == colour
+        assert before.pixelColor(x, y) != colour
+    assert framed.pixelColor(160, 120) == before.pixelColor(160, 120)
+    pane.clearFocus()
+    assert pane.grab().toImage() == before
