@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QProgressBar, QWidget
 
+from ciad_app.later import Later
 from ciad_app.widgets.build import button, in_row
 from ciad_app.widgets.elided_label import ElidedLabel
 from ciad_app.worker import Engine
@@ -25,8 +25,7 @@ class ProgressLine(QWidget):
         self.cancel.clicked.connect(self._cancelling)
         in_row(self.label, self.bar, self.cancel, parent=self, margins=0)
         # Short work comes and goes within the delay: the line does not flicker for it.
-        self._delay = QTimer(self, singleShot=True, interval=150)
-        self._delay.timeout.connect(lambda: self.setVisible(True))
+        self._delay = Later(self, 150, lambda: self.setVisible(True))
         policy = self.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self.setSizePolicy(policy)

@@ -194,7 +194,7 @@ class Engine(QObject):
         self.info: EngineInfo | None = None
         self.problem = ""  # why the models could not be loaded, for whom was not there to hear it
         self.loading = ""  # the name of a bundle that was chosen and is not in use yet
-        self._choice: Task | None = None  # the task that loads it
+        self._choice = Latest(self)  # the task that loads it
         self._device = "auto"
         self._open: list[Task] = []  # unfinished tasks in the order of `submit`
         self._queue: collections.deque[Callable[[Session], None]] = collections.deque()
@@ -213,7 +213,7 @@ class Engine(QObject):
     @property
     def loading_waits(self) -> bool:
         """Whether other work goes before the bundle that was chosen."""
-        return self._choice is not None and self._choice.waits
+        return self._choice.task is not None and self._choice.task.waits
 
     @property
     def shown(self) -> Task | None:
@@ -243,10 +243,8 @@ class Engine(QObject):
 
         If it cannot be loaded, `note` says why, and the bundle in use stays. `name` is for people.
         """
-        if self._choice is not None:
-            self._choice.drop()
         self.loading = name
-        self._choice = self.submit(
+        self._choice.submit(
             lambda session, job: self._load(session, bundle, job),
             lambda _: self._end_choice(),
             failed=self._refuse,
@@ -363,7 +361,7 @@ class Engine(QObject):
         self.ready.emit(info)
 
     def _end_choice(self, note: str = "") -> None:
-        self._choice, self.loading = None, ""
+        self.loading = ""
         self.loading_changed.emit()
         if note:
             self.note.emit(note)
@@ -492,6 +490,53 @@ class Engine(QObject):
         failure = Failure(f"Unexpected error while {doing}: {type(error).__name__}: {error}", text)
         self._post(self.failed.emit, failure)
         return failure.summary
+
+
+class Latest:
+    """The one task for a purpose: a newer one replaces it, and nobody is called back for the one that was replaced."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.task: Task | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.task is not None
+
+    def submit(
+        self,
+        work: Work,
+        done: Callable[[Any], object],
+        *,
+        failed: Callable[[str], object] | None = None,
+        cancelled: Callable[[], object] | None = None,
+        **more: Any,
+    ) -> None:
+        """Submit work as `Engine.submit` does, in the place of what was submitted here before."""
+        self.drop()
+
+        def ended(then: Callable[..., object] | None) -> Callable[..., None]:
+            def call(*arguments: object) -> None:
+                self.task = None
+                if then is not None:
+                    then(*arguments)
+
+            return call
+
+        self.task = self._engine.submit(
+            work, ended(done), failed=ended(failed or self._engine.note.emit), cancelled=ended(cancelled), **more
+        )
+
+    def cancel(self) -> None:
+        """Cancel the task, which is called back then."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def drop(self) -> None:
+        """Cancel the task and call nobody back."""
+        if self.task is not None:
+            self.task.drop()
+            self.task = None
 
 
 def _holds(domain: Domain, other: Domain) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from ciad_app.evaluate.setup_panel import DataChoice
-from ciad_app.worker import Engine, Session, Task, Work
+from ciad_app.worker import Engine, Latest, Session, Work
 from ciad_engine import datasets, files
 from ciad_engine.jobs import Job
 
@@ -33,15 +33,15 @@ class DataLoader(QObject):
         """The paths of data sets are remembered in `folder()`, if it is one."""
         super().__init__(parent)
         self.data: datasets.ImageSet | None = None
-        self._engine, self._choice, self._folder = engine, choice, folder
-        self._task: Task | None = None
+        self._choice, self._folder = choice, folder
+        self._task = Latest(engine)
         self._downloading = False
         choice.chosen.connect(self.load)
         choice.download_requested.connect(self.download)
 
     @property
     def busy(self) -> bool:
-        return self._task is not None
+        return self._task.busy
 
     def load(self, text: str) -> None:
         """Load "samples" or the data at a path; "" only forgets what was loaded."""
@@ -57,13 +57,12 @@ class DataLoader(QObject):
 
     def stop(self) -> None:
         """Load nothing any more."""
-        if self._task is not None:
-            self._task.drop()
-        self._ended()
+        self._task.drop()
+        self._set_downloading(False)
 
     def download(self) -> None:
         """Download CIFAR-10, then load it; while it is being downloaded: cancel."""
-        if self._downloading and self._task is not None:
+        if self._downloading:
             self._task.cancel()
             return
         self.stop()
@@ -85,7 +84,7 @@ class DataLoader(QObject):
         self._choice.say(f"{text or 'Loading'}{f', {done / total:.0%}' if total else ''}")
 
     def _submit(self, inner: Work, done: Callable[[object], None], text: str, if_cancelled: str = "Cancelled.") -> None:
-        self._task = self._engine.submit(
+        self._task.submit(
             inner,
             done,
             failed=self._not_loaded,
@@ -94,17 +93,12 @@ class DataLoader(QObject):
             text=text,
         )
 
-    def _ended(self) -> None:
-        self._task = None
-        self._set_downloading(False)
-
     def _fetched(self, path: object) -> None:
-        self._ended()
+        self._set_downloading(False)
         self._choice.choose(str(path))
 
     def _loaded(self, text: str, data: object) -> None:
         assert isinstance(data, datasets.ImageSet)
-        self._ended()
         self.data = data
         self._choice.say(f"{len(data):,} images: {data.source}")  # under which name figures on them are quoted
         folder = self._folder()
@@ -114,7 +108,7 @@ class DataLoader(QObject):
         self.changed.emit()
 
     def _not_loaded(self, message: str) -> None:
-        self._ended()
+        self._set_downloading(False)
         self._choice.say(f"⚠ {message}")
         self.changed.emit()
         self.failed.emit()

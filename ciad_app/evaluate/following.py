@@ -6,9 +6,10 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
-from PySide6.QtCore import QObject, QTimer
+from PySide6.QtCore import QObject
 
 from ciad_app.evaluate.background import Background
+from ciad_app.later import Later
 from ciad_engine import bundles
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.curves import Curve, curves
@@ -69,8 +70,7 @@ class Following(QObject):
         self._reader: _Reader | None = None
         self._reading = False
         self._reads = 0
-        self._timer = QTimer(self, singleShot=True)
-        self._timer.timeout.connect(self._read)
+        self._timer = Later(self, INTERVAL, self._read)
 
     def follow(self, database: Database, run: str, loaded: bundles.Card | None) -> None:
         """Follow the run with this key from its first row on. `loaded` is the card of the bundle in use."""

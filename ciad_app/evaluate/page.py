@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFileDialog, QSplitter, QWidget
 
@@ -23,6 +23,7 @@ from ciad_app.evaluate.model import OpenedRow, RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment
 from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.evaluate.state import State
+from ciad_app.later import Later
 from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
@@ -73,8 +74,7 @@ class EvaluatePage(QWidget):
 
         self._background = Background(self)
         self._following = Following(self._background, self._show_news, self._failed, self)
-        self._rates_timer = QTimer(self, singleShot=True, interval=200)
-        self._rates_timer.timeout.connect(self._look_up_rates)
+        self._rates_timer = Later(self, 200, self._look_up_rates)
         self._connect()
         self._folder = self.panel.data.folder_to_begin = folder
         # Another program may have it locked for a while.

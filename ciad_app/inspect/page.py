@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QFileDialog, QSplitter, QWidget
 
@@ -20,9 +20,10 @@ from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
 from ciad_app.inspect.state import LOADING, State, Wait
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
+from ciad_app.later import Later
 from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.scrolled import Scrolled
-from ciad_app.worker import Engine, EngineInfo, Session, Task, Work
+from ciad_app.worker import Engine, EngineInfo, Latest, Session, Work
 from ciad_engine import attacks, imaging
 from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
@@ -45,7 +46,7 @@ class InspectPage(FollowsFont, QWidget):
         super().__init__()
         self._engine = engine
         self._state = State()
-        self._task: Task | None = None  # the one look or attack that the page waits for
+        self._task = Latest(engine)  # the one look or attack that the page waits for
         self._history = History()
         self._domain = CIFAR10  # of the images in the gallery
 
@@ -61,8 +62,7 @@ class InspectPage(FollowsFont, QWidget):
         self.save_image, self.export, self.copy = self.saves.save_image, self.saves.export_view, self.saves.copy_view
         self._lay_out()
 
-        self._debounce = QTimer(self, singleShot=True, interval=DEBOUNCE)
-        self._debounce.timeout.connect(self._inspect)
+        self._debounce = Later(self, DEBOUNCE, self._inspect)
         self.gallery.selected.connect(self._select)
         self.gallery.again.connect(self._select_again)
         self.panel.attack_asked.connect(self.attack_now)
@@ -112,7 +112,7 @@ class InspectPage(FollowsFont, QWidget):
     @property
     def busy(self) -> bool:
         """Whether the page waits for an inspection or an attack; `cancel` stops that."""
-        return self._task is not None
+        return self._task.busy
 
     def open_paths(self, paths: list[Path]) -> None:
         """Open pictures, folders of pictures, data set folders and archives; all others still open if one is bad."""
@@ -171,8 +171,7 @@ class InspectPage(FollowsFont, QWidget):
         )
 
     def cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
     # What comes from the engine.
 
@@ -321,26 +320,12 @@ class InspectPage(FollowsFont, QWidget):
     # Tasks: at most one of this page; a newer wish replaces it.
 
     def _ask(self, ask: Callable[..., Inspection], done: Callable[[Inspection], None], text: str) -> None:
-        def finish(then: Callable[[], None]) -> None:
-            self._task = None
-            then()
-            self._update_controls()
-
-        self._task = self._engine.submit(
-            ask,
-            lambda found: finish(lambda: done(found)),
-            failed=lambda reason: finish(lambda: self._failed(reason)),
-            cancelled=lambda: finish(self._cancelled),
-            text=text,
-            urgent=True,
-        )
+        self._task.submit(ask, done, failed=self._failed, cancelled=self._cancelled, text=text, urgent=True)
         self._update_controls()
 
     def _drop_task(self) -> None:
         self._debounce.stop()
-        if self._task is not None:
-            self._task.drop()
-            self._task = None
+        self._task.drop()
         self._state = self._state.gave_up()
 
     def _failed(self, reason: str) -> None:
@@ -366,6 +351,7 @@ class InspectPage(FollowsFont, QWidget):
         else:
             self.grid.await_look("Not looked at")
             self.verdict.show_verdict(NOTHING, sentence, evidence)
+            self._update_controls()
 
     def _update_controls(self) -> None:
         self._state = state = dataclasses.replace(self._state, loading=self._engine.loading)

@@ -12,7 +12,7 @@ def show_set(page, images):
 
 
 def settle(page, qtbot):
-    qtbot.waitUntil(lambda: page.found is not None and page._task is None, timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: page.found is not None and not page.busy, timeout=TIMEOUT)
 
 
 def attack(page, qtbot, **settings):

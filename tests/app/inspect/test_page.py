@@ -324,7 +324,7 @@ def test_the_exported_figure_has_every_attack_on_the_image(page, known, qtbot, t
         before = page.panel.history.count()
         page.panel.choose(name, {"eps": eps})
         page.attack_now()
-        qtbot.waitUntil(lambda: page.panel.history.count() == before + 1 and page._task is None, timeout=TIMEOUT)
+        qtbot.waitUntil(lambda: page.panel.history.count() == before + 1 and not page.busy, timeout=TIMEOUT)
         return page.found.attack.success[0]
 
     assert succeeds("fgsm", 32.0)
