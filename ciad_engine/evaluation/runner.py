@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 Positions = npt.NDArray[np.int64]
 
-# Images computed, and stored, together. On a CPU a full batch of C&W takes about a minute, which is what a stop costs
-# at most; a GPU is busy with wider ones only.
-CPU_BATCH, GPU_BATCH = 100, 512
+# Images computed, and stored, together. On a CPU so few that a full batch of C&W takes about a minute, which is what a
+# stop costs at most, and an iteration at most 200 ms, after which urgent work may run: attacks that follow detectors go
+# through several networks, and the second classifier is larger than f1. A GPU is busy with wider ones only.
+CPU_BATCH, CPU_BATCH_SECOND, CPU_BATCH_EVADING, GPU_BATCH = 100, 32, 16, 512
 CHECKED = 50  # images on which `attacks.checks` looks at the attacked network
 # Batches stored together on a GPU where waiting images can take the places of finished ones.
 GPU_CHUNK = 4
@@ -73,7 +74,7 @@ def run(
     data = data.matched(system.domain)
     _check(plan, system, data)
     stages = _stages(plan, system, data)
-    size = batch_size or (GPU_BATCH if system.device.type == "cuda" else CPU_BATCH)
+    size = batch_size or _batch_size(plan, system.device)
     device, versions = compute.describe_device(system.device), current_versions(plan)
     found = database.start(plan.key(), planning.to_json(plan), versions, device)
     if begun is not None:
@@ -116,6 +117,12 @@ def run(
     database.finish(found.key)
     job.progress(total, total, "Finished")
     return found.key
+
+
+def _batch_size(plan: planning.Plan, device: torch.device) -> int:
+    if device.type == "cuda":
+        return GPU_BATCH
+    return CPU_BATCH_EVADING if plan.evade else CPU_BATCH_SECOND if plan.transferred else CPU_BATCH
 
 
 def choose_images(count: int, limit: int, seed: int) -> Positions:

@@ -396,3 +396,19 @@ def test_an_attack_with_nothing_left_to_learn_from_is_refused_before_anything_is
     plan = tiny.plan(data, system, limit=20, attacks=(planning.choose("universal"),))
     with pytest.raises(RunError, match="not those this run was planned for"):  # not that it has too few images
         runner.run(plan, system, tiny.data(25), database)
+
+
+@pytest.mark.parametrize(("kwargs", "largest"), [({}, 30), ({"evade": ("mlp",)}, 16)])
+def test_an_attack_that_follows_detectors_takes_fewer_images_at_once(kwargs, largest, tmp_path: Path) -> None:
+    """So that an iteration on a CPU is short: only between two of them more urgent work can run."""
+    stored: list[int] = []
+
+    class Counting(Job):
+        def on_partial(self, result: object) -> None:
+            stored.append(len(result))  # type: ignore[arg-type]
+
+    system, data = tiny.system(), tiny.data()
+    attacks = (planning.choose("pgd", iterations=1),)
+    with Database(tmp_path / "runs.sqlite") as database:
+        runner.run(tiny.plan(data, system, attacks=attacks, **kwargs), system, data, database, Counting())
+    assert (max(stored), sum(stored)) == (largest, 60)
