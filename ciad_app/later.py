@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, QTimer
 
 
 class Later(QTimer):
-    """Calls a function some time after `start` was called last: `start(ms)` for another time, `stop` for not at all."""
+    """Calls a function some time after `start` was called last; `start(ms)` changes the time, `stop` calls it off."""
 
     def __init__(self, parent: QObject, milliseconds: int, call: Callable[[], object]) -> None:
         super().__init__(parent)
