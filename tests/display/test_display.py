@@ -28,9 +28,12 @@ def test_every_advertised_key_works_once_without_a_click(on_display, tmp_path):
     assert any("Ctrl+Return" in name for name in pressed)
 
 
-@pytest.mark.parametrize("size", ["1280x720", "1366x768", "1920x1080"])
-def test_all_of_the_first_window_is_on_the_screen(on_display, tmp_path, size):
-    found = driven("place", on_display(size), tmp_path)
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [("1280x720", "1"), ("1366x768", "1"), ("1920x1080", "1"), ("1366x768", "1.5"), ("3840x2160", "2")],
+)
+def test_all_of_the_first_window_is_on_the_screen(on_display, tmp_path, size, scale):
+    found = driven("place", {**on_display(size), "QT_SCALE_FACTOR": scale}, tmp_path)
     left, top, right, bottom = found["frame"]
     assert left >= found["screen"][0]
     assert top >= found["screen"][1]
