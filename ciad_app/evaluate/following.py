@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, QTimer
 
 from ciad_app.evaluate.background import Background
 from ciad_app.later import Later
@@ -19,6 +19,7 @@ from ciad_engine.evaluation.tables import for_screen, tables_of
 from ciad_engine.runs import Database, Row, Run
 
 INTERVAL = 500  # ms between two readings, at least
+PIECE = 1000  # rows handed over at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class News:
         first: these are all rows that there are, read for the first time.
         rows: those that were not known yet, in the order in which they were stored, without images.
         results: of all rows so far; None if nothing has changed.
+        more: further rows of the same reading follow at once; `results` come with the last.
         reads: how often the run was read since `follow` or `refresh` was called last; 0 if this began before.
     """
 
@@ -49,6 +51,7 @@ class News:
     rows: list[Row]
     results: Results | None
     reads: int = 0
+    more: bool = False
 
 
 class Following(QObject):
@@ -117,7 +120,7 @@ class Following(QObject):
                 # At most a third of the time goes into tables, or the engine would feel it.
                 pause = INTERVAL if news.results else 2 * INTERVAL
                 self._timer.start(max(pause, round(2000 * seconds)))
-            self._on_news(dataclasses.replace(news, reads=reads if self._reads else 0))
+            self._deliver(reader, dataclasses.replace(news, reads=reads if self._reads else 0))
 
         def failed(message: str) -> None:
             if reader is self._reader:
@@ -125,6 +128,15 @@ class Following(QObject):
                 self._failed(message)
 
         self._background.run(read, done, failed)
+
+    def _deliver(self, reader: _Reader, news: News) -> None:
+        """Hand over a long list of rows in pieces, between which the window can do something else."""
+        if reader is not self._reader:
+            return
+        rows, left = news.rows[:PIECE], news.rows[PIECE:]
+        self._on_news(dataclasses.replace(news, rows=rows, results=None if left else news.results, more=bool(left)))
+        if left:
+            QTimer.singleShot(0, self, lambda: self._deliver(reader, dataclasses.replace(news, first=False, rows=left)))
 
 
 class _Reader:

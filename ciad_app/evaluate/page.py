@@ -328,6 +328,8 @@ class EvaluatePage(QWidget):
             self.results.tables.show_tables(news.results.tables)
             self.results.curves.show_curves(news.results.curves, news.results.thresholds)
         self._set(self._state.read(news.run.key))
+        if news.more:
+            return
         elsewhere = news.results and news.reads > 1 and not self._state.running  # another program computes it
         if self._announce or elsewhere:
             some = "" if news.run.finished else f"{len(self.model.rows):,} of "

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ciad_app.evaluate import following
 from ciad_app.evaluate.following import INTERVAL, Following
 from ciad_engine import bundles
 from ciad_engine.errors import RunError
@@ -80,6 +81,26 @@ def test_rows_of_another_program_arrive_until_the_run_is_finished(told, runs, da
     assert "4" in {cell.text() for cells in attacks.cells for cell in cells}
     qtbot.wait(2 * INTERVAL)
     assert not told.background.waiting
+
+
+def test_many_rows_are_handed_over_in_pieces(told, runs, monkeypatch, qtbot):
+    database, card, run, other = runs
+    monkeypatch.setattr(following, "PIECE", 2)
+    database.append(run.key, [row(0), row(1), row(2), row(3), row(0, "fgsm")])
+    told.following.follow(database, run.key, card)
+    told.look()
+    assert len(told) == 1  # the window has its turn between two pieces
+    qtbot.waitUntil(lambda: len(told) == 3)
+    assert [len(news.rows) for news in told] == [2, 2, 1]
+    assert [news.first for news in told] == [True, False, False]
+    assert [news.more for news in told] == [True, True, False]
+    assert [news.results is None for news in told] == [True, True, False]
+    told.following.follow(database, run.key, card)
+    told.look()
+    told.following.follow(database, other.key, card)
+    told.look()
+    qtbot.wait(50)
+    assert [news.run.key for news in told[3:]] == [run.key, other.key]
 
 
 def test_late_tables_of_an_old_run_are_not_told(told, runs, qtbot):
