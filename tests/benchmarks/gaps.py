@@ -75,6 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         collector = Collector()
         engine = Engine()
+        engine.ready.connect(lambda _: collector.spare_what_is_loaded())  # as the program does
         window = MainWindow(engine, Settings(), Path(folder) / "runs.sqlite", remember=False)
         window.show()
         window.show_page(EVALUATE)
