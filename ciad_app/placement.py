@@ -1,4 +1,4 @@
-"""Where a window is shown, so that all of it can be seen: plain rectangles, no screens."""
+"""Place a window so that all of it can be seen: plain rectangles, no screens."""
 
 from __future__ import annotations
 

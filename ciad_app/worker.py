@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from ciad_app.durations import Pace
+from ciad_app.latest import Latest
 from ciad_engine import attacks, datasets
 from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import DEFAULT, Card
@@ -131,7 +132,7 @@ class Task:
 
     @property
     def waits(self) -> bool:
-        """Whether other work, which nobody has cancelled, goes first."""
+        """Return whether other work, which nobody has cancelled, goes first."""
         return self.engine._goes_before(self)
 
     def cancel(self) -> None:
@@ -212,7 +213,7 @@ class Engine(QObject):
 
     @property
     def loading_waits(self) -> bool:
-        """Whether other work goes before the bundle that was chosen."""
+        """Return whether other work goes before the bundle that was chosen."""
         return self._choice.task is not None and self._choice.task.waits
 
     @property
@@ -490,53 +491,6 @@ class Engine(QObject):
         failure = Failure(f"Unexpected error while {doing}: {type(error).__name__}: {error}", text)
         self._post(self.failed.emit, failure)
         return failure.summary
-
-
-class Latest:
-    """The one task for a purpose: a newer one replaces it, and nobody is called back for the one that was replaced."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.task: Task | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self.task is not None
-
-    def submit(
-        self,
-        work: Work,
-        done: Callable[[Any], object],
-        *,
-        failed: Callable[[str], object] | None = None,
-        cancelled: Callable[[], object] | None = None,
-        **more: Any,
-    ) -> None:
-        """Submit work as `Engine.submit` does, in the place of what was submitted here before."""
-        self.drop()
-
-        def ended(then: Callable[..., object] | None) -> Callable[..., None]:
-            def call(*arguments: object) -> None:
-                self.task = None
-                if then is not None:
-                    then(*arguments)
-
-            return call
-
-        self.task = self._engine.submit(
-            work, ended(done), failed=ended(failed or self._engine.note.emit), cancelled=ended(cancelled), **more
-        )
-
-    def cancel(self) -> None:
-        """Cancel the task, which is called back then."""
-        if self.task is not None:
-            self.task.cancel()
-
-    def drop(self) -> None:
-        """Cancel the task and call nobody back."""
-        if self.task is not None:
-            self.task.drop()
-            self.task = None
 
 
 def _holds(domain: Domain, other: Domain) -> bool:

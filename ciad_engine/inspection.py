@@ -258,7 +258,7 @@ def _failure(i: Inspection) -> str:
 
 
 def _reasoning(verdict: Verdict, classes: tuple[str, ...], truly_adversarial: bool | None) -> list[str]:
-    """Say if the detector is wrong, then f1's class, then what the detector says of it."""
+    """Return three sentences: on whether the detector is wrong, on f1's class, and on the detector's finding."""
     y1, flagged = int(verdict.y1[0]), bool(verdict.adversarial[0])
     wrong = ""
     if truly_adversarial is not None and flagged != truly_adversarial:

@@ -74,7 +74,7 @@ class Continuation:
 
     @property
     def waiting(self) -> bool:
-        """Whether it waits for the images of a run."""
+        """Return whether it waits for the images of a run."""
         return self._waiting is not None
 
     def go_on(self, run: Run) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal
 
 from ciad_app.evaluate.setup_panel import DataChoice
-from ciad_app.worker import Engine, Latest, Session, Work
+from ciad_app.latest import Latest
+from ciad_app.worker import Engine, Session, Work
 from ciad_engine import datasets, files
 from ciad_engine.jobs import Job
 

@@ -1,4 +1,4 @@
-"""Follows a run in the database, whoever computes it: this window, another one or a terminal."""
+"""Follow a run in the database, whoever computes it: this window, another one or a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Results:
 
 @dataclasses.dataclass(frozen=True)
 class News:
-    """What is new of the run that is followed.
+    """News of the run that is followed.
 
     Attributes:
         card: of the bundle that the run was made with, if it is there.
@@ -82,7 +82,7 @@ class Following(QObject):
 
     @property
     def active(self) -> bool:
-        """Whether a run is followed."""
+        """Return whether a run is followed."""
         return self._reader is not None
 
     def stop(self) -> None:

@@ -21,9 +21,10 @@ from ciad_app.inspect.save_buttons import SaveButtons
 from ciad_app.inspect.state import LOADING, State, Wait
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
 from ciad_app.later import Later
+from ciad_app.latest import Latest
 from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.scrolled import Scrolled
-from ciad_app.worker import Engine, EngineInfo, Latest, Session, Work
+from ciad_app.worker import Engine, EngineInfo, Session, Work
 from ciad_engine import attacks, imaging
 from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10

@@ -13,7 +13,7 @@ LOADING = "The models are loading."
 
 
 class Wait(enum.Enum):
-    """What the page waits for."""
+    """Kinds of work that the page can wait for."""
 
     NOTHING = enum.auto()
     LOOK = enum.auto()

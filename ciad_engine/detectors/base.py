@@ -277,7 +277,7 @@ class Verdict:
 
     @property
     def unfamiliar(self) -> npt.NDArray[np.bool_]:
-        """Whether a detector finds that the image is unlike all training images, bool (N,)."""
+        """Return whether a detector finds that the image is unlike all training images, bool (N,)."""
         found = np.zeros(len(self), bool)
         for finding in self.findings.values():
             if not finding.kind.familiar and detectors.GRADED in finding.rules:
@@ -308,7 +308,7 @@ class Verdict:
 
 
 def opinion(verdict: Verdict, classes: Sequence[str], label: int, voices: Mapping[str, npt.NDArray[np.float32]]) -> str:
-    """Return a sentence: what these voices say of the image of a one-row verdict, and if that supports f1's class.
+    """Return a sentence about how these voices classify the image of a one-row verdict, and whether they support f1.
 
     Args:
         label: the class that all of them give it.

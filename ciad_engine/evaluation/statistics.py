@@ -113,7 +113,7 @@ def class_share(
         w = times[:, rows]
         size = w.sum(1)
         apart = size * (w @ squares[rows]) - ((w @ centred[rows]) ** 2).sum(1)
-        pairs = size**2 - (w**2).sum(1)  # of different images; an image is no distance from itself
+        pairs = size**2 - (w**2).sum(1)  # of different images; an image has distance 0 from itself
         found: Scores = np.divide(apart, pairs, out=np.full(len(w), np.nan), where=pairs > 0)
         return found
 
