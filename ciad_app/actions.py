@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 Key = QKeySequence.StandardKey
 Role = QAction.MenuRole
-Row = tuple[Any, ...] | None
+MenuRow = tuple[Any, ...] | None
 
 
 def action(
@@ -41,7 +41,7 @@ def action(
     return made
 
 
-def fill(parent: QWidget, menu: QMenu, rows: Sequence[Row]) -> None:
+def fill(parent: QWidget, menu: QMenu, rows: Sequence[MenuRow]) -> None:
     """Fill a menu: a row is None for a separator, or the arguments of `action` after `parent`."""
     for row in rows:
         if row is None:

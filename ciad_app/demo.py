@@ -16,8 +16,10 @@ from types import TracebackType
 from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QWidget
 
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
 from ciad_app.settings import Settings
-from ciad_app.window import EVALUATE, INSPECT, MainWindow
+from ciad_app.window import MainWindow
 from ciad_app.worker import Engine, Failure
 from ciad_engine import inspection
 from ciad_engine.errors import CiadError
@@ -86,11 +88,10 @@ class _Demo:
         self.written: list[str] = []  # names of files
         self.engine.unavailable.connect(self.problems.append)
         self.engine.failed.connect(self._on_failure)
-        self.window.evaluate.failed.connect(self.problems.append)
-        self.window.evaluate.loader.failed.connect(
-            lambda: self.problems.append(self.window.evaluate.panel.data.state.text())
-        )
-        self.window.inspect.failed.connect(self.problems.append)
+        window.page(InspectPage).failed.connect(self.problems.append)
+        evaluate = window.page(EvaluatePage)
+        evaluate.failed.connect(self.problems.append)
+        evaluate.loader.failed.connect(lambda: self.problems.append(evaluate.panel.data.state.text()))
 
     def _on_failure(self, failure: Failure) -> None:
         self.problems.append(failure.traceback)
@@ -128,14 +129,14 @@ class _Demo:
 
     def inspect(self) -> None:
         """Find a sample whose attack tells something, show it, save picture and view."""
-        page, info = self.window.inspect, self.engine.info
+        page, info = self.window.page(InspectPage), self.engine.info
         if info is None or not info.has_samples:
             raise DemoError("The bundled samples are missing, or the bundle is for other images.")
-        self.window.show_page(INSPECT)
+        self.window.show_page(InspectPage)
         page.panel.choose(ATTACK, {})
         shown = self._attack_one()
         path = self.folder / _ADVERSARIAL
-        if not page.save_image(path, overwrite=True):
+        if not page.saves.save_image(path, overwrite=True):
             raise DemoError(f"{path} cannot be written.")
         self.written.append(path.name)
         self.picture(_INSPECT_VIEW, self.window)
@@ -143,7 +144,7 @@ class _Demo:
 
     def _attack_one(self) -> Inspection:
         """Attack samples f1 is right about until one is fooled and detected; any fooled one will do at the end."""
-        page = self.window.inspect
+        page = self.window.page(InspectPage)
         fooled = -1
         for tried in range(TRIES):
             if tried:
@@ -163,13 +164,13 @@ class _Demo:
         return self._attacked()
 
     def _looked_at(self, what: str) -> Inspection:
-        page = self.window.inspect
+        page = self.window.page(InspectPage)
         self.wait(what, lambda: page.found is not None and not self.engine.busy)
         assert page.found is not None
         return page.found
 
     def _attacked(self) -> Inspection:
-        page = self.window.inspect
+        page = self.window.page(InspectPage)
         page.panel.button.click()
         self.wait("attacking a sample", lambda: page.found is not None and page.found.attack is not None)
         assert page.found is not None
@@ -177,8 +178,8 @@ class _Demo:
 
     def evaluate(self) -> None:
         """Evaluate a few samples, export the tables, and print them."""
-        self.window.show_page(EVALUATE)
-        page = self.window.evaluate
+        self.window.show_page(EvaluatePage)
+        page = self.window.page(EvaluatePage)
         self.wait("loading the samples", page.panel.start.isEnabled)
         page.panel.attacks.choose(EVALUATED)
         page.panel.limit.setValue(IMAGES)
@@ -198,7 +199,7 @@ class _Demo:
 
     def _tables_shown(self) -> tuple[Table, ...]:
         """The tables of the finished run, once the window shows just these."""
-        page, info = self.window.evaluate, self.engine.info
+        page, info = self.window.page(EvaluatePage), self.engine.info
         assert info is not None
         assert self.window.database_path is not None
         with Database(self.window.database_path) as database:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar, cast
 
 from PySide6.QtCore import QByteArray, QMargins, QMimeData, Qt, QTimer, QUrl, Signal
 from PySide6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QIcon, QKeyEvent
@@ -16,17 +19,17 @@ from PySide6.QtWidgets import (
     QMessageBox,
     QPushButton,
     QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
 from ciad_app import copying, errors, incoming, settings, theme
-from ciad_app.actions import Key, Role, Row, choice, fill
+from ciad_app.actions import Key, MenuRow, Role, choice, fill
 from ciad_app.bundle_menu import BundleMenu
-from ciad_app.evaluate.model import OpenedRow
-from ciad_app.evaluate.page import EvaluatePage
-from ciad_app.inspect.collection import Entry
-from ciad_app.inspect.page import InspectPage
+from ciad_app.incoming import Incoming, Thing
 from ciad_app.model_card import ModelCardDialog
+from ciad_app.page import Page
+from ciad_app.pages import PAGES
 from ciad_app.placement import placed
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
@@ -36,7 +39,8 @@ from ciad_app.worker import Engine, EngineInfo
 from ciad_engine import __version__, bundles, resources
 from ciad_engine.errors import BundleError, CiadError, ImageError
 
-INSPECT, EVALUATE = "Inspect", "Evaluate"
+P = TypeVar("P", bound=Page)
+
 NOTE_SECONDS = 10
 _FRAME = QMargins(6, 36, 6, 8)  # pixels that a window manager may add around the window
 SHUTDOWN_SECONDS = 10.0
@@ -47,7 +51,14 @@ class MainWindow(QMainWindow):
 
     closed = Signal()
 
-    def __init__(self, engine: Engine, kept: Settings, database: Path | None = None, remember: bool = True) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        kept: Settings,
+        database: Path | None = None,
+        remember: bool = True,
+        kinds: Sequence[type[Page]] = PAGES,
+    ) -> None:
         """`kept`: the settings to begin with; saved unless `remember` is false. No `database` is the user's own."""
         super().__init__()
         self.engine, self.settings, self.database_path, self._remember = engine, kept, database, remember
@@ -56,18 +67,15 @@ class MainWindow(QMainWindow):
         self.setWindowIcon(icon())
         self.setAcceptDrops(True)
 
-        self.inspect = InspectPage(engine, kept.last_folder)
-        self.inspect.message.connect(self.say)
-        self.inspect.folder_used.connect(self._remember_folder)
-        self._evaluate: EvaluatePage | None = None
+        self._kinds = tuple(kinds)
+        self._built: dict[type[Page], Page] = {}
+        self._places: dict[type[Page], QVBoxLayout] = {}
         self.pages = QTabWidget(documentMode=True)
-        self.pages.addTab(Scrolled(self.inspect), INSPECT)
-        place = QWidget()  # the page is built when it is first shown: the first window has less to do
-        self._evaluate_place = in_column(parent=place, margins=0)
-        self.pages.addTab(Scrolled(place), EVALUATE)
-        self.pages.setTabToolTip(0, "One image: attack it, see the masks, read the verdict (Ctrl+1)")
-        self.pages.setTabToolTip(1, "Many images: tables of attacks and detection (Ctrl+2)")
-        self.pages.currentChanged.connect(self._page_changed)
+        for number, kind in enumerate(self._kinds):
+            place = QWidget()
+            self._places[kind] = in_column(parent=place, margins=0)
+            self.pages.addTab(Scrolled(place), kind.title)
+            self.pages.setTabToolTip(number, f"{kind.tip} (Ctrl+{number + 1})")
         self.bundles = BundleMenu(engine, self)
         self.bundles.chosen.connect(self.choose_bundle)
         self.bundles.folder_asked.connect(self._ask_bundle)
@@ -86,21 +94,30 @@ class MainWindow(QMainWindow):
         engine.loading_changed.connect(self._show_state)
         engine.note.connect(self.say)
         self._restore_geometry()
-        self._leave_drops_to_the_window()
-        if kept.page == EVALUATE:
-            self.pages.setCurrentIndex(1)
+        titles = [kind.title for kind in self._kinds]
+        self.pages.setCurrentIndex(titles.index(kept.page) if kept.page in titles else 0)
+        self._page_changed()
+        self.pages.currentChanged.connect(self._page_changed)
+
+    def page(self, kind: type[P]) -> P:
+        """Return the page of this kind; it is built when it is first needed: the first window has less to do."""
+        if kind not in self._built:
+            self._built[kind] = made = kind(self.engine, self.settings.last_folder, self.database_path)
+            made.message.connect(self.say)
+            made.folder_used.connect(self._remember_folder)
+            made.open_asked.connect(self._open_files)
+            made.handed_on.connect(self._offer)
+            fill(made, self._menus[kind], made.menu_rows())
+            self._places[kind].addWidget(made)
+            self._leave_drops_to_the_window()
+        return cast("P", self._built[kind])
 
     @property
-    def evaluate(self) -> EvaluatePage:
-        """Page Evaluate, built on first use, or when the models are there."""
-        if self._evaluate is None:
-            self._evaluate = EvaluatePage(self.engine, self.settings.last_folder, self.database_path)
-            self._evaluate.row_opened.connect(self._open_row)
-            self._evaluate.folder_used.connect(self._remember_folder)
-            self._evaluate.interrupted.connect(self._tell_interrupted)
-            self._evaluate_place.addWidget(self._evaluate)
-            self._leave_drops_to_the_window()
-        return self._evaluate
+    def shown(self) -> Page:
+        return self.page(self._kinds[self.pages.currentIndex()])
+
+    def show_page(self, kind: type[Page]) -> None:
+        self.pages.setCurrentIndex(self._kinds.index(kind))
 
     def say(self, text: str) -> None:
         """Show a message in the status bar for a while; one too long for that also in a box that blocks nothing."""
@@ -148,17 +165,26 @@ class MainWindow(QMainWindow):
             self._remember_folder(str(Path(chosen).parent))
             self.choose_bundle(chosen)
 
-    def show_page(self, title: str) -> None:
-        self.pages.setCurrentIndex((INSPECT, EVALUATE).index(title))
-
     def open_paths(self, paths: list[Path]) -> None:
-        """Load pictures, data-set folders and archives, and show them."""
-        self.show_page(INSPECT)
-        if paths:
-            last = paths[-1]
-            # Not Path.is_dir, which raises where a folder above may not be entered.
-            self._remember_folder(str(last if os.path.isdir(last) else last.parent))  # noqa: PTH112
-        self.inspect.open_paths(paths)
+        """Load pictures, data-set folders and archives, or a bundle's folder, and show them."""
+        if not paths:
+            return
+        last = paths[-1]
+        # Not Path.is_dir, which raises where a folder above may not be entered.
+        is_folder = os.path.isdir(last)  # noqa: PTH112
+        if len(paths) == 1 and is_folder and os.path.exists(last / bundles.CARD):  # noqa: PTH110
+            self.choose_bundle(str(last))
+            return
+        self._remember_folder(str(last if is_folder else last.parent))
+        self._offer(Incoming(tuple(paths)))
+
+    def _offer(self, thing: Thing) -> None:
+        """Show something on the first page that takes it; the page that is shown is asked first."""
+        shown = type(self.shown)
+        for kind in sorted(self._kinds, key=lambda kind: kind is not shown):
+            if self.page(kind).take(thing):
+                self.show_page(kind)
+                return
 
     def _remember_folder(self, folder: str) -> None:
         """Where the next dialog starts, also after the next start from another folder."""
@@ -167,22 +193,21 @@ class MainWindow(QMainWindow):
     def take(self, data: QMimeData, name: str) -> None:
         """Load what was dropped or pasted; `name` is what a picture without a file is called."""
         try:
-            found = incoming.read(data)
+            found = incoming.read(data, name)
         except ImageError as error:
             self.say(str(error))
             return
         if found.problems:
             self.say("\n".join(["Not everything was opened:", *found.problems]))
-        if not found.paths:
-            self.show_page(INSPECT)
-            self.inspect.open_bytes(found.picture, name)
-        elif not (self._on_evaluate() and self.evaluate.take(found.paths)):
+        if found.paths:
             self.open_paths(list(found.paths))
+        else:
+            self._offer(found)
 
     # Menus.
 
     def _make_menus(self) -> None:
-        def add(title: str, *rows: Row) -> QMenu:
+        def add(title: str, *rows: MenuRow) -> QMenu:
             menu = self.menuBar().addMenu(title)
             fill(self, menu, rows)
             return menu
@@ -192,8 +217,7 @@ class MainWindow(QMainWindow):
             ("&Open …", self._open_files, "Open pictures or archives of a data set", (Key.Open,)),
             ("Open &folder …", self._ask_folder, "Open a data set's folder", ("Ctrl+Shift+O",)),
             None,
-            ("&Save image …", self._save_image, "Save the adversarial image of page Inspect", (Key.Save,)),
-            ("&Export …", self._export, "Export what this page shows: view or tables", ("Ctrl+E",)),
+            ("&Export …", lambda: self.shown.export(), "Export what this page shows: view or tables", ("Ctrl+E",)),
             None,
             ("&Quit", self.close, "End the program", (Key.Quit, "Ctrl+Q"), Role.QuitRole),
         )
@@ -207,8 +231,10 @@ class MainWindow(QMainWindow):
         self._file.insertMenu(self._file.actions()[2], self.bundles)
         view = add(
             "&View",
-            ("&Inspect", lambda: self.show_page(INSPECT), "One image: attack it, read the verdict", ("Ctrl+1",)),
-            ("&Evaluate", lambda: self.show_page(EVALUATE), "Many images: tables", ("Ctrl+2",)),
+            *(
+                (f"&{kind.title}", functools.partial(self.show_page, kind), kind.tip, (f"Ctrl+{number + 1}",))
+                for number, kind in enumerate(self._kinds)
+            ),
             None,
             ("&Larger text", lambda: self._resize_font(1), "For a projector", (Key.ZoomIn, "Ctrl+=")),
             ("&Smaller text", lambda: self._resize_font(-1), "Room for more", (Key.ZoomOut,)),
@@ -222,6 +248,7 @@ class MainWindow(QMainWindow):
         }
         colours = view.addMenu("&Colours")
         choice(self, colours, self.settings.scheme, schemes, lambda scheme: self._change(scheme=scheme))
+        self._menus = {kind: add(kind.menu) for kind in self._kinds}  # filled when their pages are built
         add(
             "&Help",
             ("&Model card", self._show_card, "What the loaded models are, how they were trained and how well they do"),
@@ -233,8 +260,9 @@ class MainWindow(QMainWindow):
         )
 
     def _open_files(self) -> None:
-        self.show_page(INSPECT)
-        self.inspect.open_dialog()
+        kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in incoming.ENDINGS)});;All files (*)"
+        files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.settings.last_folder, kinds)
+        self.open_paths([Path(f) for f in files])
 
     def _show_card(self) -> None:
         if self.engine.info is None:
@@ -245,28 +273,12 @@ class MainWindow(QMainWindow):
         except CiadError as error:
             self.say(str(error))
 
-    def _export(self) -> None:
-        (self.evaluate if self._on_evaluate() else self.inspect).export()
-
-    def _on_evaluate(self) -> bool:
-        return self.pages.currentIndex() == 1
-
     def _copy(self) -> None:
         text = copying.selected_text(QApplication.focusWidget())
         if text:
             QApplication.clipboard().setText(text)
-        elif not self._on_evaluate():
-            self.inspect.copy()
-        elif self.evaluate.results.tables.tables:
-            self.evaluate.copy_tables()
         else:
-            self.say("There are no tables to copy yet: start an evaluation or choose a past one.")
-
-    def _save_image(self) -> None:
-        if self._on_evaluate():
-            self.say("Images are saved on page Inspect (Ctrl+1); Export (Ctrl+E) writes the tables.")
-        else:
-            self.inspect.save_image()
+            self.shown.copy()
 
     def _ask_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "Open a data set's folder", self.settings.last_folder)
@@ -310,10 +322,8 @@ class MainWindow(QMainWindow):
         # Not the shortcut of an action: dialogs have their own use for Escape first.
         if event.key() != Qt.Key.Key_Escape:
             super().keyPressEvent(event)
-        elif self._on_evaluate():
-            self.engine.cancel_current()
         else:
-            self.inspect.cancel()  # an evaluation of hours behind this page goes on
+            self.shown.escape()
 
     # What the engine and the pages say.
 
@@ -323,7 +333,7 @@ class MainWindow(QMainWindow):
             self._remember_bundle(info.card)
         # The forms of the attacks were just made.
         QTimer.singleShot(0, self, self._leave_drops_to_the_window)
-        QTimer.singleShot(0, self, self._look_for_interrupted)
+        QTimer.singleShot(0, self, self._build_the_others)
 
     def _show_state(self) -> None:
         """Show which bundle is in use, or is to be loaded."""
@@ -336,27 +346,20 @@ class MainWindow(QMainWindow):
         self.state.setText(text.replace("&", "&&"))
         self.state.setToolTip(f"{tip}\nClick to choose another bundle.")
 
-    def _look_for_interrupted(self) -> None:
-        """Page Evaluate looks for an evaluation to continue, also where nobody opens it."""
-        if not self.engine.stopped:
-            self.evaluate  # noqa: B018 - built by being asked for
-
-    def _tell_interrupted(self) -> None:
-        if not self._on_evaluate():
-            self.say("An evaluation was interrupted: see Evaluate.")
+    def _build_the_others(self) -> None:
+        """Build the pages that nobody has opened: one may have something to tell, such as an evaluation to continue."""
+        for kind in self._kinds if not self.engine.stopped else ():
+            self.page(kind)
 
     def _unavailable(self, reason: str) -> None:
         self._show_state()
         self._box(QMessageBox.Icon.Warning, "The models could not be loaded.", reason)
 
-    def _open_row(self, opened: OpenedRow) -> None:
-        self.show_page(INSPECT)
-        image, label, adversarial, name, attack, evade, bundle = opened
-        self.inspect.show_record(Entry(image, label, name, "", adversarial, attack, evade, bundle))
-
-    def _page_changed(self, index: int) -> None:
-        if index == 1:
-            self.evaluate.setFocus()
+    def _page_changed(self) -> None:
+        shown = self.shown
+        for kind, menu in self._menus.items():
+            menu.menuAction().setVisible(isinstance(shown, kind))
+        shown.setFocus()
 
     # Dropping.
 
@@ -400,13 +403,13 @@ class MainWindow(QMainWindow):
         self.settings = dataclasses.replace(
             self.settings,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode(),
-            page=EVALUATE if self._on_evaluate() else INSPECT,
+            page=self.shown.title,
         )
         self._save()
         self.hide()  # the work stops within a second; nobody need look at a dead window meanwhile
         self.ended = self.engine.shutdown(SHUTDOWN_SECONDS)
-        if self._evaluate is not None:
-            self._evaluate.stop()
+        for page in self._built.values():
+            page.stop()
         event.accept()
         self.closed.emit()
 

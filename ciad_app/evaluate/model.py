@@ -9,15 +9,12 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 from PySide6.QtGui import QFont
 
 from ciad_engine import detectors
-from ciad_engine.attacks.base import AttackResult
 from ciad_engine.counting import percent
 from ciad_engine.detectors.threshold import RATES
 from ciad_engine.evaluation import planning
@@ -39,18 +36,6 @@ class Filter(enum.Enum):
     FALSE_ALARM = "False alarms: benign, flagged"
     FAILED = "Failed attacks"
     BENIGN = "Benign images"
-
-
-class OpenedRow(NamedTuple):
-    """A row with its images, so that *Inspect* can show it without attacking again."""
-
-    image: npt.NDArray[np.uint8]  # (3, H, W), benign
-    label: int | None  # the true class, among those of the loaded bundle; None if it has no such class
-    adversarial: npt.NDArray[np.uint8] | None  # (3, H, W); None without an attack that fooled the attacked network
-    name: str  # what the data set calls the image
-    attack: AttackResult | None = None  # on f1; None of a benign row, and of an attack on another classifier
-    evade: tuple[str, ...] = ()  # the detectors that it had to evade
-    bundle: str = ""  # checksum of the bundle whose f1 and detectors these are
 
 
 def passes(row: Row, chosen: Filter, flagged: bool | None) -> bool:

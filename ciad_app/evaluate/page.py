@@ -11,19 +11,22 @@ from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFileDialog, QSplitter, QWidget
+from PySide6.QtWidgets import QFileDialog, QSplitter
 
+from ciad_app.actions import MenuRow
 from ciad_app.durations import duration
 from ciad_app.evaluate import costs, work
 from ciad_app.evaluate.background import Background
 from ciad_app.evaluate.continuation import Continuation
 from ciad_app.evaluate.data_loader import DataLoader
 from ciad_app.evaluate.following import Following, News
-from ciad_app.evaluate.model import OpenedRow, RowsModel
+from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.results_view import ResultsView, moment
 from ciad_app.evaluate.setup_panel import SetupPanel
 from ciad_app.evaluate.state import State
+from ciad_app.incoming import Incoming, OpenedRow, Thing
 from ciad_app.later import Later
+from ciad_app.page import Page
 from ciad_app.widgets.build import in_row
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
@@ -34,19 +37,17 @@ from ciad_engine.evaluation.records import attack_result, of_detectors
 from ciad_engine.runs import BENIGN, Database, Row, Run
 
 
-class EvaluatePage(QWidget):
+class EvaluatePage(Page):
     """Settings on the left, results on the right."""
 
-    row_opened = Signal(object)  # OpenedRow: somebody wants to see a row's images
-    exported = Signal(object)  # list[Path]: these files were written
-    interrupted = Signal()  # an unfinished run of the loaded bundle was found, and is offered here
-    folder_used = Signal(str)  # a dialog chose this folder, or a file in it
-    failed = Signal(str)  # something did not work, and why; the page shows it, too
+    title = "Evaluate"
+    tip = "Many images: tables of attacks and detection"
+    menu = "Ru&n"
 
-    def __init__(self, engine: Engine, folder: str = "", database_path: Path | None = None) -> None:
-        """File dialogs begin in `folder`; without a path the results database is the user's own."""
-        super().__init__()
-        self._engine = engine
+    exported = Signal(object)  # list[Path]: these files were written
+
+    def __init__(self, engine: Engine, folder: str = "", database: Path | None = None) -> None:
+        super().__init__(engine, folder, database)
         self._database: Database | None = None
         self._state = State()
         self._domain: Domain | None = None  # of the bundle in use
@@ -76,9 +77,9 @@ class EvaluatePage(QWidget):
         self._following = Following(self._background, self._show_news, self._failed, self)
         self._rates_timer = Later(self, 200, self._look_up_rates)
         self._connect()
-        self._folder = self.panel.data.folder_to_begin = folder
+        self.panel.data.folder_to_begin = folder
         # Another program may have it locked for a while.
-        self._background.run(lambda: Database(database_path), self._opened, self._not_opened)
+        self._background.run(lambda: Database(database), self._opened, self._not_opened)
         if engine.info is not None:
             self._ready(engine.info)
         if engine.problem:
@@ -95,14 +96,14 @@ class EvaluatePage(QWidget):
         self.loader.failed.connect(self._continuation.data_failed)
         self.panel.data.folder_used.connect(self._dialog_used)
         self.results.run_chosen.connect(self.open_run)
-        self.results.copy.clicked.connect(lambda: self.copy_tables())
+        self.results.copy.clicked.connect(lambda: self.copy())
         self.results.export.clicked.connect(lambda: self.export())
         self.results.bar.accepted.connect(self._continue)
         self.results.bar.discarded.connect(self._discard)
         self.results.rows.opened.connect(self._open_row)
-        self._engine.ready.connect(self._ready)
-        self._engine.unavailable.connect(self._unavailable)
-        self._engine.loading_changed.connect(self._update)
+        self.engine.ready.connect(self._ready)
+        self.engine.unavailable.connect(self._unavailable)
+        self.engine.loading_changed.connect(self._update)
 
     def _opened(self, database: Database) -> None:
         self._database = database
@@ -117,6 +118,12 @@ class EvaluatePage(QWidget):
 
     # What the window calls.
 
+    def menu_rows(self) -> Sequence[MenuRow]:
+        return (
+            ("&Start", self.start, "Evaluate with these settings", ("Ctrl+Return", "Ctrl+Enter")),
+            ("&Cancel evaluation", self.cancel, "Stop the evaluation; its rows are kept"),
+        )
+
     def start(self) -> None:
         """Evaluate with the settings of the panel; a run of the same plan goes on where it stopped."""
         if self._state.why_not_start or self.loader.data is None or self._database is None:
@@ -124,17 +131,19 @@ class EvaluatePage(QWidget):
             return
         self._launch(work.evaluate(self.panel.request(), self.loader.data, self._database))
 
-    def take(self, paths: Sequence[Path]) -> bool:
-        """Take what was dropped on the page if it is one data set, to evaluate it; return whether it is."""
+    def take(self, thing: Thing) -> bool:
+        """Take one data set, to evaluate it."""
+        if not isinstance(thing, Incoming) or len(thing.paths) != 1:
+            return False
         try:
-            if len(paths) != 1 or not datasets.looks_like_one(paths[0]):
+            if not datasets.looks_like_one(thing.paths[0]):
                 return False
         except OSError:  # page Inspect says why
             return False
         if self._state.running:
             self._say("⚠ An evaluation is running: drop other images when it has ended.")
         else:
-            self.panel.data.choose(str(paths[0]))
+            self.panel.data.choose(str(thing.paths[0]))
         return True
 
     def cancel(self) -> None:
@@ -153,7 +162,7 @@ class EvaluatePage(QWidget):
             return
         if folder is None:
             title = "Where to put the folder of CSV files and charts"
-            chosen = QFileDialog.getExistingDirectory(self, title, self._folder)
+            chosen = QFileDialog.getExistingDirectory(self, title, self.folder)
             if not chosen:
                 return
             self._dialog_used(chosen)
@@ -167,13 +176,16 @@ class EvaluatePage(QWidget):
 
         self._beside(write, done)
 
-    def copy_tables(self) -> None:
+    def copy(self) -> None:
+        if not self.results.tables.tables:
+            self._say("There are no tables to copy yet: start an evaluation or choose a past one.")
+            return
         self.results.tables.copy()
         self._say("The tables are in the clipboard.")
 
     def offer_to_continue(self) -> None:
         """Show the newest unfinished run of the loaded bundle, with a bar that offers to continue it."""
-        info, database = self._engine.info, self._database
+        info, database = self.engine.info, self._database
         if info is None or database is None or self._state.running or self._state.run:
             return
         card = info.card
@@ -185,7 +197,8 @@ class EvaluatePage(QWidget):
         def found(run: Run | None) -> None:
             if run is not None and not self._state.running and not self._state.run:
                 self.open_run(run.key)
-                self.interrupted.emit()
+                if not self.isVisible():
+                    self.message.emit(f"An evaluation was interrupted: see {self.title}.")
 
         self._beside(find, found)
 
@@ -198,7 +211,7 @@ class EvaluatePage(QWidget):
 
     def _follow(self, key: str, state: State, announce: bool = False) -> None:
         if self._database is not None:
-            info = self._engine.info
+            info = self.engine.info
             self._announce = announce
             self._set(state)
             self._following.follow(self._database, key, info.card if info else None)
@@ -231,7 +244,7 @@ class EvaluatePage(QWidget):
 
     def _begin_with_samples(self) -> None:
         """Where nothing was chosen yet; not before somebody looks at the page, for it keeps the engine busy."""
-        info = self._engine.info
+        info = self.engine.info
         if self.isVisible() and info and info.has_samples and not self.panel.data.touched and not self.loader.busy:
             self.panel.data.choose(datasets.SAMPLES)
 
@@ -267,7 +280,7 @@ class EvaluatePage(QWidget):
         self.panel.estimate.setText("")
         self._following.stop()
         self._set(self._state.started())
-        self._task = self._engine.submit(
+        self._task = self.engine.submit(
             inner,
             self._finished,
             failed=self._evaluation_failed,
@@ -353,7 +366,7 @@ class EvaluatePage(QWidget):
 
     def _loaded(self, plan: planning.Plan) -> bundles.Card | None:
         """The card of the loaded bundle if the plan's run was made with it; it may lie where no other is looked for."""
-        info = self._engine.info
+        info = self.engine.info
         return info.card if info is not None and info.card.knows(plan.bundle_checksum) else None
 
     def _continue(self) -> None:
@@ -392,7 +405,7 @@ class EvaluatePage(QWidget):
         if self._news is None or self._database is None:
             return
         database, key, plan = self._database, self._news.run.key, self._news.plan
-        known = self._engine.info.domain.classes if self._engine.info else ()
+        known = self.engine.info.domain.classes if self.engine.info else ()
         true_class = self.model.class_name(row.label)
         label = known.index(true_class) if true_class in known else None
 
@@ -406,7 +419,7 @@ class EvaluatePage(QWidget):
             evade = tuple(one.text for one in plan.evade)
             return opened._replace(attack=attack, evade=evade, bundle=plan.bundle_checksum)
 
-        self._beside(read, self.row_opened.emit)
+        self._beside(read, self.handed_on.emit)
 
     # Tables, list of runs, cost: read from the database beside the running engine.
 
@@ -420,7 +433,7 @@ class EvaluatePage(QWidget):
             self._beside(self._database.runs, lambda runs: self.results.list_runs(runs, self._state.run or None))
 
     def _look_up_rates(self) -> None:
-        info, database = self._engine.info, self._database
+        info, database = self.engine.info, self._database
         if info is None or database is None:
             return
         request = self.panel.request()
@@ -461,7 +474,7 @@ class EvaluatePage(QWidget):
 
     def _update(self) -> None:
         self._state = state = dataclasses.replace(
-            self._state, loading=self._engine.loading, has_data=self.loader.data is not None, wrong=self._wrong()
+            self._state, loading=self.engine.loading, has_data=self.loader.data is not None, wrong=self._wrong()
         )
         self.panel.set_state(state.running, state.why_not_start)
         self.results.runs.setEnabled(state.can_choose_run)
@@ -469,7 +482,7 @@ class EvaluatePage(QWidget):
         self.results.copy.setEnabled(bool(self.results.tables.tables))
 
     def _dialog_used(self, folder: str) -> None:
-        self._folder = self.panel.data.folder_to_begin = folder
+        self.folder = self.panel.data.folder_to_begin = folder
         self.folder_used.emit(folder)
 
     def _failed(self, message: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QFileDialog, QSplitter, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QSplitter, QWidget
 
+from ciad_app.actions import Key, MenuRow
+from ciad_app.incoming import OpenedRow, Thing
 from ciad_app.inspect import work
 from ciad_app.inspect.attack_panel import AttackPanel
 from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture
@@ -22,6 +23,7 @@ from ciad_app.inspect.state import LOADING, State, Wait
 from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
 from ciad_app.later import Later
 from ciad_app.latest import Latest
+from ciad_app.page import Page
 from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo, Session, Work
@@ -35,17 +37,15 @@ DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for 
 LOOKING = "Looking …"
 
 
-class InspectPage(FollowsFont, QWidget):
+class InspectPage(FollowsFont, Page):
     """See one image attacked, and what the detector says of it."""
 
-    message = Signal(str)  # what a person should read once; the window shows it
-    failed = Signal(str)  # an inspection, an attack or an opening did not work, and why; `message` says it, too
-    folder_used = Signal(str)  # a dialog chose it
+    title = "Inspect"
+    tip = "One image: attack it, see the masks, read the verdict"
+    menu = "&Image"
 
-    def __init__(self, engine: Engine, folder: str = "") -> None:
-        """Dialogs start in `folder`."""
-        super().__init__()
-        self._engine = engine
+    def __init__(self, engine: Engine, folder: str = "", database: Path | None = None) -> None:
+        super().__init__(engine, folder, database)
         self._state = State()
         self._task = Latest(engine)  # the one look or attack that the page waits for
         self._history = History()
@@ -55,12 +55,11 @@ class InspectPage(FollowsFont, QWidget):
         self.grid = PaneGrid()
         self.panel = AttackPanel()
         self.verdict = VerdictBar()
-        self.open_button = button("Open images …", "Open pictures, or a data set's archive.", self.open_dialog)
+        self.open_button = button("Open images …", "Open pictures, or a data set's archive.", self.open_asked.emit)
         self.saves = SaveButtons(engine, ((self.grid, self.panel.results), (self.verdict,)))
         self.saves.folder = folder
         self.saves.message.connect(self.message)
         self.saves.folder_used.connect(self.folder_used)
-        self.save_image, self.export, self.copy = self.saves.save_image, self.saves.export_view, self.saves.copy_view
         self._lay_out()
 
         self._debounce = Later(self, DEBOUNCE, self._inspect)
@@ -70,14 +69,6 @@ class InspectPage(FollowsFont, QWidget):
         self.panel.cancel_asked.connect(self.cancel)
         self.panel.detector_changed.connect(self._decide)
         self.panel.chosen.connect(self._return_to)
-        for keys, slot in (
-            ("Ctrl+Return", self.attack_now),
-            ("Ctrl+Enter", self.attack_now),
-            ("Alt+Right", lambda: self.gallery.step(1)),
-            ("Alt+Left", lambda: self.gallery.step(-1)),
-        ):
-            # Of the window: it works while the page is visible, wherever the focus is.
-            QShortcut(QKeySequence(keys), self).activated.connect(slot)
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._not_available)
         engine.loading_changed.connect(self._update_controls)
@@ -97,6 +88,7 @@ class InspectPage(FollowsFont, QWidget):
         self._splitter.setChildrenCollapsible(False)
         self.fit_font()
         in_column((self._splitter, 1), in_row((self.verdict, 1), self.saves), parent=self, margins=8)
+        self.setFocusProxy(self.gallery.list)
 
     def fit_font(self) -> None:
         """Give the outer columns the width their texts need at this font size, the middle what is left."""
@@ -104,7 +96,36 @@ class InspectPage(FollowsFont, QWidget):
         left, right = 31 * letter, 39 * letter
         self._splitter.setSizes([left, max(self.width() - left - right, 560), right])
 
-    # What the window and other pages call.
+    # What the window calls.
+
+    def menu_rows(self) -> Sequence[MenuRow]:
+        return (
+            ("&Attack", self.attack_now, "Attack the image with the chosen settings", ("Ctrl+Return", "Ctrl+Enter")),
+            None,
+            ("&Next image", lambda: self.gallery.step(1), "Select the next image", ("Alt+Right",)),
+            ("&Previous image", lambda: self.gallery.step(-1), "Select the image before", ("Alt+Left",)),
+            None,
+            ("&Save image …", self.saves.save_image, "Save the adversarial image", (Key.Save,)),
+        )
+
+    def take(self, thing: Thing) -> bool:
+        if isinstance(thing, OpenedRow):
+            image, label, adversarial, name, attack, evade, bundle = thing
+            self.show_record(Entry(image, label, name, "", adversarial, attack, evade, bundle))
+        elif thing.paths:
+            self.open_paths(list(thing.paths))
+        else:
+            self.open_bytes(thing.picture, thing.name)
+        return True
+
+    def copy(self) -> None:
+        self.saves.copy_view()
+
+    def export(self) -> None:
+        self.saves.export_view()
+
+    def escape(self) -> None:
+        self.cancel()  # an evaluation of hours behind this page goes on
 
     @property
     def found(self) -> Inspection | None:
@@ -135,16 +156,9 @@ class InspectPage(FollowsFont, QWidget):
         self._open(read, "Opening an image", urgent=True)
 
     def _open(self, read: Work, text: str, urgent: bool) -> None:
-        task = self._engine.submit(read, self._opened, failed=self.message.emit, text=text, urgent=urgent)
+        task = self.engine.submit(read, self._opened, failed=self.message.emit, text=text, urgent=urgent)
         if task.waits:  # opening nothing visible for an hour would look like a drop that was not noticed
             self.message.emit(f"{text}: it waits for the other work to finish or to be cancelled.")
-
-    def open_dialog(self) -> None:
-        kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in work.ENDINGS)});;All files (*)"
-        files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.saves.folder, kinds)
-        self.open_paths([Path(f) for f in files])
-        if files:
-            self.folder_used.emit(str(Path(files[0]).parent))
 
     def show_record(self, record: Entry) -> None:
         """Show a stored image, e.g. of the results table; its verdicts are computed anew."""
@@ -185,7 +199,7 @@ class InspectPage(FollowsFont, QWidget):
         self.panel.set_detectors(info.detectors)
         self._history.clear()  # of another bundle
         if info.has_samples and not self.gallery.sets.count():
-            self._engine.submit(work.samples, self._samples_loaded, failed=self._tell_failure, text="Samples")
+            self.engine.submit(work.samples, self._samples_loaded, failed=self._tell_failure, text="Samples")
         if self._state.entry is None:
             self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
         else:
@@ -264,7 +278,7 @@ class InspectPage(FollowsFont, QWidget):
 
     def _inspect(self) -> None:
         entry = self._state.entry
-        if entry is None or not self._state.can_look or self._engine.stopped:
+        if entry is None or not self._state.can_look or self.engine.stopped:
             return
         self._state = self._state.looking()
 
@@ -355,6 +369,6 @@ class InspectPage(FollowsFont, QWidget):
             self._update_controls()
 
     def _update_controls(self) -> None:
-        self._state = state = dataclasses.replace(self._state, loading=self._engine.loading)
+        self._state = state = dataclasses.replace(self._state, loading=self.engine.loading)
         self.panel.set_ready(state.why_not_attack, None if state.wait is Wait.NOTHING else "")
         self.saves.follow(state.found, () if state.entry is None else self._history.fooled(state.entry))

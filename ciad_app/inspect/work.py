@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 MOST_ORIGINALS = 1000  # of a folder of pictures: 100 MB of small copies
 MOST_AT_ONCE = 20  # pictures that are read while other work waits
-ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
 
 
 @dataclasses.dataclass(frozen=True)

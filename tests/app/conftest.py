@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from ciad_app import theme
 from ciad_app.copying import release_clipboard
 from ciad_app.garbage import Collector
+from ciad_app.inspect.page import InspectPage
 from ciad_app.settings import Settings
 from ciad_app.window import MainWindow
 from ciad_app.worker import Engine
@@ -138,6 +139,6 @@ def window(make_window):
 def opened(window, monkeypatch):
     """What reached page Inspect."""
     calls = []
-    monkeypatch.setattr(window.inspect, "open_paths", lambda paths: calls.append(paths))
-    monkeypatch.setattr(window.inspect, "open_bytes", lambda raw, name: calls.append((raw, name)))
+    monkeypatch.setattr(window.page(InspectPage), "open_paths", lambda paths: calls.append(paths))
+    monkeypatch.setattr(window.page(InspectPage), "open_bytes", lambda raw, name: calls.append((raw, name)))
     return calls

@@ -11,6 +11,8 @@ from PySide6.QtGui import QAction, QActionGroup
 from PySide6.QtWidgets import QFileDialog, QMessageBox
 
 from ciad_app import settings
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
 from ciad_app.settings import Settings
 from ciad_engine import bundles
 from tests.app.steps import busy_work
@@ -119,12 +121,12 @@ def test_while_other_work_runs_the_choice_waits_and_that_is_said(started, instal
     assert started.state.text() == "Bundle keeping waits …"
     assert "when the running work is finished or cancelled" in started.statusBar().currentMessage()
     reason = "Wait until bundle keeping is loaded."
-    assert started.inspect.panel.button.toolTip() == reason
-    assert started.evaluate.panel.start.toolTip() == reason
+    assert started.page(InspectPage).panel.button.toolTip() == reason
+    assert started.page(EvaluatePage).panel.start.toolTip() == reason
     running.cancel()
     in_use(started, "keeping", qtbot)
-    assert started.inspect.panel.button.toolTip() != reason
-    assert started.evaluate.panel.start.toolTip() != reason
+    assert started.page(InspectPage).panel.button.toolTip() != reason
+    assert started.page(EvaluatePage).panel.start.toolTip() != reason
 
 
 def test_a_menu_that_opens_often_keeps_no_old_actions(started, qtbot):

@@ -5,29 +5,31 @@ from __future__ import annotations
 from PySide6.QtWidgets import QApplication, QTableWidget, QTableWidgetItem
 
 from ciad_app import copying
-from ciad_app.window import EVALUATE
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
 from tests.app.steps import actions
 
 
 def test_copy_takes_the_selected_text_or_what_the_page_shows(window, monkeypatch, qtbot):
     clipboard, copy = QApplication.clipboard(), actions(window)["Copy"]
     pictures, tables = [], []
-    monkeypatch.setattr(window.inspect, "copy", lambda: pictures.append(1))
+    monkeypatch.setattr(window.page(InspectPage), "copy", lambda: pictures.append(1))
     focus = {"widget": None}
     monkeypatch.setattr(QApplication, "focusWidget", lambda *_: focus["widget"])
     copy.trigger()
     assert pictures == [1]
-    focus["widget"] = window.inspect.verdict.sentence
-    window.inspect.verdict.sentence.setText("The verdict")
-    window.inspect.verdict.sentence.setSelection(4, 7)
+    inspect, evaluate = window.page(InspectPage), window.page(EvaluatePage)
+    focus["widget"] = inspect.verdict.sentence
+    inspect.verdict.sentence.setText("The verdict")
+    inspect.verdict.sentence.setSelection(4, 7)
     copy.trigger()
     assert clipboard.text() == "verdict"
-    window.show_page(EVALUATE)
-    monkeypatch.setattr(window.evaluate, "copy_tables", lambda: tables.append(1))
-    focus["widget"] = window.evaluate.panel.start
+    window.show_page(EvaluatePage)
+    monkeypatch.setattr(evaluate.results.tables, "copy", lambda: tables.append(1))
+    focus["widget"] = evaluate.panel.start
     copy.trigger()
-    assert "no tables" in window.statusBar().currentMessage()
-    window.evaluate.results.tables.tables = ("a table",)
+    assert "no tables" in evaluate.results.state.text()
+    evaluate.results.tables.tables = ("a table",)
     copy.trigger()
     assert tables == [1]
     assert pictures == [1]

@@ -10,6 +10,7 @@ import pytest
 from PySide6.QtCore import QTimer
 
 from ciad_app.inspect.collection import Entry, of_entries
+from ciad_app.inspect.page import InspectPage
 
 LOOSE = 500  # ms: far above what is measured on an idle machine, for one that is not
 SECONDS = 2.0  # watched
@@ -66,7 +67,7 @@ def watch(qtbot, record_property, capsys):
 
 def test_the_window_answers_while_cw_attacks(window, watch, callers, qtbot):
     pixels = np.random.default_rng(3).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    page = window.inspect
+    page = window.page(InspectPage)
     page.gallery.show_collection(of_entries("One", [Entry(pixels, None, "noise")]))
     qtbot.waitUntil(lambda: page.found is not None and not page.busy, timeout=60_000)
     page.panel.choose("cw", {"iterations": 100_000, "search_steps": 30, "confidence": 900.0})

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QByteArray, QMimeData, QPoint, QPointF, Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from ciad_app import incoming
-from ciad_app.window import EVALUATE
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
 from ciad_engine.errors import ImageError
-from tests.app.steps import actions, picture
+from tests.app.steps import actions, picture, urls
 
 
 def drop(window, data):
@@ -30,24 +31,18 @@ def drop(window, data):
     return enter.isAccepted()
 
 
-def urls(*addresses):
-    data = QMimeData()
-    data.setUrls([QUrl(a) for a in addresses])
-    return data
-
-
 def test_dropped_files_and_folders_reach_inspect_from_any_page(window, opened, tmp_path):
-    window.show_page(EVALUATE)
+    window.show_page(EvaluatePage)
     file = tmp_path / "a cat.png"
     picture().save(str(file))
-    assert drop(window, urls(QUrl.fromLocalFile(str(file)).toString(), QUrl.fromLocalFile(str(tmp_path)).toString()))
+    assert drop(window, urls(file, tmp_path))
     assert opened == [[file, tmp_path]]
     assert window.pages.currentIndex() == 0
     assert window.settings.last_folder == str(tmp_path)
 
 
 def test_no_part_of_a_page_keeps_a_drop_for_itself(window, untrained_bundle, qtbot):
-    window.show_page(EVALUATE)
+    window.show_page(EvaluatePage)
     window.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
     qtbot.wait(20)
@@ -108,9 +103,9 @@ def test_an_opened_file_arrives_in_the_gallery(window, tmp_path, untrained_bundl
     picture("blue").save(str(path))
     window.engine.start(str(untrained_bundle), "cpu")
     window.open_paths([path])
-    qtbot.waitUntil(lambda: window.inspect.found is not None, timeout=60_000)
-    assert window.inspect.found.name == "blue.png"
-    assert window.inspect.found.image[2].min() == 255
+    qtbot.waitUntil(lambda: window.page(InspectPage).found is not None, timeout=60_000)
+    assert window.page(InspectPage).found.name == "blue.png"
+    assert window.page(InspectPage).found.image[2].min() == 255
 
 
 def test_a_dropped_folder_that_may_not_be_entered_is_no_crash(window, opened, monkeypatch, tmp_path):
@@ -125,23 +120,31 @@ def test_a_dropped_folder_that_may_not_be_entered_is_no_crash(window, opened, mo
 def test_one_remote_address_among_files_leaves_the_files(window, opened, tmp_path):
     file = tmp_path / "a cat.png"
     picture().save(str(file))
-    drop(window, urls("https://example.org/cat.png", QUrl.fromLocalFile(str(file)).toString()))
+    drop(window, urls("https://example.org/cat.png", file))
     assert opened == [[file]]
     assert "Not everything was opened" in window.statusBar().currentMessage()
 
 
 def test_a_data_set_dropped_on_evaluate_is_chosen_there_and_pictures_are_inspected(window, opened, tmp_path):
-    window.show_page(EVALUATE)
+    window.show_page(EvaluatePage)
     archive, folder, picture_file = tmp_path / "cifar.tar.gz", tmp_path / "set", tmp_path / "cat.png"
     archive.write_bytes(b"")
     (folder / "test" / "cat").mkdir(parents=True)
     picture().save(str(picture_file))
     for data_set in (archive, folder):
-        drop(window, urls(QUrl.fromLocalFile(str(data_set)).toString()))
-        assert window.evaluate.panel.data.path == str(data_set)
+        drop(window, urls(data_set))
+        assert window.page(EvaluatePage).panel.data.path == str(data_set)
         assert window.pages.currentIndex() == 1
     assert opened == []
-    drop(window, urls(QUrl.fromLocalFile(str(picture_file)).toString()))
-    window.show_page(EVALUATE)
-    drop(window, urls(QUrl.fromLocalFile(str(tmp_path)).toString()))  # there is a picture in it
+    drop(window, urls(picture_file))
+    window.show_page(EvaluatePage)
+    drop(window, urls(tmp_path))  # there is a picture in it
     assert opened == [[picture_file], [tmp_path]]
+
+
+def test_a_dropped_bundle_is_loaded(window, opened, untrained_bundle, qtbot):
+    window.engine.start(str(untrained_bundle), "cpu")
+    qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
+    drop(window, urls(untrained_bundle))
+    assert "in use already" in window.statusBar().currentMessage()
+    assert opened == []

@@ -77,15 +77,16 @@ def test_the_window_opens_the_database_it_is_told(tmp_path, untrained_bundle):
     code = f"""
 from PySide6.QtCore import QTimer
 from ciad_app import window
+from ciad_app.evaluate.page import EvaluatePage
 class Watched(window.MainWindow):
     def _ready(self, info):
         super()._ready(info)
         self.look()
     def look(self):
-        if self.evaluate._database is None:
+        if self.page(EvaluatePage)._database is None:
             QTimer.singleShot(20, self.look)
         else:
-            print('database:', self.evaluate._database.path)
+            print('database:', self.page(EvaluatePage)._database.path)
             self.close()
 window.MainWindow = Watched
 from ciad_app.main import main

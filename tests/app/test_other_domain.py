@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from PySide6.QtCore import QRectF
 
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
 from tests import untrained
 
 TIMEOUT = 60_000  # ms
@@ -41,7 +43,7 @@ def looked_at(page, qtbot):
 
 
 def test_one_image_is_opened_attacked_and_saved(window, pictures, tmp_path, qtbot):
-    page = window.inspect
+    page = window.page(InspectPage)
     assert window.engine.info.domain.size == SIZE
     page.open_paths([pictures / "set"])
     qtbot.waitUntil(lambda: page.gallery.model.rowCount() == 6, timeout=TIMEOUT)
@@ -65,12 +67,12 @@ def test_one_image_is_opened_attacked_and_saved(window, pictures, tmp_path, qtbo
     assert {CLASSES[int(v.y1[0])] for v in (found.benign, found.adversarial)} <= shown
     assert {CLASSES[int(v.y2[0])] for v in (found.benign, found.adversarial)} <= shown
     assert all("33 classes without a row" in chart.toolTip() for chart in bars)
-    assert page.save_image(tmp_path / "out.png")
+    assert page.saves.save_image(tmp_path / "out.png")
     assert Image.open(tmp_path / "out.png").size == (SIZE, SIZE)
 
 
 def test_long_class_names_neither_widen_the_window_nor_hide_the_bars(window, pictures, qtbot):
-    page = window.inspect
+    page = window.page(InspectPage)
     page.open_paths([pictures / "set"])
     looked_at(page, qtbot)
     assert window.width() == 1280
@@ -89,8 +91,8 @@ def test_long_class_names_neither_widen_the_window_nor_hide_the_bars(window, pic
 
 
 def test_many_images_are_evaluated(window, pictures, qtbot):
-    window.show_page("Evaluate")
-    page = window.evaluate
+    window.show_page(EvaluatePage)
+    page = window.page(EvaluatePage)
     assert not page.panel.data.samples.isEnabled()  # they are of other classes and another size
     page.panel.data.choose(str(pictures / "set"))
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
@@ -100,7 +102,7 @@ def test_many_images_are_evaluated(window, pictures, qtbot):
     assert page.model.index(0, 2).data() in CLASSES
     qtbot.waitUntil(lambda: bool(page.results.tables.tables), timeout=TIMEOUT)
     assert not page.results.banner.isVisibleTo(page)  # nothing of the paper's is there to be compared with
-    with qtbot.waitSignal(page.row_opened) as caught:
+    with qtbot.waitSignal(page.handed_on) as caught:
         page._open_row(page.model.rows[-1])
     assert caught.args[0].image.shape == (3, SIZE, SIZE)
 
@@ -109,8 +111,8 @@ def test_images_of_other_classes_are_refused_in_words(window, tmp_path, qtbot):
     for name in ("cat", "dog"):
         (tmp_path / "pets" / "test" / name).mkdir(parents=True)
         Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(tmp_path / "pets" / "test" / name / "0.png")
-    window.show_page("Evaluate")
-    page = window.evaluate
+    window.show_page(EvaluatePage)
+    page = window.page(EvaluatePage)
     page.panel.data.choose(str(tmp_path / "pets"))
     qtbot.waitUntil(lambda: not page.loader.busy, timeout=TIMEOUT)
     assert "classes that the bundle does not know: cat, dog" in page.panel.data.state.text()

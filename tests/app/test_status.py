@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 
-from ciad_app.window import EVALUATE
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.inspect.page import InspectPage
 from tests.app.steps import actions, busy_work, picture
 
 
@@ -19,7 +20,7 @@ def test_what_ran_last_leaves_the_status_bar_to_messages(window, qtbot):
 
 def test_progress_is_shown_and_escape_and_the_button_cancel(window, untrained_bundle, qtbot):
     window.engine.start(str(untrained_bundle), "cpu")
-    window.show_page(EVALUATE)
+    window.show_page(EvaluatePage)
     for stop in (
         lambda: qtbot.keyClick(window, Qt.Key.Key_Escape),
         lambda: qtbot.mouseClick(window.progress.cancel, Qt.MouseButton.LeftButton),
@@ -41,16 +42,16 @@ def test_escape_on_inspect_stops_the_attack_that_waits_and_not_the_evaluation_be
     picture().save(str(tmp_path / "red.png"))
     window.engine.start(str(untrained_bundle), "cpu")
     window.open_paths([tmp_path / "red.png"])
-    qtbot.waitUntil(lambda: window.inspect.found is not None and not window.engine.busy, timeout=60_000)
+    qtbot.waitUntil(lambda: window.page(InspectPage).found is not None and not window.engine.busy, timeout=60_000)
     evaluation = window.engine.submit(busy_work, lambda _: None)
-    window.inspect.attack_now()
-    assert window.inspect.busy
+    window.page(InspectPage).attack_now()
+    assert window.page(InspectPage).busy
     qtbot.keyClick(window, Qt.Key.Key_Escape)
-    qtbot.waitUntil(lambda: not window.inspect.busy)
+    qtbot.waitUntil(lambda: not window.page(InspectPage).busy)
     qtbot.keyClick(window, Qt.Key.Key_Escape)  # pressed once more, with nothing of this page to stop
     assert not evaluation.cancelling
-    window.inspect.attack_now()
-    window.show_page(EVALUATE)
+    window.page(InspectPage).attack_now()
+    window.show_page(EvaluatePage)
     qtbot.keyClick(window, Qt.Key.Key_Escape)
     assert evaluation.cancelling
     qtbot.waitUntil(lambda: not window.engine.busy, timeout=60_000)

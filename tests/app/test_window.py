@@ -17,10 +17,14 @@ from PySide6.QtWidgets import (
 )
 
 from ciad_app import settings, theme
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.incoming import Incoming, OpenedRow
+from ciad_app.inspect.page import InspectPage
 from ciad_app.model_card import ModelCardDialog
+from ciad_app.page import Page
+from ciad_app.pages import PAGES
 from ciad_app.settings import Settings
-from ciad_app.window import EVALUATE, INSPECT
-from tests.app.steps import actions, busy_work
+from tests.app.steps import actions, busy_work, urls
 
 
 def test_title_icon_and_the_state_of_the_models(window, untrained_bundle, qtbot):
@@ -53,14 +57,68 @@ def test_every_action_has_a_tip_and_no_two_have_the_same_shortcut(window):
     assert len(keys) == len(set(keys))
 
 
+class Notes(Page):
+    """A page that the window does not know."""
+
+    title, tip, menu = "Notes", "Text about a picture", "&Notes"
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.taken, self.done = [], []
+
+    def menu_rows(self):
+        return (("&Write", lambda: self.done.append("written"), "Write a note", ("Ctrl+Return",)),)
+
+    def take(self, thing):
+        self.taken.append(thing)
+        return isinstance(thing, Incoming) and thing.paths[0].suffix == ".txt"
+
+    def copy(self):
+        self.done.append("copied")
+
+    def export(self):
+        self.done.append("exported")
+
+    def stop(self):
+        self.done.append("stopped")
+
+
+def test_a_page_that_the_window_does_not_know_brings_its_own_menu_and_drops(make_window, tmp_path, qtbot):
+    window = make_window(Settings(page="Notes"), kinds=(InspectPage, Notes))
+    notes = window.page(Notes)
+    assert window.shown is notes
+    assert "Text about a picture (Ctrl+2)" in window.pages.tabToolTip(1)
+    menus = {made.text(): made.isVisible() for made in window.menuBar().actions()}
+    assert menus["&Notes"]
+    assert not menus["&Image"]
+    for name in ("Write", "Copy", "Export …"):
+        actions(window)[name].trigger()
+    assert notes.done == ["written", "copied", "exported"]
+    actions(window)["Inspect"].trigger()
+    assert "Write" not in actions(window)
+    assert "Attack" in actions(window)
+    (tmp_path / "a.txt").write_text("text")
+    window.take(urls(tmp_path / "a.txt"), "")  # Inspect is asked first, but takes every path
+    assert notes.taken == []
+    window.show_page(Notes)
+    window.take(urls(tmp_path / "a.txt"), "")
+    assert window.shown is notes
+    window.take(urls(tmp_path / "a.png"), "")
+    assert len(notes.taken) == 2
+    assert type(window.shown) is InspectPage
+    window.close()
+    assert settings.load().page == "Inspect"
+    assert notes.done[-1] == "stopped"
+
+
 def test_pages_change_by_their_actions_and_evaluate_is_built_on_first_use(window, qtbot):
-    assert window._evaluate is None
+    assert EvaluatePage not in window._built
     actions(window)["Evaluate"].trigger()
     assert window.pages.currentIndex() == 1
-    qtbot.waitUntil(window.evaluate.isVisible)
-    assert window.evaluate is window._evaluate
+    qtbot.waitUntil(window.page(EvaluatePage).isVisible)
+    assert window.shown is window.page(EvaluatePage) is window._built[EvaluatePage]
     actions(window)["Inspect"].trigger()
-    assert window.inspect.isVisible()
+    assert window.page(InspectPage).isVisible()
 
 
 def test_font_size_and_colours_are_changed_kept_and_taken_back(make_window, own_folders):
@@ -84,7 +142,7 @@ def test_font_size_and_colours_are_changed_kept_and_taken_back(make_window, own_
 def test_place_and_page_are_remembered(make_window):
     window = make_window()
     window.resize(780, 560)
-    window.show_page(EVALUATE)
+    window.show_page(EvaluatePage)
     window.close()
     again = make_window(settings.load())
     assert again.pages.currentIndex() == 1
@@ -137,20 +195,13 @@ def test_a_message_too_long_for_the_status_bar_is_a_box_too(window):
     assert not box.isModal()
 
 
-def test_save_image_on_evaluate_says_where_it_is(window):
-    window.show_page(EVALUATE)
-    actions(window)["Save image …"].trigger()
-    assert "page Inspect" in window.statusBar().currentMessage()
-    assert window.pages.currentIndex() == 1
-
-
 def test_the_folder_of_the_last_file_is_kept_as_a_whole_path(make_window, tmp_path, monkeypatch, opened):
     window = make_window()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cat.png").write_bytes(b"")
     window.open_paths([Path("cat.png")])
     assert window.settings.last_folder == str(tmp_path)
-    for place, page in (("exports", window.inspect), ("tables", window.evaluate)):
+    for place, page in (("exports", window.page(InspectPage)), ("tables", window.page(EvaluatePage))):
         page.folder_used.emit(str(tmp_path / place))
         assert window.settings.last_folder == str(tmp_path / place)
     window.close()
@@ -170,7 +221,7 @@ def test_the_page_fits_a_projector(make_window, untrained_bundle, qtbot, width, 
     window.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
     qtbot.wait(50)
-    page = window.inspect
+    page = window.page(InspectPage)
     least = page.minimumSizeHint()
     place = window.pages.currentWidget().size()
     assert (window.width(), window.height()) == (width, height)
@@ -186,7 +237,7 @@ def test_the_page_fits_a_projector(make_window, untrained_bundle, qtbot, width, 
 
 
 def test_larger_text_grows_the_lines_of_the_result(window, qtbot):
-    label = window.inspect.panel.results.values["cost"]
+    label = window.page(InspectPage).panel.results.values["cost"]
     before = label.minimumHeight()
     for _ in range(6):
         actions(window)["Larger text"].trigger()
@@ -197,15 +248,16 @@ def test_larger_text_grows_the_lines_of_the_result(window, qtbot):
 def test_a_smaller_window_scrolls_instead_of_squeezing(window, qtbot):
     window.resize(500, 300)
     qtbot.wait(20)
-    assert window.inspect.width() >= window.inspect.minimumSizeHint().width() > window.pages.width()
-    assert window.inspect.height() >= window.inspect.minimumSizeHint().height()
+    assert window.page(InspectPage).width() >= window.page(InspectPage).minimumSizeHint().width() > window.pages.width()
+    assert window.page(InspectPage).height() >= window.page(InspectPage).minimumSizeHint().height()
 
 
 def test_no_two_menu_letters_are_the_same(window, untrained_bundle, qtbot):
     window.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: window.engine.info is not None, timeout=60_000)
-    menus = [action.text() for action in window.menuBar().actions()]
-    for page in (window.inspect, window.evaluate):
+    for kind in PAGES:
+        window.show_page(kind)
+        page, menus = window.shown, [action.text() for action in window.menuBar().actions() if action.isVisible()]
         labels = [label.text() for label in page.findChildren(QLabel) if label.buddy() is not None]
         buttons = [button.text() for button in page.findChildren(QAbstractButton)]
         tabs = [tab.tabText(k) for tab in page.findChildren(QTabWidget) for k in range(tab.count())]
@@ -214,7 +266,7 @@ def test_no_two_menu_letters_are_the_same(window, untrained_bundle, qtbot):
             for text in (*menus, *labels, *buttons, *tabs)
             for m in re.findall(r"&([^&\s])", text.replace("&&", ""))
         ]
-        assert sorted(letters) == sorted(set(letters))
+        assert sorted(letters) == sorted(set(letters)), kind
 
 
 def test_debug_info_names_versions(window):
@@ -267,13 +319,11 @@ def test_closing_while_work_runs_cancels_it_and_nothing_arrives(make_window, unt
 def test_a_row_of_an_evaluation_is_shown_on_inspect(window, monkeypatch):
     import numpy as np
 
-    from ciad_app.evaluate.model import OpenedRow
-
     image = np.zeros((3, 32, 32), np.uint8)
-    window.show_page(EVALUATE)
-    window.evaluate.row_opened.emit(OpenedRow(image, 3, image + 1, "test/cat/0001.png"))
-    assert window.pages.tabText(window.pages.currentIndex()) == INSPECT
-    entry = window.inspect.gallery.current()
+    window.show_page(EvaluatePage)
+    window.page(EvaluatePage).handed_on.emit(OpenedRow(image, 3, image + 1, "test/cat/0001.png"))
+    assert window.pages.tabText(window.pages.currentIndex()) == InspectPage.title
+    entry = window.page(InspectPage).gallery.current()
     assert entry.name == "test/cat/0001.png"
     assert entry.label == 3
     assert (entry.adversarial == 1).all()

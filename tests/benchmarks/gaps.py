@@ -25,9 +25,10 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from ciad_app import theme
+from ciad_app.evaluate.page import EvaluatePage
 from ciad_app.garbage import Collector
 from ciad_app.settings import Settings
-from ciad_app.window import EVALUATE, MainWindow
+from ciad_app.window import MainWindow
 from ciad_app.worker import Engine
 from ciad_engine.datasets import ImageSet
 
@@ -78,8 +79,8 @@ def main() -> None:
         engine.ready.connect(lambda _: collector.spare_what_is_loaded())  # as the program does
         window = MainWindow(engine, Settings(), Path(folder) / "runs.sqlite", remember=False)
         window.show()
-        window.show_page(EVALUATE)
-        page, gaps = window.evaluate, Gaps()
+        window.show_page(EvaluatePage)
+        page, gaps = window.page(EvaluatePage), Gaps()
         engine.start("paper", "cpu")
         gaps.wait("Loading", lambda: engine.info is not None and page._database is not None and not engine.busy)
         draw = np.random.default_rng(0)

@@ -16,15 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QRect
-from PySide6.QtGui import QAction, QKeySequence, QShortcut
+from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from ciad_app import theme
+from ciad_app.pages import PAGES
 from ciad_app.settings import Settings
-from ciad_app.window import EVALUATE, INSPECT, MainWindow
+from ciad_app.window import MainWindow
 from ciad_app.worker import Engine
 
-_NAMES = {"+": "plus", "-": "minus", "=": "equal", ".": "period", "Return": "Return", "Enter": "KP_Enter"}
+_NAMES = {"+": "plus", "-": "minus", "=": "equal", ".": "period"}
+_NAMES |= {"Return": "Return", "Enter": "KP_Enter", "Right": "Right", "Left": "Left", "Ins": "Insert", "Del": "Delete"}
 
 
 def wait(done: Callable[[], bool], seconds: float = 10.0) -> bool:
@@ -36,23 +38,28 @@ def wait(done: Callable[[], bool], seconds: float = 10.0) -> bool:
     return done()
 
 
+def typed(keys: QKeySequence) -> str:
+    """Return a key with its modifiers, as xdotool calls them; "" for one that few keyboards have, such as F16."""
+    *modifiers, key = keys.toString(QKeySequence.SequenceFormat.PortableText).replace("++", "+plus").split("+")
+    name = _NAMES.get(key, key if key in _NAMES.values() else key.lower() if len(key) == 1 else "")
+    return "+".join([*(one.lower() for one in modifiers), name]) if name else ""
+
+
 def press(keys: QKeySequence) -> None:
     """Press a key with its modifiers, wherever the focus is."""
-    *modifiers, key = keys.toString(QKeySequence.SequenceFormat.PortableText).replace("++", "+plus").split("+")
-    name = "+".join([*(one.lower() for one in modifiers), _NAMES.get(key, key.lower() if len(key) == 1 else key)])
-    subprocess.run(["xdotool", "key", "--clearmodifiers", name], check=True)
+    subprocess.run(["xdotool", "key", "--clearmodifiers", typed(keys)], check=True)
 
 
 def advertised(window: MainWindow) -> dict[str, tuple[QKeySequence, Callable[[Callable[[], None]], object]]]:
-    """Return the first key of every action, and those of the page that is shown, each with how to observe it."""
+    """Return every key of the actions that the menu bar offers now, with how to observe it."""
     found = {}
     for made in window.findChildren(QAction):
-        if made.shortcuts():
-            found[made.text().replace("&", "")] = (made.shortcuts()[0], made.triggered.connect)
-    for shortcut in window.findChildren(QShortcut):
-        parent = shortcut.parent()
+        parent = made.parent()
         if isinstance(parent, QWidget) and parent.isVisible():
-            found[shortcut.key().toString()] = (shortcut.key(), shortcut.activated.connect)
+            name = made.text().replace("&", "")
+            found |= {
+                f"{name} ({key.toString()})": (key, made.triggered.connect) for key in made.shortcuts() if typed(key)
+            }
     return found
 
 
@@ -65,12 +72,13 @@ def keys(window: MainWindow) -> dict[str, object]:
     results: dict[str, object] = {}
     closed: list[bool] = []
     window.closed.connect(lambda: closed.append(True))
-    for page in (INSPECT, EVALUATE):
+    for page in PAGES:
+        window.show_page(page)
         for name in advertised(window):
             window.show_page(page)
             wait(lambda: False, 0.05)
             now = advertised(window)
-            if name not in now or name == "Quit":
+            if name not in now or name.startswith("Quit"):
                 continue
             key, observe = now[name]
             pressed: list[bool] = []
@@ -78,7 +86,7 @@ def keys(window: MainWindow) -> dict[str, object]:
             press(key)
             wait(lambda pressed=pressed: bool(pressed), 2.0)
             wait(lambda: False, 0.05)
-            results[f"{page}: {name} ({key.toString()})"] = len(pressed)
+            results[f"{page.title}: {name}"] = len(pressed)
     press(QKeySequence("Ctrl+Q"))
     results["Ctrl+Q closes the window"] = int(wait(lambda: bool(closed)))
     return results

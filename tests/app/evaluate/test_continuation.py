@@ -27,7 +27,7 @@ def load(page, path, qtbot):
 def test_a_wrong_choice_or_other_images_do_not_end_the_wait(
     page, interrupted, tiny_data, tiny_set, tmp_path, monkeypatch, qtbot
 ):
-    run = interrupted(page._engine.info.card)
+    run = interrupted(page.engine.info.card)
     wait_for_images(page, run, qtbot)
     load(page, tmp_path / "nowhere", qtbot)
     assert "choose their folder or file" in page.results.bar.label.text()
@@ -45,7 +45,7 @@ def test_a_wrong_choice_or_other_images_do_not_end_the_wait(
 
 
 def test_a_run_that_waits_is_forgotten_where_another_is_opened(page, interrupted, tiny_data, qtbot):
-    card = page._engine.info.card
+    card = page.engine.info.card
     asked, other = interrupted(card), interrupted(card, limit=3)
     wait_for_images(page, asked, qtbot)
     page.open_run(other.key)
@@ -59,7 +59,7 @@ def test_a_run_that_waits_is_forgotten_where_another_is_opened(page, interrupted
 
 def test_a_plan_of_the_command_line_comes_back_from_the_panel_as_it_is(page, tiny_data, tiny_set, qtbot):
     load(page, tiny_data, qtbot)
-    card = page._engine.info.card
+    card = page.engine.info.card
     chosen = [
         planning.choose("jsma", gamma=0.145, target="given", target_class=7),
         planning.choose("fgsm", eps=1.23456789),
@@ -72,9 +72,11 @@ def test_a_plan_of_the_command_line_comes_back_from_the_panel_as_it_is(page, tin
 
 
 def test_the_newest_interrupted_run_is_told_of(page, interrupted, database_path, qtbot):
-    run = interrupted(page._engine.info.card)
-    with qtbot.waitSignal(page.interrupted):
+    run = interrupted(page.engine.info.card)
+    page.hide()
+    with qtbot.waitSignal(page.message, check_params_cb=lambda text: "interrupted" in text):
         page.offer_to_continue()
+    page.show()
     qtbot.waitUntil(page.results.bar.isVisible)
     with Database(database_path) as database:
         assert [found.key for found in database.runs() if not found.finished] == [run.key]

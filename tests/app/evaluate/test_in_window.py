@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from ciad_app.window import EVALUATE, MainWindow
+from ciad_app.evaluate.page import EvaluatePage
+from ciad_app.window import MainWindow
 from ciad_engine import bundles
 
 TIMEOUT = 60_000  # ms
@@ -25,12 +26,12 @@ def test_an_interrupted_evaluation_is_told_of_without_the_page_being_opened(
     window.statusBar().messageChanged.connect(said.append)
     window.engine.start(str(untrained_bundle), "cpu")
     qtbot.waitUntil(lambda: "An evaluation was interrupted: see Evaluate." in said, timeout=TIMEOUT)
-    window.show_page(EVALUATE)
-    qtbot.waitUntil(window.evaluate.results.bar.isVisible)
+    window.show_page(EvaluatePage)
+    qtbot.waitUntil(window.page(EvaluatePage).results.bar.isVisible)
 
 
 def test_closing_ends_the_pages_thread_and_folders_are_remembered(window, tmp_path):
-    page = window.evaluate
+    page = window.page(EvaluatePage)
     page.folder_used.emit(str(tmp_path))
     assert window.settings.last_folder == str(tmp_path)
     page._list_runs()
@@ -44,7 +45,7 @@ def test_closing_before_the_page_was_built_is_no_reason_to_build_it(window, untr
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT):
         window.engine.start(str(untrained_bundle), "cpu")
     qtbot.wait(20)
-    assert window._evaluate is None
+    assert EvaluatePage not in window._built
 
 
 def test_the_status_bar_shows_the_remaining_time_that_the_task_tells(window, untrained_bundle, qtbot):

@@ -71,7 +71,7 @@ def test_a_run_chosen_before_the_models_are_loaded_is_decided_and_offered_then(
 
 
 def test_a_row_keeps_its_true_class_beside_a_bundle_of_other_classes(page, begun, monkeypatch, qtbot):
-    info = page._engine.info
+    info = page.engine.info
     run, image = begun(info.card), bytes(3 * 32 * 32)
     rows = [dataclasses.replace(ROW, position=k, label=k, image=image) for k in (1, 2)]
     page._database.append(run.key, rows)
@@ -79,16 +79,16 @@ def test_a_row_keeps_its_true_class_beside_a_bundle_of_other_classes(page, begun
     qtbot.waitUntil(lambda: len(page.model.rows) == 3, timeout=TIMEOUT)
     domain = dataclasses.replace(info.domain, classes=("lorry", "bird", "airplane"))
     card = dataclasses.replace(info.card, domain=domain)
-    monkeypatch.setattr(page._engine, "info", dataclasses.replace(info, card=card))
+    monkeypatch.setattr(page.engine, "info", dataclasses.replace(info, card=card))
     labels = []
-    page.row_opened.connect(lambda opened: labels.append(opened.label))
+    page.handed_on.connect(lambda opened: labels.append(opened.label))
     for row in page.model.rows[1:]:
         page._open_row(row)
     qtbot.waitUntil(lambda: labels == [None, 1])  # automobile, bird
 
 
 def test_a_run_of_another_bundle_has_the_thresholds_of_its_own(page, begun, tmp_path, monkeypatch, qtbot):
-    content = page._engine.info.card.content
+    content = page.engine.info.card.content
     monkeypatch.setattr(bundles, "user_folder", lambda: tmp_path / "models")
     own = bundles.save_card(tmp_path / "models" / "own", {**content, "name": "own", "seed": 8})
     page.open_run(begun(own).key)
@@ -102,7 +102,7 @@ def test_a_run_of_another_bundle_has_the_thresholds_of_its_own(page, begun, tmp_
 
 
 def test_the_chosen_images_follow_the_bundle_or_are_refused(page, signs, untrained_bundle, class_folders, qtbot):
-    engine, choice = page._engine, page.panel.data
+    engine, choice = page.engine, page.panel.data
     choice.choose(str(class_folders))
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
     engine.choose(str(signs), "signs")
@@ -117,7 +117,7 @@ def test_the_chosen_images_follow_the_bundle_or_are_refused(page, signs, untrain
 
 
 def test_a_run_that_is_shown_belongs_to_its_bundle_also_after_a_change(page, begun, keeping, untrained_bundle, qtbot):
-    engine = page._engine
+    engine = page.engine
     page.open_run(begun(engine.info.card).key)
     qtbot.waitUntil(lambda: "at 5% 3 (chosen for tests)" in note(page), timeout=TIMEOUT)
     assert page.results.bar.isVisibleTo(page)

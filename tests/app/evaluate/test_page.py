@@ -231,11 +231,11 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     row = page.model.row_at(line)
     table.scrollTo(page.model.index(line, 0))
     middle = table.visualRect(page.model.index(line, 1)).center()
-    with qtbot.waitSignal(page.row_opened) as caught:
+    with qtbot.waitSignal(page.handed_on) as caught:
         qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
         qtbot.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
     image, label, adversarial, name, attack, evade, bundle = caught.args[0]
-    assert bundle == page._engine.info.card.checksum
+    assert bundle == page.engine.info.card.checksum
     assert np.array_equal(image, tiny_set.images[row.image_index])
     assert (label, name) == (row.label, row.name)
     assert np.abs(adversarial.astype(int) - image).max() == row.linf > 0
@@ -248,7 +248,7 @@ def test_double_click_and_enter_open_a_row_with_its_images(page, tiny_data, tiny
     )
     assert (attack.label_after.tolist(), evade) == ([row.label_after], ())
     table.setCurrentIndex(page.model.index(0, 0))
-    with qtbot.waitSignal(page.row_opened) as caught:
+    with qtbot.waitSignal(page.handed_on) as caught:
         qtbot.keyClick(table, Qt.Key.Key_Return)
     assert caught.args[0].adversarial is caught.args[0].attack is None
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
@@ -259,7 +259,7 @@ def test_a_row_can_be_opened_while_the_evaluation_runs(page, tiny_data, tiny_set
     page.start()
     qtbot.waitUntil(lambda: page.model.rowCount() > 0, timeout=TIMEOUT)
     page.results.rows.table.setCurrentIndex(page.model.index(0, 0))
-    with qtbot.waitSignal(page.row_opened) as caught:
+    with qtbot.waitSignal(page.handed_on) as caught:
         qtbot.keyClick(page.results.rows.table, Qt.Key.Key_Return)
     assert page._task is not None
     assert np.array_equal(caught.args[0].image, tiny_set.images[page.model.row_at(0).image_index])
@@ -271,7 +271,7 @@ def test_an_image_that_fooled_f1_but_was_flagged_can_be_opened(page, tiny_data, 
     database = evaluate(page, tiny_data, qtbot, limit=4)
     row = next(row for row in page.model.rows if row.fooled)
     flagged = dataclasses.replace(row, evaded=False, reason="flagged by a detector")
-    with qtbot.waitSignal(page.row_opened) as caught:
+    with qtbot.waitSignal(page.handed_on) as caught:
         page._open_row(flagged)
     assert np.array_equal(caught.args[0].adversarial, database.image(page._news.run.key, row.attack, row.position))
 
@@ -288,9 +288,9 @@ def test_the_attacker_may_know_a_detector(page, tiny_data, qtbot):
         "f1's confidence (graded)",
     ]  # each of them, and nothing that the engine refuses
     for place in range(1, panel.evade.count()):
-        bundles.evaded(page._engine.info.card, panel.evade.itemData(place))
+        bundles.evaded(page.engine.info.card, panel.evade.itemData(place))
     with pytest.raises(SettingError, match="no attack can evade it"):
-        bundles.evaded(page._engine.info.card, "constant-mask")
+        bundles.evaded(page.engine.info.card, "constant-mask")
     panel.evade.setCurrentIndex(2)
     assert panel.request().evade == ("mask:graded",)
     panel.evade.setCurrentIndex(1)
@@ -335,10 +335,10 @@ def test_the_rows_show_the_detector_that_is_chosen_beside_the_filter(page, tiny_
 
 
 def test_a_run_of_the_same_networks_under_an_earlier_checksum_is_offered(page, interrupted, monkeypatch, qtbot):
-    info = page._engine.info
+    info = page.engine.info
     run = interrupted(info.card)
     newer = dataclasses.replace(info.card, checksum="f" * 64, earlier=(info.card.checksum,))
-    monkeypatch.setattr(page._engine, "info", dataclasses.replace(info, card=newer))
+    monkeypatch.setattr(page.engine, "info", dataclasses.replace(info, card=newer))
     page.offer_to_continue()
     qtbot.waitUntil(page.results.bar.isVisible)
     assert page._news.run.key == run.key
@@ -410,7 +410,7 @@ def test_a_past_run_can_be_opened(page, tiny_data, qtbot):
 
 
 def test_a_run_whose_plan_cannot_be_read_is_listed_all_the_same(page, interrupted, qtbot):
-    interrupted(page._engine.info.card)
+    interrupted(page.engine.info.card)
     page._database.start("f" * 64, {"what": "a later version plans"}, {}, "CPU")
     page._list_runs()
     qtbot.waitUntil(lambda: page.results.runs.count() == 2, timeout=TIMEOUT)
@@ -513,11 +513,11 @@ def test_the_download_reports_progress_and_leads_to_the_data(page, tiny_data, mo
 
     monkeypatch.setattr(download, "fetch", fetch)
     said = []
-    connection = page._engine.progress.connect(lambda *_: said.append(page.panel.data.state.text()))
+    connection = page.engine.progress.connect(lambda *_: said.append(page.panel.data.state.text()))
     page.panel.data.download.click()
     assert page.panel.data.download.text() == "Stop"
     qtbot.waitUntil(lambda: page.loader.data is not None, timeout=TIMEOUT)
-    page._engine.progress.disconnect(connection)
+    page.engine.progress.disconnect(connection)
     assert "Downloading, 50%" in said
     assert "random pictures" in page.panel.data.state.text()
     assert page.panel.data.path == str(tiny_data)
@@ -551,7 +551,7 @@ def test_what_was_downloaded_is_only_spoken_of_after_a_download(page, tmp_path, 
     monkeypatch.setattr(datasets, "choose", choose)
     page.panel.data.choose(str(tmp_path))
     qtbot.waitUntil(lambda: "Reading" in page.panel.data.state.text(), timeout=TIMEOUT)
-    page._engine.cancel_current()
+    page.engine.cancel_current()
     qtbot.waitUntil(lambda: page.panel.data.state.text() == "⚠ Cancelled.", timeout=1000)
 
 

@@ -16,7 +16,7 @@ from tests.app.evaluate.conftest import close
 
 
 def test_the_class_to_aim_at_is_chosen_by_name_and_only_where_one_is_asked_for(page):
-    classes = page._engine.info.domain.classes
+    classes = page.engine.info.domain.classes
     row = page.panel.attacks.rows("jsma")[0]
     given, target = row.form.editor("target_class"), row.form.editor("target")
     assert isinstance(given, QComboBox)
@@ -88,7 +88,7 @@ def test_choosing_keeps_the_order_in_which_attacks_are_computed(page):
     assert said == wanted
     attacks.rows("jsma")[0].tick.setChecked(True)
     assert [name for name, _ in attacks.chosen()] == ["fgsm", "cw", "fgsm", "cw", "jsma"]
-    attacks.set_attacks(page._engine.info.attacks, page._engine.info.domain.classes)  # as when another bundle is loaded
+    attacks.set_attacks(page.engine.info.attacks, page.engine.info.domain.classes)  # as when another bundle is loaded
     assert [name for name, _ in attacks.chosen()] == ["fgsm", "cw", "fgsm", "cw", "jsma"]
     attacks.choose(wanted[:1])
     assert len(attacks.rows("fgsm")) == len(attacks.rows("cw")) == 1
@@ -99,18 +99,18 @@ def test_another_bundle_changes_neither_ticks_nor_values(page):
     attacks = page.panel.attacks
     attacks.choose([("fgsm", {"eps": 2.0})])
     attacks.rows("cw")[0].form.set_values({"confidence": 5.0})
-    attacks.set_attacks(page._engine.info.attacks, page._engine.info.domain.classes)
+    attacks.set_attacks(page.engine.info.attacks, page.engine.info.domain.classes)
     assert [(name, values["eps"]) for name, values in attacks.chosen()] == [("fgsm", 2.0)]
     assert attacks.rows("cw")[0].values()["confidence"] == 5.0
     assert attacks.rows("cw")[0].summary.text() == "confidence 5"
 
 
 def test_a_class_the_other_bundle_lacks_is_no_longer_aimed_at(page):
-    attacks, classes = page.panel.attacks, page._engine.info.domain.classes
+    attacks, classes = page.panel.attacks, page.engine.info.domain.classes
     attacks.choose([("fgsm", {"eps": 2.0, "target": "given", "target_class": 7})])
     attacks.rows("cw")[0].form.set_values({"target": "given", "target_class": 7})
     attacks.rows("jsma")[0].form.set_values({"target": "given", "target_class": 2})
-    attacks.set_attacks(page._engine.info.attacks, classes[:5])
+    attacks.set_attacks(page.engine.info.attacks, classes[:5])
     shown = {name: attacks.rows(name)[0].values() for name in ("fgsm", "cw", "jsma")}
     assert {name: (values["target"], values["target_class"]) for name, values in shown.items()} == {
         "fgsm": ("untargeted", 0),

@@ -11,7 +11,7 @@ from tests.app.inspect.steps import TIMEOUT, attack, settle, show_set
 
 def change(page, folder, qtbot):
     """Choose the bundle and wait until the page has looked at its image again, if there is one."""
-    engine = page._engine
+    engine = page.engine
     engine.choose(str(folder), folder.name)
     qtbot.waitUntil(lambda: not engine.loading and not engine.busy, timeout=TIMEOUT)
     qtbot.waitUntil(lambda: page._state.entry is None or page.found is not None, timeout=TIMEOUT)
@@ -42,7 +42,7 @@ def test_the_image_is_looked_at_again_by_other_detectors_and_old_attacks_are_for
 def test_no_attack_begins_while_another_bundle_waits(page, known, keeping, qtbot):
     show_set(page, known)
     settle(page, qtbot)
-    page._engine.choose(str(keeping), "keeping")
+    page.engine.choose(str(keeping), "keeping")
     assert not page.panel.button.isEnabled()
     assert page.panel.button.toolTip() == "Wait until bundle keeping is loaded."
     page.attack_now()

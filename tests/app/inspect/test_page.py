@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPushButton
+from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QMenu, QPushButton
 
+from ciad_app.actions import fill
 from ciad_app.inspect import saving, work
 from ciad_app.inspect.collection import RECORDS, YOURS, Entry
 from ciad_app.inspect.page import InspectPage
@@ -78,7 +79,7 @@ def test_a_failed_attack_says_why(page, known, qtbot):
     assert reason in page.grid.adversarial.hint
     assert reason in page.verdict.sentence.text()
     assert not page.saves.save.isEnabled()
-    assert not page.save_image()
+    assert not page.saves.save_image()
 
 
 def test_the_history_goes_back(page, known, qtbot):
@@ -269,13 +270,13 @@ def test_the_saved_image_is_the_adversarial_one(page, known, qtbot, tmp_path):
     settle(page, qtbot)
     attack(page, qtbot)
     path = tmp_path / "adversarial.png"
-    assert page.save_image(path)
+    assert page.saves.save_image(path)
     assert np.array_equal(imaging.read(path, 32).pixels, page.found.attack.images[0])
     path.write_bytes(b"mine")
-    assert not page.save_image(path)
+    assert not page.saves.save_image(path)
     assert path.read_bytes() == b"mine"
     assert "not overwritten" in page.messages[-1]
-    assert page.save_image(path, overwrite=True)
+    assert page.saves.save_image(path, overwrite=True)
     # Dropped back into the window it gets the verdict it had.
     score = page.found.adversarial.score[0]
     page.open_paths([path])
@@ -288,13 +289,13 @@ def test_saving_asks_for_a_path_and_may_be_given_up(page, known, qtbot, tmp_path
     settle(page, qtbot)
     attack(page, qtbot)
     monkeypatch.setattr(saving, "ask", lambda *_: None)
-    assert not page.save_image()
+    assert not page.saves.save_image()
     asked = []
     monkeypatch.setattr(saving, "ask", lambda *a: asked.append(a[-1]) or tmp_path / "chosen.png")
-    assert page.save_image()
+    assert page.saves.save_image()
     assert asked[0].endswith("-fgsm.png")
     assert (tmp_path / "chosen.png").exists()
-    assert not page.save_image(tmp_path / "chosen.png" / "x.png")  # a folder that is a file
+    assert not page.saves.save_image(tmp_path / "chosen.png" / "x.png")  # a folder that is a file
     assert "cannot be written" in page.messages[-1]
 
 
@@ -302,7 +303,7 @@ def test_export_writes_view_figure_and_record(page, known, qtbot, tmp_path):
     show_set(page, known)
     settle(page, qtbot)
     attack(page, qtbot)
-    assert page.export(tmp_path / "view.png")
+    assert page.saves.export_view(tmp_path / "view.png")
     assert Image.open(tmp_path / "view.png").size[0] > 1500
     content = json.loads((tmp_path / "view.json").read_text(encoding="utf-8"))
     assert content["sentence"] == inspection.sentence(page.found)
@@ -312,7 +313,7 @@ def test_export_writes_view_figure_and_record(page, known, qtbot, tmp_path):
     assert ">FGSM 32</text>" in figure
     assert figure.count("<image ") == 4
     (tmp_path / "view.png").unlink()
-    assert not page.export(tmp_path / "view.png")
+    assert not page.saves.export_view(tmp_path / "view.png")
     assert "view.json exists already" in page.messages[-1]
 
 
@@ -331,7 +332,7 @@ def test_the_exported_figure_has_every_attack_on_the_image(page, known, qtbot, t
     assert succeeds("bim", 32.0)
     assert succeeds("bim", 32.0)  # the same once more is there once
     assert not succeeds("fgsm", 0.0)
-    assert page.export(tmp_path / "view.png")
+    assert page.saves.export_view(tmp_path / "view.png")
     figure = (tmp_path / "view.svg").read_text(encoding="utf-8")
     assert re.findall(r">((?:original|FGSM|BIM)[ 0-9]*)</text>", figure) == ["original", "FGSM 32", "BIM 32"]
     assert figure.count("<image ") == 6
@@ -417,7 +418,7 @@ def test_a_stored_pair_is_shown_with_fresh_verdicts(page, known, qtbot, tmp_path
     assert figures["outcome"].text() == f"✔ {made.classes[made.label]} → {after}"
     assert figures["l2"].text() == f"{made.distances['l2']:.3f}"
     assert figures["cost"].text() == figures["seconds"].text() == "–"
-    assert page.export(tmp_path / "pair.png")
+    assert page.saves.export_view(tmp_path / "pair.png")
     content = json.loads((tmp_path / "pair.json").read_text(encoding="utf-8"))
     assert content["attack"] is None
     assert content["distances"]["linf"] == made.distances["linf"]
@@ -499,7 +500,7 @@ def test_the_masks_can_be_laid_over_both_images(page, known, qtbot, tmp_path):
     qtbot.keyClick(grid.opacity, Qt.Key.Key_End)
     assert np.array_equal(shown(), expected(1))
     assert saving.png(saving.compose(page.saves._rows)) != before  # the exported view is what is seen
-    page.save_image(tmp_path / "plain.png")
+    page.saves.save_image(tmp_path / "plain.png")
     assert np.array_equal(imaging.read(tmp_path / "plain.png", 32).pixels, images[1])
     assert "original " + ", ".join(map(str, images[0][:, 3, 4])) in grid.values_at((3, 4))
     page.gallery.step(1)  # the next image is seen as it is until its mask is known, then under it
@@ -528,6 +529,7 @@ def test_without_masks_there_is_nothing_to_lay_over(page, known, qtbot):
 def test_the_keyboard_attacks_and_steps(page, known, qtbot):
     show_set(page, known)
     settle(page, qtbot)
+    fill(page, QMenu(page), page.menu_rows())  # as the window does
     page.activateWindow()
     page.gallery.list.setFocus()
     qtbot.keyClick(page.gallery.list, Qt.Key.Key_Right, Qt.KeyboardModifier.AltModifier)

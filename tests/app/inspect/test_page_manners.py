@@ -148,15 +148,15 @@ def test_exporting_again_under_the_same_name_replaces_all_files(page, known, qtb
     monkeypatch.setattr(saving, "ask", lambda *_: target)  # the dialog has asked whether to overwrite
     used = []
     page.folder_used.connect(used.append)
-    assert page.export()
+    assert page.saves.export_view()
     (tmp_path / "view.json").write_text("old")
-    assert page.export()
+    assert page.saves.export_view()
     assert "sentence" in (tmp_path / "view.json").read_text(encoding="utf-8")
     assert used == [str(tmp_path)] * 2
     target.unlink()  # now the dialog had nothing to ask about, and what lies beside it is somebody else's
     for name in ("view.json", "view.svg"):
         (tmp_path / name).write_text("mine")
-        assert not page.export()
+        assert not page.saves.export_view()
         assert (tmp_path / name).read_text() == "mine"
         (tmp_path / name).unlink()
 
@@ -218,7 +218,7 @@ def test_a_stored_attack_stands_in_the_form_and_among_the_attacks(page, known, q
     assert made.attacked_image is not None
     page.panel.choose("jsma", {})
     stored = Entry(made.image, made.label, "row 7", adversarial=made.attacked_image, attack=made.attack)
-    stored = dataclasses.replace(stored, bundle=page._engine.info.card.checksum)
+    stored = dataclasses.replace(stored, bundle=page.engine.info.card.checksum)
     page.show_record(stored)
     settle(page, qtbot)
     assert page.panel.request() == ("fgsm", made.attack.settings)
