@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QColor, QIcon, QPainter, QPalette, QPen, QPixmap, QResizeEvent
+from PySide6.QtGui import QColor, QIcon, QPainter, QPalette, QPen, QPixmap, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QLabel, QListView, QListWidget, QListWidgetItem, QWidget
 
 from ciad_app.widgets.build import choice, in_column, in_row, label_of, refill
@@ -89,6 +89,9 @@ class CurvesView(QWidget):
         self.show_curves((), {})
 
     def _draw(self) -> None:
+        """Draw what is chosen; behind another tab not before somebody looks, for it takes a while."""
+        if not self.isVisible():
+            return
         shown = [curve for curve in self._curves if curve.detector == self.detector.currentData()]
         for plot, legend in zip((self.roc, self.scores), self._legends, strict=True):
             plot.clear()
@@ -126,6 +129,10 @@ class CurvesView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._fit_names()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._draw()
 
     def _draw_scores(self, plot: Plot) -> None:
         for one in plot.series:

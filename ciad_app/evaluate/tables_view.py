@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -53,7 +53,10 @@ class TableCard(FollowsFont, QWidget):
         in_column(self.title, self.grid, self.notes, None, parent=self, margins=(0, 0, 0, 6), spacing=4)
 
     def show_table(self, table: Table, notes: Sequence[str]) -> None:
-        """Show a table; cells that exist are reused, so nothing flickers while a run fills it."""
+        """Show a table; cells that exist are reused, so nothing flickers while a run fills it.
+
+        `set_first_width` then fits it.
+        """
         self.title.setText(table.title)
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
@@ -70,7 +73,6 @@ class TableCard(FollowsFont, QWidget):
             for column, attack in enumerate(attacks, 1):
                 text = cells[column - 1].text_with_count() if cells else ""
                 self._put(line, column, text, f"{attack}: {tip}" if cells else tip)
-        self.fit_font()
 
     def _put(self, line: int, column: int, text: str, tip: str, bold: bool = False) -> None:
         item = self.grid.item(line, column)
@@ -157,6 +159,7 @@ class TablesView(QScrollArea):
         self.tables: tuple[Table, ...] = ()
         self.cards: list[TableCard] = []
         self._wide = False
+        self._beside: TableCard | None = None
         body = QWidget()
         self.empty = QLabel(_EMPTY, body)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -175,19 +178,23 @@ class TablesView(QScrollArea):
     def show_tables(self, tables: Sequence[Table]) -> None:
         """Show these tables; none clears the view."""
         self.tables = tuple(tables)
-        if len(self.cards) != len(tables):
-            for card in self.cards:
+        if other := len(self.cards) != len(tables):
+            for card in self.cards[len(tables) :]:
                 card.setParent(None)
                 card.deleteLater()
-            self.cards = [TableCard(self.widget()) for _ in tables]
+            missing = len(tables) - len(self.cards)
+            self.cards = [*self.cards[: len(tables)], *(TableCard(self.widget()) for _ in range(missing))]
         shared = [note for note in tables[0].notes if all(note in table.notes for table in tables)] if tables else []
         for card, table in zip(self.cards, tables, strict=True):
             card.show_table(table, [note for note in table.notes if note not in shared])
+        widest = max((card.text_width(0) for card in self.cards), default=0)
         for card in self.cards:
-            card.set_first_width(max(c.text_width(0) for c in self.cards))
+            card.set_first_width(widest)
         self.common.setText("\n".join(shared))
-        self._wide = self._has_room_for_two()
-        self._place()
+        wide = self._has_room_for_two()
+        if other or wide != self._wide or self._longest() is not self._beside:
+            self._wide = wide
+            self._place()
 
     def clear(self, computing: bool) -> None:
         """No tables; `computing` says that they are on their way, which of many rows takes some seconds."""
@@ -202,16 +209,22 @@ class TablesView(QScrollArea):
     def _place(self) -> None:
         self.empty.setVisible(not self.cards)
         self.common.setVisible(bool(self.cards))
-        for card in self.cards:
-            self._left.removeWidget(card)
-            self._right.removeWidget(card)
         # In a wide window the longest, which compares the detectors, stands beside all others.
-        longest = max(self.cards, key=lambda card: card.grid.rowCount()) if self._wide else None
-        for card in self.cards:
-            column = self._right if card is longest else self._left
-            column.insertWidget(column.count() - 1, card)  # the last takes what is left of the height
-            card.show()
+        self._beside = self._longest()
+        right = [self._beside] if self._wide and self._beside is not None else []
+        for column, cards in ((self._left, [card for card in self.cards if card not in right]), (self._right, right)):
+            for place in reversed(range(column.count() - 1)):  # the last takes what is left of the height
+                if column.itemAt(place).widget() not in cards:
+                    column.takeAt(place)
+            for place, card in enumerate(cards):
+                if column.itemAt(place).widget() is not card:
+                    card.setVisible(place == 0)
+                    column.insertWidget(place, card)
+                    QTimer.singleShot(20 * place, card, card.show)  # one after another: each takes the window a while
         self._columns.setStretch(1, int(self._wide))
+
+    def _longest(self) -> TableCard | None:
+        return max(self.cards, key=lambda card: card.grid.rowCount(), default=None)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
