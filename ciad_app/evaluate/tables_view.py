@@ -213,11 +213,11 @@ class TablesView(QScrollArea):
         self._beside = self._longest()
         right = [self._beside] if self._wide and self._beside is not None else []
         for column, cards in ((self._left, [card for card in self.cards if card not in right]), (self._right, right)):
-            for place in reversed(range(column.count() - 1)):  # the last takes what is left of the height
-                if column.itemAt(place).widget() not in cards:
-                    column.takeAt(place)
+            for card in self.cards:
+                if card not in cards:
+                    column.removeWidget(card)
             for place, card in enumerate(cards):
-                if column.itemAt(place).widget() is not card:
+                if column.indexOf(card) != place:
                     card.setVisible(place == 0)
                     column.insertWidget(place, card)
                     QTimer.singleShot(20 * place, card, card.show)  # one after another: each takes the window a while
