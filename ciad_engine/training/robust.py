@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ciad_engine import imaging
+from ciad_engine import compute, imaging
 from ciad_engine.detectors.evidence import colour_fields
 from ciad_engine.training.augment import blurred, erase
-from ciad_engine.training.objectives import Classify, accuracy
+from ciad_engine.training.objectives import Classify, Images, accuracy
 
 
 def n_fgsm(images: Tensor, eps: float, loss: Callable[[Tensor], Tensor]) -> Tensor:
@@ -97,18 +97,14 @@ class Evidence(Robust):
 
     def validate(self) -> dict[str, float]:
         """Return the accuracy on validation images of which half is replaced by colours, or what the generator says."""
-        size = self.validation.images.shape[-1]
-        draw = torch.Generator().manual_seed(0)
-        fillings = colour_fields(500, size, draw)[torch.randperm(500, generator=draw)]
         with torch.random.fork_rng([]):
             torch.manual_seed(0)
-            masks = random_masks(500, size)
+            masks = random_masks(500, self.validation.images.shape[-1])
 
-        def see(images: Tensor) -> Tensor:
-            drawn = masks.to(images.device) if self.generator is None else self.generator(images)
-            return torch.lerp(images, fillings[: len(images)].to(images), drawn[: len(images)])
+        def drawn(images: Tensor) -> Tensor:
+            return masks[: len(images)].to(images.device)
 
-        return {"validation accuracy": accuracy(self.network, self.validation, see)}
+        return _of_what_is_kept(self.network, self.validation, drawn if self.generator is None else self.generator)
 
 
 @dataclasses.dataclass(eq=False)
@@ -155,3 +151,19 @@ class Explain(Robust):
         }
         total = inside + sum(self.weights[name] * term for name, term in terms.items())
         return total, {"inside": inside.detach(), **{name: term.detach() for name, term in terms.items()}}
+
+    def validate(self) -> dict[str, float]:
+        """Return what Evidence does, of the classifier and what the masks keep of validation images."""
+        with compute.borrowed(self.network):
+            return _of_what_is_kept(self.classifier, self.validation, self.network)
+
+
+def _of_what_is_kept(classifier: nn.Module, images: Images, masks: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    size = images.images.shape[-1]
+    draw = torch.Generator().manual_seed(0)
+    fillings = colour_fields(500, size, draw)[torch.randperm(500, generator=draw)]
+
+    def see(batch: Tensor) -> Tensor:
+        return torch.lerp(batch, fillings[: len(batch)].to(batch), masks(batch))
+
+    return {"validation accuracy": accuracy(classifier, images, see)}

@@ -7,7 +7,7 @@ from torch import nn
 
 from ciad_engine import imaging, networks
 from ciad_engine.training.augment import blurred
-from ciad_engine.training.objectives import Images
+from ciad_engine.training.objectives import Images, accuracy
 from ciad_engine.training.recipes import Schedule
 from ciad_engine.training.robust import Evidence, Explain, Robust, n_fgsm, random_masks
 
@@ -153,3 +153,12 @@ def test_the_generator_learns_and_the_classifier_does_not(images):
     loss.backward()
     assert objective.given == (reader,)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in generator.last.parameters())
+
+
+@pytest.mark.parametrize(("value", "alike"), [(0.0, True), (1.0, False)])
+def test_the_generator_is_validated_by_what_the_classifier_makes_of_what_it_keeps(images, value, alike):
+    reader = Linear(3)
+    objective = Explain("x", Constant(value), ONE, images, images, reader, eps=4.0, area=0.35, weights=WEIGHTS)
+    found = objective.validate()
+    assert found == objective.validate()
+    assert (found["validation accuracy"] == accuracy(reader, images)) == alike
