@@ -3,10 +3,12 @@
 
     python3 packaging/bootstrap.py run [arguments of ciad-gui]
     python3 packaging/bootstrap.py test [arguments of pytest]
+    python3 packaging/bootstrap.py test --soak [--part 0.1]
     python3 packaging/bootstrap.py install
 
 The first start makes the environment `.venv` in the checkout and installs into it exactly the packages
 of `packaging/lock.txt`, then the project itself (editable). `test` adds those of `packaging/lock-test.txt`.
+`test --soak` tries thousands of damaged inputs, kills and cancels instead (half an hour; a part of it takes less).
 Later starts only compare a stamp.
 
 Standard library only. The syntax of this file stays valid on Python 3.8, and it imports its two neighbours,
@@ -47,6 +49,10 @@ def main(arguments: list[str]) -> int:
             environment.make_environment(uv, tests)
         if command == "run":
             return start_program(str(environment.script("ciad-gui")), rest)
+        if tests and "--soak" in rest:
+            rest.remove("--soak")
+            python = str(environment.python_of_environment())
+            return subprocess.call([python, "-m", "tests.soak", *rest], cwd=str(environment.ROOT))
         if tests:
             return run_checks(rest)
         print(f"CIAD is installed in {environment.VENV}.")
