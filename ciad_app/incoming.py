@@ -17,7 +17,8 @@ from ciad_engine.errors import ImageError
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import AttackResult
 
-ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES)  # of the files that can be opened
+SESSION = ".ciad"
+ENDINGS = (*sorted(imaging.EXTENSIONS), *datasets.ARCHIVES, SESSION)  # of the files that can be opened
 
 # As they are before Qt decodes them: the engine's decoder is the one that checks.
 _ENCODED = ("image/png", "image/webp", "image/tiff", "image/bmp", "image/gif", "image/jpeg")

@@ -221,9 +221,15 @@ class AttackPanel(QWidget):
     def choose_to_evade(self, evade: Sequence[str]) -> None:
         """Let the attacker know a detector ("NAME:RULE"), which decides then, too; or none."""
         for text in evade:
-            for box, name in zip((self.detector, self.rule), text.split(":"), strict=True):
-                box.setCurrentIndex(box.findData(name))
+            detector, _, rule = text.partition(":")
+            self.decide_by(detector, rule)
         self.knows.setChecked(bool(evade))
+
+    def decide_by(self, detector: str, rule: str) -> None:
+        """Choose a detector and a rule of it; what the bundle does not have changes nothing."""
+        for box, name in ((self.detector, detector), (self.rule, rule)):
+            if (place := box.findData(name)) >= 0:
+                box.setCurrentIndex(place)
 
     def set_ready(self, why_no_attack: str, why_no_cancel: str | None) -> None:
         """Enable the buttons, or disable each with its reason ("" enables; None: nothing runs)."""

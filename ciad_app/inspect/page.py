@@ -106,6 +106,12 @@ class InspectPage(FollowsFont, Page):
             ("&Previous image", lambda: self.gallery.step(-1), "Select the image before", ("Alt+Left",)),
             None,
             ("&Save image …", self.saves.save_image, "Save the adversarial image", (Key.Save,)),
+            (
+                "Save s&ession …",
+                self._save_session,
+                "Save image, attack and view in one file, to show the same again on any machine",
+                (Key.SaveAs, "Ctrl+Shift+S"),
+            ),
         )
 
     def take(self, thing: Thing) -> bool:
@@ -142,7 +148,7 @@ class InspectPage(FollowsFont, Page):
             return
         self.saves.folder = str(paths[0].parent)
         self._open(
-            lambda session, job: work.open_paths(paths, session.domain, job),
+            lambda session, job: work.open_paths(paths, session, job),
             "Opening images",
             urgent=work.are_pictures(paths),
         )
@@ -151,7 +157,7 @@ class InspectPage(FollowsFont, Page):
         """Open a picture from memory, such as one from the clipboard."""
 
         def read(session: Session, job: Job) -> work.Opened:
-            return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size)),), (), ())
+            return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size)),))
 
         self._open(read, "Opening an image", urgent=True)
 
@@ -187,6 +193,11 @@ class InspectPage(FollowsFont, Page):
 
     def cancel(self) -> None:
         self._task.cancel()
+
+    def _save_session(self) -> None:
+        detector, rule = self.panel.deciding
+        view = dataclasses.replace(self.grid.view, detector=detector, rule=rule)
+        self.saves.save_session(view, self.panel.request())
 
     # What comes from the engine.
 
@@ -240,7 +251,12 @@ class InspectPage(FollowsFont, Page):
         if opened.entries:
             kept = self.gallery.collection(YOURS)
             before = kept.extras if kept else ()
-            self.gallery.show_collection(of_entries(YOURS, [*before, *opened.entries]), len(before))
+            place = len(before) + (len(opened.entries) - 1 if opened.saved else 0)
+            self.gallery.show_collection(of_entries(YOURS, [*before, *opened.entries]), place)
+        if opened.saved is not None:
+            self.panel.choose(*opened.saved.form)
+            self.panel.decide_by(opened.saved.view.detector, opened.saved.view.rule)
+            self.grid.view = opened.saved.view
         if opened.problems:
             whole = len(opened.problems) + len(opened.entries) + len(opened.collections)
             first = "Not opened" if whole == 1 else f"{len(opened.problems)} of {whole} were not opened"

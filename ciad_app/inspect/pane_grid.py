@@ -17,6 +17,7 @@ import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QSlider, QWidget
 
+from ciad_app.inspect.session_file import View
 from ciad_app.inspect.verdict_bar import NOTHING, Sign
 from ciad_app.widgets.build import choice, in_row, label_of, refill
 from ciad_app.widgets.colour_bar import ColourBar
@@ -232,6 +233,20 @@ class PaneGrid(QWidget):
         """Show the same part of the image in all panes, None for the whole."""
         for pane in self.panes:
             pane.show_part(part)
+
+    @property
+    def view(self) -> View:
+        """How the panes show it, without the detector; can be set."""
+        part = self.benign.part
+        return View("", "", self.gain.currentData(), self.mask_scale.currentData(), self.opacity.value(), part)
+
+    @view.setter
+    def view(self, view: View) -> None:
+        for box, value in ((self.gain, view.gain), (self.mask_scale, view.mask_scale)):
+            if (place := box.findData(value)) >= 0:
+                box.setCurrentIndex(place)
+        self.opacity.setValue(view.opacity)
+        self.show_part(None if view.part is None else QRectF(*view.part))
 
     def _show_images(self) -> None:
         """Show both images, under their masks as far as the slider says and the masks are known."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
-from ciad_app.inspect import saving
+from ciad_app.incoming import SESSION
+from ciad_app.inspect import saving, session_file
+from ciad_app.inspect.session_file import View
 from ciad_app.widgets.build import button, in_column
 from ciad_app.worker import Engine
 from ciad_engine import imaging
@@ -90,13 +93,24 @@ class SaveButtons(QWidget):
         }
         return self._write("Export view and record", f"{saving.stem(found)}-view.png", path, overwrite, contents)
 
+    def save_session(
+        self, view: View, form: tuple[str, dict[str, Any]], path: Path | None = None, overwrite: bool = False
+    ) -> bool:
+        """Write a session file, asking for a path if none is given."""
+        found, info = self._found, self._engine.info
+        if found is None or info is None:
+            self.message.emit("There is nothing to save yet: select an image first.")
+            return False
+        raw, name = session_file.write(found, info.card, view, form), f"{saving.stem(found)}{SESSION}"
+        return self._write("Save session", name, path, overwrite, {SESSION: raw})
+
     def copy_view(self) -> None:
         QGuiApplication.clipboard().setPixmap(saving.compose(self._rows))
         self.message.emit("The view is on the clipboard.")
 
     def _write(self, title: str, name: str, path: Path | None, overwrite: bool, contents: Mapping[str, bytes]) -> bool:
         """Ask for a path if none is given, write, and say so."""
-        chosen = path or saving.ask(self, title, self.folder, name)
+        chosen = path or saving.ask(self, title, self.folder, name, next(iter(contents)))
         if chosen is None:
             return False
         try:

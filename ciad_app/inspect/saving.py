@@ -11,6 +11,7 @@ from PySide6.QtCore import QBuffer, QIODevice, QPoint, QSize
 from PySide6.QtGui import QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import QFileDialog, QWidget
 
+from ciad_app.incoming import SESSION
 from ciad_app.worker import EngineInfo
 from ciad_engine import __version__, files, inspection
 from ciad_engine.errors import CiadError
@@ -83,11 +84,12 @@ def compose(rows: Sequence[Sequence[QWidget]]) -> QPixmap:
     return picture
 
 
-def ask(parent: QWidget, title: str, folder: str, name: str) -> Path | None:
-    """Ask where to save a PNG; the dialog itself asks before an existing file is overwritten."""
-    dialog = QFileDialog(parent, title, folder, "PNG (*.png)")
+def ask(parent: QWidget, title: str, folder: str, name: str, suffix: str = ".png") -> Path | None:
+    """Ask where to save a file; the dialog itself asks before an existing one is overwritten."""
+    kind = {".png": "PNG", SESSION: "CIAD session"}[suffix]
+    dialog = QFileDialog(parent, title, folder, f"{kind} (*{suffix})")
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setDefaultSuffix("png")  # before the question, so that the question is about the real name
+    dialog.setDefaultSuffix(suffix[1:])  # before the question, so that the question is about the real name
     dialog.selectFile(name)
     if dialog.exec() != QFileDialog.DialogCode.Accepted:
         return None

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ciad_app.incoming import SESSION
+from ciad_app.inspect import session_file
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
 from ciad_app.worker import Session
 from ciad_engine import attacks, datasets, imaging, inspection
-from ciad_engine.domain import Domain
-from ciad_engine.errors import CiadError
+from ciad_engine.errors import CiadError, ImageError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
 
@@ -25,24 +26,27 @@ MOST_AT_ONCE = 20  # pictures that are read while other work waits
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """What became of the paths somebody opened: pictures, data sets, and a message for each that was not opened."""
+    """What became of the paths somebody opened: images, data sets, and a message for each path that was not opened."""
 
     entries: tuple[Entry, ...]
-    collections: tuple[Collection, ...]
-    problems: tuple[str, ...]
+    collections: tuple[Collection, ...] = ()
+    problems: tuple[str, ...] = ()
+    saved: session_file.Saved | None = None  # of the last image, if that is from a session file
 
 
 def are_pictures(paths: Sequence[Path]) -> bool:
     """Return whether these are a few files, to be read at once; folders and data sets may take long."""
     names = [path.suffix.lower() for path in paths]
-    return len(names) <= MOST_AT_ONCE and set(names) <= set(imaging.EXTENSIONS)
+    return len(names) <= MOST_AT_ONCE and set(names) <= {*imaging.EXTENSIONS, SESSION}
 
 
-def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
-    """Read pictures, folders of pictures, data set folders and archives; a bad one stops none of the others.
+def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
+    """Read pictures, folders of pictures, data set folders, archives and session files.
 
-    Pictures become as large as the images of `domain`; data sets get its labels.
+    A bad one stops none of the others. Pictures become as large as the images of the bundle in use; data sets get its
+    labels.
     """
+    domain, saved = session.domain, None
     entries, collections, problems = [], [], []
     pictures: list[Path] = []
     for path in paths:
@@ -60,11 +64,24 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
             problems.append(f"{path} cannot be read: {error.strerror or error}.")
     for i, path in enumerate(pictures):
         job.progress(i, len(pictures), "Opening images")
+        saved = None
         try:
-            entries.append(of_picture(imaging.read(path, domain.size), keep_original=i < MOST_ORIGINALS))
+            if path.suffix.lower() == SESSION:
+                saved = session_file.read(_content(path), path.name, session.system.card)
+                entries.append(saved.entry)
+            else:
+                entries.append(of_picture(imaging.read(path, domain.size), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
-    return Opened(tuple(entries), tuple(collections), tuple(problems))
+    return Opened(tuple(entries), tuple(collections), tuple(problems), saved)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(session_file.MOST_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
 def _pictures_in(path: Path) -> list[Path]:

@@ -110,6 +110,12 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
                 frame.setRect(QRectF(pixel[1] - 0.4, pixel[0] - 0.4, 1.8, 1.8))  # around it, not over it
             frame.setVisible(pixel is not None)
 
+    @property
+    def part(self) -> tuple[float, float, float, float] | None:
+        """Left, top, width and height of the part that is shown, in pixels of the image; None for the whole."""
+        shown, whole = self.view.targetRect().getRect(), (0.0, 0.0, float(self._size), float(self._size))
+        return None if np.allclose(shown, whole) else shown
+
     def show_part(self, part: QRectF | None) -> None:
         """Zoom to a part given in pixels of the image, or with None to the whole image."""
         self.view.setRange(part or QRectF(0, 0, self._size, self._size), padding=0)

@@ -291,7 +291,7 @@ def test_saving_asks_for_a_path_and_may_be_given_up(page, known, qtbot, tmp_path
     monkeypatch.setattr(saving, "ask", lambda *_: None)
     assert not page.saves.save_image()
     asked = []
-    monkeypatch.setattr(saving, "ask", lambda *a: asked.append(a[-1]) or tmp_path / "chosen.png")
+    monkeypatch.setattr(saving, "ask", lambda *a: asked.append(a[-2]) or tmp_path / "chosen.png")
     assert page.saves.save_image()
     assert asked[0].endswith("-fgsm.png")
     assert (tmp_path / "chosen.png").exists()
