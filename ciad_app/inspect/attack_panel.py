@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ciad_app.actions import action
 from ciad_app.inspect.results import Results
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of, refill
 from ciad_app.widgets.parameter_form import ParameterForm, attack_form
@@ -55,6 +56,8 @@ class AttackPanel(QWidget):
     cancel_asked = Signal()
     detector_changed = Signal()  # another detector or rule is chosen
     chosen = Signal(int)  # row of the history that was clicked
+    compared = Signal(int, int)  # rows of the history
+    removed = Signal(int)  # row of the history
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +93,13 @@ class AttackPanel(QWidget):
         self.results = Results()
         self.history = QListWidget()
         self.history.setAccessibleName("Attacks done on this image")
-        self.history.setToolTip("The attacks done on this image. Click one to see it again.")
+        self.history.setToolTip(
+            "The attacks done on this image. Click one to see it again, a second one with Ctrl to compare the two."
+        )
+        self.history.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
+        self.history.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        remove = action(self.history, "&Remove", self._remove, "Forget this attack", ("Del",))
+        remove.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
         self.history.setMinimumHeight(54)
         self.history.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # the tool tip has it whole
         buttons = in_row((self.button, 2), (self.stop, 1), (self.reset, 1))
@@ -195,8 +204,15 @@ class AttackPanel(QWidget):
             self.form.reset()
 
     def _history_chosen(self) -> None:
-        for index in self.history.selectedIndexes():
-            self.chosen.emit(index.row())
+        rows = [index.row() for index in self.history.selectedIndexes()]
+        if len(rows) == 1:
+            self.chosen.emit(rows[0])
+        elif len(rows) == 2:
+            self.compared.emit(*rows)
+
+    def _remove(self) -> None:
+        for index in sorted(self.history.selectedIndexes(), key=lambda index: -index.row()):
+            self.removed.emit(index.row())
 
     def _rule_chosen(self) -> None:
         self._wished = self.deciding[1]

@@ -6,6 +6,7 @@ import collections
 
 from ciad_app.inspect.collection import Entry
 from ciad_engine import attacks
+from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS, UNTARGETED
 from ciad_engine.inspection import Inspection
 
 MOST = 6  # attacks that a figure has room for
@@ -15,11 +16,15 @@ Key = tuple[str, bytes]
 
 
 def name_of(found: Inspection) -> str:
-    """The attack's title, the first of its numbers, and the detector it was to evade, with its rule."""
+    """Return the attack's title, its first number, its target, and the detector it was to evade, with its rule."""
     assert found.attack is not None
-    title, settings = attacks.title(found.attack.attack), found.attack.settings.values()
-    number = next((f"{value:g}" for value in settings if isinstance(value, (int, float))), "")
-    return f"{title} {number}".strip() + (f", evading {', '.join(found.evade)}" if found.evade else "")
+    title, settings = attacks.title(found.attack.attack), found.attack.settings
+    number = next((f"{value:g}" for value in settings.values() if isinstance(value, (int, float))), "")
+    target = settings.get(TARGET, UNTARGETED)
+    if target == GIVEN:
+        target = found.classes[settings[TARGET_CLASS]]
+    aimed = "" if target == UNTARGETED else f" at {target}"
+    return f"{title} {number}".strip() + aimed + (f", evading {', '.join(found.evade)}" if found.evade else "")
 
 
 def line_of(found: Inspection) -> str:
@@ -53,6 +58,10 @@ class History:
 
     def get(self, entry: Entry, row: int) -> Inspection:
         return self._done[_key(entry)][row]
+
+    def remove(self, entry: Entry, row: int) -> None:
+        """Forget one attack."""
+        del self._done[_key(entry)][row]
 
     def fooled(self, entry: Entry) -> list[tuple[str, Inspection]]:
         """The latest attacks that fooled f1, MOST at most, each with its name; of one done twice the later."""

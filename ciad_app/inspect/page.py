@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QSplitter, QWidget
 
 from ciad_app.actions import Key, MenuRow
@@ -15,7 +15,7 @@ from ciad_app.inspect import work
 from ciad_app.inspect.attack_panel import AttackPanel
 from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture
 from ciad_app.inspect.gallery import Gallery, tip_of
-from ciad_app.inspect.history import History
+from ciad_app.inspect.history import History, name_of
 from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
@@ -25,6 +25,7 @@ from ciad_app.later import Later
 from ciad_app.latest import Latest
 from ciad_app.page import Page
 from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
+from ciad_app.widgets.held import Held
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo, Session, Work
 from ciad_engine import attacks, imaging
@@ -34,6 +35,7 @@ from ciad_engine.inspection import Inspection, explain
 from ciad_engine.jobs import Job
 
 DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
+BLINK = 800  # ms
 LOOKING = "Looking …"
 
 
@@ -69,6 +71,10 @@ class InspectPage(FollowsFont, Page):
         self.panel.cancel_asked.connect(self.cancel)
         self.panel.detector_changed.connect(self._decide)
         self.panel.chosen.connect(self._return_to)
+        self.panel.compared.connect(self._compare)
+        self.panel.removed.connect(self._remove)
+        seen = (self.gallery.list, self.panel.history, *self.grid.panes)
+        Held(Qt.Key.Key_Space, seen, self).changed.connect(self.grid.blink)
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._not_available)
         engine.loading_changed.connect(self._update_controls)
@@ -104,6 +110,7 @@ class InspectPage(FollowsFont, Page):
             None,
             ("&Next image", lambda: self.gallery.step(1), "Select the next image", ("Alt+Right",)),
             ("&Previous image", lambda: self.gallery.step(-1), "Select the image before", ("Alt+Left",)),
+            ("&Blink", self._blink, "See the adversarial image in the original's place; hold Space for it"),
             None,
             ("&Save image …", self.saves.save_image, "Save the adversarial image", (Key.Save,)),
             (
@@ -131,7 +138,13 @@ class InspectPage(FollowsFont, Page):
         self.saves.export_view()
 
     def escape(self) -> None:
-        self.cancel()  # an evaluation of hours behind this page goes on
+        """Stop what this page waits for, not an evaluation behind it; else go back to the original image."""
+        found = self._state.found
+        if self.busy:
+            self.cancel()
+        elif found is not None and self._state.entry is not None and found.adversarial is not None:
+            self.panel.show_history(self._history.lines(self._state.entry), -1)
+            self._show(found.without_attack())
 
     @property
     def found(self) -> Inspection | None:
@@ -331,6 +344,34 @@ class InspectPage(FollowsFont, Page):
             self.panel.choose(found.attack.attack, found.attack.settings)
             self.panel.choose_to_evade(found.evade)
         self._show(found)
+
+    def _compare(self, first: int, second: int) -> None:
+        """Show what two attacks of the history made of the image, side by side."""
+        entry = self._state.entry
+        if entry is None:
+            return
+        self._drop_task()
+        left, right = (self._history.get(entry, row).by(*self.panel.deciding) for row in (first, second))
+        names = (name_of(left), name_of(right))
+        for found, name in zip((left, right), names, strict=True):
+            if found.attacked_image is None:
+                self.message.emit(f"{name} made no adversarial image to compare with.")
+                return
+        self._state = self._state.answered(right)
+        self.grid.show_pair(left, right, names)
+        self.panel.results.show_figures(figures(right), names[1])
+        self.verdict.show_verdict(NOTHING, f"{names[0]} and {names[1]}", "The difference is between the two attacks.")
+        self._update_controls()
+
+    def _remove(self, row: int) -> None:
+        """Forget an attack of the history."""
+        if self._state.entry is not None:
+            self._history.remove(self._state.entry, row)
+            self.panel.show_history(self._history.lines(self._state.entry), -1)
+
+    def _blink(self) -> None:
+        self.grid.blink(True)
+        QTimer.singleShot(BLINK, self, lambda: self.grid.blink(False))
 
     def _show(self, found: Inspection) -> None:
         """Show a record, decided by the chosen detector."""

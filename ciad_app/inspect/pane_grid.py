@@ -9,6 +9,8 @@ The first column is called "original", not "benign": a person may open an advers
 
 from __future__ import annotations
 
+import dataclasses
+import html
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +37,7 @@ COVER = tuple(pg.colormap.get(IMPORTANCE_MAP).map(0.0)[:3].tolist())  # what is 
 CHANGE_MAP = "CET-D1A"  # blue - white - red, uniform to either side
 GAINS = (1, 2, 4, 8, 16, 32, 64)
 MASK_SCALES = (1.0, 0.5, 0.25, 0.1, 0.05)
+TITLES = ("Original", "Adversarial")
 SELECT = "Select an image in the list on the left"
 ATTACK = "Press Attack\n(Ctrl+Return)"
 NO_MASK = "This bundle draws no masks"
@@ -61,11 +64,20 @@ class _Heading(QWidget):
     def __init__(self, title: str) -> None:
         super().__init__()
         self.sign = Sign(20)
-        self.title = QLabel(f"<b><big>{title}</big></b>")
+        self.title = QLabel()
         self.title.setTextFormat(Qt.TextFormat.RichText)  # follows a change of the font size, as a set font would not
+        self.name(title)
         self.caption = ElidedLabel(" ")  # a long name is cut rather than widening the column
         self.caption.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         in_row(self.sign, self.title, (self.caption, 1), parent=self, margins=0)
+
+    def name(self, title: str) -> None:
+        self._name = title
+        self.flash("")
+
+    def flash(self, title: str) -> None:
+        """Show another title for a while; "" ends it."""
+        self.title.setText(f"<b><big>{html.escape(title or self._name)}</big></b>")
 
     def say(self, kind: str, caption: str, tip: str = "") -> None:
         self.sign.set_kind(kind)
@@ -82,6 +94,7 @@ class PaneGrid(QWidget):
         self._found: Inspection | None = None
         self._changed: Pixels | None = None  # the image after an attack
         self._pixel: Pixel | None = None
+        self._blinking = False
 
         light, mask = (0.0, 255.0), (0.0, 1.0)
         self.panes = (
@@ -98,7 +111,7 @@ class PaneGrid(QWidget):
         self.adversarial_bars = ProbabilityBars("Probabilities of the adversarial image", ATTACK)
         self.change_bars = ProbabilityBars("Change of the probabilities in percentage points", ATTACK, signed=True)
 
-        self.headings = (_Heading("Original"), _Heading("Adversarial"))
+        self.headings = (_Heading(TITLES[0]), _Heading(TITLES[1]))
         of_gain = "How many times the change of each value is magnified; grey means unchanged."
         self.gain = choice("Magnification of the difference", of_gain)
         refill(self.gain, {factor: f"×{factor}" for factor in GAINS}, 16)
@@ -161,6 +174,8 @@ class PaneGrid(QWidget):
         Where its adversarial version is stored, that is shown at once, too: only masks and classes need networks.
         """
         self._image, self._found = pixels, None
+        for heading, title in zip(self.headings, TITLES, strict=True):
+            heading.name(title)
         if pixels is not None:
             self._set_size(pixels)
         self.headings[0].say(NOTHING, caption, tip)
@@ -195,8 +210,10 @@ class PaneGrid(QWidget):
             bars.clear()
         self._point_at(self._pixel)
 
-    def show_inspection(self, found: Inspection) -> None:
-        """Show what is known of the image, and of its adversarial version where there is one."""
+    def show_inspection(self, found: Inspection, titles: tuple[str, str] = TITLES) -> None:
+        """Show what is known of the image, and of its adversarial version if there is one, under these titles."""
+        for heading, title in zip(self.headings, titles, strict=True):
+            heading.name(title)
         self._image, self._found, self._changed = found.image, found, found.attacked_image
         self._set_size(found.image)
         before, after = found.benign, found.adversarial
@@ -229,6 +246,23 @@ class PaneGrid(QWidget):
         self.change_bars.show_values(found.classes, *moved, rows, second)
         self._point_at(self._pixel)
 
+    def show_pair(self, first: Inspection, second: Inspection, titles: tuple[str, str]) -> None:
+        """Compare two attacks on one image: the adversarial image of the first stands in the original's place."""
+        if first.attacked_image is not None and first.adversarial is not None:
+            pair = dataclasses.replace(second, image=first.attacked_image, benign=first.adversarial)
+            self.show_inspection(pair, titles)
+            kind = inspection.headline(first.adversarial, inspection.is_adversarial(first))
+            self.headings[0].say(kind, f"f1 says {first.classes[first.adversarial.y1[0]]}")
+
+    def blink(self, on: bool) -> None:
+        """Show the adversarial image and its mask in the place of the original ones, to and fro."""
+        self._blinking = on
+        self.headings[0].flash(TITLES[1] if on and self._changed is not None else "")
+        self._show_images()
+        if self._found is not None:
+            other = self._found.adversarial if on else None
+            self.benign_mask.set_image(importance(other or self._found.benign))
+
     def show_part(self, part: QRectF | None) -> None:
         """Show the same part of the image in all panes, None for the whole."""
         for pane in self.panes:
@@ -252,9 +286,11 @@ class PaneGrid(QWidget):
         """Show both images, under their masks as far as the slider says and the masks are known."""
         self.percent.setMinimumWidth(self.percent.fontMetrics().horizontalAdvance("100%"))  # the slider stays in place
         self.percent.setText(f"{self.opacity.value()}%")
-        verdicts = (None, None) if self._found is None else (self._found.benign, self._found.adversarial)
+        before, after = (None, None) if self._found is None else (self._found.benign, self._found.adversarial)
         panes, images = (self.benign, self.adversarial), (self._image, self._changed)
-        for pane, image, verdict in zip(panes, images, verdicts, strict=True):
+        if self._blinking and self._changed is not None:
+            images, before = (self._changed, self._changed), after
+        for pane, image, verdict in zip(panes, images, (before, after), strict=True):
             if image is not None and verdict is not None and verdict.masks is not None:
                 image = inspection.overlay(image, verdict.masks[0], self.opacity.value() / 100, COVER)
             pane.set_image(None if image is None else image.transpose(1, 2, 0))
@@ -263,6 +299,7 @@ class PaneGrid(QWidget):
         if self._image is not None and self._changed is not None:
             shown = inspection.difference(self._image, self._changed, self.gain.currentData())
             self.difference.set_image(shown.transpose(1, 2, 0))
+            self.difference.set_note(f"×{self.gain.currentData()}")
 
     def _set_size(self, image: Pixels) -> None:
         """All panes at once, the empty ones too: linked, they show the same part."""
@@ -272,6 +309,7 @@ class PaneGrid(QWidget):
     def _rescale_masks(self) -> None:
         scale = self.mask_scale.currentData()
         self.mask_change.set_levels((-scale, scale))
+        self.mask_change.set_note(f"±{scale:g}")
         self.change_bar.set_ends(f"−{scale:g} less", f"+{scale:g} more")
 
     def _point_at(self, pixel: Pixel | None) -> None:

@@ -19,6 +19,7 @@ _STEPS = {
 }
 
 _FRAME = 2.5  # pixels that the frame of the focus is wide
+_GRID = 12  # pixels of the screen that one of the image must have for lines between them
 
 Pixel = tuple[int, int]  # row, column
 
@@ -55,6 +56,10 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self._marks = [self._frame("#000000", 4), self._frame("#ffffff", 1.6)]
         self.setCentralItem(self.view)
 
+        self._note = QLabel("", self)  # in a corner of the picture, part of every copy of it
+        self._note.setStyleSheet("background: rgba(0, 0, 0, 150); color: white; padding: 1px 4px;")
+        self._note.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._note.hide()
         self._hint = QLabel(hint, self)
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._hint.setWordWrap(True)
@@ -80,6 +85,16 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         """Say what would have to be done to fill the pane."""
         self._hint.setText(text)
 
+    def set_note(self, text: str) -> None:
+        """Write a few letters into the corner of the picture; they are seen while there is a picture."""
+        self._note.setText(text)
+        self._note.adjustSize()
+        self._place_note()
+
+    def _place_note(self) -> None:
+        self._note.move(self.width() - self._note.width() - 4, 4)
+        self._note.setVisible(bool(self._note.text()) and self.array is not None)
+
     def set_levels(self, levels: tuple[float, float]) -> None:
         """Change what the ends of the colour map mean."""
         self._levels = levels
@@ -96,6 +111,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         """Show (size, size) or (size, size, 3), or with None the hint."""
         self.array = array
         self._hint.setVisible(array is None)
+        self._place_note()
         if array is None:
             self.item.clear()
         else:
@@ -127,12 +143,25 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self.pixel_changed.emit(pixel if inside else None)
 
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
-        """Frame the pane that has the keyboard's focus."""
+        """Draw lines between large pixels; frame the pane that has the keyboard's focus."""
         super().drawForeground(painter, rect)
+        if self.array is not None and self.view.viewPixelSize()[0] * _GRID <= 1:
+            self._draw_grid(painter)
         if self.hasFocus():
             painter.resetTransform()
             painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2 * _FRAME))
             painter.drawRect(self.viewport().rect())
+
+    def _draw_grid(self, painter: QPainter) -> None:
+        shown = self.view.viewRect().intersected(QRectF(0, 0, self._size, self._size))
+        area = self.view.mapViewToScene(shown.topLeft()), self.view.mapViewToScene(shown.bottomRight())
+        painter.setPen(QPen(QColor(128, 128, 128, 110), 0))
+        for line in range(self._size + 1):
+            across = self.view.mapViewToScene(QPointF(line, line))
+            if shown.left() <= line <= shown.right():
+                painter.drawLine(QPointF(across.x(), area[0].y()), QPointF(across.x(), area[1].y()))
+            if shown.top() <= line <= shown.bottom():
+                painter.drawLine(QPointF(area[0].x(), across.y()), QPointF(area[1].x(), across.y()))
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
@@ -172,6 +201,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         super().resizeEvent(event)
         if event is not None:  # pyqtgraph also calls it without one, before our label exists
             self._hint.setGeometry(self.rect().adjusted(8, 8, -8, -8))
+            self._place_note()
 
     def changeEvent(self, event: QEvent) -> None:
         if event.type() == QEvent.Type.PaletteChange:
