@@ -48,9 +48,14 @@ class Page(QWidget):
         """Write what the page shows into files that a person chooses."""
         raise NotImplementedError
 
-    def escape(self) -> None:
-        """Stop what Escape stops on this page; by default the running work, whichever it is."""
+    def escape(self) -> bool:
+        """Stop what Escape stops on this page, by default the running work; return whether there was anything."""
+        running = self.engine.shown is not None
         self.engine.cancel_current()
+        return running
+
+    def present(self, on: bool) -> None:
+        """Show the page as a class needs it, if that is different, or again as usual."""
 
     def stop(self) -> None:
         """End what goes on beside the engine; the window calls it when it is closed."""

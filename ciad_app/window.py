@@ -62,6 +62,7 @@ class MainWindow(QMainWindow):
         """`kept`: the settings to begin with; saved unless `remember` is false. No `database` is the user's own."""
         super().__init__()
         self.engine, self.settings, self.database_path, self._remember = engine, kept, database, remember
+        self.presenting = False
         self.ended = True  # whether the engine thread ended when the window was closed
         self.setWindowTitle("CIAD")
         self.setWindowIcon(icon())
@@ -117,7 +118,21 @@ class MainWindow(QMainWindow):
         return self.page(self._kinds[self.pages.currentIndex()])
 
     def show_page(self, kind: type[Page]) -> None:
+        if self._kinds.index(kind) != self.pages.currentIndex():
+            self.present(False)
         self.pages.setCurrentIndex(self._kinds.index(kind))
+
+    def present(self, on: bool) -> None:
+        """Fill the screen with what a class needs of the page that is shown; off: everything as before."""
+        if on == self.presenting:
+            return
+        self.presenting = on
+        for bar in (self.menuBar(), self.pages.tabBar(), self.state, self.statusBar()):
+            bar.setVisible(not on)
+        self.shown.present(on)
+        if on:
+            self._before = self.windowState()
+        self.setWindowState(self._before | Qt.WindowState.WindowFullScreen if on else self._before)
 
     def say(self, text: str) -> None:
         """Show a message in the status bar for a while; one too long for that also in a box that blocks nothing."""
@@ -236,6 +251,7 @@ class MainWindow(QMainWindow):
                 for number, kind in enumerate(self._kinds)
             ),
             None,
+            ("&Presenter view", lambda: self.present(not self.presenting), "Fill the screen, for a class", ("F11",)),
             ("&Larger text", lambda: self._resize_font(1), "For a projector", (Key.ZoomIn, "Ctrl+=")),
             ("&Smaller text", lambda: self._resize_font(-1), "Room for more", (Key.ZoomOut,)),
             ("&Normal text", lambda: self._resize_font(0), "The size the system uses", ("Ctrl+0",)),
@@ -322,8 +338,8 @@ class MainWindow(QMainWindow):
         # Not the shortcut of an action: dialogs have their own use for Escape first.
         if event.key() != Qt.Key.Key_Escape:
             super().keyPressEvent(event)
-        else:
-            self.shown.escape()
+        elif not self.shown.escape() and self.presenting:
+            self.present(False)
 
     # What the engine and the pages say.
 
@@ -400,6 +416,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Cancel the work, wait for it, let nothing arrive any more, then close."""
+        self.present(False)  # the next start begins as usual
         self.settings = dataclasses.replace(
             self.settings,
             geometry=bytes(self.saveGeometry().toBase64().data()).decode(),

@@ -17,6 +17,7 @@ from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_en
 from ciad_app.inspect.gallery import Gallery, tip_of
 from ciad_app.inspect.history import History, name_of
 from ciad_app.inspect.pane_grid import PaneGrid
+from ciad_app.inspect.presenter import Presenter
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
 from ciad_app.inspect.state import LOADING, State, Wait
@@ -57,6 +58,7 @@ class InspectPage(FollowsFont, Page):
         self.grid = PaneGrid()
         self.panel = AttackPanel()
         self.verdict = VerdictBar()
+        self.presenter = Presenter()
         self.open_button = button("Open images …", "Open pictures, or a data set's archive.", self.open_asked.emit)
         self.saves = SaveButtons(engine, ((self.grid, self.panel.results), (self.verdict,)))
         self.saves.folder = folder
@@ -73,15 +75,15 @@ class InspectPage(FollowsFont, Page):
         self.panel.chosen.connect(self._return_to)
         self.panel.compared.connect(self._compare)
         self.panel.removed.connect(self._remove)
-        seen = (self.gallery.list, self.panel.history, *self.grid.panes)
-        Held(Qt.Key.Key_Space, seen, self).changed.connect(self.grid.blink)
+        seen = (self.gallery.list, self.panel.history, self.presenter, *self.grid.panes)
+        Held(Qt.Key.Key_Space, seen, self).changed.connect(self._blink)
         engine.ready.connect(self._ready)
         engine.unavailable.connect(self._not_available)
         engine.loading_changed.connect(self._update_controls)
         if engine.info is not None:
             self._ready(engine.info)
         else:
-            self.verdict.show_verdict(NOTHING, LOADING, "")
+            self._tell(LOADING, "")
         self._update_controls()
 
     def _lay_out(self) -> None:
@@ -93,7 +95,10 @@ class InspectPage(FollowsFont, Page):
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
         self.fit_font()
-        in_column((self._splitter, 1), in_row((self.verdict, 1), self.saves), parent=self, margins=8)
+        self._content = QWidget()
+        self.presenter.hide()
+        in_column((self._splitter, 1), in_row((self.verdict, 1), self.saves), parent=self._content, margins=8)
+        in_column(self._content, self.presenter, parent=self, margins=0)
         self.setFocusProxy(self.gallery.list)
 
     def fit_font(self) -> None:
@@ -110,7 +115,7 @@ class InspectPage(FollowsFont, Page):
             None,
             ("&Next image", lambda: self.gallery.step(1), "Select the next image", ("Alt+Right",)),
             ("&Previous image", lambda: self.gallery.step(-1), "Select the image before", ("Alt+Left",)),
-            ("&Blink", self._blink, "See the adversarial image in the original's place; hold Space for it"),
+            ("&Blink", self._blink_once, "See the adversarial image in the original's place; hold Space for it"),
             None,
             ("&Save image …", self.saves.save_image, "Save the adversarial image", (Key.Save,)),
             (
@@ -137,14 +142,22 @@ class InspectPage(FollowsFont, Page):
     def export(self) -> None:
         self.saves.export_view()
 
-    def escape(self) -> None:
+    def escape(self) -> bool:
         """Stop what this page waits for, not an evaluation behind it; else go back to the original image."""
-        found = self._state.found
+        found, entry = self._state.found, self._state.entry
         if self.busy:
             self.cancel()
-        elif found is not None and self._state.entry is not None and found.adversarial is not None:
-            self.panel.show_history(self._history.lines(self._state.entry), -1)
+        elif found is not None and entry is not None and found.adversarial is not None:
+            self.panel.show_history(self._history.lines(entry), -1)
             self._show(found.without_attack())
+        else:
+            return False
+        return True
+
+    def present(self, on: bool) -> None:
+        self._content.setVisible(not on)
+        self.presenter.setVisible(on)
+        (self.presenter if on else self.gallery.list).setFocus()
 
     @property
     def found(self) -> Inspection | None:
@@ -197,7 +210,8 @@ class InspectPage(FollowsFont, Page):
         self.panel.show_history(self._history.lines(entry), -1)  # what was marked is no longer shown
 
         self.grid.await_attack("Attacking …")
-        self.verdict.show_verdict(NOTHING, f"Attacking with {title} …", "Escape stops it.")
+        self.presenter.show_image(entry.pixels)
+        self._tell(f"Attacking with {title} …", "Escape stops it.")
         self._ask(
             lambda session, job: work.attack(session.system, entry, name, settings, evade, job),
             lambda found: self._attacked(entry, found),
@@ -225,7 +239,7 @@ class InspectPage(FollowsFont, Page):
         if info.has_samples and not self.gallery.sets.count():
             self.engine.submit(work.samples, self._samples_loaded, failed=self._tell_failure, text="Samples")
         if self._state.entry is None:
-            self.verdict.show_verdict(NOTHING, "Select an image, or drop one on the window.", "")
+            self._tell("Select an image, or drop one on the window.", "")
         else:
             self._select(self._state.entry)
         self._update_controls()
@@ -239,6 +253,7 @@ class InspectPage(FollowsFont, Page):
         self.gallery.clear()
         self._state = self._state.selected(None)
         self.grid.show_image(None, "")
+        self.presenter.show_image(None)
         self.panel.results.show_figures({})
         self.panel.show_history((), -1)
         size, classes = info.domain.size, counted(len(info.domain.classes), "class", "classes")
@@ -249,7 +264,7 @@ class InspectPage(FollowsFont, Page):
 
     def _not_available(self, reason: str) -> None:
         self._state = dataclasses.replace(self._state, unavailable=reason)
-        self.verdict.show_verdict(NOTHING, "The models could not be loaded.", reason)
+        self._tell("The models could not be loaded.", reason)
         self._update_controls()
 
     def _samples_loaded(self, collection: Collection) -> None:
@@ -289,14 +304,15 @@ class InspectPage(FollowsFont, Page):
         name = "" if entry.label is None else self.gallery.model.class_name(entry.label)
         label = f"true class: {name}" if name else "class not known"
         self.grid.show_image(entry.pixels, label, tip_of(entry, label), entry.adversarial)
+        self.presenter.show_image(entry.pixels)
         self.panel.results.show_figures({})
         self.panel.show_history(self._history.lines(entry), -1)
         if self._state.unavailable:
-            self.verdict.show_verdict(NOTHING, "The models could not be loaded.", self._state.unavailable)
+            self._tell("The models could not be loaded.", self._state.unavailable)
         elif not self._state.loaded:
-            self.verdict.show_verdict(NOTHING, LOADING, "The image is inspected when they are ready.")
+            self._tell(LOADING, "The image is inspected when they are ready.")
         else:
-            self.verdict.show_verdict(NOTHING, LOOKING, "")
+            self._tell(LOOKING, "")
             self._debounce.start()
         self._update_controls()
 
@@ -312,7 +328,7 @@ class InspectPage(FollowsFont, Page):
         self._state = self._state.looking()
 
         self.grid.await_look(LOOKING)
-        self.verdict.show_verdict(NOTHING, LOOKING, "")
+        self._tell(LOOKING, "")
         self._ask(
             lambda session, job: work.inspect(session.system, entry, job),
             lambda found: self._looked(entry, found),
@@ -360,7 +376,7 @@ class InspectPage(FollowsFont, Page):
         self._state = self._state.answered(right)
         self.grid.show_pair(left, right, names)
         self.panel.results.show_figures(figures(right), names[1])
-        self.verdict.show_verdict(NOTHING, f"{names[0]} and {names[1]}", "The difference is between the two attacks.")
+        self._tell(f"{names[0]} and {names[1]}", "The difference is between the two attacks.")
         self._update_controls()
 
     def _remove(self, row: int) -> None:
@@ -369,9 +385,13 @@ class InspectPage(FollowsFont, Page):
             self._history.remove(self._state.entry, row)
             self.panel.show_history(self._history.lines(self._state.entry), -1)
 
-    def _blink(self) -> None:
-        self.grid.blink(True)
-        QTimer.singleShot(BLINK, self, lambda: self.grid.blink(False))
+    def _blink(self, on: bool) -> None:
+        self.grid.blink(on)
+        self.presenter.blink(on)
+
+    def _blink_once(self) -> None:
+        self._blink(True)
+        QTimer.singleShot(BLINK, self, lambda: self._blink(False))
 
     def _show(self, found: Inspection) -> None:
         """Show a record, decided by the chosen detector."""
@@ -386,7 +406,9 @@ class InspectPage(FollowsFont, Page):
             self.grid.show_inspection(found)
             title = "" if found.attack is None else attacks.title(found.attack.attack)
             self.panel.results.show_figures(figures(found), title)
-            self.verdict.show_explanation(explain(found))
+            explanation = explain(found)
+            self.verdict.show_explanation(explanation)
+            self.presenter.show_inspection(found, explanation)
             self._update_controls()
 
     # Tasks: at most one of this page; a newer wish replaces it.
@@ -422,8 +444,13 @@ class InspectPage(FollowsFont, Page):
             self._select(self._state.entry)
         else:
             self.grid.await_look("Not looked at")
-            self.verdict.show_verdict(NOTHING, sentence, evidence)
+            self._tell(sentence, evidence)
             self._update_controls()
+
+    def _tell(self, sentence: str, evidence: str) -> None:
+        """Say why there is no verdict."""
+        self.verdict.show_verdict(NOTHING, sentence, evidence)
+        self.presenter.tell(sentence)
 
     def _update_controls(self) -> None:
         self._state = state = dataclasses.replace(self._state, loading=self.engine.loading)
