@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 from ciad_app import copying, errors, incoming, settings, theme
 from ciad_app.actions import Key, MenuRow, Role, choice, fill
 from ciad_app.bundle_menu import BundleMenu
+from ciad_app.documents import DocumentDialog, pages
 from ciad_app.incoming import Incoming, Thing
 from ciad_app.model_card import ModelCardDialog
 from ciad_app.page import Page
@@ -265,8 +266,14 @@ class MainWindow(QMainWindow):
         colours = view.addMenu("&Colours")
         choice(self, colours, self.settings.scheme, schemes, lambda scheme: self._change(scheme=scheme))
         self._menus = {kind: add(kind.menu) for kind in self._kinds}  # filled when their pages are built
+        documents = [
+            (title.replace("&", "&&"), functools.partial(self._show_document, title, file), f"Read {file.name}")
+            for title, file in pages().items()
+        ]
         add(
             "&Help",
+            *documents,
+            None,
             ("&Model card", self._show_card, "What the loaded models are, how they were trained and how well they do"),
             None,
             ("Copy &debug info", self._copy_versions, "Versions and device, to be pasted into a question"),
@@ -279,6 +286,9 @@ class MainWindow(QMainWindow):
         kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in incoming.ENDINGS)});;All files (*)"
         files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.settings.last_folder, kinds)
         self.open_paths([Path(f) for f in files])
+
+    def _show_document(self, title: str, file: Path) -> None:
+        DocumentDialog(title, file, self).show()
 
     def _show_card(self) -> None:
         if self.engine.info is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ciad_app.inspect.gallery import Gallery, tip_of
 from ciad_app.inspect.history import History, name_of
 from ciad_app.inspect.pane_grid import PaneGrid
 from ciad_app.inspect.presenter import Presenter
+from ciad_app.inspect.quiz import Quiz
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
 from ciad_app.inspect.state import LOADING, State, Wait
@@ -115,6 +117,7 @@ class InspectPage(FollowsFont, Page):
             None,
             ("&Next image", lambda: self.gallery.step(1), "Select the next image", ("Alt+Right",)),
             ("&Previous image", lambda: self.gallery.step(-1), "Select the image before", ("Alt+Left",)),
+            ("&Quiz …", self._quiz, "Two pictures: which of them was attacked?", ("Ctrl+K",)),
             ("&Blink", self._blink_once, "See the adversarial image in the original's place; hold Space for it"),
             None,
             ("&Save image …", self.saves.save_image, "Save the adversarial image", (Key.Save,)),
@@ -384,6 +387,15 @@ class InspectPage(FollowsFont, Page):
         if self._state.entry is not None:
             self._history.remove(self._state.entry, row)
             self.panel.show_history(self._history.lines(self._state.entry), -1)
+
+    def _quiz(self) -> None:
+        """Ask about the images in the gallery."""
+        collection = self.gallery.model.collection
+        if self._state.why_not_attack:
+            self.message.emit(self._state.why_not_attack)
+            return
+        entries = [collection.entry(row) for row in range(len(collection))]
+        Quiz(self.engine, entries, random.randrange(2**32), self).show()
 
     def _blink(self, on: bool) -> None:
         self.grid.blink(on)
