@@ -28,6 +28,7 @@ from ciad_app.actions import Key, MenuRow, Role, choice, fill
 from ciad_app.bundle_menu import BundleMenu
 from ciad_app.documents import DocumentDialog, pages
 from ciad_app.incoming import Incoming, Thing
+from ciad_app.keys import KeysDialog
 from ciad_app.model_card import ModelCardDialog
 from ciad_app.page import Page
 from ciad_app.pages import PAGES
@@ -272,6 +273,7 @@ class MainWindow(QMainWindow):
         ]
         add(
             "&Help",
+            ("&Keys and actions", self._show_keys, "Every action with its keys", ("F1",)),
             *documents,
             None,
             ("&Model card", self._show_card, "What the loaded models are, how they were trained and how well they do"),
@@ -286,6 +288,9 @@ class MainWindow(QMainWindow):
         kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in incoming.ENDINGS)});;All files (*)"
         files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.settings.last_folder, kinds)
         self.open_paths([Path(f) for f in files])
+
+    def _show_keys(self) -> None:
+        KeysDialog(self.menuBar(), self).show()
 
     def _show_document(self, title: str, file: Path) -> None:
         DocumentDialog(title, file, self).show()
