@@ -122,24 +122,33 @@ def inspect(
         raise SettingError(f"image {name}: expected uint8 of shape {shape}, got {image.dtype} {image.shape}.")
     if label is not None and not 0 <= label < len(classes):
         raise SettingError(f"label = {label} of image {name} is not a class number from 0 to {len(classes) - 1}.")
-    evasions = system.evasions(evade)
-    from ciad_engine.attacks import running
-    from ciad_engine.attacks.checks import check
-
+    system.evasions(evade)  # what is wrong with it is said before anything is computed
     job = job or Job()
     job.checkpoint()
     benign = system.inspect(image[None], None if label is None else np.array([label]))
     benign = benign.by(detector or benign.detector, rule)
     reference = int(benign.y1[0]) if label is None else label
     found = Inspection(name, image, label, reference, benign, None, None, None, classes)
-    if attack is None:
-        return found
+    return found if attack is None else attacked(system, found, attack, job, evade)
+
+
+def attacked(
+    system: System, found: Inspection, attack: Attack, job: Job | None = None, evade: Sequence[str] = ()
+) -> Inspection:
+    """Return the record with another attack on its original image, decided as before; arguments and errors: `inspect`.
+
+    `found` is a record of this system; an attack that it has already is replaced.
+    """
+    from ciad_engine.attacks import running
+    from ciad_engine.attacks.checks import check
+
+    evasions, image, job = system.evasions(evade), found.image, job or Job()
     attack = prepared(system, attack, job)
     # Not `run`, which refuses an image of the target class: here that is a result like any other.
-    network, labels = system.network(bundles.CLASSIFIER), np.array([reference])
+    network, labels = system.network(bundles.CLASSIFIER), np.array([found.reference])
     result = running.run_checked(attack, network, image[None], labels, job, 1, evasions)
     result = dataclasses.replace(result, notes=check(network, image[None], labels, evasions))
-    found = dataclasses.replace(found, attack=result, evade=tuple(evade))
+    found = dataclasses.replace(found.without_attack(), attack=result, evade=tuple(evade))
     return with_attacked(system, found, result.images[0]) if result.fooled[0] else found
 
 

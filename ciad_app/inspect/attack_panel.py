@@ -55,6 +55,7 @@ class AttackPanel(QWidget):
     attack_asked = Signal()
     cancel_asked = Signal()
     detector_changed = Signal()  # another detector or rule is chosen
+    settings_changed = Signal()  # of the chosen attack
     chosen = Signal(int)  # row of the history that was clicked
     compared = Signal(int, int)  # rows of the history
     removed = Signal(int)  # row of the history
@@ -158,7 +159,9 @@ class AttackPanel(QWidget):
             form.deleteLater()
         for place, info in enumerate(attacks):
             self.attack.setItemData(place, info.summary(), Qt.ItemDataRole.ToolTipRole)
-            self.forms.addWidget(attack_form(info, classes))
+            form = attack_form(info, classes)
+            form.changed.connect(self.settings_changed)
+            self.forms.addWidget(form)
         self._order()
         longest = max((info.source for info in attacks), key=len, default="")
         self.source.setText(longest)  # the height of the longest is kept, so that switching moves nothing

@@ -39,6 +39,8 @@ from ciad_engine.jobs import Job
 
 DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
 BLINK = 800  # ms
+LIVE = ("fgsm", "bim", "pgd")  # attacks quick enough to be made anew while a slider moves
+SETTLED = 500  # ms after the last change of a setting: then the attack joins the history
 LOOKING = "Looking …"
 
 
@@ -69,11 +71,16 @@ class InspectPage(FollowsFont, Page):
         self._lay_out()
 
         self._debounce = Later(self, DEBOUNCE, self._inspect)
+        self._settled = Later(self, SETTLED, self._keep)
+        self._wanted = False  # whether the settings changed while an attack was tried
+        self._filling = False  # whether the settings are those of an attack that is shown again
         self.gallery.selected.connect(self._select)
         self.gallery.again.connect(self._select_again)
         self.panel.attack_asked.connect(self.attack_now)
         self.panel.cancel_asked.connect(self.cancel)
         self.panel.detector_changed.connect(self._decide)
+        self.panel.settings_changed.connect(self._settings_changed)
+        self.panel.attack.currentIndexChanged.connect(lambda _: self._mark_age())
         self.panel.chosen.connect(self._return_to)
         self.panel.compared.connect(self._compare)
         self.panel.removed.connect(self._remove)
@@ -221,6 +228,61 @@ class InspectPage(FollowsFont, Page):
             f"{title} on {entry.name}",
         )
 
+    def _settings_changed(self) -> None:
+        """Show at once what a quick attack makes with the settings as they are now; dim what belongs to others."""
+        if self._filling:
+            return
+        name, _ = self.panel.request()
+        if name not in LIVE or self._state.entry is None or self._state.why_not_attack:
+            self._mark_age()
+        elif self._state.wait is Wait.TRY:  # one at a time; the latest settings come next
+            self._wanted = True
+        else:
+            self._try()
+
+    def _try(self) -> None:
+        entry, (name, settings), evade = self._state.entry, self.panel.request(), self.panel.evade
+        assert entry is not None
+        known = self._state.found
+        self._wanted = False
+        self._drop_task()
+        self._state = self._state.trying()
+        self._ask(
+            lambda session, job: work.attack(session.system, entry, name, settings, evade, job, known),
+            lambda found: self._tried(entry, found),
+            f"{attacks.title(name)} on {entry.name}",
+        )
+
+    def _tried(self, entry: Entry, found: Inspection) -> None:
+        self._show(found)
+        self._settled.start()
+        if self._wanted:
+            self._try()
+
+    def _keep(self) -> None:
+        """Remember the attack that was tried last."""
+        found, entry = self._state.found, self._state.entry
+        if found is None or entry is None or found.attack is None or self._state.wait is not Wait.NOTHING:
+            return
+        row = self._history.add(entry, found)
+        self.panel.show_history(self._history.lines(entry), row)
+
+    def _mark_age(self) -> None:
+        """Dim what an attack with other settings than those in the form made."""
+        found = self._state.found
+        attack = None if found is None else found.attack
+        name, settings = self.panel.request()
+        self.grid.dim(attack is not None and (attack.attack, attack.settings) != (name, settings))
+
+    def _fill(self, found: Inspection) -> None:
+        """Put an attack's settings into the form, without making it again."""
+        if found.attack is None:
+            return
+        self._filling = True
+        self.panel.choose(found.attack.attack, found.attack.settings)
+        self._filling = False
+        self.panel.choose_to_evade(found.evade)
+
     def cancel(self) -> None:
         self._task.cancel()
 
@@ -285,7 +347,9 @@ class InspectPage(FollowsFont, Page):
             place = len(before) + (len(opened.entries) - 1 if opened.saved else 0)
             self.gallery.show_collection(of_entries(YOURS, [*before, *opened.entries]), place)
         if opened.saved is not None:
+            self._filling = True
             self.panel.choose(*opened.saved.form)
+            self._filling = False
             self.panel.decide_by(opened.saved.view.detector, opened.saved.view.rule)
             self.grid.view = opened.saved.view
         if opened.problems:
@@ -341,8 +405,7 @@ class InspectPage(FollowsFont, Page):
     def _looked(self, entry: Entry, found: Inspection) -> None:
         if found.attack is not None:
             # A stored attack stands in the form and among the attacks on the image, as if it had been made here.
-            self.panel.choose(found.attack.attack, found.attack.settings)
-            self.panel.choose_to_evade(found.evade)
+            self._fill(found)
             if not self._history.lines(entry):
                 self._history.add(entry, found)
             self.panel.show_history(self._history.lines(entry), 0)
@@ -359,9 +422,7 @@ class InspectPage(FollowsFont, Page):
             return
         found = self._history.get(self._state.entry, row)
         self._drop_task()
-        if found.attack is not None:
-            self.panel.choose(found.attack.attack, found.attack.settings)
-            self.panel.choose_to_evade(found.evade)
+        self._fill(found)
         self._show(found)
 
     def _compare(self, first: int, second: int) -> None:
@@ -418,6 +479,7 @@ class InspectPage(FollowsFont, Page):
             self.grid.show_inspection(found)
             title = "" if found.attack is None else attacks.title(found.attack.attack)
             self.panel.results.show_figures(figures(found), title)
+            self._mark_age()
             explanation = explain(found)
             self.verdict.show_explanation(explanation)
             self.presenter.show_inspection(found, explanation)
@@ -431,6 +493,7 @@ class InspectPage(FollowsFont, Page):
 
     def _drop_task(self) -> None:
         self._debounce.stop()
+        self._settled.stop()
         self._task.drop()
         self._state = self._state.gave_up()
 

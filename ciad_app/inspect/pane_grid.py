@@ -254,6 +254,15 @@ class PaneGrid(QWidget):
             kind = inspection.headline(first.adversarial, inspection.is_adversarial(first))
             self.headings[0].say(kind, f"f1 says {first.classes[first.adversarial.y1[0]]}")
 
+    def dim(self, on: bool) -> None:
+        """Dim what the attack made: it was made with other settings than those that are chosen."""
+        for pane in (self.adversarial, self.difference, self.adversarial_mask, self.mask_change):
+            pane.dim(on)
+        for bars in (self.adversarial_bars, self.change_bars):
+            bars.setEnabled(not on)
+        tip = "Made with other settings: press Attack." if on else ""
+        self.headings[1].setToolTip(tip)
+
     def blink(self, on: bool) -> None:
         """Show the adversarial image and its mask in the place of the original ones, to and fro."""
         self._blinking = on

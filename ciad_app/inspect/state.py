@@ -18,6 +18,7 @@ class Wait(enum.Enum):
     NOTHING = enum.auto()
     LOOK = enum.auto()
     ATTACK = enum.auto()
+    TRY = enum.auto()  # an attack at once, while its settings change
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,6 +79,10 @@ class State:
         """The image is attacked: an attack before does not count any more."""
         found = None if self.found is None else self.found.without_attack()
         return dataclasses.replace(self, found=found, wait=Wait.ATTACK)
+
+    def trying(self) -> Self:
+        """Other settings of the attack are tried; what is shown stays until their answer is there."""
+        return dataclasses.replace(self, wait=Wait.TRY)
 
     def answered(self, found: Inspection) -> Self:
         """A look or an attack has ended with this, or an earlier attack was chosen from the history."""

@@ -105,8 +105,21 @@ def inspect(system: System, entry: Entry, job: Job) -> Inspection:
 
 
 def attack(
-    system: System, entry: Entry, name: str, settings: dict[str, Any], evade: Sequence[str], job: Job
+    system: System,
+    entry: Entry,
+    name: str,
+    settings: dict[str, Any],
+    evade: Sequence[str],
+    job: Job,
+    known: Inspection | None = None,
 ) -> Inspection:
-    """Attack an image and inspect what came out; `evade`: detectors that the attacker knows, each "NAME:RULE"."""
+    """Attack an image and inspect what came out.
+
+    Args:
+        evade: detectors that the attacker knows, each "NAME:RULE".
+        known: what is known of the image already, by this system.
+    """
     chosen = attacks.create(name, **settings)
-    return inspection.inspect(system, entry.pixels, entry.name, entry.label, chosen, job, evade=evade)
+    if known is None:
+        known = inspection.inspect(system, entry.pixels, entry.name, entry.label, job=job)
+    return inspection.attacked(system, known, chosen, job, evade)

@@ -19,6 +19,7 @@ _STEPS = {
 }
 
 _FRAME = 2.5  # pixels that the frame of the focus is wide
+_VEIL = 150  # of 255: how much of a dimmed picture is covered
 _GRID = 12  # pixels of the screen that one of the image must have for lines between them
 
 Pixel = tuple[int, int]  # row, column
@@ -45,6 +46,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self.array: npt.NDArray[np.generic] | None = None  # what is shown
         self._levels = levels
         self._pixel: Pixel | None = None
+        self._dimmed = False
         self._size = 1  # side of the image; `set_size` gives it its first value
 
         self.view = pg.ViewBox(invertY=True, lockAspect=True, enableMenu=False)
@@ -84,6 +86,12 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
     def set_hint(self, text: str) -> None:
         """Say what would have to be done to fill the pane."""
         self._hint.setText(text)
+
+    def dim(self, on: bool) -> None:
+        """Show the picture paler: it is not of now."""
+        if on != self._dimmed:
+            self._dimmed = on
+            self.viewport().update()
 
     def set_note(self, text: str) -> None:
         """Write a few letters into the corner of the picture; they are seen while there is a picture."""
@@ -147,6 +155,10 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         super().drawForeground(painter, rect)
         if self.array is not None and self.view.viewPixelSize()[0] * _GRID <= 1:
             self._draw_grid(painter)
+        if self._dimmed and self.array is not None:
+            veil = QColor(self.palette().color(QPalette.ColorRole.Window))
+            veil.setAlpha(_VEIL)
+            painter.fillRect(rect, veil)
         if self.hasFocus():
             painter.resetTransform()
             painter.setPen(QPen(self.palette().color(QPalette.ColorRole.Highlight), 2 * _FRAME))

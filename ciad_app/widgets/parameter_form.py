@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from PySide6.QtCore import QEvent, QLocale, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QValidator
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QSlider, QSpinBox, QWidget
@@ -15,6 +16,8 @@ from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import ONLY_WITH, TARGET, TARGET_CLASS
 
+GREY_LEVELS = "/255"  # a unit
+_COARSER = (16, 18, 20, 22, 24, 28, 32, 48, 64, 128)  # stops of a budget's slider, until the highest
 _UNLIMITED = 10**9
 _SLIDER_STEPS = 200
 _LONG = 12  # letters of a name that a choice has room for; a longer one is cut
@@ -37,6 +40,22 @@ def decimals(p: Parameter) -> int:
 def _coarse(p: Parameter) -> int:
     """The digits a slider sets: "8.9" rather than "8.925"."""
     return min(max(digits_of(x) for x in (p.default, p.low, p.high) if x is not None) + 1, 10)
+
+
+def stops(p: Parameter) -> list[float]:
+    """Return the values at which a slider of the parameter stops, in order.
+
+    Of a budget in grey levels these are whole ones, each up to 16: there attacks begin to work and to be seen, so these
+    take most of the slider. Else they are evenly spread.
+    """
+    assert p.low is not None
+    assert p.high is not None
+    if p.unit == GREY_LEVELS and p.high > _COARSER[0]:
+        far = [value for value in _COARSER if p.low <= value < p.high]
+        return [p.low, *range(int(p.low) + 1, _COARSER[0]), *far, p.high]
+    steps = int(p.high - p.low) if p.kind == "int" else _SLIDER_STEPS
+    values = [p.low + (p.high - p.low) * step / steps for step in range(steps + 1)]
+    return [round(value) if p.kind == "int" else round(value, _coarse(p)) for value in values]
 
 
 def has_slider(p: Parameter) -> bool:
@@ -163,29 +182,21 @@ class ParameterForm(QWidget):
 
     def _slider(self, p: Parameter) -> QSlider:
         """A slider tied to the spin box of `p`; the spin box holds the value, the slider only moves it."""
-        assert p.low is not None
-        assert p.high is not None
-        low, span = p.low, p.high - p.low
-        spin = self._editors[p.name]
+        places, spin = np.array(stops(p)), self._editors[p.name]
         assert isinstance(spin, (QSpinBox, QDoubleSpinBox))
         slider = QSlider(Qt.Orientation.Horizontal)
-        steps = int(span) if p.kind == "int" else _SLIDER_STEPS
-        slider.setRange(0, steps)
-        slider.setPageStep(max(1, steps // 10))
+        slider.setRange(0, len(places) - 1)
+        slider.setPageStep(max(1, len(places) // 10))
         slider.setAccessibleName(f"{p.title}, slider")
         slider.setToolTip(p.help)
         self._no_wheel.spare(slider)
 
         def to_slider(value: float) -> None:
-            with QSignalBlocker(slider):  # rounding to a slider step must not come back as a value
-                slider.setValue(round((value - low) / span * steps))
+            with QSignalBlocker(slider):  # the nearest stop must not come back as a value
+                slider.setValue(int(np.abs(places - value).argmin()))
 
-        def to_spin(step: int) -> None:
-            value = low + span * step / steps
-            if isinstance(spin, QSpinBox):
-                spin.setValue(round(value))
-            else:
-                spin.setValue(round(value, _coarse(p)))
+        def to_spin(place: int) -> None:
+            spin.setValue(places[place].item())
 
         to_slider(p.default)
         spin.valueChanged.connect(to_slider)

@@ -148,13 +148,13 @@ def test_the_history_shows_an_attack_by_the_detector_that_is_chosen_now(page, kn
 
 
 def test_the_attacker_may_know_the_detector(page, known, monkeypatch, qtbot):
-    known_to_it, real = [], inspection.inspect
+    known_to_it, real = [], inspection.attacked
 
-    def inspect(*arguments, **settings):
-        known_to_it.append(settings.get("evade"))
-        return real(*arguments, **settings)
+    def attacked(*given):
+        known_to_it.append(given[-1])
+        return real(*given)
 
-    monkeypatch.setattr(inspection, "inspect", inspect)
+    monkeypatch.setattr(inspection, "attacked", attacked)
     show_set(page, known)
     settle(page, qtbot)
     page.panel.choose("deepfool", {})

@@ -7,7 +7,7 @@ from PySide6.QtCore import QLocale, QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication, QCheckBox, QComboBox, QDoubleSpinBox, QSpinBox
 
-from ciad_app.widgets.parameter_form import ParameterForm, decimals, has_slider
+from ciad_app.widgets.parameter_form import ParameterForm, decimals, has_slider, stops
 from ciad_engine import attacks
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.parameters import parameter
@@ -157,9 +157,22 @@ def test_values_come_back_as_they_were_set(qtbot, value):
                 assert form.values()[p.name] == value, (name, p.name)
 
 
-def test_a_slider_sets_round_values(form):
-    form.slider("eps").setValue(7)
-    assert form.editor("eps").text() in ("8.9 /255", "8,9 /255")
+def test_the_slider_of_a_budget_stops_at_whole_grey_levels_and_small_ones_take_most_of_it(form):
+    slider, values = form.slider("eps"), []
+    for place in range(slider.maximum() + 1):
+        slider.setValue(place)
+        values.append(form.values()["eps"])
+    assert values[:17] == list(range(17))
+    assert values[-1] == 255
+    assert values == sorted(set(values))
+    assert all(value == round(value) for value in values)
+    assert values.index(16) > 0.6 * slider.maximum()
+
+
+def test_another_slider_sets_round_values():
+    rate = dataclasses.replace(parameters.schema(Example)[0], unit="", high=10)
+    assert stops(rate)[:3] == [0, 0.1, 0.1]
+    assert len(stops(rate)) == 201
 
 
 def test_decimals_and_sliders():
