@@ -6,6 +6,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QSplitter, QWidget
@@ -36,6 +37,7 @@ from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.inspection import Inspection, explain
 from ciad_engine.jobs import Job
+from ciad_engine.smallest import Smallest, sentence
 
 DEBOUNCE = 60  # ms; holding an arrow key down must not queue an inspection for every image passed
 BLINK = 800  # ms
@@ -121,6 +123,12 @@ class InspectPage(FollowsFont, Page):
     def menu_rows(self) -> Sequence[MenuRow]:
         return (
             ("&Attack", self.attack_now, "Attack the image with the chosen settings", ("Ctrl+Return", "Ctrl+Enter")),
+            (
+                "Find the smallest &change",
+                self.find_smallest,
+                "Find the smallest strength that fools f1, and the smallest that also gets past the detector",
+                ("Ctrl+Shift+Return", "Ctrl+Shift+Enter"),
+            ),
             None,
             ("&Next image", lambda: self.gallery.step(1), "Select the next image", ("Alt+Right",)),
             ("&Previous image", lambda: self.gallery.step(-1), "Select the image before", ("Alt+Left",)),
@@ -227,6 +235,34 @@ class InspectPage(FollowsFont, Page):
             lambda found: self._attacked(entry, found),
             f"{title} on {entry.name}",
         )
+
+    def find_smallest(self) -> None:
+        """Find the smallest strength of the chosen attack that fools f1, and that gets past the detector, too."""
+        entry = self._state.entry
+        if entry is None or self._state.why_not_attack:
+            self.message.emit(self._state.why_not_attack)
+            return
+        (name, settings), evade, decides = self.panel.request(), self.panel.evade, self.panel.deciding
+        detector = self.panel.detector.currentText()
+        self._drop_task()
+        self._state = self._state.trying()
+        self._tell("Looking for the smallest change …", "Escape stops it.")
+        self._ask(
+            lambda session, job: work.smallest(session.system, entry, name, settings, evade, decides, job),
+            lambda found: self._found_smallest(entry, found, detector),
+            f"Smallest change of {entry.name}",
+        )
+
+    def _found_smallest(self, entry: Entry, found: Smallest, detector: str) -> None:
+        self._state = self._state.gave_up()
+        both = (found.passing, found.fooling) if found.passing is not found.fooling else (found.fooling,)
+        for each in both:
+            if each is not None:
+                self._fill(each)
+                self._attacked(entry, each)
+        if found.fooling is None:
+            self._decide()
+        self.message.emit(sentence(found, detector))
 
     def _settings_changed(self) -> None:
         """Show at once what a quick attack makes with the settings as they are now; dim what belongs to others."""
@@ -487,7 +523,7 @@ class InspectPage(FollowsFont, Page):
 
     # Tasks: at most one of this page; a newer wish replaces it.
 
-    def _ask(self, ask: Callable[..., Inspection], done: Callable[[Inspection], None], text: str) -> None:
+    def _ask(self, ask: Work, done: Callable[[Any], None], text: str) -> None:
         self._task.submit(ask, done, failed=self._failed, cancelled=self._cancelled, text=text, urgent=True)
         self._update_controls()
 

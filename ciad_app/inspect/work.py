@@ -16,6 +16,7 @@ from ciad_engine import attacks, datasets, imaging, inspection
 from ciad_engine.errors import CiadError, ImageError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
+from ciad_engine.smallest import Smallest, find
 
 if TYPE_CHECKING:
     from ciad_engine.systems import System
@@ -123,3 +124,19 @@ def attack(
     if known is None:
         known = inspection.inspect(system, entry.pixels, entry.name, entry.label, job=job)
     return inspection.attacked(system, known, chosen, job, evade)
+
+
+def smallest(
+    system: System,
+    entry: Entry,
+    name: str,
+    settings: dict[str, Any],
+    evade: Sequence[str],
+    decides: tuple[str, str],
+    job: Job,
+) -> Smallest:
+    """Find the smallest change that fools f1, and the detector that `decides` (name and rule), too."""
+    known = inspection.inspect(
+        system, entry.pixels, entry.name, entry.label, job=job, detector=decides[0], rule=decides[1]
+    )
+    return find(system, known, name, settings, evade, job)

@@ -97,3 +97,24 @@ def test_another_image_ends_it(shown, qtbot):
     qtbot.wait(2 * page_module.SETTLED)
     assert shown.found.attack is None
     assert shown.panel.history.count() == 0
+
+
+def test_the_smallest_change_is_found_shown_and_remembered(shown, qtbot):
+    said = []
+    shown.message.connect(said.append)
+    shown.find_smallest()
+    qtbot.waitUntil(lambda: any("f1 is fooled from" in text for text in said), timeout=TIMEOUT)
+    assert not shown.busy
+    assert shown.found.attacked_image is not None
+    assert f"from {strength(shown):g} of 255" in said[-1]
+    assert shown.panel.request()[1]["eps"] == strength(shown)
+    assert shown.panel.history.count() in (1, 2)
+
+
+def test_of_an_attack_without_a_budget_it_says_so(shown, qtbot):
+    said = []
+    shown.message.connect(said.append)
+    shown.panel.choose("jsma", {})
+    shown.find_smallest()
+    qtbot.waitUntil(lambda: any("has no budget" in text for text in said), timeout=TIMEOUT)
+    assert not shown.busy
