@@ -130,6 +130,8 @@ def _run_window(files: list[Path], bundle: str, device: str, database: Path | No
     QTimer.singleShot(50, lambda: engine.start(first, device, otherwise))
     if files:
         window.open_paths(files)
+    elif not kept.toured:
+        engine.ready.connect(lambda _: window.show_first_tour())
     if crashed:
         window.say("The last start of CIAD ended with a crash. Help > Show log file has the trace to report.")
     # Ctrl+C in the terminal closes the window; Python sees the signal only when it gets to run.

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from ciad_app.actions import MenuRow
 from ciad_app.incoming import Thing
+from ciad_app.tour import Step
 from ciad_app.worker import Engine
 
 
@@ -25,6 +26,7 @@ class Page(QWidget):
     failed = Signal(str)  # something did not work, and why; the page shows it, too
     folder_used = Signal(str)  # a dialog chose this folder, or a file in it
     open_asked = Signal()  # a button of the page asks for the dialog of File > Open
+    updated = Signal()  # what the page knows, or waits for, has changed
     handed_on = Signal(object)  # a Thing that another page shows
 
     def __init__(self, engine: Engine, folder: str = "", database: Path | None = None) -> None:
@@ -56,6 +58,10 @@ class Page(QWidget):
 
     def present(self, on: bool) -> None:
         """Show the page as a class needs it, if that is different, or again as usual."""
+
+    def tour(self) -> Sequence[Step]:
+        """Return the steps of a tour through the page; none if it has no tour."""
+        return ()
 
     def stop(self) -> None:
         """End what goes on beside the engine; the window calls it when it is closed."""

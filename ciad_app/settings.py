@@ -34,11 +34,13 @@ class Settings:
     geometry: str = ""  # the window's place and size, as Qt's `saveGeometry` in base 64; "" at the first start
     last_folder: str = ""  # in which the last file was opened or saved
     page: str = ""  # the page shown last, by its title
+    toured: bool = False  # whether the tour of the first start has been shown
     bundle: str = ""  # name or folder of the bundle that was chosen last; "" for the default
 
 
 _VALID: dict[str, Callable[[Any], bool]] = {
     "font_size": lambda v: type(v) is int and (v == 0 or FONT_SIZES[0] <= v <= FONT_SIZES[1]),
+    "toured": lambda v: type(v) is bool,
     "scheme": lambda v: v in SCHEMES,
     **dict.fromkeys(("geometry", "last_folder", "page", "bundle"), lambda v: isinstance(v, str)),
 }

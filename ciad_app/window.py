@@ -35,6 +35,7 @@ from ciad_app.pages import PAGES
 from ciad_app.placement import placed
 from ciad_app.settings import Settings
 from ciad_app.status import ProgressLine
+from ciad_app.tour import Tour
 from ciad_app.widgets.build import in_column
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import Engine, EngineInfo
@@ -65,6 +66,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.engine, self.settings, self.database_path, self._remember = engine, kept, database, remember
         self.presenting = False
+        self._tour: Tour | None = None
         self.ended = True  # whether the engine thread ended when the window was closed
         self.setWindowTitle("CIAD")
         self.setWindowIcon(icon())
@@ -274,6 +276,7 @@ class MainWindow(QMainWindow):
         add(
             "&Help",
             ("&Keys and actions", self._show_keys, "Every action with its keys", ("F1",)),
+            ("&Tour", self.show_tour, "Five steps through page Inspect"),
             *documents,
             None,
             ("&Model card", self._show_card, "What the loaded models are, how they were trained and how well they do"),
@@ -288,6 +291,27 @@ class MainWindow(QMainWindow):
         kinds = f"Pictures and data sets ({' '.join(f'*{ending}' for ending in incoming.ENDINGS)});;All files (*)"
         files, _ = QFileDialog.getOpenFileNames(self, "Open images", self.settings.last_folder, kinds)
         self.open_paths([Path(f) for f in files])
+
+    def show_first_tour(self) -> None:
+        """Lead a person through who has never seen the tour."""
+        if not self.settings.toured:
+            self.show_tour()
+
+    def show_tour(self) -> None:
+        """Lead through the page that is shown, or else through the first one that has a tour."""
+        if self._tour is not None:
+            return
+        self.present(False)
+        kind = next(kind for kind in (type(self.shown), *self._kinds) if self.page(kind).tour())
+        self.show_page(kind)
+        self._tour = Tour(self, self.shown.tour())
+        self.shown.updated.connect(self._tour.update_missing)
+        self._tour.ended.connect(self._tour_ended)
+
+    def _tour_ended(self) -> None:
+        self._tour = None
+        self.settings = dataclasses.replace(self.settings, toured=True)
+        self._save()
 
     def _show_keys(self) -> None:
         KeysDialog(self.menuBar(), self).show()
@@ -388,6 +412,8 @@ class MainWindow(QMainWindow):
 
     def _page_changed(self) -> None:
         shown = self.shown
+        if self._tour is not None:
+            self._tour.end()
         for kind, menu in self._menus.items():
             menu.menuAction().setVisible(isinstance(shown, kind))
         shown.setFocus()

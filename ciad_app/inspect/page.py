@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QSplitter, QWidget
 
 from ciad_app.actions import Key, MenuRow
 from ciad_app.incoming import OpenedRow, Thing
-from ciad_app.inspect import work
+from ciad_app.inspect import guide, work
 from ciad_app.inspect.attack_panel import AttackPanel
 from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_entries, of_picture
 from ciad_app.inspect.gallery import Gallery, tip_of
@@ -28,6 +28,7 @@ from ciad_app.inspect.verdict_bar import NOTHING, VerdictBar
 from ciad_app.later import Later
 from ciad_app.latest import Latest
 from ciad_app.page import Page
+from ciad_app.tour import Step
 from ciad_app.widgets.build import FollowsFont, button, in_column, in_row
 from ciad_app.widgets.held import Held
 from ciad_app.widgets.scrolled import Scrolled
@@ -171,6 +172,9 @@ class InspectPage(FollowsFont, Page):
         else:
             return False
         return True
+
+    def tour(self) -> Sequence[Step]:
+        return guide.steps(lambda: self._state, self.grid, self.panel, self.verdict)
 
     def present(self, on: bool) -> None:
         self._content.setVisible(not on)
@@ -567,3 +571,4 @@ class InspectPage(FollowsFont, Page):
         self._state = state = dataclasses.replace(self._state, loading=self.engine.loading)
         self.panel.set_ready(state.why_not_attack, None if state.wait is Wait.NOTHING else "")
         self.saves.follow(state.found, () if state.entry is None else self._history.fooled(state.entry))
+        self.updated.emit()

@@ -28,7 +28,7 @@ def test_without_a_file_the_defaults(file, caplog):
 
 
 def test_what_is_saved_is_loaded(file):
-    kept = Settings(14, "dark", "AdnQ", "/a/földer", "Evaluate", "/a/bündle")
+    kept = Settings(14, "dark", "AdnQ", "/a/földer", "Evaluate", True, "/a/bündle")
     assert settings.save(kept)
     assert settings.load() == kept
     assert [p.name for p in file.parent.iterdir()] == ["settings.json"]
