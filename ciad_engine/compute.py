@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ciad_engine import memory
 from ciad_engine.counting import counted
 from ciad_engine.errors import SettingError
 from ciad_engine.jobs import Job
@@ -101,11 +102,11 @@ def in_batches(
 ) -> Iterator[Result]:
     """Yield `work(slice)` for consecutive slices of at most `size` of `count` items.
 
-    When the device runs out of memory the slice is halved, tried again, and stays halved. Work on
+    When the device or the computer runs out of memory the slice is halved, tried again, and stays halved. Work on
     a slice must therefore be without side effects until it returns.
 
     Raises:
-        torch.OutOfMemoryError: even one item does not fit.
+        torch.OutOfMemoryError, MemoryError, RuntimeError: even one item does not fit; `memory.ran_out` tells.
         Cancelled: through `job`, between slices.
     """
     yield from in_chunks(lambda part, _: work(part), count, size, 1, job, text)
@@ -125,12 +126,12 @@ def in_chunks(
         here = min(size, stop - start)
         try:
             result = work(slice(start, stop), here)
-        except torch.OutOfMemoryError:
-            if here == 1:
+        except Exception as error:
+            if here == 1 or not memory.ran_out(error):
                 raise
             size = max(1, here // 2)
             torch.cuda.empty_cache()
-            job.note(f"Out of memory on the device: going on with batches of {counted(size, 'image')}.")
+            job.note(f"Out of memory: going on with batches of {counted(size, 'image')}.")
             continue
         yield result
         start = stop
