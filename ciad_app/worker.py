@@ -24,11 +24,11 @@ from PySide6.QtCore import QObject, Qt, QThread, Signal, Slot
 
 from ciad_app.durations import Pace
 from ciad_app.latest import Latest
-from ciad_engine import attacks, datasets
+from ciad_engine import attacks, datasets, memory
 from ciad_engine.attacks.base import Attack
 from ciad_engine.bundles import DEFAULT, Card
 from ciad_engine.domain import CIFAR10, Domain
-from ciad_engine.errors import BundleError, CiadError
+from ciad_engine.errors import BundleError, CiadError, said
 from ciad_engine.jobs import Cancelled, Job
 
 if TYPE_CHECKING:
@@ -411,7 +411,7 @@ class Engine(QObject):
         for name in names:
             try:
                 self._load(session, name, Job())
-            except Exception as error:
+            except BaseException as error:  # as in `_perform`
                 problems.append(self._explain(error, "loading the models"))
             else:
                 for problem in problems:
@@ -471,24 +471,26 @@ class Engine(QObject):
             task.job.checkpoint()
             self._post(self._tell, task, task.begun)
             result = task.work(session, task.job)
-        except Cancelled:
-            self._post(self._finish, task)
-        except Exception as error:
-            if _is_memory_error(error):
-                message = f"Not enough memory for: {task.text or 'this work'}. Close other programs or choose less."
+        # Everything, KeyboardInterrupt and SystemExit too: nothing may end this thread, and no task may stay open.
+        except BaseException as error:
+            if isinstance(error, Cancelled) and task.cancelling:
+                self._post(self._finish, task)
             else:
                 message = self._explain(error, task.text or "working")
-            self._post(self._finish, task, task.failed or self.note.emit, message)
+                self._post(self._finish, task, task.failed or self.note.emit, message)
         else:
             self._post(self._finish, task, task.done, result)
 
-    def _explain(self, error: Exception, doing: str) -> str:
+    def _explain(self, error: BaseException, doing: str) -> str:
         """The message of an error; one that nobody expected is logged and reported, too."""
         if isinstance(error, CiadError):
-            return str(error)
+            return said(error)
         text = traceback.format_exc()
+        if memory.ran_out(error):
+            log.warning("Out of memory while %s:\n%s", doing, text)
+            return memory.shortage(doing)
         log.error("Unexpected error while %s:\n%s", doing, text)
-        failure = Failure(f"Unexpected error while {doing}: {type(error).__name__}: {error}", text)
+        failure = Failure(f"Unexpected error while {doing}: {type(error).__name__}: {said(error)}", text)
         self._post(self.failed.emit, failure)
         return failure.summary
 
@@ -496,8 +498,3 @@ class Engine(QObject):
 def _holds(domain: Domain, other: Domain) -> bool:
     """Whether images of the other domain can be labelled in this one, see `ImageSet.matched`."""
     return domain.size == other.size and set(other.classes) <= set(domain.classes)
-
-
-def _is_memory_error(error: Exception) -> bool:
-    # torch.OutOfMemoryError by name: torch need not be imported to say that something else went wrong.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

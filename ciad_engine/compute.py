@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ciad_engine import memory
 from ciad_engine.counting import counted
-from ciad_engine.errors import SettingError
-from ciad_engine.jobs import Job
+from ciad_engine.errors import CiadError, SettingError, said
+from ciad_engine.jobs import Cancelled, Job
 
 Result = TypeVar("Result")
 
@@ -67,12 +68,24 @@ def native_bfloat16() -> bool:
 
 @contextlib.contextmanager
 def borrowed(network: nn.Module) -> Iterator[nn.Module]:
-    """The network frozen and in eval mode for a while; mode and `requires_grad` are put back."""
-    modes = [(m, m.training) for m in network.modules()]
+    """The network frozen and in eval mode for a while; mode and `requires_grad` are put back.
+
+    Raises:
+        SettingError: it is no module, or it holds no numbers yet.
+        CiadError: it cannot be frozen.
+    """
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise SettingError(f"network: expected a torch.nn.Module, got {kind}; call it in a module's forward.")
+    if device_of(network).type == "meta":
+        raise SettingError("network: it is on the device 'meta', without any weights; load them first.")
+    modes = [(m, m.training) for m in network.modules() if hasattr(m, "training")]  # frozen TorchScript has no modes
     wants = [(p, p.requires_grad) for p in network.parameters()]
-    network.eval()
-    for p, _ in wants:
-        p.requires_grad_(False)
+    with foreign("The network cannot be put into eval mode and frozen; do that before"):
+        if any(training for _, training in modes):
+            network.eval()
+        for p, _ in wants:
+            p.requires_grad_(False)
     try:
         yield network
     finally:
@@ -80,6 +93,49 @@ def borrowed(network: nn.Module) -> Iterator[nn.Module]:
             m.training = training
         for p, want in wants:
             p.requires_grad_(want)
+
+
+@contextlib.contextmanager
+def foreign(what: str) -> Iterator[None]:
+    """Run what others wrote, a network or a detector: what it raises becomes a CiadError that begins with `what`.
+
+    A lack of memory, a cancellation and a CiadError pass as they are.
+    """
+    try:
+        yield
+    except (CiadError, Cancelled):
+        raise
+    except Exception as error:
+        if memory.ran_out(error):
+            raise
+        raise CiadError(f"{what} ({type(error).__name__}: {said(error)}).") from error
+
+
+def apply(network: nn.Module, images: Tensor) -> Tensor:
+    """Return what a network says of float images (N, channels, H, W); it is given a copy, in its own precision.
+
+    So its first layer may work in place, and all its weights may be float64 or half precision.
+
+    Raises:
+        CiadError: it fails, or returns something else than a tensor of floating point numbers.
+    """
+    kinds = {w.dtype for w in network.parameters() if w.is_floating_point()}
+    given = images.to(next(iter(kinds)) if len(kinds) == 1 else images.dtype, copy=True)
+    with foreign(f"The network must take images of shape {tuple(images.shape)}, values from 0 to 1, but fails"):
+        out = network(given)
+    if not isinstance(out, Tensor):
+        raise CiadError(
+            f"The network returns a {type(out).__name__}, not a tensor: wrap it in a module that returns that alone."
+        )
+    if not out.is_floating_point():
+        raise CiadError(f"The network returns {out.dtype}, not floating point numbers: return them before rounding.")
+    return out
+
+
+def finite(found: Tensor) -> bool:
+    """Return whether all numbers are finite: one pass and one transfer from the device."""
+    # The sum is NaN or infinite where any number is; in double it is not where none is.
+    return bool(torch.isfinite(found.detach().sum(dtype=torch.double)))
 
 
 @contextlib.contextmanager
@@ -101,11 +157,11 @@ def in_batches(
 ) -> Iterator[Result]:
     """Yield `work(slice)` for consecutive slices of at most `size` of `count` items.
 
-    When the device runs out of memory the slice is halved, tried again, and stays halved. Work on
+    When the device or the computer runs out of memory the slice is halved, tried again, and stays halved. Work on
     a slice must therefore be without side effects until it returns.
 
     Raises:
-        torch.OutOfMemoryError: even one item does not fit.
+        torch.OutOfMemoryError, MemoryError, RuntimeError: even one item does not fit; `memory.ran_out` tells.
         Cancelled: through `job`, between slices.
     """
     yield from in_chunks(lambda part, _: work(part), count, size, 1, job, text)
@@ -125,12 +181,12 @@ def in_chunks(
         here = min(size, stop - start)
         try:
             result = work(slice(start, stop), here)
-        except torch.OutOfMemoryError:
-            if here == 1:
+        except Exception as error:
+            if here == 1 or not memory.ran_out(error):
                 raise
             size = max(1, here // 2)
             torch.cuda.empty_cache()
-            job.note(f"Out of memory on the device: going on with batches of {counted(size, 'image')}.")
+            job.note(f"Out of memory: going on with batches of {counted(size, 'image')}.")
             continue
         yield result
         start = stop

@@ -29,3 +29,11 @@ class SettingError(CiadError, ValueError):
 
 class RunError(CiadError):
     """The results database or a run in it cannot be used."""
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, one of another package too, whose own text may fail."""
+    try:
+        return str(error)
+    except BaseException:
+        return "(its text cannot be read)"

@@ -1,4 +1,4 @@
-"""How the C library hands out memory: it decides a fifth of an attack's time on a CPU.
+"""How the C library hands out memory, a fifth of an attack's time on a CPU, and whether an error means it ran out.
 
 Imports no torch: it has to be said before other threads ask for memory.
 """
@@ -6,13 +6,35 @@ Imports no torch: it has to be said before other threads ask for memory.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+
+from ciad_engine.errors import said
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 KEPT = 1 << 30  # bytes of freed memory at most that are kept
 LARGEST = 1 << 25  # bytes; larger blocks still go back at once. glibc admits no more.
+
+# What torch says in a plain RuntimeError if memory runs out: its allocator on a CPU (Linux and macOS, Windows), C++ and
+# CUDA's libraries.
+_SIGNS = ("DefaultCPUAllocator", "std::bad_alloc", "bad allocation", "out of memory", "STATUS_ALLOC_FAILED")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether the error says that there was not enough memory, of the computer or of the device."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    # torch.OutOfMemoryError is one, too, with "out of memory" in its text or none at all.
+    if not isinstance(error, RuntimeError):
+        return False
+    return type(error).__name__ == "OutOfMemoryError" or any(sign in said(error) for sign in _SIGNS)
+
+
+def shortage(doing: str) -> str:
+    """Return what to tell a person if memory ran out while `doing` something."""
+    return f"Not enough memory for: {doing}. Close other programs or choose less."
 
 
 def keep_freed() -> bool:

@@ -172,11 +172,11 @@ class Attack(abc.ABC):
         """Attack a batch of 8-bit images; `run_batched` takes more than fit into memory at once.
 
         Args:
-            network: maps float images (N, 3, H, W) in [0, 1] to logits (N, classes). Its mode, gradients and
-                `requires_grad` flags are as before afterwards.
-            images: (N, 3, H, W).
-            labels: (N,), the true classes. Images the network gets wrong beforehand come back unchanged with the reason
-                ALREADY_WRONG.
+            network: maps float images (N, 3, H, W) in [0, 1] to logits (N, classes), in any precision; its first layer
+                may work in place. Its mode, gradients and `requires_grad` flags are as before afterwards.
+            images: uint8 (N, 3, H, W), an array or a tensor.
+            labels: (N,), the true classes: an array, a tensor or a list of whole numbers. Images the network gets wrong
+                beforehand come back unchanged with the reason ALREADY_WRONG.
             job: progress and cancellation.
             evade: the detectors that must stay quiet.
 
@@ -186,12 +186,13 @@ class Attack(abc.ABC):
         Raises:
             SettingError: empty batch, wrong shape or type, label or target outside the classes; or there is a detector
                 to evade, and the attack cannot.
-            CiadError: the network returns NaN, probabilities or has no gradient; or a detector to evade has none.
+            CiadError: the network fails, returns NaN, probabilities or no tensor, or has no gradient; or a detector to
+                evade has none.
             Cancelled: through `job`.
         """
         from ciad_engine.attacks import running
 
-        return running.run_batched(self, network, images, labels, job, len(images), evade)
+        return running.run_batched(self, network, images, labels, job, None, evade)
 
 
 class FittedAttack(Attack):

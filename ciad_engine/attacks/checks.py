@@ -66,11 +66,13 @@ def _measured(network: nn.Module, lattice: Tensor, goal: Goal) -> tuple[int, lis
     flat = _flat(goal.evidence(seen.logits), seen.images)
     # What is added to all logits of an image means nothing.
     found = [(flat, _varies(*(logits - logits.mean(1, keepdim=True) for logits in (seen.logits.detach(), again))))]
-    for detector in goal.evade:
-        first = detector.excess(seen.images, classes)
-        with torch.no_grad():
-            second = detector.excess(seen.images.detach(), classes)
-        found.append((_flat(first, seen.images), _varies(first.detach(), second)))
+    firsts = goal.excess(seen.images, classes)
+    with torch.no_grad():
+        seconds = goal.excess(seen.images.detach(), classes)
+    found += [
+        (_flat(first, seen.images), _varies(first.detach(), second))
+        for first, second in zip(firsts, seconds, strict=True)
+    ]
     return seen.logits.shape[1], found
 
 

@@ -22,7 +22,7 @@ def find(attack: DDN, model: Model, images: Tensor, goal: Goal, job: Job) -> Fou
     best = Best(images)
     # No image is farther than the farthest corner of the range.
     farthest = torch.maximum(images, 1 - images).flatten(1).norm(dim=1)
-    length = torch.full((count,), attack.first_norm, device=images.device)
+    length = images.new_full((count,), attack.first_norm)
     change = torch.zeros_like(images)
     for i in range(attack.iterations):
         job.progress(i, attack.iterations, f"{attack.title}: steps")
@@ -36,7 +36,8 @@ def find(attack: DDN, model: Model, images: Tensor, goal: Goal, job: Job) -> Fou
         part = i / attack.iterations
         step = LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * part)) / 2
         change = change + step * slope / _length(slope)
-        length = torch.minimum(torch.where(outcome.reached, 1 - attack.gamma, 1 + attack.gamma) * length, farthest)
+        factor = torch.where(outcome.reached, 1 - attack.gamma, 1 + attack.gamma).to(length)
+        length = torch.minimum(factor * length, farthest)
         change = change * (length[:, None, None, None] / _length(change))
         point = (images + change).clamp_(0, 1)
         if attack.quantize:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ciad_engine import compute
 from ciad_engine.attacks.model import NO_GRADIENT, margin, one_hot
 from ciad_engine.attacks.words import FLAGGED, FOOLED, NO_ADVERSARIAL
 from ciad_engine.errors import CiadError
@@ -219,10 +220,13 @@ def _weighted(evidence: Tensor, least: float) -> Tensor:
 
 
 def _excess(detector: Evasion, images: Tensor, classes: Tensor) -> Tensor:
-    found = detector.excess(images, classes)
+    with compute.foreign(f"The detector '{detector.name}' fails at images of shape {tuple(images.shape)}"):
+        found = detector.excess(images, classes)
+    if not isinstance(found, Tensor):
+        raise CiadError(f"The detector '{detector.name}' returned a {type(found).__name__}, not a tensor.")
     if found.shape != (len(images),):
         raise CiadError(f"The detector '{detector.name}' returned shape {tuple(found.shape)} for {len(images)} images.")
-    if not torch.isfinite(found.detach().sum()):
+    if not compute.finite(found):
         raise CiadError(f"The detector '{detector.name}' returned NaN or infinity.")
     if images.requires_grad and torch.is_grad_enabled() and not found.requires_grad:
         raise CiadError(

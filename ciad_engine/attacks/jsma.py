@@ -45,8 +45,8 @@ def find(attack: JSMA, model: Model, images: Tensor, goal: Goal, job: Job) -> Fo
         if len(going):
             toward = rivals[rows, attempts[rows]]
             own = logits.gather(1, toward[:, None])[:, 0]
-            alpha = model.gradient(own, here, going, keep_graph=True)[stepping].flatten(1)
-            beta = model.gradient(logits.sum(1) - own, here, going)[stepping].flatten(1)
+            alpha = model.gradient(own, here, going, keep_graph=True, among=stepping).flatten(1)
+            beta = model.gradient(logits.sum(1) - own, here, going, among=stepping).flatten(1)
             if attack.theta > 0:
                 pairs, valid = best_pairs(alpha, -beta, values[going] < 1 - HALF_LEVEL)
             else:

@@ -53,7 +53,7 @@ def repair(model: Model, rows: Tensor, originals: Tensor, candidates: Tensor, go
         if round_ == ROUNDS or not going.any():
             break
         missing = outcome.margin()
-        slope = model.gradient(missing, x, rows[left][going])[going].flatten(1) / 255
+        slope = model.gradient(missing, x, rows[left][going], among=going).flatten(1) / 255
         left, levels = left[going], levels[going]
         move = -slope.sign()
         change, reach = levels - base[left], levels + move

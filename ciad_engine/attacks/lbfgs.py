@@ -21,7 +21,7 @@ LEAST_GAIN = 1e-5  # a minimisation ends when a step lowers the objective by a s
 
 def find(attack: LBFGS, model: Model, images: Tensor, goal: Goal, job: Job) -> Found:
     search = _Search(attack, model, images, goal)
-    c = torch.full((len(images),), attack.initial_c, device=images.device)
+    c = images.new_full((len(images),), attack.initial_c)
     lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
     for number in range(attack.search_steps):
         hit = search.minimise(c, job.part(number / attack.search_steps, (number + 1) / attack.search_steps))

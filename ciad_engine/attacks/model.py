@@ -40,6 +40,7 @@ class Model:
         width: how many images the network takes at once, at most.
         memory_format: the order of an image's values in which the network is quickest.
         forwards, backwards: int64 (N,), evaluations that each image of the batch needed.
+        flat: bool (N,), each gradient that was asked for was 0, or none was.
     """
 
     def __init__(self, network: nn.Module, count: int, width: int | None = None, look: Look | None = None) -> None:
@@ -49,17 +50,17 @@ class Model:
         self.device = compute.device_of(network)
         self.forwards = torch.zeros(count, dtype=torch.int64, device=self.device)
         self.backwards = torch.zeros(count, dtype=torch.int64, device=self.device)
+        self.flat = torch.ones(count, dtype=torch.bool, device=self.device)
+        self._any_flat = True
 
     def logits(self, images: Tensor, rows: Tensor) -> Tensor:
         """Class scores (n, classes) of float images (n, 3, H, W); `rows` (n,) are their places in the batch.
 
         Raises:
-            CiadError: the network returned NaN or infinity.
+            CiadError: the answer is not one row of at least two finite logits per image.
         """
         self.forwards[rows] += 1
-        out: Tensor = self._network(images)
-        _check_finite(out)
-        return out
+        return _answer(self._network, images)
 
     def first_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """A leaf to ask for `gradient` by, and the logits (N, classes) of all images of the batch.
@@ -73,11 +74,14 @@ class Model:
         here = images.clone().requires_grad_()
         return here, self.logits(here, torch.arange(len(images), device=self.device))
 
-    def gradient(self, outputs: Tensor, images: Tensor, rows: Tensor, keep_graph: bool = False) -> Tensor:
+    def gradient(
+        self, outputs: Tensor, images: Tensor, rows: Tensor, keep_graph: bool = False, among: Tensor | None = None
+    ) -> Tensor:
         """d(sum of outputs)/d(images), (n, 3, H, W); counts a backward pass for each of `rows`.
 
         `rows` may be fewer than the images: those whose gradient is wanted (the others of the batch
-        only ride along). `keep_graph` allows another gradient of the same forward pass.
+        only ride along). `among`, bool (images,), picks theirs. `keep_graph` allows another gradient of the same
+        forward pass.
 
         Raises:
             CiadError: there is no gradient with respect to the images, or it is NaN or infinite.
@@ -86,13 +90,19 @@ class Model:
         gradient, kept = None, None if self._look is None or images is not self._look.images else self._look
         if outputs.requires_grad:
             retain = keep_graph or (kept is not None and kept.keep)
-            (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=retain, allow_unused=True)
+            with compute.foreign("The network's gradient cannot be computed"):
+                (gradient,) = torch.autograd.grad(outputs.sum(), images, retain_graph=retain, allow_unused=True)
         if gradient is None:
             raise CiadError(NO_GRADIENT)
         if kept is not None:
             gradient = gradient[kept.rows]
         if not torch.isfinite(gradient.sum()):
             raise CiadError("The network's gradient is NaN or infinite: its weights are damaged or it is not smooth.")
+        gradient = gradient if among is None else gradient[among]
+        if self._any_flat:
+            each = gradient.ndim == 4 and len(gradient) == len(rows)  # else whose is which cannot be told
+            self.flat[rows] &= (gradient == 0).flatten(1).all(1) if each else gradient.new_zeros((), dtype=torch.bool)
+            self._any_flat = bool(self.flat.any())
         return gradient
 
 
@@ -138,8 +148,7 @@ def classify(network: nn.Module, lattice: Tensor) -> Tensor:
         CiadError: the answer is not one row of at least two finite logits per image.
     """
     with torch.no_grad():
-        out: Tensor = network(_floats(lattice, network))
-    return _checked(out, lattice)
+        return _logits(_answer(network, _floats(lattice, network)))
 
 
 def look(network: nn.Module, lattice: Tensor) -> Look:
@@ -149,8 +158,7 @@ def look(network: nn.Module, lattice: Tensor) -> Look:
         CiadError: as `classify`.
     """
     images = _floats(lattice, network).requires_grad_()
-    out: Tensor = network(images)
-    _checked(out.detach(), lattice)
+    out = _logits(_answer(network, images))
     return Look(images, out, torch.arange(len(lattice), device=lattice.device))
 
 
@@ -168,25 +176,27 @@ def _floats(lattice: Tensor, network: nn.Module) -> Tensor:
     return imaging.to_unit(lattice).contiguous(memory_format=memory_format_of(network))
 
 
-def _checked(out: Tensor, lattice: Tensor) -> Tensor:
-    if out.ndim != 2 or len(out) != len(lattice) or out.shape[1] < 2:
+def _answer(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's logits (N, classes) of float images (N, 3, H, W), checked: every attack asks by this alone."""
+    out = compute.apply(network, images)
+    if out.ndim != 2 or len(out) != len(images) or out.shape[1] < 2:
         raise CiadError(
-            f"The network returned shape {tuple(out.shape)} for {len(lattice)} images, not (N, classes), classes >= 2."
+            f"The network returned shape {tuple(out.shape)} for {len(images)} images, not (N, classes), classes >= 2."
         )
-    _check_finite(out)
-    # A softmax at the network's end would flatten every gradient and quietly weaken the attack.
-    if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-4).all()):
+    if not compute.finite(out):
+        raise CiadError("The network returned NaN or infinite logits: its weights are damaged or the input is unusual.")
+    return out
+
+
+def _logits(out: Tensor) -> Tensor:
+    """The same, refused if they look like a softmax: at the network's end it flattens every gradient."""
+    seen = out.detach()
+    if bool((seen >= 0).all()) and bool(((seen.sum(1) - 1).abs() < 1e-4).all()):
         raise CiadError(
             "The network returns probabilities (its outputs are not negative and sum to 1), but attacks need logits: "
             "remove the softmax at its end."
         )
     return out
-
-
-def _check_finite(logits: Tensor) -> None:
-    # The sum is NaN or infinite where any entry is: one pass and one transfer from the device.
-    if not torch.isfinite(logits.detach().sum()):
-        raise CiadError("The network returned NaN or infinite logits: its weights are damaged or the input is unusual.")
 
 
 def one_hot(logits: Tensor, classes: Tensor) -> Tensor:

@@ -102,15 +102,15 @@ class _Climb:
             going = going[left]
             if i == attack.iterations or len(going) == 0:
                 break
-            slope = self.slope(outcome, x, rows[going])[left]
+            slope = self.slope(outcome, x, rows[going], left)
             moved = here[going] + slope.sign_().mul_(attack.step / 255)
             here[going] = moved.clamp_(self.low[rows[going]], self.high[rows[going]])
             self.steps[rows[going].cpu()] += 1
         self.last[rows] = (here * 255).round_().div_(255)
 
-    def slope(self, outcome: Outcome, images: Tensor, rows: Tensor) -> Tensor:
-        """Return the direction to step in, like `images`; `rows` are the places of those that take a step."""
-        return self.model.gradient(outcome.loss(), images, rows)
+    def slope(self, outcome: Outcome, images: Tensor, rows: Tensor, left: Tensor) -> Tensor:
+        """Return the direction to step in (n, 3, H, W) for those `left` of the images, whose places are `rows`."""
+        return self.model.gradient(outcome.loss(), images, rows, among=left)
 
     def found(self) -> Found:
         images = torch.where(self.best.known[:, None, None, None], self.best.images, self.last)
@@ -122,10 +122,11 @@ class _OrthogonalClimb(_Climb):
 
     attack: OrthogonalPGD
 
-    def slope(self, outcome: Outcome, images: Tensor, rows: Tensor) -> Tensor:
-        model, fooled = self.model, outcome.fooled[:, None, None, None]
-        classifier = model.gradient(outcome.goal.evidence(outcome.logits), images, rows, keep_graph=True)
-        quiet = -model.gradient(outcome.excess.clamp(min=0).sum(0), images, rows)
+    def slope(self, outcome: Outcome, images: Tensor, rows: Tensor, left: Tensor) -> Tensor:
+        model, fooled = self.model, outcome.fooled[left][:, None, None, None]
+        evidence = outcome.goal.evidence(outcome.logits)
+        classifier = model.gradient(evidence, images, rows, keep_graph=True, among=left)
+        quiet = -model.gradient(outcome.excess.clamp(min=0).sum(0), images, rows, among=left)
         own, other = torch.where(fooled, quiet, classifier), torch.where(fooled, classifier, quiet)
         return _without(own, other) if self.attack.variant == "orthogonal" else own
 

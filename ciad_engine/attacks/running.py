@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,16 @@ from ciad_engine.attacks.checks import check
 from ciad_engine.attacks.goal import Evasion, Goal
 from ciad_engine.attacks.lattice import on_lattice, repair
 from ciad_engine.attacks.model import Model, classify, look
-from ciad_engine.attacks.words import ALREADY_WRONG, FLAGGED, FOOLED, LOST_TO_ROUNDING, OWN_CLASS
+from ciad_engine.attacks.words import (
+    ALREADY_WRONG,
+    FLAGGED,
+    FLAT,
+    FOOLED,
+    LOST_TO_ROUNDING,
+    NO_ADVERSARIAL,
+    NO_PAIR,
+    OWN_CLASS,
+)
 from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.domain import Labels, Pixels
 from ciad_engine.errors import SettingError
@@ -49,7 +59,7 @@ def run_checked(
     with borrowed(network), torch.inference_mode(False), torch.enable_grad():
         device = compute.device_of(network)
         originals = torch.tensor(np.ascontiguousarray(images), device=device)
-        wanted = torch.tensor(labels.astype(np.int64), device=device)
+        wanted = torch.tensor(labels, device=device)
         seen = look(network, originals) if attack.starts_at_images and width >= len(images) and not evade else None
         before = _classified(network, originals, width) if seen is None else seen.logits.detach()
         if int(wanted.max()) >= before.shape[1]:
@@ -75,9 +85,10 @@ def run_checked(
             after = _answers(network, model, lattice, part)
             best.offer(rows, lattice, after, goal, _distance(attack.norm, originals[rows], lattice), width)
             cost[:, rows] += torch.stack([model.forwards, model.backwards, part.steps.to(device)])
-            for row, reason in zip(rows.tolist(), part.reason, strict=True):
+            flat = (model.flat & (model.backwards > 0)).tolist()
+            for row, reason, blind in zip(rows.tolist(), part.reason, flat, strict=True):
                 if number == 0 or why[row] != FOOLED:  # of several targets: one that was reached, if any
-                    why[row] = reason
+                    why[row] = FLAT if blind and reason in (NO_ADVERSARIAL, NO_PAIR) else reason
         after_all = torch.where(best.fooled[:, None, None, None], best.images, originals)
         logits = torch.where(best.fooled[:, None], best.logits, before)
     answer = logits.argmax(1)
@@ -112,17 +123,17 @@ def run_batched(
     images: Pixels,
     labels: Labels,
     job: Job | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = 128,
     evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
-    """`Attack.run` on any number of images, `batch_size` in the network at a time; halved where memory runs out.
+    """`Attack.run` on any number of images, `batch_size` (None: all) in the network at a time; halved without memory.
 
     The result depends on the batch size by rounding at most, which is a matter of memory and of how quickly a
     cancelled attack stops: at its next iteration, a fifth of a second on a slow CPU at the default.
     An attack that `refills` is given CHUNK batches at once, so that its batches stay full.
     """
     job = job or Job()
-    check_batch(images, labels)
+    images, labels = batch_of(images, labels)
     attack.check_labels(labels)
     count = len(images)
 
@@ -131,7 +142,7 @@ def run_batched(
         return run_checked(attack, network, images[part], labels[part], share, size, evade)
 
     batches = CHUNK if attack.refills else 1
-    whole = concatenate(list(in_chunks(work, count, batch_size, batches, job, attack.title)))
+    whole = concatenate(list(in_chunks(work, count, batch_size or count, batches, job, attack.title)))
     return dataclasses.replace(whole, notes=check(network, images[:CHECKED], labels[:CHECKED], evade))
 
 
@@ -215,12 +226,13 @@ def _distance(norm: str, before: Tensor, after: Tensor) -> Tensor:
     return euclidean
 
 
-def check_batch(images: Pixels, labels: Labels) -> None:
-    """Refuse what is not a batch of 8-bit colour images with one label each.
+def batch_of(images: npt.ArrayLike | Tensor, labels: npt.ArrayLike | Tensor) -> tuple[Pixels, Labels]:
+    """Return 8-bit colour images (N, 3, H, W) and their labels (N,), given as lists, tuples, arrays or tensors.
 
     Raises:
-        SettingError: says what was found and what is needed.
+        SettingError: they are something else; says what was found and what is needed.
     """
+    images, labels = _array("images", images), _array("labels", labels)
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:] or images.dtype != np.uint8:
         raise SettingError(f"images: expected uint8 of shape (N, 3, H, W), got {images.dtype} {images.shape}.")
     if len(images) == 0:
@@ -232,6 +244,16 @@ def check_batch(images: Pixels, labels: Labels) -> None:
         )
     if labels.min() < 0:
         raise SettingError(f"labels: {labels.min()} is negative; a label is a class number from 0.")
+    if labels.max() > np.iinfo(np.int64).max:
+        raise SettingError(f"labels: {labels.max()} is too large; a label is a class number from 0.")
+    return images, labels.astype(np.int64)
+
+
+def _array(name: str, values: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise SettingError(f"{name}: these cannot be read as an array ({error}).") from error
 
 
 def concatenate(results: Sequence[AttackResult]) -> AttackResult:

@@ -18,7 +18,7 @@ from ciad_engine.attacks.base import Found
 from ciad_engine.attacks.catalogue import Perturbation, Universal
 from ciad_engine.attacks.goal import Goal
 from ciad_engine.attacks.model import Model, classify, fingerprint
-from ciad_engine.attacks.running import check_batch
+from ciad_engine.attacks.running import batch_of
 from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.domain import Pixels
@@ -35,9 +35,8 @@ _MOST_BYTES = 2**26  # of a kept perturbation
 def learn(attack: Universal, network: nn.Module, images: Pixels, job: Job) -> Perturbation:
     """See `FittedAttack.fitted`."""
     job.checkpoint()
-    images = images[: attack.learns_from]
     attack.check_spare(len(images))
-    check_batch(images, np.zeros(len(images), np.int64))
+    images, _ = batch_of(images[: attack.learns_from], np.zeros(min(len(images), attack.learns_from), np.int64))
 
     def compute(_: slice, size: int) -> Perturbation:
         return _computed(attack, network, images, job, size)
@@ -88,6 +87,11 @@ def _learn(attack: Universal, network: nn.Module, originals: Tensor, goal: Goal,
         if fooled > most:
             best, most = whole, fooled
     job.progress(1, 1, f"{attack.title}: computing the perturbation")
+    if not average.any():
+        raise SettingError(
+            f"{attack.name}: the network's gradient is zero at all {count} images, so that they teach it nothing; "
+            "choose another network or attack."
+        )
     return Perturbation(best.cpu().numpy().astype(np.int16), count, most / count, fingerprint(network))
 
 

@@ -9,6 +9,7 @@ OWN_CLASS = "the target is its own class"
 NO_ADVERSARIAL = "no adversarial image found"  # within the attack's budget
 FLAGGED = "flagged by a detector"  # it fools the classifier, and is returned, but it had to evade the detector, too
 NO_PAIR = "no pair of values left that helps"  # JSMA: the saliency map is empty
+FLAT = "the network's gradient is zero wherever the attack looked"
 LOST_TO_ROUNDING = "lost when rounded to 8 bits"  # fooled as floats, not as the image that can be saved
 
 # Names of the settings of every attack that can aim, and the values of the first.

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from ciad_engine import __version__, memory
 from ciad_engine.cli import console
 from ciad_engine.cli.options import WrongUse
-from ciad_engine.errors import CiadError
+from ciad_engine.errors import CiadError, said
 from ciad_engine.jobs import Cancelled
 
 DONE, FAILED, WRONG_USE, CANCELLED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -99,7 +99,7 @@ def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
 
 def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, str]:
     """Exit code and message, one line, of what ended a command."""
-    text = " ".join(str(error).split())
+    text = " ".join(said(error).split())
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
         return CANCELLED, f"cancelled. {continuing}".rstrip()
     if isinstance(error, BrokenPipeError):
@@ -107,6 +107,8 @@ def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, s
         return BROKEN_PIPE, ""
     if isinstance(error, CiadError):
         return FAILED, text
+    if memory.ran_out(error):
+        return FAILED, memory.shortage("this command")
     if isinstance(error, OSError) and error.strerror:
         return FAILED, f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     hint = "" if debug else " (this is a bug; run again with --debug and report what it prints)"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from ciad_engine import detectors
+from ciad_engine import compute, detectors
 from ciad_engine.counting import capitalised, listed, percent
 from ciad_engine.detectors.threshold import DIFFERENT_CLASSES, RATES, Threshold
 from ciad_engine.errors import SettingError
@@ -35,7 +35,7 @@ class Inputs:
 
     def through(self, network: nn.Module) -> Tensor:
         """Return the network's output for the images."""
-        return self.once(network, lambda: network(self.images))
+        return self.once(network, lambda: compute.apply(network, self.images))
 
     def log_probabilities(self, detector: Detector) -> Tensor:
         """Return the detector's log probabilities (N, classes)."""

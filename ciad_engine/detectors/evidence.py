@@ -26,7 +26,8 @@ def colour_fields(count: int, size: int, generator: torch.Generator | None = Non
     """
     parts = []
     for index, side in enumerate(COARSE):
-        colours = torch.rand(len(range(index, count, len(COARSE))), 3, side, side, generator=generator)
+        shape = (len(range(index, count, len(COARSE))), 3, side, side)
+        colours = torch.rand(shape, generator=generator, dtype=torch.float32)
         parts.append(F.interpolate(colours, (size, size), mode="bilinear", align_corners=False))
     return torch.cat(parts)
 

@@ -10,7 +10,8 @@ import pytest
 from ciad_app import worker
 from ciad_app.worker import Engine
 from ciad_engine import systems
-from ciad_engine.errors import ImageError
+from ciad_engine.errors import CiadError, ImageError
+from ciad_engine.jobs import Cancelled
 from tests.app.steps import busy_work
 
 TIMEOUT = 60_000  # ms
@@ -161,6 +162,92 @@ def test_a_full_memory_is_a_message_not_a_crash(engine, qtbot):
     qtbot.waitUntil(lambda: bool(calls))
     assert calls.names == ["failed"]
     assert "memory" in calls[0][1]
+
+
+class MuteError(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class MuteCiadError(MuteError, CiadError):
+    pass
+
+
+class MuteTorchError(MuteError, RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(), SystemExit(3), GeneratorExit(), BaseException(), MuteError(), MuteCiadError(),
+        MuteTorchError(), BaseExceptionGroup("several", [KeyboardInterrupt()]), Cancelled(), StopIteration(),
+        RecursionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("urgent", [False, True])
+def test_whatever_is_raised_the_task_fails_once_and_the_next_one_runs(engine, qtbot, error, urgent):
+    calls = Calls()
+
+    def work(session, job):
+        raise error
+
+    calls.submit(engine, work, urgent=urgent)
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls.names == ["failed"]
+    assert type(error).__name__ in calls[0][1] or isinstance(error, CiadError)
+    calls.submit(engine, lambda session, job: "fine")
+    qtbot.waitUntil(lambda: len(calls) == 2)
+    assert calls[1:] == [("done", "fine")]
+    assert not engine.busy
+
+
+def test_an_urgent_task_that_would_end_the_thread_leaves_the_long_one_alone(engine, qtbot):
+    calls, urgent = Calls(), Calls()
+
+    def work(session, job):
+        urgent_is_there.wait(10)
+        job.checkpoint()
+        return "long"
+
+    def leave(session, job):
+        raise SystemExit
+
+    urgent_is_there = threading.Event()
+    calls.submit(engine, work)
+    urgent.submit(engine, leave, urgent=True)
+    urgent_is_there.set()
+    qtbot.waitUntil(lambda: bool(calls))
+    assert (urgent.names, calls) == (["failed"], [("done", "long")])
+
+
+def test_a_bundle_whose_loading_would_end_the_thread_is_one_that_cannot_be_loaded(idle_engine, monkeypatch, qtbot):
+    def load(name, device):
+        raise SystemExit
+
+    monkeypatch.setattr(systems, "load", load)
+    with qtbot.waitSignal(idle_engine.unavailable) as caught:
+        idle_engine.start("any", "cpu")
+    assert "SystemExit" in caught.args[0]
+    calls = Calls()
+    calls.submit(idle_engine, lambda session, job: "fine")
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls.names == ["done"]
+
+
+@pytest.mark.parametrize("text", ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes", "gone"])
+def test_a_full_memory_of_the_computer_is_no_bug_and_other_errors_of_torch_are(engine, qtbot, text):
+    calls, bugs = Calls(), []
+    engine.failed.connect(bugs.append)
+
+    def work(session, job):
+        raise RuntimeError(text)
+
+    calls.submit(engine, work, text="Inspecting")
+    qtbot.waitUntil(lambda: bool(calls))
+    assert calls.names == ["failed"]
+    assert (len(bugs) == 0) == ("Not enough memory for: Inspecting" in calls[0][1]) == ("memory" in text)
 
 
 def test_cancel_ends_running_work_with_cancelled_only(engine, qtbot):

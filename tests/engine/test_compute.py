@@ -1,6 +1,7 @@
 """Devices by name, frozen networks, and batches that survive a full memory."""
 
 import contextlib
+import errno
 
 import pytest
 import torch
@@ -27,7 +28,19 @@ def test_batches_cover_everything_once_and_in_order():
     assert parts == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
-def test_a_full_memory_halves_the_batch_and_says_so_once_each_time():
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."),  # Windows
+        RuntimeError("CUDA error: out of memory"),
+    ],
+    ids=str,
+)
+def test_a_full_memory_halves_the_batch_and_says_so_once_each_time(error):
     class Notes(Job):
         said: list[str] = []  # noqa: RUF012
 
@@ -36,10 +49,11 @@ def test_a_full_memory_halves_the_batch_and_says_so_once_each_time():
 
     def work(rows):
         if rows.stop - rows.start > 3:
-            raise torch.OutOfMemoryError
+            raise error
         return list(range(20))[rows]
 
     job = Notes()
+    job.said.clear()
     parts = list(compute.in_batches(work, 20, 16, job))
     assert [item for part in parts for item in part] == list(range(20))
     assert [note.split()[-2] for note in job.said] == ["8", "4", "2"]
@@ -65,6 +79,26 @@ def test_one_item_that_does_not_fit_is_an_error():
 
     with pytest.raises(torch.OutOfMemoryError):
         list(compute.in_batches(work, 3, 2))
+
+
+def test_a_real_lack_of_memory_on_a_cpu_halves_the_batch():
+    def work(rows):
+        # More than any address space holds, at sizes above 2.
+        return torch.empty(1 << (57 if rows.stop - rows.start > 2 else 2), dtype=torch.uint8).numel()
+
+    assert list(compute.in_batches(work, 4, 4)) == [4, 4]
+
+
+def test_another_error_is_not_tried_again():
+    seen = []
+
+    def work(rows):
+        seen.append(rows)
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(compute.in_batches(work, 8, 8))
+    assert len(seen) == 1
 
 
 def test_batches_stop_when_cancelled():

@@ -172,6 +172,13 @@ def test_a_bug_is_one_line_and_a_traceback_only_with_debug(ciad: Ciad, monkeypat
         assert err.splitlines()[-1] == "ciad: unexpected ZeroDivisionError: division by zero"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
+def test_a_lack_of_memory_is_no_bug(ciad: Ciad, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    raising(monkeypatch, error)
+    text = "ciad: Not enough memory for: this command. Close other programs or choose less.\n"
+    assert ciad("bundles", "list") == (1, "", text)
+
+
 def test_debug_shows_where_an_expected_error_arose(ciad: Ciad, monkeypatch: pytest.MonkeyPatch) -> None:
     raising(monkeypatch, CiadError("no"))
     assert "Traceback" in ciad("bundles", "list", "--debug")[2]
