@@ -61,7 +61,7 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
     for i, path in enumerate(pictures):
         job.progress(i, len(pictures), "Opening images")
         try:
-            entries.append(of_picture(imaging.read(path, domain.size), keep_original=i < MOST_ORIGINALS))
+            entries.append(of_picture(imaging.read(path, domain.size, job), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
     return Opened(tuple(entries), tuple(collections), tuple(problems))

@@ -52,7 +52,7 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
     else:
         chosen = class_folders.find(names, parts, path)
         wanted = [name for classes in chosen.values() for pictures in classes.values() for name in pictures]
-        sets = class_folders.read(opened(wanted), chosen, title) if chosen else {}
+        sets = class_folders.read(opened(wanted), chosen, title, job) if chosen else {}
     name = title
     for part, kind in ((TEST, "test images"), (TRAIN, "training images")):
         known = _KNOWN.get(sets[part].checksum) if part in sets else None
