@@ -3,49 +3,61 @@
 Everywhere between rooms an image is a uint8 array (3, size, size), channels red, green, blue; a batch
 is (N, 3, size, size). The size is that of a domain. Floats in [0, 1] exist only inside attacks and networks.
 
-How any picture becomes RGB of the bundle's size, in this order:
+How any picture becomes RGB of the bundle's size, in this order (`decoder` does it):
 
 1. The file is recognised by its content, not by its name. Of an animation or a file with several
    pages the first is taken. The EXIF orientation is applied, colour profiles are ignored.
 2. Transparency is laid on white. Palette, grey, 1-bit and CMYK become RGB as Pillow converts them.
-   16-bit grey is divided by 257 and rounded, so that 65535 is white; of 16-bit colour Pillow keeps
-   the upper 8 bits. Whole numbers outside 0..65535 are stretched from their minimum to their
-   maximum. Floats are taken as 0..1, else as 0..255, else stretched; NaN and infinity are refused.
+   16-bit grey is divided by 257 and rounded, so that 65535 is white, 12-bit grey so that 4095 is; of 16-bit colour
+   the upper 8 bits are kept. Whole numbers outside 0..65535 are stretched from their minimum to their
+   maximum. Floats are taken as 0..1, else as 0..255 (in both cases a tenth more is clipped), else stretched; NaN and
+   infinity are refused.
 3. The centre square is cut out (of an odd rest, the smaller half is left and above).
 4. It is scaled to the bundle's size with Pillow's Lanczos filter, which averages when it makes smaller and
    interpolates when it makes larger.
 
 An RGB picture that has this size already, in a lossless format, therefore passes unchanged, bit for bit.
+
+What the header promises to be small is decoded here, everything else in a child process with limits of time and
+memory, which is killed if the job is cancelled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import json
+import math
 import os
+import signal
+import stat
+import subprocess
+import sys
+import time
 import urllib.parse
 import urllib.request
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from ciad_engine.domain import Pixels
+from ciad_engine import decoder
+from ciad_engine.domain import MAX_SIZE, Pixels
 from ciad_engine.errors import ImageError
 from ciad_engine.files import write_whole
+from ciad_engine.jobs import Job
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-DISPLAY_SIZE = 1024  # longest side of `Picture.original`
-MAX_PIXELS = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB as RGB
 MAX_BYTES = 256 * 2**20  # of a file
-MAX_ASPECT = 20  # longer : shorter side; the centre square of a longer strip shows nothing of it
+# Seconds until a child is killed that has not ended itself. Only Windows needs it: elsewhere a child counts its own.
+_TIMEOUT = 10.0 if os.name == "nt" else 120.0
+_POLL = 0.05  # seconds between two looks at the job
 
-# Only these decoders are ever tried; among Pillow's others, EPS runs an external program.
 _SUFFIXES = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -57,11 +69,6 @@ _SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
 }
 EXTENSIONS: tuple[str, ...] = tuple(dict.fromkeys(suffix for group in _SUFFIXES.values() for suffix in group))
-_DECODERS = [form for form in _SUFFIXES if form != "MPO"]  # Pillow finds MPO through JPEG
-_READABLE = "PNG, JPEG, BMP, WebP, GIF, TIFF"
-
-# `_open` applies the same limit itself and answers with an ImageError.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def to_unit(lattice: Tensor) -> Tensor:
@@ -92,99 +99,171 @@ class Picture:
     note: str
 
 
-def read(source: Path | str, size: int) -> Picture:
+def read(source: Path | str, size: int, job: Job | None = None) -> Picture:
     """Read a picture from a path or a `file:` URL by the rule on top of this module, as `size` x `size` pixels.
 
     Raises:
         ImageError: there is no such file, it may not be read, is a folder, a remote URL, empty,
             damaged, no picture, too large, too long a strip, or has pixels that are no numbers.
+        Cancelled: through `job`.
     """
     path = path_from_url(source) if isinstance(source, str) else source
     try:
-        if path.is_dir():
-            raise ImageError(f"{path} is a folder: name the pictures in it, or use it as a data set.")
-        if path.exists() and not path.is_file():
-            raise ImageError(f"{path} is not a regular file and was not opened.")
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
-        raw = path.read_bytes()
+        with _opened(path) as file:
+            return _picture(file, path.name, size, str(path), job or Job())
     except FileNotFoundError as error:
         raise ImageError(f"{path} does not exist.") from error
     except PermissionError as error:
         raise ImageError(f"{path} may not be read: permission denied.") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return read_bytes(raw, path.name, size, str(path))
 
 
-def read_bytes(raw: bytes, name: str, size: int, where: str = "") -> Picture:
+def read_bytes(raw: bytes, name: str, size: int, job: Job | None = None) -> Picture:
     """The same as `read` for an encoded picture in memory, such as one from the clipboard.
 
     Raises:
-        ImageError: empty, damaged, no picture, too large or too long a strip; `where` is what it calls the picture, if
-            not by its `name`.
+        ImageError: as `read`, with `name` for the path.
+        Cancelled: through `job`.
     """
-    image, notes = decode(raw, where or name)
-    original = image
-    if max(image.size) > DISPLAY_SIZE:
-        original = image.copy()
-        original.thumbnail((DISPLAY_SIZE, DISPLAY_SIZE), Image.Resampling.LANCZOS)
-
-    width, height = image.size
-    done = []
-    if width != height:
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        # Cropped before it is scaled: a filter given a box still reads the pixels around the box.
-        image = image.crop((left, top, left + side, top + side))
-        done.append("cropped to its centre square")
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
-        done.append(f"scaled to {size}x{size}")
-    if done:
-        notes.append(f"{width}x{height} {', '.join(done)}")
-    pixels = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
-    return Picture(pixels, np.array(original), name, "; ".join(notes))
+    if len(raw) > MAX_BYTES:
+        raise ImageError(f"{name} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
+    return _picture(io.BytesIO(raw), name, size, name, job or Job())
 
 
-def decode(raw: bytes, where: str) -> tuple[Image.Image, list[str]]:
-    """Decode to an upright RGB image of its own size, with notes on what had to be converted.
+def read_tile(raw: bytes, where: str, job: Job) -> tuple[Pixels | None, int, int]:
+    """Decode a picture of a data set at its own size.
+
+    Returns:
+        uint8 (3, size, size), its width and its height; None instead of the pixels if it is not square or larger than
+        the networks take. Then it was not decoded.
 
     Raises:
         ImageError: as `read`; `where` names the file in the message.
+        Cancelled: through `job`.
     """
-    if not raw:
+    found = _decoded(io.BytesIO(raw), 0, MAX_SIZE, where, job)
+    return None if found.pixels is None else _planes(found.pixels), found.width, found.height
+
+
+def _picture(file: IO[bytes], name: str, size: int, where: str, job: Job) -> Picture:
+    found = _decoded(file, size, 0, where, job)
+    assert found.pixels is not None and found.original is not None  # noqa: PT018 - no size was asked of it
+    notes = [*_named_otherwise(where, found.form), *found.notes]
+    return Picture(_planes(found.pixels), found.original, name, "; ".join(notes))
+
+
+def _planes(pixels: Pixels) -> Pixels:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a regular file of bounded size.
+
+    Raises:
+        ImageError: it is something else, or larger.
+        OSError: it cannot be opened.
+    """
+    kind = path.stat().st_mode  # before it is opened: that waits at a pipe, and may move a device
+    if stat.S_ISDIR(kind):
+        raise ImageError(f"{path} is a folder: name the pictures in it, or use it as a data set.")
+    if not stat.S_ISREG(kind):
+        raise ImageError(f"{path} is not a regular file and was not opened.")
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > MAX_BYTES:
+            raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
+        yield file
+
+
+def _decoded(file: IO[bytes], size: int, largest: int, where: str, job: Job) -> decoder.Decoded:
+    """Decode here or in a child; the arguments are those of `decoder.decode`.
+
+    Raises:
+        ImageError: as `read`.
+        Cancelled: through `job`.
+    """
+    job.checkpoint()
+    if not file.read(1):
         raise ImageError(f"{where} is empty (0 bytes).")
+    file.seek(0)
     try:
-        with Image.open(io.BytesIO(raw), formats=_DECODERS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            if max(image.size) > MAX_ASPECT * min(image.size):
-                raise ImageError(
-                    f"{where} is a strip of {image.width}x{image.height}: its centre square would show nothing of it. "
-                    f"Crop it to at most {MAX_ASPECT}:1 first."
-                )
-            notes = _named_otherwise(where, image.format or "")
-            if image.format != "MPO" and getattr(image, "is_animated", False):
-                notes.append("its first frame")
-            image.load()
-            upright = _upright(image, notes)
-            return _rgb(upright, where, notes), notes
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{where} is not a picture that can be read ({_READABLE}), or its start is damaged."
+        found = decoder.decode(file, size, largest, quick=True)
+        return _from_child(file, size, largest, job) if found is None else found
+    except decoder.Refused as refused:
+        raise ImageError(f"{where} {refused}") from refused
+
+
+def _from_child(file: IO[bytes], size: int, largest: int, job: Job) -> decoder.Decoded:
+    """Decode in a child process.
+
+    Raises:
+        decoder.Refused: as `decoder.decode`; or it took too long, or the child ended early.
+        Cancelled: through `job`; the child is killed.
+    """
+    file.seek(0)
+    raw = file.getvalue() if isinstance(file, io.BytesIO) else None
+    source = "file" if raw is None else "pipe"
+    # By its path, and with -P: neither the working directory nor this folder is a place to import from.
+    command = [sys.executable, "-P", "-W", "ignore", decoder.__file__, str(size), str(largest), source]
+    try:
+        child = subprocess.Popen(
+            command,
+            stdin=file if raw is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},  # threads cost address space
+            start_new_session=True,  # Ctrl+C is the parent's; it then kills the child
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+    except OSError as error:
+        raise decoder.Refused(
+            f"cannot be decoded: no process could be started for it ({error.strerror or error}). Close other programs."
         ) from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(
-            f"{where} would unfold to more than {MAX_PIXELS // 10**6} million pixels: refused as a decompression bomb. "
-            "Scale it down first."
-        ) from error
-    except MemoryError as error:
-        raise ImageError(f"{where} needs more memory than there is. Scale it down first.") from error
-    except Exception as error:  # Pillow's decoders answer damage with almost any kind of exception
-        raise ImageError(f"{where} is damaged or truncated ({error or type(error).__name__}).") from error
+    try:
+        out = _answer(child, raw, job)
+    finally:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+    return _unpacked(out, child.returncode)
+
+
+def _answer(child: subprocess.Popen[bytes], raw: bytes | None, job: Job) -> bytes:
+    """Return what the child writes until it ends; `raw` is what it reads."""
+    ends = time.monotonic() + _TIMEOUT
+    while True:
+        try:
+            return child.communicate(raw, timeout=_POLL)[0]
+        except subprocess.TimeoutExpired:
+            raw = None  # it has been taken
+            if time.monotonic() > ends:
+                raise decoder.Refused(_TOO_LONG) from None
+            job.checkpoint()
+
+
+_TOO_LONG = "takes too long to decode. Scale it down first, or save it as a plain PNG."
+
+
+def _unpacked(out: bytes, status: int) -> decoder.Decoded:
+    """Read the answer of a child that ended with this status."""
+    if status == -getattr(signal, "SIGPROF", status + 1):
+        raise decoder.Refused(_TOO_LONG)
+    try:
+        line, _, rest = out.partition(b"\n")
+        head = json.loads(line)
+        if "refused" in head:
+            raise decoder.Refused(head["refused"])
+        arrays, start = [], 0
+        for shape in head.pop("shapes"):
+            arrays.append(np.frombuffer(rest, np.uint8, math.prod(shape), start).reshape(shape).copy())
+            start += math.prod(shape)
+        return decoder.Decoded(head["form"], head["width"], head["height"], head["notes"], *arrays)
+    except (ValueError, KeyError, TypeError) as error:
+        raise decoder.Refused(f"cannot be decoded: its decoder ended early (status {status}).") from error
 
 
 def png_bytes(pixels: Pixels) -> bytes:
@@ -234,59 +313,3 @@ def _named_otherwise(where: str, found: str) -> list[str]:
     if suffix not in EXTENSIONS or suffix in _SUFFIXES[found]:
         return []
     return [f"a {found} file despite its name ending in {suffix}"]
-
-
-def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Apply the EXIF orientation."""
-    try:
-        turned = ImageOps.exif_transpose(image)
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # damaged EXIF says nothing about the pixels; Pillow raises many kinds
-        notes.append("its damaged EXIF data ignored")
-        return image
-    if orientation in range(2, 9):
-        notes.append("turned upright as its EXIF data says")
-    return turned
-
-
-def _rgb(image: Image.Image, where: str, notes: list[str]) -> Image.Image:
-    """Step 2 of the rule: any mode to 8-bit RGB."""
-    mode = image.mode
-    if mode == "F" or mode.startswith("I"):
-        return _from_numbers(np.asarray(image), where, notes).convert("RGB")
-    if mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        if mode in ("La", "RGBa"):
-            image = image.convert(mode.replace("a", "A"))
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        if alpha.getextrema() != (255, 255):
-            notes.append("transparency laid on white")
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=alpha)
-        return white
-    if mode == "RGB":
-        return image
-    names = {"L": "grey", "1": "1 bit", "P": "its palette"}
-    notes.append(f"converted from {names.get(mode, mode)}")
-    return image.convert("RGB")
-
-
-def _from_numbers(values: npt.NDArray[np.generic], where: str, notes: list[str]) -> Image.Image:
-    """Grey of more than 8 bits, whole numbers or floats, to 8 bits."""
-    whole = values.dtype.kind in "iu"
-    grey = values.astype(np.float64)
-    if not np.isfinite(grey).all():
-        raise ImageError(f"{where} has pixels that are NaN or infinite: repair it where it was made.")
-    low, high = float(grey.min()), float(grey.max())
-    if whole and low >= 0 and high <= 65535:
-        grey /= 257
-        notes.append("16-bit grey scaled to 8 bits")
-    elif not whole and low >= 0 and high <= 1:
-        grey *= 255
-        notes.append("float grey of 0 to 1 scaled to 8 bits")
-    elif not whole and low >= 0 and high <= 255:
-        notes.append("float grey of 0 to 255 rounded to 8 bits")
-    else:
-        grey = (grey - low) / max(high - low, np.finfo(float).tiny) * 255
-        notes.append(f"grey of {low:g} to {high:g} stretched to 8 bits")
-    return Image.fromarray(np.rint(grey).astype(np.uint8))

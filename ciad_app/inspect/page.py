@@ -205,7 +205,7 @@ class InspectPage(FollowsFont, Page):
         """Open a picture from memory, such as one from the clipboard."""
 
         def read(session: Session, job: Job) -> work.Opened:
-            return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size)),))
+            return work.Opened((of_picture(imaging.read_bytes(raw, name, session.domain.size, job)),))
 
         self._open(read, "Opening an image", urgent=True)
 

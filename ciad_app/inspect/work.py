@@ -71,7 +71,7 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
                 saved = session_file.read(_content(path), path.name, session.system.card)
                 entries.append(saved.entry)
             else:
-                entries.append(of_picture(imaging.read(path, domain.size), keep_original=i < MOST_ORIGINALS))
+                entries.append(of_picture(imaging.read(path, domain.size, job), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
     return Opened(tuple(entries), tuple(collections), tuple(problems), saved)

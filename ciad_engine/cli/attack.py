@@ -132,7 +132,7 @@ def read_all(paths: Sequence[str], size: int, job: console.ConsoleJob) -> tuple[
     pictures, failed = [], 0
     for path in options.expand(paths):
         try:
-            pictures.append(imaging.read(path, size))
+            pictures.append(imaging.read(path, size, job))
         except ImageError as error:
             job.line(f"ciad: {error}")
             failed += 1

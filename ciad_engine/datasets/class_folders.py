@@ -18,6 +18,7 @@ from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, ImageSet, liste
 from ciad_engine.datasets.members import Member
 from ciad_engine.domain import CIFAR10, MAX_SIZE, Domain, Pixels
 from ciad_engine.errors import DataError, ImageError
+from ciad_engine.jobs import Job
 
 _MAX_PICTURE = 2**20  # bytes of one file; 64x64 pixels have 12,288
 _SCALE = "Scale all pictures of a data set the same way first, or open single ones as images."
@@ -59,11 +60,12 @@ def find(names: Iterable[str], parts: Collection[str], path: Path) -> Chosen:
     return {part: {name: sorted(classes[name]) for name in every} for part, classes in asked.items()}
 
 
-def read(found: Iterable[Member], chosen: Chosen, title: str) -> dict[str, ImageSet]:
+def read(found: Iterable[Member], chosen: Chosen, title: str, job: Job) -> dict[str, ImageSet]:
     """Return the chosen pictures among the members as image sets by part; their sources quote `title`.
 
     Raises:
         DataError: a picture is damaged, too large, or of another size than the first one.
+        Cancelled: through `job`.
     """
     wanted = {name for classes in chosen.values() for names in classes.values() for name in names}
     pictures: dict[str, Pixels] = {}
@@ -73,22 +75,22 @@ def read(found: Iterable[Member], chosen: Chosen, title: str) -> dict[str, Image
         if member.name not in wanted:
             continue
         try:
-            image, _ = imaging.decode(member.read(_MAX_PICTURE), member.where)
+            pixels, width, height = imaging.read_tile(member.read(_MAX_PICTURE), member.where, job)
         except ImageError as error:
             raise DataError(str(error)) from error
         if first is None:
-            first, size = member, image.width
-            if image.height != size or size > MAX_SIZE:
-                raise DataError(
-                    f"{member.where} is {image.width}x{image.height}; the pictures of a data set have to be square, of "
-                    f"at most {MAX_SIZE}x{MAX_SIZE}. {_SCALE}"
-                )
-        elif image.size != (size, size):
+            first, size = member, width
+        if pixels is None and first is member:
             raise DataError(
-                f"{member.where} is {image.width}x{image.height}, but {first.where} is {size}x{size}; the pictures of "
+                f"{member.where} is {width}x{height}; the pictures of a data set have to be square, of "
+                f"at most {MAX_SIZE}x{MAX_SIZE}. {_SCALE}"
+            )
+        if pixels is None or width != size:
+            raise DataError(
+                f"{member.where} is {width}x{height}, but {first.where} is {size}x{size}; the pictures of "
                 f"a data set have to be of one size. {_SCALE}"
             )
-        pictures[member.name] = np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+        pictures[member.name] = pixels
     return {part: _assemble(part, classes, pictures, size, title) for part, classes in chosen.items()}
 
 

@@ -1,7 +1,8 @@
 """The files in a folder, tar or zip, one after the other, read in memory.
 
 Archives are untrusted: nothing of them is ever written to disk, names that point outside are
-refused, links and devices are never followed, and every size is bounded before it is read.
+refused, symbolic links and devices are never followed, and every size is bounded before it is read. A hard link is
+another name of a file in the same archive, and is read as that. Reading can be cancelled at any block.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import lzma
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -24,7 +25,8 @@ from ciad_engine.jobs import Cancelled, Job
 
 MAX_MEMBERS = 200_000
 MAX_UNPACKED = 2 * 2**30  # bytes of a whole archive; CIFAR-10 has 0.19 GiB
-MAX_READ = 64 * 2**20  # bytes of one member, or of one header of a tar
+MAX_READ = 64 * 2**20  # bytes of one member, of one header of a tar, or of the directory of a zip
+_BLOCK = 2**22  # bytes between two looks at the job
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Member:
             raise DataError(f"{self.where} has {self._size:,} bytes; at most {limit:,} make sense here.")
         try:
             raw = self._read()
-        except DataError:
+        except (DataError, Cancelled):
             raise
         except Exception as error:  # as in `in_archive`; also encryption and unknown compression of zips
             raise DataError(f"{self.where} cannot be read: {_reason(error)}.") from error
@@ -94,40 +96,70 @@ def _unpacker(start: bytes) -> Callable[[IO[bytes]], contextlib.AbstractContextM
         return bz2.open
     if start.startswith(b"\xfd7zXZ\0"):
         return lzma.open
-    return contextlib.nullcontext if start[257:262] == b"ustar" else None
+    try:
+        tarfile.TarInfo.frombuf(start, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+    return contextlib.nullcontext
 
 
 def in_folder(root: Path, files: list[Path], job: Job) -> Iterator[Member]:
     """The given files below `root`."""
     for done, path in enumerate(files):
+        job.checkpoint()
         if done % 256 == 0:
             job.progress(done, len(files), f"Reading {root.name}")
         try:
             size = path.stat().st_size
         except OSError as error:
             raise DataError(f"{path} cannot be read: {_reason(error)}.") from error
-        yield Member(path.relative_to(root).as_posix(), str(path), size, path.read_bytes)
+        yield Member(path.relative_to(root).as_posix(), str(path), size, functools.partial(_start, path, size, job))
     job.progress(len(files), len(files), f"Reading {root.name}")
 
 
+def _start(path: Path, size: int, job: Job) -> bytes:
+    """Read as much of a file as it had when it was looked at."""
+    with path.open("rb") as file:
+        return _blocks(file, size, job)
+
+
+def _blocks(file: Any, size: int, job: Job) -> bytes:
+    """Read at most so many bytes, in blocks.
+
+    Raises:
+        Cancelled: through `job`.
+    """
+    found = []
+    while size > 0 and (block := file.read(min(size, _BLOCK))):
+        job.checkpoint()
+        found.append(block)
+        size -= len(block)
+    return b"".join(found)
+
+
 class _Bounded:
-    """A stream that refuses to be read endlessly; it also keeps the last block for `_tar`.
+    """A stream that refuses to be read endlessly, and can be cancelled; it also keeps the last block for `_tar`.
 
     `tarfile` reads the header extensions of a member at whatever size they claim.
     """
 
-    def __init__(self, stream: Any, path: Path) -> None:
-        self.stream, self.path, self.last = stream, path, b""
+    def __init__(self, stream: Any, path: Path, job: Job) -> None:
+        self.stream, self.path, self.job, self.last = stream, path, job, b""
 
     def read(self, size: int = -1) -> bytes:
         if size < 0 or size > MAX_READ or self.stream.tell() + size > MAX_UNPACKED:
             raise DataError(f"{self.path} unpacks to absurd sizes and was refused.")
-        self.last = self.stream.read(size)
+        self.last = _blocks(self.stream, size, self.job)
         return self.last
 
     def seek(self, offset: int) -> int:
         if offset > MAX_UNPACKED:
             raise DataError(f"{self.path} unpacks to absurd sizes and was refused.")
+        while self.stream.tell() + _BLOCK < offset:  # what is skipped is unpacked all the same
+            self.job.checkpoint()
+            before = self.stream.tell()
+            if self.stream.seek(before + _BLOCK) == before:  # a compressed stream ends here
+                break
         return int(self.stream.seek(offset))
 
     def tell(self) -> int:
@@ -135,25 +167,61 @@ class _Bounded:
 
 
 def _tar(stream: Any, packed: IO[bytes], path: Path, job: Job) -> Iterator[Member]:
+    """The members of a tar; its hard links come last, from a second look at the archive."""
     total = path.stat().st_size
-    bounded = _Bounded(stream, path)
     skipped = 0
-    with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]  # all it needs of a file
-        for count, info in enumerate(tar):
+    links: dict[str, str] = {}  # the name of a hard link -> that of its file, which comes before it
+    with _walk(stream, path, job) as infos:
+        for count, (tar, info) in enumerate(infos):
             if count % 256 == 0:
                 job.progress(min(packed.tell(), total), total, f"Reading {path.name}")
             name = _checked(info.name, count, path)
-            tar.members.clear()  # the list would only grow
             if info.isreg() and not info.issparse():
+                links.pop(name, None)
                 yield Member(name, f"{path}: {name}", info.size, functools.partial(_extract, tar, info))
             elif info.isdir():
                 yield Member(f"{name}/", f"{path}: {name}")
+            elif info.islnk():
+                target = _tidied(info.linkname)
+                links[name] = links.get(target, target)
             else:
                 skipped += 1
+    if links:
+        stream.seek(0)
+        skipped += yield from _linked(stream, path, links, job)
+    _finish(skipped, total, path, job)
+
+
+def _linked(stream: Any, path: Path, links: dict[str, str], job: Job) -> Generator[Member, None, int]:
+    """The hard links of a tar as members; returns how many are of nothing in the archive."""
+    names: dict[str, list[str]] = {}
+    for link, target in links.items():
+        names.setdefault(target, []).append(link)
+    with _walk(stream, path, job) as infos:
+        for tar, info in infos:
+            if info.isreg() and not info.issparse() and (found := names.pop(_tidied(info.name), None)):
+                read = functools.cache(functools.partial(_extract, tar, info))
+                for link in found:
+                    yield Member(link, f"{path}: {link}", info.size, read)
+    return sum(map(len, names.values()))
+
+
+@contextlib.contextmanager
+def _walk(stream: Any, path: Path, job: Job) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]]:
+    """The headers of a tar from where the stream is."""
+    bounded = _Bounded(stream, path, job)
+
+    def infos(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+        for info in tar:
+            job.checkpoint()
+            tar.members.clear()  # type: ignore[attr-defined]  # the list would only grow
+            yield tar, info
+
+    with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]  # all it needs of a file
+        yield infos(tar)
     # `tarfile` takes damage between two members for the end; the true end is a block of zeros.
     if bounded.last.count(0) != tarfile.BLOCKSIZE:
         raise DataError(f"{path} is truncated or damaged. Fetch or pack it again.")
-    _finish(skipped, total, path, job)
 
 
 def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
@@ -164,32 +232,52 @@ def _extract(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
         return file.read()
 
 
+class _Directory:
+    """The file of a zip; its directory, which `zipfile` reads at once, may not list more than is sane."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self.file, self.path = file, path
+        self.seek, self.tell = file.seek, file.tell
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_READ:
+            raise DataError(f"{self.path} was refused: its list of members is absurdly long.")
+        raw = self.file.read(size)
+        if raw.count(b"PK\1\2") > MAX_MEMBERS:
+            raise DataError(f"{self.path} was refused: it has more than {MAX_MEMBERS:,} members.")
+        return raw
+
+
 def _zip(file: IO[bytes], path: Path, job: Job) -> Iterator[Member]:
     skipped = 0
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(_Directory(file, path)) as archive:
         infos = archive.infolist()
         if sum(info.file_size for info in infos) > MAX_UNPACKED:
             raise DataError(f"{path} unpacks to absurd sizes and was refused.")
         for count, info in enumerate(infos):
+            job.checkpoint()
             if count % 256 == 0:
                 job.progress(count, len(infos), f"Reading {path.name}")
             name, kind = _checked(info.filename, count, path), stat.S_IFMT(info.external_attr >> 16)
-            if info.is_dir():
+            if info.filename.endswith(("/", "\\")):
                 yield Member(f"{name}/", f"{path}: {name}")
             elif kind in (0, stat.S_IFREG):
-                yield Member(name, f"{path}: {name}", info.file_size, functools.partial(_read, archive, info))
+                yield Member(name, f"{path}: {name}", info.file_size, functools.partial(_read, archive, info, job))
             else:
                 skipped += 1
     _finish(skipped, len(infos), path, job)
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, job: Job) -> bytes:
     with contextlib.closing(archive.open(info)) as file:
-        return file.read(info.file_size + 1)  # never more than the header claims, which was checked
+        return _blocks(file, info.file_size + 1, job)  # never more than the header claims, which was checked
 
 
 def _checked(name: str, count: int, path: Path) -> str:
-    """Return a member's relative path, without "./" and the like.
+    """Return a member's relative path with "/", without "./" and the like.
 
     Nothing is written to disk, so names that are refused could do no harm; but no honest archive has them.
     """
@@ -197,7 +285,12 @@ def _checked(name: str, count: int, path: Path) -> str:
         raise DataError(f"{path} was refused: its member '{name[:100]}' points outside the archive.")
     if count >= MAX_MEMBERS:
         raise DataError(f"{path} was refused: it has more than {MAX_MEMBERS:,} members.")
-    return PurePosixPath(name).as_posix()
+    return _tidied(name)
+
+
+def _tidied(name: str) -> str:
+    """Return a name with "/": some programs on Windows write the other one."""
+    return PurePosixPath(name.replace("\\", "/")).as_posix()
 
 
 def _finish(skipped: int, total: int, path: Path, job: Job) -> None:

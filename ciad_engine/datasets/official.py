@@ -16,6 +16,7 @@ from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, ImageSet
 from ciad_engine.datasets.members import Member
 from ciad_engine.domain import CIFAR10, Labels, Pixels
 from ciad_engine.errors import DataError
+from ciad_engine.jobs import Job
 
 FOLDER = "cifar-10-batches-py"
 
@@ -50,11 +51,12 @@ def part_of(name: str) -> str:
     return TRAIN if file in TRAIN_MD5 else TEST if file in TEST_MD5 else ""
 
 
-def read(found: Iterable[Member], parts: Collection[str], path: Path) -> dict[str, ImageSet]:
+def read(found: Iterable[Member], parts: Collection[str], path: Path, job: Job) -> dict[str, ImageSet]:
     """Read the asked parts, as far as there are batches of them; other members are skipped.
 
     Raises:
         DataError: a batch is damaged, hostile, not of CIFAR-10, missing or there twice.
+        Cancelled: through `job`.
     """
     batches: dict[str, _Batch] = {}
     for member in found:
@@ -62,36 +64,83 @@ def read(found: Iterable[Member], parts: Collection[str], path: Path) -> dict[st
         if file in batches:
             raise DataError(f"{member.where} is there a second time: name a folder or archive with one data set.")
         if file == META:
-            _check_meta(member.read(MAX_BYTES), member.where)
+            _check_meta(member.read(MAX_BYTES), member.where, job)
         elif part_of(file) in parts:
-            batches[file] = _read_batch(member.read(MAX_BYTES), file, member.where)
+            batches[file] = _read_batch(member.read(MAX_BYTES), file, member.where, job)
     sets = {part: _assemble(batches, part, path) for part in parts}
     return {part: images for part, images in sets.items() if images is not None}
 
 
-def _read_batch(raw: bytes, file: str, where: str) -> _Batch:
+def _read_batch(raw: bytes, file: str, where: str, job: Job) -> _Batch:
     """Read one batch called `file`; `where` names it in errors.
 
     Raises:
         DataError: damaged, hostile, or not the shape and labels of CIFAR-10.
     """
-    content = batch_pickle.read(raw, where)
-    data, labels = content.get(b"data"), content.get(b"labels")
-    if not isinstance(data, np.ndarray) or type(labels) is not list:
-        hint = " It looks like CIFAR-100." if b"fine_labels" in content else ""
-        raise DataError(f"{where} has no images ('data') or no labels ('labels') of CIFAR-10.{hint}")
-    if data.ndim != 2 or data.shape[1] != _VALUES or len(data) == 0:
-        raise DataError(f"{where} holds an array of shape {data.shape} where CIFAR-10 has (images, {_VALUES}).")
-    if len(labels) != len(data):
-        raise DataError(f"{where} has {len(data)} images but {len(labels)} labels.")
-    if not all(type(label) is int and 0 <= label < len(CIFAR10.classes) for label in labels):
-        wrong = next(i for i, n in enumerate(labels) if type(n) is not int or not 0 <= n < len(CIFAR10.classes))
-        raise DataError(f"{where}: the label of image {wrong} is none of 0 to {len(CIFAR10.classes) - 1}.")
-    images = np.ascontiguousarray(data).reshape(-1, *CIFAR10.shape)
-    return _Batch(images, np.array(labels, np.int64), _md5(raw) == {**TRAIN_MD5, **TEST_MD5}.get(file))
+    content = batch_pickle.read(raw, where, job)
+    for key, what in ((b"data", "images"), (b"labels", "labels")):
+        if key not in content:
+            hint = " It looks like CIFAR-100." if b"fine_labels" in content else ""
+            raise DataError(f"{where} has no {what} ('{key.decode()}') of CIFAR-10.{hint}")
+    images, labels = _images(content[b"data"], where), _labels(content[b"labels"], where)
+    if len(labels) != len(images):
+        raise DataError(f"{where} has {len(images)} images but {len(labels)} labels.")
+    return _Batch(images, labels, _md5(raw) == {**TRAIN_MD5, **TEST_MD5}.get(file))
 
 
-def _check_meta(raw: bytes, where: str) -> None:
+def _images(data: Any, where: str) -> Pixels:
+    """Return uint8 (N, 3, 32, 32) of an array of whole numbers, of shape (N, 3072), (N, 3, 32, 32) or (N, 32, 32, 3).
+
+    Raises:
+        DataError: it is no such array.
+    """
+    if not isinstance(data, np.ndarray):
+        raise DataError(f"{where} has no images of CIFAR-10: its 'data' are no array of numpy but {_described(data)}.")
+    channels, height, width = CIFAR10.shape
+    shape = data.shape[1:] if data.ndim and len(data) else None
+    if shape == (height, width, channels):
+        data = data.transpose(0, 3, 1, 2)
+    elif shape not in ((_VALUES,), CIFAR10.shape):
+        raise DataError(
+            f"{where} holds an array of shape {data.shape} where CIFAR-10 has (images, {_VALUES}); also read are "
+            f"(images, {channels}, {height}, {width}) and (images, {height}, {width}, {channels})."
+        )
+    low, high = float(data.min()), float(data.max())
+    if data.dtype.kind not in "iu" or low < 0 or high > 255:
+        raise DataError(
+            f"{where} holds {data.dtype.name} numbers from {low:g} to {high:g} where CIFAR-10 has whole numbers from 0 "
+            "to 255. Save the images as uint8."
+        )
+    return np.ascontiguousarray(data, np.uint8).reshape(-1, *CIFAR10.shape)
+
+
+def _labels(found: Any, where: str) -> Labels:
+    """Return int64 (N,) of a list, or an array of one axis, of whole numbers.
+
+    Raises:
+        DataError: it is none, or a number is no label.
+    """
+    if isinstance(found, np.ndarray) and found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if isinstance(found, np.ndarray) and found.ndim == 1:
+        found = found.tolist()
+    if not isinstance(found, list | tuple):
+        raise DataError(
+            f"{where} has no labels of CIFAR-10: its 'labels' are no list of whole numbers but {_described(found)}."
+        )
+    for i, label in enumerate(found):
+        if type(label) is not int or not 0 <= label < len(CIFAR10.classes):
+            raise DataError(f"{where}: the label of image {i} is none of 0 to {len(CIFAR10.classes) - 1}.")
+    return np.array(found, np.int64)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return f"of type {type(value).__name__}"
+
+
+def _check_meta(raw: bytes, where: str, job: Job) -> None:
     """Check that `batches.meta` lists the classes in the order the labels are read in.
 
     Raises:
@@ -99,7 +148,7 @@ def _check_meta(raw: bytes, where: str) -> None:
     """
     if _md5(raw) == META_MD5:
         return
-    names: Any = batch_pickle.read(raw, where).get(b"label_names")
+    names: Any = batch_pickle.read(raw, where, job).get(b"label_names")
     found = [n.decode("latin-1") if isinstance(n, bytes) else n for n in names] if type(names) is list else names
     if found != list(CIFAR10.classes):
         raise DataError(f"{where} does not list the ten classes of CIFAR-10 in their order.")

@@ -35,9 +35,10 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
         path = path.parent  # somebody pointed at one of the batches
     try:
         if not path.is_dir() and not path.is_file():
-            raise DataError(f"{path} does not exist. Name a folder or archive with a data set, or fetch CIFAR-10.")
+            what = "is neither a folder nor a regular file" if path.exists() else "does not exist"
+            raise DataError(f"{path} {what}. Name a folder or archive with a data set, or fetch CIFAR-10.")
         folder = path.is_dir()
-        names = _in_folder(path) if folder else _in_archive(path, job)
+        names = _in_folder(path, job) if folder else _in_archive(path, job)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
 
@@ -48,11 +49,11 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
 
     title = _title(path)
     if any(official.part_of(name) for name in names):  # batches go before pictures
-        sets = official.read(opened(names), parts, path)
+        sets = official.read(opened(names), parts, path, job)
     else:
         chosen = class_folders.find(names, parts, path)
         wanted = [name for classes in chosen.values() for pictures in classes.values() for name in pictures]
-        sets = class_folders.read(opened(wanted), chosen, title) if chosen else {}
+        sets = class_folders.read(opened(wanted), chosen, title, job) if chosen else {}
     name = title
     for part, kind in ((TEST, "test images"), (TRAIN, "training images")):
         known = _KNOWN.get(sets[part].checksum) if part in sets else None
@@ -65,7 +66,7 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
     return DataSet(sets.get(TRAIN), sets.get(TEST), name, genuine, path)
 
 
-def _in_folder(root: Path) -> list[str]:
+def _in_folder(root: Path, job: Job) -> list[str]:
     """The names worth reading below a folder, without walking all of it: it could be anybody's home."""
     for folder in (root, root / official.FOLDER):
         batches = [(folder / file).relative_to(root).as_posix() for file in official.FILES if (folder / file).is_file()]
@@ -73,18 +74,19 @@ def _in_folder(root: Path) -> list[str]:
             return batches
     bases = (root, root / "images")
     for tops in ([base / part for base in bases for part in (TRAIN, TEST)], bases):
-        names = [name for top in tops for name in _class_folders(top, root)]
+        names = [name for top in tops for name in _class_folders(top, root, job)]
         if any(not name.endswith("/") for name in names):
             return names
     return []
 
 
-def _class_folders(top: Path, root: Path) -> Iterator[str]:
+def _class_folders(top: Path, root: Path, job: Job) -> Iterator[str]:
     """The folders in `top` and the pictures directly in those."""
     for folder in sorted(top.iterdir()) if top.is_dir() else ():
         if folder.is_dir() and not folder.name.startswith("."):
             yield f"{folder.relative_to(root).as_posix()}/"
             for file in folder.iterdir():
+                job.checkpoint()
                 if file.suffix.lower() in imaging.EXTENSIONS and file.is_file():
                     yield file.relative_to(root).as_posix()
 

@@ -197,7 +197,6 @@ def test_missing_batch_is_named(tmp_path):
         ({b"data": np.zeros(3072, np.uint8)}, r"shape \(3072,\)"),
         ({b"data": np.zeros((0, 3072), np.uint8), b"labels": []}, r"shape \(0, 3072\)"),
         ({b"data": [1, 2, 3]}, "no images"),
-        ({b"labels": 1, b"fine_labels": [1]}, "CIFAR-100"),
     ],
 )
 def test_batches_of_another_shape_are_refused(change, reason, tmp_path):

@@ -79,16 +79,13 @@ def test_a_hostile_batch_in_a_data_set_is_named(tmp_path):
 
 ENTRY = b"\x80\x02}U\x04data"
 OBJECT = python2_array(b"\0" * 8, (1,), dtype=b"O8")
-SCALAR = pickle.dumps({b"labels": [np.int64(3)]}, 2)
 STRUCTURED = pickle.dumps({b"data": np.zeros(2, [("a", "u1")])}, 2)
 
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (SCALAR, r"numpy\._?core\.multiarray\.scalar"),
         (pickle.dumps({b"data": np.array([[print]], object)}, 2), "builtin|dtype"),
-        (pickle.dumps({b"data": np.zeros((2, 2))}, 2), "an array of dtype 'f8'"),
         (pickle.dumps({b"data": np.ma.zeros(2, np.uint8)}, 2), r"numpy\.ma"),
         (pickle.dumps({b"data": np.zeros(2, np.uint8).view(np.recarray)}, 2), r"numpy\.(rec|rec|core)"),
         (STRUCTURED, "dtype"),
@@ -96,8 +93,6 @@ STRUCTURED = pickle.dumps({b"data": np.zeros(2, [("a", "u1")])}, 2)
         (ENTRY + python2_array(b"a", (1,), subdtype=b"U\x02u1") + b"s.", "a composed dtype"),
         (pickle.dumps({b"a": WithState()}, 2), r"copy_reg\._reconstructor|WithState|instruction NEWOBJ"),
         (pickle.dumps({b"a": {1, 2}}, 4), "instruction EMPTY_SET"),
-        (pickle.dumps({b"a": 1.5}, 2), "instruction BINFLOAT"),
-        (pickle.dumps({b"a": bytearray(9)}, 5), "instruction BYTEARRAY8"),
         (b"\x80\x02}}U\x01a\x88sb.", "to set the state of a dict"),  # BUILD on a dictionary
         (b"\x80\x02cnumpy\nndarray\n}b.", "to set the state of a Name"),  # BUILD on a class
         (b"\x80\x02cnumpy\nndarray\n(K\x00tb.", "to set the state of a Name"),
@@ -144,7 +139,8 @@ def test_what_no_batch_contains_is_refused(raw, reason):
 def test_claimed_sizes_are_not_believed(raw):
     start = time.perf_counter()
     with contextlib.suppress(DataError):
-        assert batch_pickle.read(raw, "bomb") == {}
+        content = batch_pickle.read(raw, "bomb")
+        assert all(value.size == 0 for value in content.values())
     assert time.perf_counter() - start < 1
 
 
@@ -168,7 +164,7 @@ def test_random_bytes_never_raise_anything_else(raw):
             assert str(error).startswith("noise ")  # noqa: PT017 - either outcome is right
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_batches_pickled_again_by_python_3_are_read(protocol, order):
     data = np.asarray(random_images(3).reshape(3, -1), order=order)

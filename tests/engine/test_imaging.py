@@ -288,12 +288,13 @@ def test_places_that_are_no_picture(tmp_path, monkeypatch):
     path = tmp_path / "secret.png"
     path.write_bytes(encoded(SQUARE))
 
-    def forbidden(self):
+    def forbidden(self, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", forbidden)  # tests may run as root, whom no mode keeps out
-    with pytest.raises(ImageError, match=r"secret\.png may not be read"):
-        imaging.read(path, 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", forbidden)  # tests may run as root, whom no mode keeps out
+        with pytest.raises(ImageError, match=r"secret\.png may not be read"):
+            imaging.read(path, 32)
     monkeypatch.setattr(imaging, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match=r"secret\.png is larger"):
         imaging.read(path, 32)

@@ -9,7 +9,6 @@ from PIL import Image
 
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.layout import IMAGE, Figure, Panel, place
-from ciad_engine.imaging import decode
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -65,7 +64,7 @@ def test_the_svg_holds_text_and_lossless_pictures():
     panels = [panel for row in wanted.rows for panel in row if panel is not None]
     assert len(pictures) == len(panels) == 3
     for href, panel in zip(pictures, panels, strict=True):
-        image, _ = decode(base64.b64decode(href.partition(",")[2]), "in the SVG")
+        image = Image.open(io.BytesIO(base64.b64decode(href.partition(",")[2])))
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")).transpose(2, 0, 1), panel.pixels)
 
 
