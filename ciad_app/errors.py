@@ -83,7 +83,11 @@ def start_log(debug: bool = False) -> str:
     crash = file.with_name("crash.txt")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.handlers.RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8"))
+        handlers.append(
+            logging.handlers.RotatingFileHandler(
+                file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8", errors="replace"
+            )
+        )
         last_crash = crash.read_text(encoding="utf-8", errors="replace") if crash.exists() else ""
         _crash_file = crash.open("w", encoding="utf-8")
         faulthandler.enable(_crash_file)

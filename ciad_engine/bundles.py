@@ -20,6 +20,7 @@ from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import BundleError, SettingError
 from ciad_engine.files import write_whole
+from ciad_engine.plain_text import plain_data
 
 if TYPE_CHECKING:
     import torch
@@ -249,7 +250,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path}, a part of a bundle, is not valid JSON ({error}); restore it.") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}, a part of a bundle, is not a JSON object; restore it.")
-    return content
+    return plain_data(content)
 
 
 def _domain(content: Mapping[str, Any]) -> Domain:
@@ -337,7 +338,7 @@ def _checksum_of_format_1(content: Mapping[str, Any]) -> str:
 
 
 def _as_file(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(plain_data(dict(content)), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
@@ -403,7 +404,7 @@ def save_evaluation(card: Card, entry: Mapping[str, Any]) -> Path:
     """
     path = card.folder / EVALUATIONS / f"{str(entry['run'])[:12]}.json"
     try:
-        write_whole(path, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
+        write_whole(path, (json.dumps(plain_data(dict(entry)), ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise BundleError(f"Cannot write {path}: {error.strerror}. Check the folder's permissions.") from error
     return path

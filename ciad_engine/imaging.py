@@ -36,6 +36,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ciad_engine.domain import Pixels
 from ciad_engine.errors import ImageError
 from ciad_engine.files import write_whole
+from ciad_engine.plain_text import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +82,7 @@ class Picture:
     Attributes:
         pixels: uint8 (3, size, size), what the networks see.
         original: uint8 (H, W, 3) RGB, upright, for display; scaled down to at most 1024 a side.
-        name: its file name, or what the clipboard is called.
+        name: its file name as plain text, or what the clipboard is called.
         note: what was done to it, e.g. "640x480 cropped to its centre square, scaled to 32x32";
             empty if it already was RGB of the right size.
     """
@@ -100,21 +101,22 @@ def read(source: Path | str, size: int) -> Picture:
             damaged, no picture, too large, too long a strip, or has pixels that are no numbers.
     """
     path = path_from_url(source) if isinstance(source, str) else source
+    where = plain(path)
     try:
         if path.is_dir():
-            raise ImageError(f"{path} is a folder: name the pictures in it, or use it as a data set.")
+            raise ImageError(f"{where} is a folder: name the pictures in it, or use it as a data set.")
         if path.exists() and not path.is_file():
-            raise ImageError(f"{path} is not a regular file and was not opened.")
+            raise ImageError(f"{where} is not a regular file and was not opened.")
         if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
+            raise ImageError(f"{where} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist.") from error
+        raise ImageError(f"{where} does not exist.") from error
     except PermissionError as error:
-        raise ImageError(f"{path} may not be read: permission denied.") from error
+        raise ImageError(f"{where} may not be read: permission denied.") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    return read_bytes(raw, path.name, size, str(path))
+        raise ImageError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    return read_bytes(raw, plain(path.name), size, where)
 
 
 def read_bytes(raw: bytes, name: str, size: int, where: str = "") -> Picture:
@@ -208,24 +210,29 @@ def save_png(path: Path, pixels: Pixels) -> None:
     try:
         write_whole(path, raw)
     except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
+        raise ImageError(
+            f"{plain(path)} cannot be written: {error.strerror or error}. Choose another place."
+        ) from error
 
 
 def path_from_url(url: str) -> Path:
     """Return the local path of a dropped or pasted URL; a plain path is taken as it is.
 
     Raises:
-        ImageError: the URL is remote or carries data instead of naming a file.
+        ImageError: the URL is remote, broken, or carries data instead of naming a file.
     """
     if "://" not in url and not url.startswith(("file:", "data:")):
         return Path(url)
-    parts = urllib.parse.urlsplit(url)
-    local = urllib.request.url2pathname(parts.path)
+    shown = plain(url if len(url) <= 80 else url[:77] + "...")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        local = urllib.request.url2pathname(parts.path)
+    except (OSError, ValueError) as error:  # Windows' drives raise OSError
+        raise ImageError(f"{shown} is not a valid address ({error}): name the file by its path.") from error
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(local)
     if parts.scheme == "file" and os.name == "nt":
         return Path(f"//{parts.netloc}{local}")  # a share of the local network
-    shown = url if len(url) <= 80 else url[:77] + "..."
     raise ImageError(f"{shown} is not a file on this machine: save the picture first, then open the file.")
 
 

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ciad_engine import runs_schema
 from ciad_engine.errors import RunError
+from ciad_engine.plain_text import storable
 
 _BUSY_SECONDS = 10.0
 
@@ -203,7 +204,7 @@ class Database:
         """Keep a note about a run, or about one of its attacks, once however often it is stored."""
         statement = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (run, attack, text) DO NOTHING"
         with self._connected() as connection, connection:
-            connection.execute(statement, (run, attack, _text(text)))
+            connection.execute(statement, (run, attack, storable(text)))
 
     def notes(self, run: str) -> dict[str, tuple[str, ...]]:
         """Return the notes of a run by attack ("" for the run), in the order in which they were stored."""
@@ -410,12 +411,7 @@ def _stored(row: Row, name: str) -> object:
         if any(math.isnan(score.value) for score in value.values()):
             raise RunError(f"Image {row.name}: the score of a detector is not a number; its row cannot be stored.")
         return json.dumps(dict(value), separators=(",", ":"))
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(value: str) -> str:
-    """Replace what is not text: a file name may hold such bytes, which neither SQLite nor a UTF-8 file takes."""
-    return value.encode("utf-8", "replace").decode()
+    return storable(value) if isinstance(value, str) else value
 
 
 def _row(values: list[Any]) -> Row:

@@ -7,6 +7,7 @@ import contextlib
 import glob
 import itertools
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,11 +126,18 @@ def add_label(parser: argparse.ArgumentParser) -> None:
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
-    """The paths meant; patterns are expanded here because Windows' shells do not."""
+    """Return the paths meant; patterns are expanded here because Windows' shells do not.
+
+    As much of a pattern as exists as it is written is a path, whatever signs are in its name.
+    """
     paths = []
-    for pattern in patterns:
-        matches = [] if Path(pattern).exists() else sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        paths += matches or [pattern]
+    for written in patterns:
+        path, rest = written, ""
+        while path and not os.path.exists(path):  # noqa: PTH110 - Path.exists raises if a folder may not be entered
+            path, part = os.path.split(path)
+            rest = os.path.join(part, rest) if rest else part  # noqa: PTH118 - `Path` would drop "./"
+        found = sorted(glob.glob(os.path.join(glob.escape(path), rest))) if rest else []  # noqa: PTH118, PTH207
+        paths += found or [written]
     return paths
 
 

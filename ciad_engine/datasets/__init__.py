@@ -65,7 +65,7 @@ def load(path: Path | str, job: Job | None = None) -> DataSet:
     Raises:
         DataError: nothing there, no such data in it, damaged, incomplete, or hostile.
     """
-    found = reading.read(Path(path).expanduser(), job or Job(), (TRAIN, TEST))
+    found = reading.read(_expanded(path), job or Job(), (TRAIN, TEST))
     if found.train is None and found.test is None:
         raise DataError(
             f"{path} holds no data set: neither batches of CIFAR-10 (data_batch_1 ... test_batch) nor two or more "
@@ -84,9 +84,27 @@ def choose(text: str, job: Job | None = None) -> ImageSet:
     """
     if text == SAMPLES:
         return samples()
-    test = reading.read(Path(text).expanduser(), job or Job(), (TEST,)).test
+    test = reading.read(_expanded(text), job or Job(), (TEST,)).test
     if test is not None:
         return test
     train = load(text, job).train
     assert train is not None  # `load` raises where both are missing
     return train
+
+
+def _expanded(path: Path | str) -> Path:
+    """Return a path with "~" replaced by the folder it stands for, unless there is something that is called so.
+
+    Raises:
+        DataError: nobody knows that folder.
+    """
+    path = Path(path)
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists raises if a folder above may not be entered
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        user = path.parts[0]
+        hint = "set the variable HOME, or" if user == "~" else "there is no such user, or none with a folder;"
+        text = f"{path}: nobody knows the folder that {user} stands for: {hint} name the whole path."
+        raise DataError(text) from error
