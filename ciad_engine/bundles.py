@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import detectors, networks, resources
+from ciad_engine import detectors, folders, networks, resources
 from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
-from ciad_engine.errors import BundleError, SettingError
+from ciad_engine.errors import BundleError, CiadError, SettingError
 from ciad_engine.files import write_whole
 from ciad_engine.plain_text import plain_data
 
@@ -154,7 +154,7 @@ def _decides(card: Card, entry: DetectorEntry) -> list[Any]:
 def available() -> tuple[Card, ...]:
     """The cards of all readable bundles: shipped ones first, then those in the user's data folder."""
     found = []
-    for root in (resources.path("models"), user_folder()):
+    for root in roots():
         for card in sorted(root.glob(f"*/{CARD}")):
             try:
                 found.append(read_card(card.parent))
@@ -164,10 +164,21 @@ def available() -> tuple[Card, ...]:
 
 
 def user_folder() -> Path:
-    """Where bundles trained by the user are kept."""
-    import platformdirs  # late: the engine also trains on machines that have only torch
+    """Return where the user's own bundles are kept.
 
-    return platformdirs.user_data_path("ciad") / "models"
+    Raises:
+        CiadError: nobody knows the user's home.
+    """
+    return folders.of_user("data", "name a bundle by its folder") / "models"
+
+
+def roots() -> tuple[Path, ...]:
+    """Return the folders in which bundles lie: those shipped, and the user's own if it is known."""
+    shipped = resources.path("models")
+    try:
+        return (shipped, user_folder())
+    except CiadError:
+        return (shipped,)
 
 
 def find(name: str) -> Path:

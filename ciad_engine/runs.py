@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import runs_schema
-from ciad_engine.errors import RunError
+from ciad_engine import folders, runs_schema
+from ciad_engine.errors import CiadError, RunError
 from ciad_engine.plain_text import storable
 
 _BUSY_SECONDS = 10.0
@@ -152,9 +152,10 @@ class Database:
     def __init__(self, path: Path | str | None = None) -> None:
         """Open the database at `path`, by default the one in the user's data folder."""
         if path is None:
-            import platformdirs  # late: the engine also evaluates on machines without it, given a path
-
-            path = platformdirs.user_data_path("ciad") / "runs.sqlite"
+            try:
+                path = folders.of_user("data", "name a file for the results with --database") / "runs.sqlite"
+            except CiadError as error:
+                raise RunError(str(error)) from error
         self.path = Path(path)
         # One connection a thread: a reader (the window) never waits for the writer's batch.
         self._local = threading.local()

@@ -14,7 +14,9 @@ MD5 sums; other data of CIFAR-10's domain is used as well, and says in `ImageSet
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ciad_engine import imaging
@@ -36,6 +38,7 @@ __all__ = [
     "ImageSet",
     "checksum",
     "choose",
+    "files",
     "load",
     "looks_like_one",
     "read_samples",
@@ -90,6 +93,15 @@ def choose(text: str, job: Job | None = None) -> ImageSet:
     train = load(text, job).train
     assert train is not None  # `load` raises where both are missing
     return train
+
+
+def files(text: str) -> Iterator[Path]:
+    """The files of the data set that a person named, as `choose` takes it; none if there is no such data set."""
+    if text == SAMPLES:
+        yield samples_path()
+        return
+    with contextlib.suppress(DataError, OSError, ValueError):
+        yield from reading.files(_expanded(text))
 
 
 def _expanded(path: Path | str) -> Path:

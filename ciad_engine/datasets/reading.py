@@ -67,6 +67,17 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
     return DataSet(sets.get(TRAIN), sets.get(TEST), name, genuine, path)
 
 
+def files(path: Path) -> list[Path]:
+    """Return the files that `read` reads, of a folder by their names alone.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not path.is_dir():
+        return [path]
+    return [path / name for name in _in_folder(path) if not name.endswith("/")]
+
+
 def _in_folder(root: Path) -> list[str]:
     """The names worth reading below a folder, without walking all of it: it could be anybody's home."""
     for folder in (root, root / official.FOLDER):
