@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if sys.platform != "win32":  # there a program without a console has no streams, and shows a box
         process.open_streams()
-    with process.Signals("ciad-gui", whole_process=argv is None) as signals:
+    with process.Signals("ciad-gui", whole_process=argv is None) as signals, process.fenced():
         try:
             return _main(_parser().parse_args(sys.argv[1:] if argv is None else argv), signals)
         except KeyboardInterrupt:

@@ -40,6 +40,9 @@ def open_streams() -> None:
 @contextlib.contextmanager
 def fenced() -> Iterator[None]:
     """Let nothing but plain text and line ends get to stdout and stderr while the block runs."""
+    if sys.stdout is None or sys.stderr is None:  # a program without a console, on Windows
+        yield
+        return
     with contextlib.redirect_stdout(_Fence(sys.stdout)), contextlib.redirect_stderr(_Fence(sys.stderr)):
         yield
 

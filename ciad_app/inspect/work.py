@@ -25,11 +25,15 @@ MOST_AT_ONCE = 20  # pictures that are read while other work waits
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """What became of the paths somebody opened: pictures, data sets, and a message for each that was not opened."""
+    """What became of the paths somebody opened: pictures, data sets, and a message for each that was not opened.
+
+    `files` are those that were read.
+    """
 
     entries: tuple[Entry, ...]
     collections: tuple[Collection, ...]
     problems: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def are_pictures(paths: Sequence[Path]) -> bool:
@@ -45,6 +49,7 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
     """
     entries, collections, problems = [], [], []
     pictures: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         try:
             inside = _pictures_in(path)
@@ -52,6 +57,7 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
                 pictures += inside
             elif datasets.looks_like_one(path):
                 collections.append(of_set(datasets.choose(str(path), job).matched(domain)))
+                files += datasets.files(str(path))
             else:
                 pictures.append(path)
         except CiadError as error:
@@ -64,7 +70,7 @@ def open_paths(paths: Sequence[Path], domain: Domain, job: Job) -> Opened:
             entries.append(of_picture(imaging.read(path, domain.size), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
-    return Opened(tuple(entries), tuple(collections), tuple(problems))
+    return Opened(tuple(entries), tuple(collections), tuple(problems), (*files, *pictures))
 
 
 def _pictures_in(path: Path) -> list[Path]:
