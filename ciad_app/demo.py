@@ -27,6 +27,7 @@ from ciad_engine.evaluation.records import load
 from ciad_engine.evaluation.table import Table, render_text
 from ciad_engine.evaluation.tables import for_screen, tables_of
 from ciad_engine.inspection import Inspection
+from ciad_engine.jobs import Cancelled
 from ciad_engine.runs import Database
 
 ATTACK = "fgsm"
@@ -47,12 +48,19 @@ class DemoError(CiadError):
     """The demonstration could not do a step. Says which, and why."""
 
 
-def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = print) -> None:
+def run(
+    folder: Path,
+    bundle: str,
+    device: str,
+    say: Callable[[str], object] = print,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
     """Write window.png, evaluate.png, adversarial.png and the tables' CSV files and charts into `folder`.
 
-    Needs the QApplication. `say` is given the verdict and the tables.
+    Needs the QApplication. `say` is given the verdict and the tables; `cancelled` is asked again and again.
 
     Raises:
+        Cancelled: `cancelled` said so.
         CiadError: a step failed, or `folder` is in use for something else.
         OSError: `folder` cannot be written.
     """
@@ -64,7 +72,7 @@ def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = p
     with tempfile.TemporaryDirectory(prefix="ciad-demo-", ignore_cleanup_errors=True) as temporary:
         engine = Engine()
         window = MainWindow(engine, Settings(), Path(temporary) / "runs.sqlite", remember=False)
-        demo = _Demo(window, folder, say)
+        demo = _Demo(window, folder, say, cancelled)
         hook, sys.excepthook = sys.excepthook, demo.on_exception
         try:
             window.resize(*SIZE)
@@ -81,8 +89,10 @@ def run(folder: Path, bundle: str, device: str, say: Callable[[str], object] = p
 
 
 class _Demo:
-    def __init__(self, window: MainWindow, folder: Path, say: Callable[[str], object]) -> None:
-        self.window, self.folder, self.say = window, folder, say
+    def __init__(
+        self, window: MainWindow, folder: Path, say: Callable[[str], object], cancelled: Callable[[], bool]
+    ) -> None:
+        self.window, self.folder, self.say, self.cancelled = window, folder, say, cancelled
         self.engine = window.engine
         self.problems: list[str] = []
         self.written: list[str] = []  # names of files
@@ -106,9 +116,12 @@ class _Demo:
 
         Raises:
             DemoError: an error was met meanwhile, or it did not happen in time.
+            Cancelled: somebody asked for it.
         """
         stop = time.monotonic() + SECONDS
         while not until():
+            if self.cancelled():
+                raise Cancelled
             if self.problems:
                 raise DemoError(f"The demonstration failed while {what}: {self.problems[0]}")
             if time.monotonic() > stop:

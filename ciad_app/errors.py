@@ -20,7 +20,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-import platformdirs
 from PySide6.QtCore import QMessageLogContext, QObject, Qt, QtMsgType, Signal, qInstallMessageHandler
 from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import QApplication, QDialog, QDialogButtonBox, QPlainTextEdit, QWidget
@@ -28,7 +27,8 @@ from PySide6.QtWidgets import QApplication, QDialog, QDialogButtonBox, QPlainTex
 from ciad_app import INSTALL_QT
 from ciad_app.widgets.build import in_column, label
 from ciad_app.worker import EngineInfo, Failure
-from ciad_engine import __version__
+from ciad_engine import __version__, folders
+from ciad_engine.errors import CiadError
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ _crash_file: IO[str] | None = None  # kept open: faulthandler writes to its desc
 
 
 def log_path() -> Path:
-    """The log file; it may not exist."""
-    return platformdirs.user_log_path("ciad") / "ciad.log"
+    """Return the log file; it may not exist. Raises CiadError if nobody knows the user's home."""
+    return folders.of_user("log", "do without a log") / "ciad.log"
 
 
 def start_log(debug: bool = False) -> str:
@@ -79,18 +79,22 @@ def start_log(debug: bool = False) -> str:
         console.setLevel(logging.DEBUG if debug else logging.WARNING)
         handlers.append(console)
     last_crash = ""
-    file = log_path()
-    crash = file.with_name("crash.txt")
     try:
+        file = log_path()
+        crash = file.with_name("crash.txt")
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.handlers.RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8"))
+        handlers.append(
+            logging.handlers.RotatingFileHandler(
+                file, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8", errors="replace"
+            )
+        )
         last_crash = crash.read_text(encoding="utf-8", errors="replace") if crash.exists() else ""
         _crash_file = crash.open("w", encoding="utf-8")
         faulthandler.enable(_crash_file)
-    except OSError as error:
+    except (CiadError, OSError) as error:
         if sys.stderr is not None:
             faulthandler.enable()
-        log.warning("No log file: %s (%s).", file, error.strerror)
+        log.warning("No log file: %s", error)
     for handler in handlers:
         handler.setFormatter(form)
         root.addHandler(handler)

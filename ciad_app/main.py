@@ -5,19 +5,23 @@ The first window is up before torch is imported; the engine thread loads it behi
 
 from __future__ import annotations
 
-import argparse
-import logging
 import os
-import signal
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ciad_app import INSTALL_QT, display
-from ciad_engine import __version__, memory
+try:
+    import argparse
+    import logging
+    from pathlib import Path
+    from typing import TYPE_CHECKING
+
+    from ciad_app import INSTALL_QT, display
+    from ciad_engine import __version__, memory, process
+except KeyboardInterrupt:  # nobody answers signals yet
+    os._exit(130)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PySide6.QtWidgets import QApplication
 
 DEMO_FOLDER = "ciad-demo"
@@ -25,8 +29,21 @@ APPLICATION_ID = "ciad"  # equals the name of the .desktop file: Wayland finds t
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; returns its exit code: 0 done, 1 failed with a message, 2 wrong use."""
-    options = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    """Run the program; return its exit code.
+
+    It is 0 done, 1 failed with a message, 2 wrong use, 130 ended with Ctrl+C, 143 with SIGTERM.
+    """
+    if sys.platform != "win32":  # there a program without a console has no streams, and shows a box
+        process.open_streams()
+    with process.Signals("ciad-gui", whole_process=argv is None) as signals, process.fenced():
+        try:
+            return _main(_parser().parse_args(sys.argv[1:] if argv is None else argv), signals)
+        except KeyboardInterrupt:
+            signals.say()
+            return signals.code
+
+
+def _main(options: argparse.Namespace, signals: process.Signals) -> int:
     demo: Path | None = options.demo
     problem = "" if options.window else display.problem()
     if demo is None and problem:
@@ -54,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     memory.keep_freed()  # before the engine's thread has its first block
     last_crash = errors.start_log(options.debug)
+    signals.ask = lambda: None  # from now on Qt calls us, and would drop the exception: the event loop looks
     try:
         if demo is not None:
-            return _run_demo(demo, options.bundle, options.device)
-        return _run_window(options.files, options.bundle, options.device, options.database, bool(last_crash))
+            return _run_demo(demo, options.bundle, options.device, signals)
+        return _run_window(options.files, options.bundle, options.device, options.database, bool(last_crash), signals)
     finally:
         errors.stop_log()
 
@@ -100,7 +118,9 @@ def _tell_without_window(text: str) -> int:
     return 1
 
 
-def _run_window(files: list[Path], bundle: str, device: str, database: Path | None, crashed: bool) -> int:
+def _run_window(
+    files: list[Path], bundle: str, device: str, database: Path | None, crashed: bool, signals: process.Signals
+) -> int:
     from PySide6.QtCore import QTimer
 
     from ciad_app import copying, settings, theme
@@ -134,12 +154,14 @@ def _run_window(files: list[Path], bundle: str, device: str, database: Path | No
         engine.ready.connect(lambda _: window.show_first_tour())
     if crashed:
         window.say("The last start of CIAD ended with a crash. Help > Show log file has the trace to report.")
-    # Ctrl+C in the terminal closes the window; Python sees the signal only when it gets to run.
-    signal.signal(signal.SIGINT, lambda *_: window.close())
-    beat = QTimer(interval=300)
-    beat.timeout.connect(lambda: None)
+    # Ctrl+C in the terminal and SIGTERM close the window; Python sees a signal only when it gets to run.
+    beat = QTimer(interval=200)
+    beat.timeout.connect(lambda: window.close() if signals.number else None)
     beat.start()
     code = app.exec()
+    beat.stop()
+    if signals.number:
+        code = signals.code
     copying.release_clipboard()
     reporter.uninstall()
     collector.stop()
@@ -150,19 +172,23 @@ def _run_window(files: list[Path], bundle: str, device: str, database: Path | No
     return code
 
 
-def _run_demo(folder: Path, bundle: str, device: str) -> int:
+def _run_demo(folder: Path, bundle: str, device: str, signals: process.Signals) -> int:
     from ciad_app import demo, theme
     from ciad_app.garbage import Collector
     from ciad_app.settings import Settings
     from ciad_engine.bundles import DEFAULT
     from ciad_engine.errors import CiadError
+    from ciad_engine.jobs import Cancelled
 
     app = make_application()
     collector = Collector()
     theme.prepare(app)
     theme.apply(app, Settings(scheme="light"))
     try:
-        demo.run(folder, bundle or DEFAULT, device)
+        demo.run(folder, bundle or DEFAULT, device, cancelled=lambda: bool(signals.number))
+    except Cancelled:
+        signals.say()
+        return signals.code
     except (CiadError, OSError) as error:
         print(f"ciad-gui: {error}", file=sys.stderr)
         return 1

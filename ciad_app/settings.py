@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from ciad_engine import files
+from ciad_engine import files, folders
+from ciad_engine.errors import CiadError
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +46,18 @@ _VALID: dict[str, Callable[[Any], bool]] = {
 
 
 def path() -> Path:
-    """The settings file; it may not exist."""
+    """Return the settings file; it may not exist. Raises CiadError if nobody knows the user's home."""
     folder = os.environ.get(FOLDER_VARIABLE)
-    return (Path(folder) if folder else platformdirs.user_config_path("ciad")) / "settings.json"
+    return (Path(folder) if folder else folders.of_user("config", f"{FOLDER_VARIABLE} to a folder")) / "settings.json"
 
 
 def load() -> Settings:
     """Read the settings. A key that is unknown or has an impossible value costs only itself."""
-    file = path()
+    try:
+        file = path()
+    except CiadError as error:
+        log.warning("There are no settings, the defaults are used. %s", error)
+        return Settings()
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -74,7 +77,11 @@ def load() -> Settings:
 
 def save(settings: Settings) -> bool:
     """Write the settings; returns whether that was possible."""
-    file = path()
+    try:
+        file = path()
+    except CiadError as error:
+        log.warning("The settings are not kept. %s", error)
+        return False
     try:
         files.write_whole(file, (json.dumps(dataclasses.asdict(settings), indent=1) + "\n").encode())
     except OSError as error:

@@ -359,7 +359,11 @@ class MainWindow(QMainWindow):
         self.say("Versions and device are in the clipboard.")
 
     def _show_log(self) -> None:
-        file = errors.log_path()
+        try:
+            file = errors.log_path()
+        except CiadError as error:
+            self.say(f"There is no log file. {error}")
+            return
         if not file.exists():
             self.say(f"There is no log file: {file} could not be written.")
         elif not QDesktopServices.openUrl(QUrl.fromLocalFile(str(file.parent))):

@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import detectors, networks, resources
+from ciad_engine import detectors, folders, networks, resources
 from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
-from ciad_engine.errors import BundleError, SettingError
+from ciad_engine.errors import BundleError, CiadError, SettingError
 from ciad_engine.files import write_whole
+from ciad_engine.plain_text import plain_data
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +154,7 @@ def _decides(card: Card, entry: DetectorEntry) -> list[Any]:
 def available() -> tuple[Card, ...]:
     """The cards of all readable bundles: shipped ones first, then those in the user's data folder."""
     found = []
-    for root in (resources.path("models"), user_folder()):
+    for root in roots():
         for card in sorted(root.glob(f"*/{CARD}")):
             try:
                 found.append(read_card(card.parent))
@@ -163,10 +164,21 @@ def available() -> tuple[Card, ...]:
 
 
 def user_folder() -> Path:
-    """Where bundles trained by the user are kept."""
-    import platformdirs  # late: the engine also trains on machines that have only torch
+    """Return where the user's own bundles are kept.
 
-    return platformdirs.user_data_path("ciad") / "models"
+    Raises:
+        CiadError: nobody knows the user's home.
+    """
+    return folders.of_user("data", "name a bundle by its folder") / "models"
+
+
+def roots() -> tuple[Path, ...]:
+    """Return the folders in which bundles lie: those shipped, and the user's own if it is known."""
+    shipped = resources.path("models")
+    try:
+        return (shipped, user_folder())
+    except CiadError:
+        return (shipped,)
 
 
 def find(name: str) -> Path:
@@ -249,7 +261,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise BundleError(f"{path}, a part of a bundle, is not valid JSON ({error}); restore it.") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}, a part of a bundle, is not a JSON object; restore it.")
-    return content
+    return plain_data(content)
 
 
 def _domain(content: Mapping[str, Any]) -> Domain:
@@ -337,7 +349,7 @@ def _checksum_of_format_1(content: Mapping[str, Any]) -> str:
 
 
 def _as_file(content: Mapping[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(plain_data(dict(content)), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
@@ -403,7 +415,7 @@ def save_evaluation(card: Card, entry: Mapping[str, Any]) -> Path:
     """
     path = card.folder / EVALUATIONS / f"{str(entry['run'])[:12]}.json"
     try:
-        write_whole(path, (json.dumps(entry, ensure_ascii=False) + "\n").encode())
+        write_whole(path, (json.dumps(plain_data(dict(entry)), ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise BundleError(f"Cannot write {path}: {error.strerror}. Check the folder's permissions.") from error
     return path

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from ciad_engine import folders
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
 
@@ -47,10 +48,12 @@ class _Interrupted(Exception):  # noqa: N818 - worth another attempt, not yet an
 
 
 def default_folder() -> Path:
-    """Return the user's own folder for fetched data. It may not exist yet."""
-    import platformdirs  # late: the engine also runs on machines that have only torch
+    """Return the user's own folder for fetched data. It may not exist yet.
 
-    return platformdirs.user_data_path("ciad") / "data"
+    Raises:
+        CiadError: nobody knows the user's home.
+    """
+    return folders.of_user("data", "name a folder for the data with --to") / "data"
 
 
 def fetch(

@@ -27,6 +27,10 @@ class SettingError(CiadError, ValueError):
     """A parameter is out of its range or does not fit the others. Names field, value and range."""
 
 
+class OutputError(CiadError):
+    """A file or folder cannot be written, or may not be replaced."""
+
+
 class RunError(CiadError):
     """The results database or a run in it cannot be used."""
 

@@ -49,6 +49,7 @@ from ciad_engine.domain import MAX_SIZE, Pixels
 from ciad_engine.errors import ImageError
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
+from ciad_engine.plain_text import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,7 @@ class Picture:
     Attributes:
         pixels: uint8 (3, size, size), what the networks see.
         original: uint8 (H, W, 3) RGB, upright, for display; scaled down to at most 1024 a side.
-        name: its file name, or what the clipboard is called.
+        name: its file name as plain text, or what the clipboard is called.
         note: what was done to it, e.g. "640x480 cropped to its centre square, scaled to 32x32";
             empty if it already was RGB of the right size.
     """
@@ -108,15 +109,16 @@ def read(source: Path | str, size: int, job: Job | None = None) -> Picture:
         Cancelled: through `job`.
     """
     path = path_from_url(source) if isinstance(source, str) else source
+    where = plain(path)
     try:
         with _opened(path) as file:
-            return _picture(file, path.name, size, str(path), job or Job())
+            return _picture(file, plain(path.name), size, where, job or Job())
     except FileNotFoundError as error:
-        raise ImageError(f"{path} does not exist.") from error
+        raise ImageError(f"{where} does not exist.") from error
     except PermissionError as error:
-        raise ImageError(f"{path} may not be read: permission denied.") from error
+        raise ImageError(f"{where} may not be read: permission denied.") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise ImageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        raise ImageError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def read_bytes(raw: bytes, name: str, size: int, job: Job | None = None) -> Picture:
@@ -167,12 +169,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """
     kind = path.stat().st_mode  # before it is opened: that waits at a pipe, and may move a device
     if stat.S_ISDIR(kind):
-        raise ImageError(f"{path} is a folder: name the pictures in it, or use it as a data set.")
+        raise ImageError(f"{plain(path)} is a folder: name the pictures in it, or use it as a data set.")
     if not stat.S_ISREG(kind):
-        raise ImageError(f"{path} is not a regular file and was not opened.")
+        raise ImageError(f"{plain(path)} is not a regular file and was not opened.")
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size > MAX_BYTES:
-            raise ImageError(f"{path} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
+            raise ImageError(f"{plain(path)} is larger than {MAX_BYTES >> 20} MiB and was not opened.")
         yield file
 
 
@@ -287,24 +289,29 @@ def save_png(path: Path, pixels: Pixels) -> None:
     try:
         write_whole(path, raw)
     except OSError as error:
-        raise ImageError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
+        raise ImageError(
+            f"{plain(path)} cannot be written: {error.strerror or error}. Choose another place."
+        ) from error
 
 
 def path_from_url(url: str) -> Path:
     """Return the local path of a dropped or pasted URL; a plain path is taken as it is.
 
     Raises:
-        ImageError: the URL is remote or carries data instead of naming a file.
+        ImageError: the URL is remote, broken, or carries data instead of naming a file.
     """
     if "://" not in url and not url.startswith(("file:", "data:")):
         return Path(url)
-    parts = urllib.parse.urlsplit(url)
-    local = urllib.request.url2pathname(parts.path)
+    shown = plain(url if len(url) <= 80 else url[:77] + "...")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        local = urllib.request.url2pathname(parts.path)
+    except (OSError, ValueError) as error:  # Windows' drives raise OSError
+        raise ImageError(f"{shown} is not a valid address ({error}): name the file by its path.") from error
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(local)
     if parts.scheme == "file" and os.name == "nt":
         return Path(f"//{parts.netloc}{local}")  # a share of the local network
-    shown = url if len(url) <= 80 else url[:77] + "..."
     raise ImageError(f"{shown} is not a file on this machine: save the picture first, then open the file.")
 
 

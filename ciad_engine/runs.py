@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import runs_schema
-from ciad_engine.errors import RunError
+from ciad_engine import folders, runs_schema
+from ciad_engine.errors import CiadError, RunError
+from ciad_engine.plain_text import storable
 
 _BUSY_SECONDS = 10.0
 
@@ -151,9 +152,10 @@ class Database:
     def __init__(self, path: Path | str | None = None) -> None:
         """Open the database at `path`, by default the one in the user's data folder."""
         if path is None:
-            import platformdirs  # late: the engine also evaluates on machines without it, given a path
-
-            path = platformdirs.user_data_path("ciad") / "runs.sqlite"
+            try:
+                path = folders.of_user("data", "name a file for the results with --database") / "runs.sqlite"
+            except CiadError as error:
+                raise RunError(str(error)) from error
         self.path = Path(path)
         # One connection a thread: a reader (the window) never waits for the writer's batch.
         self._local = threading.local()
@@ -203,7 +205,7 @@ class Database:
         """Keep a note about a run, or about one of its attacks, once however often it is stored."""
         statement = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (run, attack, text) DO NOTHING"
         with self._connected() as connection, connection:
-            connection.execute(statement, (run, attack, _text(text)))
+            connection.execute(statement, (run, attack, storable(text)))
 
     def notes(self, run: str) -> dict[str, tuple[str, ...]]:
         """Return the notes of a run by attack ("" for the run), in the order in which they were stored."""
@@ -410,12 +412,7 @@ def _stored(row: Row, name: str) -> object:
         if any(math.isnan(score.value) for score in value.values()):
             raise RunError(f"Image {row.name}: the score of a detector is not a number; its row cannot be stored.")
         return json.dumps(dict(value), separators=(",", ":"))
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(value: str) -> str:
-    """Replace what is not text: a file name may hold such bytes, which neither SQLite nor a UTF-8 file takes."""
-    return value.encode("utf-8", "replace").decode()
+    return storable(value) if isinstance(value, str) else value
 
 
 def _row(values: list[Any]) -> Row:

@@ -11,7 +11,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QShowEvent
-from PySide6.QtWidgets import QFileDialog, QSplitter
+from PySide6.QtWidgets import QSplitter
 
 from ciad_app.actions import MenuRow
 from ciad_app.durations import duration
@@ -28,6 +28,7 @@ from ciad_app.incoming import Incoming, OpenedRow, Thing
 from ciad_app.later import Later
 from ciad_app.page import Page
 from ciad_app.widgets.build import in_row
+from ciad_app.widgets.folder_dialog import ask_folder
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
 from ciad_engine.counting import counted
@@ -155,18 +156,19 @@ class EvaluatePage(Page):
     def export(self, folder: Path | None = None) -> None:
         """Write the shown run as CSV; `exported` tells when it is done.
 
-        If no folder is given one is asked for, and a new one made in it: nothing there is replaced.
+        If no folder is given one is asked for. A new one is made in it unless it is new itself: nothing is replaced.
         """
         if self._news is None or self._database is None:
             self._say("There is nothing to export yet: start an evaluation or choose a past one.")
             return
         if folder is None:
             title = "Where to put the folder of CSV files and charts"
-            chosen = QFileDialog.getExistingDirectory(self, title, self.folder)
-            if not chosen:
+            chosen = ask_folder(self, title, self.folder)
+            if chosen is None:
                 return
-            self._dialog_used(chosen)
-            folder = _new_folder(Path(chosen), f"ciad-{self._news.run.short}")
+            new = not os.path.lexists(chosen)
+            self._dialog_used(str(chosen.parent if new else chosen))
+            folder = chosen if new else _new_folder(chosen, f"ciad-{self._news.run.short}")
         write = functools.partial(export.write_csv, folder, self._database, self._news.run.key, self._news.card)
 
         def done(paths: list[Path]) -> None:

@@ -379,6 +379,7 @@ class InspectPage(FollowsFont, Page):
             self.gallery.add_collection(collection)
 
     def _opened(self, opened: work.Opened) -> None:
+        self.saves.inputs.update(opened.files)
         for collection in opened.collections:
             self.gallery.show_collection(collection)
         if opened.entries:

@@ -37,6 +37,7 @@ class SaveButtons(QWidget):
         self._found: Inspection | None = None
         self._attacked: Sequence[tuple[str, Inspection]] = ()
         self.folder = ""  # in which dialogs start
+        self.inputs: set[Path] = set()  # the files that were opened, which are never written over
         self.save = button("Save image …", slot=self.save_image)
         self.copy = button("Copy", slot=self.copy_view)
         self.export = button("Export …", slot=self.export_view)
@@ -115,7 +116,7 @@ class SaveButtons(QWidget):
             return False
         try:
             # The dialog has asked before it gave an existing file; that answer counts for what lies beside it, too.
-            saving.write(chosen, contents, overwrite or (path is None and chosen.exists()))
+            saving.write(chosen, contents, overwrite or (path is None and chosen.exists()), self.inputs)
         except CiadError as error:
             self.message.emit(str(error))
             return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QIODevice, QPoint, QSize
@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 
 from ciad_app.incoming import SESSION
 from ciad_app.worker import EngineInfo
-from ciad_engine import __version__, files, inspection
+from ciad_engine import __version__, files, inspection, outputs
 from ciad_engine.errors import CiadError
 from ciad_engine.inspection import Inspection
 
@@ -38,11 +38,12 @@ def record(found: Inspection, info: EngineInfo) -> bytes:
     return json.dumps(content, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def write(path: Path, contents: Mapping[str, bytes], overwrite: bool) -> None:
+def write(path: Path, contents: Mapping[str, bytes], overwrite: bool, inputs: Collection[Path] = ()) -> None:
     """Write a file at `path` and others beside it; `contents` by suffix, the first of them for `path` itself.
 
     Raises:
-        CiadError: a file cannot be written, or exists and may not be overwritten; then none was written.
+        CiadError: a file cannot be written, or exists and may not be overwritten, or is one of the `inputs`; then
+            none was written.
     """
     first, *beside = contents
     paths = {first: path, **{suffix: path.with_suffix(suffix) for suffix in beside}}
@@ -51,6 +52,7 @@ def write(path: Path, contents: Mapping[str, bytes], overwrite: bool) -> None:
     for each in paths.values():
         if each.exists() and not overwrite:
             raise CiadError(f"{each} exists already and was not overwritten: choose another name.")
+        outputs.check_file(each, inputs)
     for suffix, raw in contents.items():
         try:
             files.write_whole(paths[suffix], raw)

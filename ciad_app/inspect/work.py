@@ -27,11 +27,15 @@ MOST_AT_ONCE = 20  # pictures that are read while other work waits
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """What became of the paths somebody opened: images, data sets, and a message for each path that was not opened."""
+    """What became of the paths somebody opened: images, data sets, and a message for each path that was not opened.
+
+    `files` are those that were read.
+    """
 
     entries: tuple[Entry, ...]
     collections: tuple[Collection, ...] = ()
     problems: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     saved: session_file.Saved | None = None  # of the last image, if that is from a session file
 
 
@@ -50,6 +54,7 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
     domain, saved = session.domain, None
     entries, collections, problems = [], [], []
     pictures: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         try:
             inside = _pictures_in(path)
@@ -57,6 +62,7 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
                 pictures += inside
             elif datasets.looks_like_one(path):
                 collections.append(of_set(datasets.choose(str(path), job).matched(domain)))
+                files += datasets.files(str(path))
             else:
                 pictures.append(path)
         except CiadError as error:
@@ -74,7 +80,7 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
                 entries.append(of_picture(imaging.read(path, domain.size, job), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
-    return Opened(tuple(entries), tuple(collections), tuple(problems), saved)
+    return Opened(tuple(entries), tuple(collections), tuple(problems), (*files, *pictures), saved)
 
 
 def _content(path: Path) -> bytes:

@@ -1,28 +1,31 @@
 """`ciad`: every capability of the engine without a window.
 
 Importing this package, `ciad --version` and `ciad --help` import no torch. A command's own module is
-imported when it is the one asked for.
+imported when it is the one asked for. This module imports next to nothing before `main` answers Ctrl+C.
 
-Exit codes: 0 done; 1 failed, with a message; 2 wrong use; 130 cancelled (Ctrl+C or SIGTERM);
+Exit codes: 0 done; 1 failed, with a message; 2 wrong use; 130 cancelled with Ctrl+C, 143 with SIGTERM;
 141 the reader of the output went away.
 """
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import importlib
+import os
 import sys
-import traceback
-from collections.abc import Sequence
 
-from ciad_engine import __version__, memory
-from ciad_engine.cli import console
-from ciad_engine.cli.options import WrongUse
-from ciad_engine.errors import CiadError, said
-from ciad_engine.jobs import Cancelled
+try:
+    from typing import TYPE_CHECKING
 
-DONE, FAILED, WRONG_USE, CANCELLED, BROKEN_PIPE = 0, 1, 2, 130, 141
+    from ciad_engine import __version__, process
+except KeyboardInterrupt:  # nobody answers signals yet
+    os._exit(130)
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from ciad_engine.cli import console
+
+DONE, FAILED, WRONG_USE, BROKEN_PIPE = 0, 1, 2, 141
 
 # Each module has `add(parser)`, which declares its flags and sets `run(arguments, job) -> exit code`.
 _COMMANDS = {
@@ -49,26 +52,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see above. Nothing is raised for anything a person or the outside world did.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    process.open_streams()
+    with process.Signals("ciad", whole_process=argv is None) as signals:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv), signals)
+        except KeyboardInterrupt:  # before there was a job, or again while the first one was answered
+            signals.say()
+            return signals.code
+
+
+def _main(words: Sequence[str], signals: process.Signals) -> int:
+    """Run one command; what it raises becomes a message and an exit code."""
+    from ciad_engine.cli import console
+
     console.forgive_encoding()
     debug = "--debug" in words
     job = console.ConsoleJob("--quiet" in words or "-q" in words)
-    try:
-        with console.interruptible(job):
+    signals.ask = job.interrupt
+    with process.fenced():
+        try:
             try:
                 return _run(words, job)
             finally:
                 job.clear()
-    except (Exception, KeyboardInterrupt) as error:
-        code, text = _explain(error, job.continuing, debug)
-        if debug and code == FAILED:
-            traceback.print_exception(error)
-        if text:
-            job.line(f"ciad: {text}")
-        return code
+        except (Exception, KeyboardInterrupt) as error:
+            code, text = _explain(error, job.continuing, debug, signals)
+            if debug and code == FAILED:
+                import traceback
+
+                traceback.print_exception(error)
+            if text:
+                job.line(f"ciad: {text}")
+            console.flush_stdout()
+            return code
 
 
 def _run(words: Sequence[str], job: console.ConsoleJob) -> int:
+    from ciad_engine import memory
+    from ciad_engine.cli.options import WrongUse
+
     try:
         parser = _parser(words)
         if not words:
@@ -91,17 +113,24 @@ def _run(words: Sequence[str], job: console.ConsoleJob) -> int:
 
 def _unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
     """What to say of words the command does not know; near flags are named."""
+    import difflib
+
     flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
     near = [found for word in words for found in difflib.get_close_matches(word.partition("=")[0], flags, n=1)]
     hint = f" (did you mean {' '.join(near)}?)" if near else ""
     return f"unrecognized arguments: {' '.join(words)}{hint}"
 
 
-def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, str]:
+def _explain(error: BaseException, continuing: str, debug: bool, signals: process.Signals) -> tuple[int, str]:
     """Exit code and message, one line, of what ended a command."""
+    from ciad_engine import memory
+    from ciad_engine.cli import console
+    from ciad_engine.errors import CiadError, said
+    from ciad_engine.jobs import Cancelled
+
     text = " ".join(said(error).split())
     if isinstance(error, (Cancelled, KeyboardInterrupt)):
-        return CANCELLED, f"cancelled. {continuing}".rstrip()
+        return signals.code, f"cancelled. {continuing}".rstrip()
     if isinstance(error, BrokenPipeError):
         console.silence_stdout()
         return BROKEN_PIPE, ""
@@ -117,6 +146,9 @@ def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, s
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The whole parser; only the command among `words` gets its flags, the others a line of help."""
+    import argparse
+    import importlib
+
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("for every command")
     # Both are read from the words themselves, before anything is parsed; hence no default here.
@@ -130,7 +162,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         prog="ciad",
         description="Attack image classifiers, and detect adversarial images by contrasting the class with where the "
         "classifier looks.",
-        epilog="`ciad COMMAND --help` explains a command. Exit codes: 0 done, 1 failed, 2 wrong use, 130 cancelled.",
+        epilog="`ciad COMMAND --help` explains a command. Exit codes: 0 done, 1 failed, 2 wrong use, 130 or 143 "
+        "cancelled.",
         parents=[common],
         allow_abbrev=False,
     )

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ciad_engine import attacks, imaging
+from ciad_engine import attacks, imaging, outputs
 from ciad_engine.attacks.catalogue import Universal
 from ciad_engine.attacks.words import FLAGGED
 from ciad_engine.cli import console, options
 from ciad_engine.counting import counted, percent
-from ciad_engine.errors import ImageError
+from ciad_engine.errors import ImageError, OutputError
 from ciad_engine.files import write_whole
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     options.check_folder("--out", arguments.out)
-    if arguments.perturbation is not None:
-        options.check_folder("--perturbation", arguments.perturbation.parent)
+    if arguments.perturbation is not None and not arguments.perturbation.exists():
+        options.check_file("--perturbation", arguments.perturbation, ())
     from ciad_engine import bundles, compute, inspection, systems
     from ciad_engine.attacks.model import fingerprint
     from ciad_engine.attacks.running import run_batched
@@ -57,6 +57,9 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         attack = _with_perturbation(attack, arguments, card.classes, job)
     label = options.label_number(arguments.label, card.classes)
     pictures, failed = read_all(arguments.images, card.domain.size, job)
+    readable = len(pictures)
+    pictures, paths = _writable(pictures, arguments, attack.name, job)
+    failed += readable - len(pictures)
     if not pictures:
         return 1
     system = systems.load(card.folder, compute.choose_device(arguments.device))
@@ -82,13 +85,16 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     for note in result.notes:
         job.note(note)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    taken: set[tuple[Path, str]] = set()
-    for row, picture in enumerate(pictures):
-        [path] = options.free_paths(arguments.out, f"{Path(picture.name).stem}-{attack.name}", [".png"], taken)
+    for row, (picture, path) in enumerate(zip(pictures, paths, strict=True)):
         if picture.note:
             job.note(f"{picture.name}: {picture.note}")
         if result.fooled[row]:
-            imaging.save_png(path, result.images[row])
+            try:
+                imaging.save_png(path, result.images[row])
+            except ImageError as error:
+                job.line(f"ciad: {error}")
+                failed += 1
+                continue
         print(f"{picture.name}: {describe(result, row, card.classes)}{f' -> {path}' if result.fooled[row] else ''}")
         if not result.fooled[row] and path.exists():
             job.note(f"{path} is there from before; it is not of this attack.")
@@ -98,6 +104,25 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
         counts += f", {int(result.success.sum())} of them also evaded {names}"
     print(f"{counts} ({result.seconds:.2f} s).")
     return 1 if failed else 0
+
+
+def _writable(
+    pictures: Sequence[Picture], arguments: argparse.Namespace, attack: str, job: console.ConsoleJob
+) -> tuple[list[Picture], list[Path]]:
+    """Return the pictures whose result can be written, and where; each of the others is named on stderr."""
+    inputs = outputs.identities(options.expand(arguments.images))
+    taken: set[tuple[Path, str]] = set()
+    kept, paths = [], []
+    for picture in pictures:
+        [path] = options.free_paths(arguments.out, f"{Path(picture.name).stem}-{attack}", [".png"], taken, inputs)
+        try:
+            outputs.check_file(path)
+        except OutputError as error:
+            job.line(f"ciad: {picture.name}: {error}")
+        else:
+            kept.append(picture)
+            paths.append(path)
+    return kept, paths
 
 
 def _with_perturbation(

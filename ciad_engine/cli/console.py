@@ -9,14 +9,13 @@ import collections
 import contextlib
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from ciad_engine.jobs import Job
+from ciad_engine.plain_text import plain, plain_lines
 
 BAR_EVERY = 0.1  # seconds between two drawings of the bar
 LINE_EVERY = 5.0  # seconds between two lines where stderr is no terminal
@@ -62,10 +61,10 @@ class ConsoleJob(Job):
         left = self._remaining(now, done, total)
         if self._terminal:
             encoding = getattr(self._stream, "encoding", None) or "ascii"
-            self._draw(_bar(text, done, total, left, shutil.get_terminal_size().columns, encoding))
+            self._draw(_bar(plain(text), done, total, left, shutil.get_terminal_size().columns, encoding))
         else:
             share = f" ({100 * done // total}%)" if total else ""
-            self._write(f"{text or 'Working'}: {done:,} of {total:,}{share}{', ' + left if left else ''}\n")
+            self.line(f"{text or 'Working'}: {done:,} of {total:,}{share}{', ' + left if left else ''}")
 
     def on_partial(self, result: object) -> None:
         if self.on_result is not None:
@@ -78,7 +77,7 @@ class ConsoleJob(Job):
     def line(self, text: str) -> None:
         """Write a line to stderr without leaving half a bar before it."""
         self.clear()
-        self._write(f"{text}\n")
+        self._write(f"{plain_lines(text)}\n")
 
     def clear(self) -> None:
         """Remove the bar."""
@@ -121,30 +120,20 @@ class ConsoleJob(Job):
             self._stream.flush()
 
 
-@contextlib.contextmanager
-def interruptible(job: ConsoleJob) -> Iterator[None]:
-    """Ctrl+C and SIGTERM reach the job while the block runs; the handlers are put back afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers; its own stay in force
-        return
-
-    def handle(number: int, frame: object) -> None:
-        job.interrupt()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def forgive_encoding() -> None:
     """A terminal that lacks a character (cp1252, ASCII) shows "?" for it; nothing crashes."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
+
+
+def flush_stdout() -> None:
+    """Write what was printed, if it can be written: the interpreter would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        silence_stdout()
 
 
 def silence_stdout() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ciad_engine import attacks, bundles, datasets, runs
+from ciad_engine import attacks, bundles, datasets, outputs, runs
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
 from ciad_engine.counting import counted
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     from ciad_engine.evaluation import export, runner
 
     card = bundles.read_card(bundles.find(arguments.bundle))
+    if arguments.csv is not None:
+        outputs.check_folder(arguments.csv, options.read_by(arguments, card), export.ENDINGS)
     chosen = _choices(arguments, card.classes)
     if arguments.surrogate is not None:
         chosen += planning.transferred(bundles.evaded(card, arguments.surrogate))

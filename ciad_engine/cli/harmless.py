@@ -22,13 +22,12 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
-    if arguments.csv is not None and arguments.csv.is_dir():
-        raise options.WrongUse(f"--csv: {arguments.csv} is a folder; name a file.")
     from ciad_engine import compute, systems
     from ciad_engine.evaluation import export, harmless, recording
     from ciad_engine.evaluation.table import render_text
 
     card = bundles.read_card(bundles.find(arguments.bundle))
+    options.check_file("--csv", arguments.csv, options.read_by(arguments, card))
     data = datasets.choose(arguments.data, job)
     limit = min(LIMIT, len(data)) if arguments.limit is None else arguments.limit
     system = systems.load(card.folder, compute.choose_device(arguments.device))

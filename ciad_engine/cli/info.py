@@ -35,9 +35,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     ]
     print(console.columns(rows))
     print("bundles")
-    for line in _bundles():
+    lines, broken = _bundles()
+    for line in lines:
         print(f"  {line}")
-    return 0
+    return 1 if broken else 0
 
 
 def _version(package: str) -> str:
@@ -70,8 +71,14 @@ def _samples(job: console.ConsoleJob) -> str:
 def _data_folder() -> str:
     from ciad_engine import download
 
-    folder = download.default_folder()
-    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    try:
+        folder = download.default_folder()
+    except CiadError as error:
+        return f"none: {error}"
+    try:
+        held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror or error}"
     return f"{folder} ({', '.join(held) if held else 'empty; `ciad data fetch` fills it'})"
 
 
@@ -85,28 +92,41 @@ def _database() -> str:
         return f"cannot be used: {error}"
 
 
-def _bundles() -> list[str]:
-    lines = []
-    for root in (resources.path("models"), bundles.user_folder()):
-        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-        for folder in folders:
+def _bundles() -> tuple[list[str], int]:
+    """A line for each bundle, and how many of them, or of the folders they lie in, cannot be used."""
+    lines, unusable = [], 0
+    for root in bundles.roots():
+        try:
+            found = sorted(path for path in root.iterdir() if os.path.isdir(path))  # noqa: PTH112 - never raises
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            lines.append(f"{root}: cannot be read: {error.strerror or error}")
+            unusable += 1
+            continue
+        for folder in found:
             try:
                 card = bundles.read_card(folder)
                 broken = check(card)
             except BundleError as error:
                 lines.append(f"{folder}: BROKEN: {error}")
+                unusable += 1
                 continue
             state = f"BROKEN: {broken}" if broken else f"complete, {', '.join(card.content['networks'])}"
+            unusable += 1 if broken else 0
             lines.append(f"{card.name}: {folder}: card {card.checksum[:12]}: {state}")
-    return lines or ["none"]
+    return lines or ["none"], unusable
 
 
 def check(card: bundles.Card) -> str:
     """What is wrong with the files of a bundle; "" where nothing is. Loads no network."""
     for entry in card.content["networks"].values():
         path = card.folder / Path(entry["file"]).name
-        if not path.is_file():
-            return f"{path.name} is missing"
-        if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            return f"{path.name} is damaged: its SHA-256 is not the one on the card"
+        try:
+            if not path.is_file():
+                return f"{path.name} is missing"
+            if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+                return f"{path.name} is damaged: its SHA-256 is not the one on the card"
+        except (OSError, ValueError) as error:  # ValueError: a name that none can be
+            return f"{path.name} cannot be read: {getattr(error, 'strerror', None) or error}"
     return ""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import attacks, imaging
+from ciad_engine import attacks, imaging, outputs
 from ciad_engine.cli import attack as attack_command
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError, SettingError
@@ -56,7 +57,8 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     # No picture that is looked at is written over, nor one result by another.
-    taken = {options.path_key(Path(path)) for path in options.expand(arguments.images)}
+    inputs = outputs.identities(options.expand(arguments.images))
+    taken: set[tuple[Path, str]] = set()
     for picture in pictures:
         try:
             found = inspection.inspect(
@@ -87,7 +89,12 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
             for line in (*explained.others, *(found.attack.notes if found.attack else ())):
                 print(f"  {line}")
         if arguments.out is not None:
-            written = _write(found, arguments.out, taken)
+            try:
+                written = _write(found, arguments.out, taken, inputs)
+            except CiadError as error:
+                job.line(f"ciad: {picture.name}: {error}")
+                failed += 1
+                continue
             job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.out}.")
     job.finished()
     if arguments.json:
@@ -95,8 +102,10 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     return 1 if failed else 0
 
 
-def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> list[Path]:
-    """The pictures of `--out`, under names not yet `taken`; returns their paths."""
+def _write(
+    found: Inspection, folder: Path, taken: set[tuple[Path, str]], inputs: Collection[outputs.Identity]
+) -> list[Path]:
+    """Write the pictures of `--out` under names not yet `taken`, none over the `inputs`; return their paths."""
     from ciad_engine import inspection
 
     pictures = _looks("looks", found.benign)
@@ -105,7 +114,7 @@ def _write(found: Inspection, folder: Path, taken: set[tuple[Path, str]]) -> lis
         pictures[attack] = found.attacked_image
         pictures |= _looks(f"{attack}-looks", found.adversarial)
         pictures[f"{attack}-difference"] = _enlarged(inspection.difference(found.image, found.attacked_image, _GAIN))
-    paths = options.free_paths(folder, Path(found.name).stem, [f"-{kind}.png" for kind in pictures], taken)
+    paths = options.free_paths(folder, Path(found.name).stem, [f"-{kind}.png" for kind in pictures], taken, inputs)
     for path, pixels in zip(paths, pictures.values(), strict=True):
         imaging.save_png(path, pixels)
     return paths

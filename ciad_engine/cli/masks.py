@@ -40,13 +40,12 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
-    for flag, path in (("--csv", arguments.csv), ("--markdown", arguments.markdown)):
-        if path is not None and path.is_dir():
-            raise options.WrongUse(f"{flag}: {path} is a folder; name a file.")
     from ciad_engine import compute, systems
     from ciad_engine.evaluation import export, mask_tests, recording
 
     card = bundles.read_card(bundles.find(arguments.bundle))
+    for flag, path in (("--csv", arguments.csv), ("--markdown", arguments.markdown)):
+        options.check_file(flag, path, options.read_by(arguments, card))
     data = datasets.choose(arguments.data, job).matched(card.domain)
     device = compute.choose_device(arguments.device)
     system = systems.load(card.folder, device)

@@ -7,11 +7,12 @@ import contextlib
 import glob
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import attacks, bundles, datasets
+from ciad_engine import attacks, bundles, datasets, outputs
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
 from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _KNOWN = f"bundle paper has {', '.join(SHIPPED)}"
 _TRUTH = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
 _METAVARS = {"choice": "CHOICE", "bool": "yes|no", "int": "N", "float": "X"}
+_LONGEST_NAME = 255 - 6  # bytes that file systems take, without a number behind the stem
 _PREFIX = "setting_"  # of the attributes that hold attack settings
 
 
@@ -125,11 +127,18 @@ def add_label(parser: argparse.ArgumentParser) -> None:
 
 
 def expand(patterns: Sequence[str]) -> list[str]:
-    """The paths meant; patterns are expanded here because Windows' shells do not."""
+    """Return the paths meant; patterns are expanded here because Windows' shells do not.
+
+    As much of a pattern as exists as it is written is a path, whatever signs are in its name.
+    """
     paths = []
-    for pattern in patterns:
-        matches = [] if Path(pattern).exists() else sorted(glob.glob(pattern))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        paths += matches or [pattern]
+    for written in patterns:
+        path, rest = written, ""
+        while path and not os.path.exists(path):  # noqa: PTH110 - Path.exists raises if a folder may not be entered
+            path, part = os.path.split(path)
+            rest = os.path.join(part, rest) if rest else part  # noqa: PTH118 - `Path` would drop "./"
+        found = sorted(glob.glob(os.path.join(glob.escape(path), rest))) if rest else []  # noqa: PTH118, PTH207
+        paths += found or [written]
     return paths
 
 
@@ -157,24 +166,61 @@ def check_folder(flag: str, folder: Path | None) -> None:
 
     Raises:
         WrongUse: it is a file.
+        OutputError: it cannot be made, or no file can be made in it.
     """
-    if folder is not None and folder.exists() and not folder.is_dir():
+    if folder is None:
+        return
+    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - Path's raise without permission
         raise WrongUse(f"{flag}: {folder} is a file; name a folder.")
+    outputs.check_folder(folder)
 
 
-def free_paths(folder: Path, stem: str, endings: Sequence[str], taken: set[tuple[Path, str]]) -> list[Path]:
+def check_file(flag: str, path: Path | None, inputs: Iterable[Path | str]) -> None:
+    """Say before anything is computed that a file cannot be written, or is one of the `inputs`.
+
+    Raises:
+        WrongUse: it is a folder.
+        OutputError: it cannot be written, or is read.
+    """
+    if path is None:
+        return
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises without permission
+        raise WrongUse(f"{flag}: {path} is a folder; name a file.")
+    outputs.check_file(path, inputs)
+
+
+def read_by(arguments: argparse.Namespace, card: bundles.Card) -> Iterator[Path]:
+    """The files that a command reads which takes a data set: those, the bundle's, and the database."""
+    database: Path | None = getattr(arguments, "database", None)
+    if database is not None:
+        yield database
+    with contextlib.suppress(OSError):
+        yield from card.folder.iterdir()
+    yield from datasets.files(arguments.data)
+
+
+def free_paths(
+    folder: Path, stem: str, endings: Sequence[str], taken: set[tuple[Path, str]], inputs: Collection[outputs.Identity]
+) -> list[Path]:
     """Return a path in `folder` for each ending, with a number behind the stem if one is `taken`, and add them to it.
 
-    `taken` are folders, resolved, and names in lower case, because some file systems do not tell cases apart.
+    `taken` are folders, resolved, and names in lower case, because some file systems do not tell cases apart. A path
+    that leads to one of the `inputs` is taken, too. A stem that makes too long a name is cut.
     """
+    room = _LONGEST_NAME - max(len(ending.encode()) for ending in endings)
+    stem = stem.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
     stems = itertools.chain((stem,), (f"{stem}-{number}" for number in itertools.count(2)))
     tried = ([folder / f"{one}{ending}" for ending in endings] for one in stems)
-    paths = next(paths for paths in tried if taken.isdisjoint(map(path_key, paths)))
-    taken.update(map(path_key, paths))
+    paths = next(
+        paths
+        for paths in tried
+        if taken.isdisjoint(map(_path_key, paths)) and outputs.identities(paths).isdisjoint(inputs)
+    )
+    taken.update(map(_path_key, paths))
     return paths
 
 
-def path_key(path: Path) -> tuple[Path, str]:
+def _path_key(path: Path) -> tuple[Path, str]:
     """Return what two paths of one file have in common: its folder and its name in lower case."""
     return path.parent.resolve(), path.name.casefold()
 

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from ciad_engine import bundles, runs
+from ciad_engine import bundles, outputs, runs
 from ciad_engine.cli import console, options
 from ciad_engine.counting import counted
 from ciad_engine.errors import RunError
@@ -92,6 +92,7 @@ def show(arguments: argparse.Namespace, database: runs.Database, job: console.Co
 
 def export_csv(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
     options.check_folder("--csv", arguments.csv)
+    outputs.check_folder(arguments.csv, [database.path], export.ENDINGS)
     found = database.run(arguments.name)
     for path in export.write_csv(arguments.csv, database, found.key, card_of(found, arguments.bundle)):
         print(path)

@@ -14,7 +14,9 @@ MD5 sums; other data of CIFAR-10's domain is used as well, and says in `ImageSet
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ciad_engine import imaging
@@ -36,6 +38,7 @@ __all__ = [
     "ImageSet",
     "checksum",
     "choose",
+    "files",
     "load",
     "looks_like_one",
     "read_samples",
@@ -65,7 +68,7 @@ def load(path: Path | str, job: Job | None = None) -> DataSet:
     Raises:
         DataError: nothing there, no such data in it, damaged, incomplete, or hostile.
     """
-    found = reading.read(Path(path).expanduser(), job or Job(), (TRAIN, TEST))
+    found = reading.read(_expanded(path), job or Job(), (TRAIN, TEST))
     if found.train is None and found.test is None:
         raise DataError(
             f"{path} holds no data set: neither batches of CIFAR-10 (data_batch_1 ... test_batch) nor two or more "
@@ -84,9 +87,36 @@ def choose(text: str, job: Job | None = None) -> ImageSet:
     """
     if text == SAMPLES:
         return samples()
-    test = reading.read(Path(text).expanduser(), job or Job(), (TEST,)).test
+    test = reading.read(_expanded(text), job or Job(), (TEST,)).test
     if test is not None:
         return test
     train = load(text, job).train
     assert train is not None  # `load` raises where both are missing
     return train
+
+
+def files(text: str) -> Iterator[Path]:
+    """The files of the data set that a person named, as `choose` takes it; none if there is no such data set."""
+    if text == SAMPLES:
+        yield samples_path()
+        return
+    with contextlib.suppress(DataError, OSError, ValueError):
+        yield from reading.files(_expanded(text))
+
+
+def _expanded(path: Path | str) -> Path:
+    """Return a path with "~" replaced by the folder it stands for, unless there is something that is called so.
+
+    Raises:
+        DataError: nobody knows that folder.
+    """
+    path = Path(path)
+    if os.path.exists(path):  # noqa: PTH110 - Path.exists raises if a folder above may not be entered
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        user = path.parts[0]
+        hint = "set the variable HOME, or" if user == "~" else "there is no such user, or none with a folder;"
+        text = f"{path}: nobody knows the folder that {user} stands for: {hint} name the whole path."
+        raise DataError(text) from error

@@ -19,6 +19,7 @@ from ciad_engine.datasets.members import Member
 from ciad_engine.domain import CIFAR10, MAX_SIZE, Domain, Pixels
 from ciad_engine.errors import DataError, ImageError
 from ciad_engine.jobs import Job
+from ciad_engine.plain_text import plain
 
 _MAX_PICTURE = 2**20  # bytes of one file; 64x64 pixels have 12,288
 _SCALE = "Scale all pictures of a data set the same way first, or open single ones as images."
@@ -40,7 +41,8 @@ def find(names: Iterable[str], parts: Collection[str], path: Path) -> Chosen:
         path: of the folder or archive.
 
     Raises:
-        DataError: more than one data set, only one class, or a class without pictures.
+        DataError: more than one data set, only one class, two classes whose names are the same as plain text, or a
+            class without pictures.
     """
     tops = _by_top(names)
     sets = _with_split(tops, path) or _without_split(tops)
@@ -57,7 +59,11 @@ def find(names: Iterable[str], parts: Collection[str], path: Path) -> Chosen:
             )
     if len(every) == 1:
         raise DataError(f"{path}: all its pictures are of one class, '{every[0]}'; a data set has two or more.")
-    return {part: {name: sorted(classes[name]) for name in every} for part, classes in asked.items()}
+    if len({plain(name) for name in every}) < len(every):
+        raise DataError(
+            f"{path}: the names of two of its class folders ({listed(every)}) cannot be told apart as text; rename one."
+        )
+    return {part: {plain(name): sorted(classes[name]) for name in every} for part, classes in asked.items()}
 
 
 def read(found: Iterable[Member], chosen: Chosen, title: str, job: Job) -> dict[str, ImageSet]:
@@ -141,6 +147,6 @@ def _assemble(part: str, classes: dict[str, list[str]], pictures: dict[str, Pixe
         np.stack([pictures[name] for _, _, name in order]),
         np.array([label for _, label, _ in order], np.int64),
         f"{source} ({NOT_OFFICIAL})" if domain == CIFAR10 else source,
-        names=tuple(f"{part}/{domain.classes[label]}/{name.rpartition('/')[2]}" for _, label, name in order),
+        names=tuple(f"{part}/{domain.classes[label]}/{plain(name.rpartition('/')[2])}" for _, label, name in order),
         domain=domain,
     )

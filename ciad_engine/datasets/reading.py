@@ -12,6 +12,7 @@ from ciad_engine.datasets.base import NOT_OFFICIAL, TEST, TRAIN, DataSet
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import DataError
 from ciad_engine.jobs import Job
+from ciad_engine.plain_text import plain
 
 _LISTED = 0.1  # of the progress, when an archive's names are known
 # Not the official files, but quoted by name: CIFAR-10 with every image stored as JPEG, as class folders and as batches
@@ -31,16 +32,17 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
     Raises:
         DataError: nothing at that path, damaged, incomplete, or hostile.
     """
-    if path.name in official.FILES and path.is_file():
-        path = path.parent  # somebody pointed at one of the batches
     try:
+        if path.name in official.FILES and path.is_file():
+            path = path.parent  # somebody pointed at one of the batches
+        path = _named(path)
         if not path.is_dir() and not path.is_file():
             what = "is neither a folder nor a regular file" if path.exists() else "does not exist"
-            raise DataError(f"{path} {what}. Name a folder or archive with a data set, or fetch CIFAR-10.")
+            raise DataError(f"{plain(path)} {what}. Name a folder or archive with a data set, or fetch CIFAR-10.")
         folder = path.is_dir()
         names = _in_folder(path, job) if folder else _in_archive(path, job)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise DataError(f"{plain(path)} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
 
     def opened(wanted: Iterable[str]) -> Iterator[members.Member]:
         if folder:
@@ -62,8 +64,19 @@ def read(path: Path, job: Job, parts: tuple[str, ...]) -> DataSet:
             name = known
     genuine = bool(sets) and all(part.official for part in sets.values())
     if not genuine and any(part.domain == CIFAR10 for part in sets.values()):
-        job.note(f"{path} is not the official CIFAR-10 (other checksums); its figures are labelled so.")
+        job.note(f"{plain(path)} is not the official CIFAR-10 (other checksums); its figures are labelled so.")
     return DataSet(sets.get(TRAIN), sets.get(TEST), name, genuine, path)
+
+
+def files(path: Path, job: Job | None = None) -> list[Path]:
+    """Return the files that `read` reads, of a folder by their names alone.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not path.is_dir():
+        return [path]
+    return [path / name for name in _in_folder(path, job or Job()) if not name.endswith("/")]
 
 
 def _in_folder(root: Path, job: Job) -> list[str]:
@@ -112,7 +125,13 @@ class _Listing(Job):
         self._job.progress(done, total, text)
 
 
+def _named(path: Path) -> Path:
+    """Return the same path with the folder's own name at its end, also of "." and ".."."""
+    return path.resolve() if path.name in ("", "..") else path
+
+
 def _title(path: Path) -> str:
-    """A name people recognise: with its parent's where the last one says nothing."""
-    path = path.absolute()
-    return f"{path.parent.name}/{path.name}" if path.name in ("images", TRAIN, TEST) else path.name
+    """Return a name that people recognise: with its parent's if the last one says nothing; of a root its path."""
+    parent = _named(path.absolute().parent).name
+    title = f"{parent}/{path.name}" if parent and path.name in ("images", TRAIN, TEST) else path.name
+    return plain(title or path)

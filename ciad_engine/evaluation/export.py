@@ -24,6 +24,7 @@ from ciad_engine.files import write_whole
 from ciad_engine.runs import BENIGN, Database, Row
 
 SIDE_CAR = "run.json"
+ENDINGS = (".csv", ".json", ".svg", ".png")  # of all files that are written
 # Files that not every run has.
 _SOMETIMES = (f"{adaptive.NAME}.csv", *(f"{name}.{suffix}" for name in CHARTS for suffix in ("svg", "png")))
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

@@ -18,6 +18,7 @@ from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
 from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.errors import RunError, SettingError
+from ciad_engine.plain_text import plain_data
 
 if TYPE_CHECKING:
     from ciad_engine.datasets import ImageSet
@@ -208,6 +209,7 @@ def from_json(content: Mapping[str, Any]) -> Plan:
     Raises:
         RunError: it is not a plan.
     """
+    content = plain_data(dict(content))
     try:
         chosen = tuple(map(_choice_from_json, content["attacks"]))
         evade = tuple(bundles.Evaded(**one) for one in content.get("evade", ()))

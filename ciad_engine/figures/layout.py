@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from ciad_engine.domain import Pixels
+from ciad_engine.plain_text import plain
 
 # In units of an SVG's user space, which a browser shows as pixels.
 IMAGE, GAP, LINE, MARGIN, SIDE = 128, 18, 17, 24, 96
@@ -91,13 +92,6 @@ class Page:
     strokes: tuple[Stroke, ...] = ()
 
 
-def printable(text: str) -> str:
-    """The text without what no drawing can hold: control characters, and bytes of file names that are no text."""
-    return "".join(
-        "?" if ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 or ord(c) in (127, 0xFFFE, 0xFFFF) else c for c in text
-    )
-
-
 def place(figure: Figure) -> Page:
     """Where everything lies."""
     columns = max(len(row) for row in figure.rows)
@@ -129,7 +123,7 @@ def title_words(title: str, width: float) -> tuple[list[Words], float]:
     """The title in lines, on a page of this width, and where what comes below can begin."""
     per_line = int((width - 2 * MARGIN) / (CHARACTER * TITLE_SIZE / TEXT_SIZE * 1.15))  # bold is wider
     words, y = [], float(MARGIN)
-    for text in textwrap.wrap(printable(title), per_line):
+    for text in textwrap.wrap(plain(title), per_line):
         y += LINE * 1.1
         words.append(Words(MARGIN, y, text, size=TITLE_SIZE, bold=True))
     return words, y + LINE

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from xml.sax.saxutils import escape, quoteattr
 
-from ciad_engine.figures.layout import IMAGE, Page, printable
+from ciad_engine.figures.layout import IMAGE, Page
 from ciad_engine.imaging import png_bytes
+from ciad_engine.plain_text import plain
 
 FILL = 0.22  # how dense the colour is in what a stroke encloses
 
@@ -16,7 +17,7 @@ def draw(page: Page) -> bytes:
     size = f'width="{page.width:g}" height="{page.height:g}" viewBox="0 0 {page.width:g} {page.height:g}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="Helvetica, Arial, sans-serif">',
-        f"<title>{escape(printable(page.title))}</title>",
+        f"<title>{escape(plain(page.title))}</title>",
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for picture in page.pictures:
@@ -38,6 +39,6 @@ def draw(page: Page) -> bytes:
         more += f' transform="rotate(-90 {words.x:g} {words.y:g})"' if words.turned else ""
         lines.append(
             f'<text x="{words.x:g}" y="{words.y:g}" font-size="{words.size}" text-anchor={quoteattr(words.anchor)}'
-            f"{more}>{escape(printable(words.text))}</text>"
+            f"{more}>{escape(plain(words.text))}</text>"
         )
     return "\n".join([*lines, "</svg>", ""]).encode()

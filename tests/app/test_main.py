@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -270,3 +271,62 @@ print(app.clipboard().text())
     ran = start(code=code, XDG_STATE_HOME=str(tmp_path))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == "a tab b"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are others there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["import", "before the loop", "in the loop"])
+def test_a_signal_ends_the_window_in_order(moment, number, tmp_path, untrained_bundle):
+    """While Qt is imported, when the window is made, and in its event loop; a window keeps its settings."""
+    code = f"""
+import os, signal
+moment, number = {moment!r}, {int(number)}
+strike = lambda *_: os.kill(os.getpid(), number)
+class Striking:
+    def find_spec(self, name, path=None, target=None):
+        if moment == "import" and name == "PySide6.QtWidgets":
+            strike()
+sys.meta_path.insert(0, Striking())
+if moment != "import":
+    from PySide6.QtCore import QTimer
+    from ciad_app import window
+    class Watched(window.MainWindow):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            if moment == "in the loop":
+                QTimer.singleShot(100, strike)
+            else:
+                strike()
+    window.MainWindow = Watched
+from ciad_app.main import main
+sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'cpu']))
+"""
+    ran = start(code=code, CIAD_CONFIG_DIR=str(tmp_path), XDG_STATE_HOME=str(tmp_path), XDG_DATA_HOME=str(tmp_path))
+    assert ran.returncode == 128 + number, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert (tmp_path / "settings.json").is_file() is (moment != "import")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows the home without variables")
+def test_the_window_starts_without_a_home(untrained_bundle):
+    code = f"""
+import pwd
+def unknown(number): raise KeyError(number)
+pwd.getpwuid = unknown
+from PySide6.QtCore import QTimer
+from ciad_app import window
+class Watched(window.MainWindow):
+    def _ready(self, info):
+        super()._ready(info)
+        print('state:', self.state.text())
+        QTimer.singleShot(0, self.close)
+window.MainWindow = Watched
+from ciad_app.main import main
+sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'cpu']))
+"""
+    homeless = {name: None for name in os.environ if name == "HOME" or name.startswith("XDG_")}
+    ran = start(code=code, **homeless, CIAD_CONFIG_DIR=None)
+    assert ran.returncode == 0, ran.stderr
+    assert "state: Bundle untrained" in ran.stdout
+    assert "Your home folder is not known: set the variable HOME" in ran.stderr
+    assert "Traceback" not in ran.stderr

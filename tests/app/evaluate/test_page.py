@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication, QFileDialog
+from PySide6.QtWidgets import QApplication
 
 from ciad_app.evaluate import page as page_module
 from ciad_app.evaluate.model import COL_ATTACK, COL_DECISION, COL_L2
@@ -349,7 +349,7 @@ def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbo
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "table1.csv").write_text("mine")
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(thesis))
+    monkeypatch.setattr(page_module, "ask_folder", lambda *_: thesis)
     used = []
     page.folder_used.connect(used.append)
     for name in (f"ciad-{database.runs()[0].short}", f"ciad-{database.runs()[0].short}-2"):
@@ -359,6 +359,14 @@ def test_an_export_replaces_no_file(page, tiny_data, tmp_path, monkeypatch, qtbo
         assert str(thesis / name) in page.results.state.text()
     assert (thesis / "table1.csv").read_text() == "mine"
     assert used == [str(thesis)] * 2
+
+
+def test_an_export_to_a_new_folder_is_that_folder(page, tiny_data, tmp_path, monkeypatch, qtbot):
+    evaluate(page, tiny_data, qtbot, limit=2)
+    monkeypatch.setattr(page_module, "ask_folder", lambda *_: tmp_path / "new" / "newer")
+    with qtbot.waitSignal(page.exported, timeout=TIMEOUT) as caught:
+        page.results.export.click()
+    assert {path.parent for path in caught.args[0]} == {tmp_path / "new" / "newer"}
 
 
 def test_csv_equals_the_database(page, tiny_data, tmp_path, qtbot):

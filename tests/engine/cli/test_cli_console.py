@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from ciad_engine import process
 from ciad_engine.cli import console
 from ciad_engine.jobs import Cancelled
 
@@ -164,7 +165,8 @@ def test_after_the_work_an_interrupt_is_immediate() -> None:
 def test_signals_reach_the_job_and_handlers_are_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     job = console.ConsoleJob(stream=Stream(terminal=False))
-    with console.interruptible(job):
+    with process.Signals("test") as signals:
+        signals.ask = job.interrupt
         job.progress(0, 2)
         signal.raise_signal(number)
         assert job.cancelled

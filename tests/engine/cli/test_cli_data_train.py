@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.server
+import io
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -203,7 +205,7 @@ def test_a_broken_bundle_is_named_and_hides_no_other(
     monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
 
     code, text, err = ciad("info")
-    assert code == 0, err
+    assert (code, err) == (1, "")  # it is a report all the same
     lines = {name: [line for line in text.splitlines() if f"/{name}:" in line] for name in ("good", "damaged", "odd")}
     assert "complete, classifier, mask_generator" in lines["good"][0]
     assert "BROKEN: classifier.safetensors is damaged" in lines["damaged"][0]
@@ -225,3 +227,48 @@ def test_a_broken_bundle_is_named_and_hides_no_other(
     code, text, err = ciad("bundles", "show", models / "damaged")
     assert code == 1
     assert "cannot be used: classifier.safetensors is damaged" in err
+
+
+@pytest.mark.parametrize("where", ["root", "bundle", "card", "weights", "data"])
+def test_info_names_what_it_may_not_read_and_goes_on(
+    where: str, ciad: Ciad, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    models = tmp_path / "shipped" / "models"
+    for name in ("first", "second", "third"):
+        shutil.copytree(bundle, models / name)
+    data = tmp_path / "data" / "ciad" / "data"
+    data.mkdir(parents=True)
+    locked = {
+        "root": models,
+        "bundle": models / "second",
+        "card": models / "second" / bundles.CARD,
+        "weights": models / "second" / "classifier.safetensors",
+        "data": data,
+    }[where]
+    monkeypatch.setattr(resources, "path", lambda *parts: tmp_path.joinpath("shipped", *parts))
+    monkeypatch.setattr("platformdirs.user_data_path", lambda name: tmp_path / "data" / name)
+    _lock(locked, monkeypatch)
+    code, text, err = ciad("info")
+    assert (code, err) == (0 if where == "data" else 1, "")
+    assert "denied" in next(line for line in text.splitlines() if str(locked.name) in line and "denied" in line)
+    if where != "root":
+        assert len(re.findall(r"^  tiny: .*/(first|third): .*: complete", text, re.MULTILINE)) == 2
+
+
+def _lock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody see what is at or below a path, as permissions do, which do not stop the superuser."""
+
+    def refusing(real: Callable[..., object], inside: bool) -> Callable[..., object]:
+        def call(given: object, *arguments: object, **named: object) -> object:
+            found = Path(str(given))
+            if path in found.parents or (found == path and not inside):
+                raise PermissionError(13, "Permission denied", str(given))
+            return real(given, *arguments, **named)
+
+        return call
+
+    for name, inside in (("stat", True), ("open", False), ("listdir", False), ("scandir", False)):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), inside))
+    monkeypatch.setattr("io.open", refusing(io.open, inside=False))
