@@ -80,7 +80,8 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
                 entries.append(of_picture(imaging.read(path, domain.size, job), keep_original=i < MOST_ORIGINALS))
         except CiadError as error:
             problems.append(str(error))
-    return Opened(tuple(entries), tuple(collections), tuple(problems), (*files, *pictures), saved)
+    read = (path for path in pictures if path.suffix.lower() != SESSION)  # a session may be saved over itself
+    return Opened(tuple(entries), tuple(collections), tuple(problems), (*files, *read), saved)
 
 
 def _content(path: Path) -> bytes:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from ciad_app.inspect import saving, work
+from ciad_app.worker import Session
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import CiadError
 from ciad_engine.jobs import Job
@@ -17,7 +18,7 @@ def test_a_file_that_was_opened_is_not_written_over(where, tmp_path):
     opened = tmp_path / "cat.png"
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(opened)
     before = opened.read_bytes()
-    files = work.open_paths([opened], CIFAR10, Job()).files
+    files = work.open_paths([opened], Session(), Job()).files
     assert files == (opened,)
     path = {"itself": opened, "beside": tmp_path / "cat.svg", "link": tmp_path / "other.png"}[where]
     if where == "link":
@@ -33,5 +34,5 @@ def test_a_data_set_that_was_opened_is_known_by_its_files(tmp_path):
     for name in CIFAR10.classes:
         (tmp_path / "data" / name).mkdir(parents=True)
         Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "data" / name / "0.png")
-    files = work.open_paths([tmp_path / "data"], CIFAR10, Job()).files
+    files = work.open_paths([tmp_path / "data"], Session(), Job()).files
     assert set(files) == set(tmp_path.glob("data/*/0.png"))
