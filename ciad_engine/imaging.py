@@ -34,6 +34,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -222,26 +223,35 @@ def _from_child(file: IO[bytes], size: int, largest: int, job: Job) -> decoder.D
         raise decoder.Refused(
             f"cannot be decoded: no process could be started for it ({error.strerror or error}). Close other programs."
         ) from error
+    # By a thread of its own: `communicate` forgets the rest of its input when it times out.
+    stdin, child.stdin = child.stdin, None
+    feeder = threading.Thread(target=_feed, args=(stdin, raw), daemon=True)
+    feeder.start()
     try:
-        out = _answer(child, raw, job)
+        out = _answer(child, job)
     finally:
         child.kill()
         child.wait()
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        feeder.join()
+        if child.stdout is not None:
+            child.stdout.close()
     return _unpacked(out, child.returncode)
 
 
-def _answer(child: subprocess.Popen[bytes], raw: bytes | None, job: Job) -> bytes:
-    """Return what the child writes until it ends; `raw` is what it reads."""
+def _feed(pipe: IO[bytes] | None, raw: bytes | None) -> None:
+    """Write to a child, which may end before it has read all."""
+    if pipe is not None and raw is not None:
+        with contextlib.suppress(OSError), pipe:
+            pipe.write(raw)
+
+
+def _answer(child: subprocess.Popen[bytes], job: Job) -> bytes:
+    """Return what the child writes until it ends."""
     ends = time.monotonic() + _TIMEOUT
     while True:
         try:
-            return child.communicate(raw, timeout=_POLL)[0]
+            return child.communicate(timeout=_POLL)[0]
         except subprocess.TimeoutExpired:
-            raw = None  # it has been taken
             if time.monotonic() > ends:
                 raise decoder.Refused(_TOO_LONG) from None
             job.checkpoint()
