@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ FORMAT = 2
 DEFAULT = "paper"  # the name of the bundle that is used unless another one is chosen
 CARD = "card.json"
 EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
+
+_CLASSES = "classes"  # in the metadata of a weights file: the names of the classes in label order, as a JSON list
 
 # The roles of the networks that the program itself refers to; a bundle may have others.
 CLASSIFIER = "classifier"  # f1
@@ -243,6 +246,7 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
         if not isinstance(entry, dict) or any(not isinstance(entry.get(key), kind) for key, kind in wanted.items()):
             raise BundleError(f"The bundle's card {path} is incomplete for its {role}; restore or retrain it.")
     try:
+        _check_numbers(content)
         domain = _domain(content)
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -271,6 +275,15 @@ def _domain(content: Mapping[str, Any]) -> Domain:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes) or type(size) is not int:
         raise ValueError("its classes are not a list of names, or its size is not a whole number")
     return Domain(tuple(classes), size)
+
+
+def _check_numbers(content: Any, place: str = "it") -> None:
+    """Raise ValueError if a number is NaN or infinite, which JSON has not, but Python's reader takes."""
+    if isinstance(content, float) and not math.isfinite(content):
+        raise ValueError(f"{place} is {content}, not a finite number")
+    pairs = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in pairs:
+        _check_numbers(value, str(key) if place == "it" else f"{place}: {key}")
 
 
 def _identity(content: Mapping[str, Any], domain: Domain, listed: Sequence[DetectorEntry]) -> str:
@@ -356,7 +369,8 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
     """Load the networks that a card lists, from the files beside it; half precision is computed in float32.
 
     Raises:
-        BundleError: a file is missing or damaged (its SHA-256 is not the card's), or its weights do not fit.
+        BundleError: a file is missing or damaged (its SHA-256 is not the card's), its weights do not fit or are not
+            finite, or they were trained for other classes than those on the card.
     """
     import safetensors
     import safetensors.torch
@@ -382,13 +396,42 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         except (RuntimeError, safetensors.SafetensorError) as error:
             text = f"{path} does not hold the weights of a '{entry['network']}'. Install the bundle again. ({error})"
             raise BundleError(text) from error
+        _check_weights(card, role, path, network)
+        _check_classes(card, path, raw)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
-        loaded[role] = network.to(device).eval().requires_grad_(False)
+        loaded[role] = network.to(device, torch.float32).eval().requires_grad_(False)
     return loaded
 
 
-def save_network(network: nn.Module, path: Path, half: bool = True) -> str:
-    """Write a network's weights and return the file's SHA-256; `half` stores floats as float16."""
+def _check_weights(card: Card, role: str, path: Path, network: nn.Module) -> None:
+    bad = [name for name, weights in network.state_dict().items() if not weights.isfinite().all()]
+    if bad:
+        raise BundleError(
+            f"The {role.replace('_', ' ')} of bundle '{card.name}' is damaged: {path} holds NaN or infinite weights "
+            f"({bad[0]}). Install the bundle again, or train it again."
+        )
+
+
+def _check_classes(card: Card, path: Path, raw: bytes) -> None:
+    """Refuse weights that name other classes than the card; those of old bundles name none."""
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])  # it was read before, by safetensors
+    names = header.get("__metadata__", {}).get(_CLASSES)
+    if names is not None and names != _as_text(card.classes):
+        raise BundleError(
+            f"The card of bundle '{card.name}' in {card.folder} lists the classes {', '.join(card.classes)}, but the "
+            f"weights in {path.name} are for {names}. Restore the card, or install the bundle again."
+        )
+
+
+def _as_text(classes: Sequence[str]) -> str:
+    return json.dumps(list(classes), ensure_ascii=False)
+
+
+def save_network(network: nn.Module, path: Path, half: bool = True, classes: Sequence[str] | None = None) -> str:
+    """Write a network's weights and return the file's SHA-256; `half` stores floats as float16.
+
+    The names of the classes that it was trained for stand beside them, so that a card cannot exchange them.
+    """
     import safetensors.torch
     import torch
 
@@ -396,7 +439,7 @@ def save_network(network: nn.Module, path: Path, half: bool = True) -> str:
         key: (t.half() if half and t.dtype == torch.float32 else t).detach().cpu().contiguous()
         for key, t in network.state_dict().items()
     }
-    raw = safetensors.torch.save(state)
+    raw = safetensors.torch.save(state, None if classes is None else {_CLASSES: _as_text(classes)})
     write_whole(path, raw)
     return hashlib.sha256(raw).hexdigest()
 

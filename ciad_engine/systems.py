@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ciad_engine import bundles, compute, detectors, imaging
 from ciad_engine.attacks.goal import Evasion
 from ciad_engine.detectors.base import Detector, Finding, Inputs, Verdict
 from ciad_engine.domain import Domain, Labels, Pixels
-from ciad_engine.errors import BundleError, SettingError
+from ciad_engine.errors import BundleError, CiadError, SettingError
 from ciad_engine.jobs import Job
 
 BATCH, CPU_BATCH = 256, 32  # images looked at together; on a CPU that takes less than 200 ms
@@ -64,11 +64,18 @@ class System:
         The first detector of the card decides, by its usual rule; `Verdict.by` chooses another.
 
         Args:
-            labels: int64 (N,), the true classes if they are known.
+            labels: (N,), the true classes if they are known.
 
         Raises:
+            SettingError: no image, or images of another shape or type.
+            BundleError: a network or a detector fails, or answers with NaN, infinity or another shape.
             Cancelled: through `job`, between batches.
         """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != self.domain.shape or not len(images):
+            wanted = f"uint8 of shape (N, {', '.join(map(str, self.domain.shape))}), N >= 1"
+            given = f"{images.dtype} {images.shape}"
+            raise SettingError(f"images: bundle '{self.card.name}' expects {wanted}; got {given}.")
         own = (network for detector in self.detectors.values() for network in detector.networks.values())
         with contextlib.ExitStack() as stack:
             for network in {self.network(bundles.CLASSIFIER), *own}:
@@ -92,15 +99,64 @@ class System:
         """Return f1's probabilities (""), each detector's log probabilities and score, and the masks, of a batch."""
         inputs = Inputs(imaging.to_unit(torch.tensor(np.ascontiguousarray(images), device=self.device)))
         # In double: the distance of a confident prediction from 1 would be lost in single precision.
-        found = {"": inputs.through(self.network(bundles.CLASSIFIER)).double().softmax(1)}
+        found = {"": self._logits(bundles.CLASSIFIER, inputs).double().softmax(1)}
         classes = found[""].argmax(1)
+        count, height, width = len(images), *images.shape[2:]
         for name, detector in self.detectors.items():
-            found[name] = inputs.log_probabilities(detector)
-            found[f"{name} score"] = detector.score(inputs, classes).double()
-            masks = detector.masks(inputs)
-            if masks is not None:
-                found.setdefault("masks", masks[:, 0])
+            with self._told(f"detector '{name}'"):
+                # The logarithm of a probability of 0 is minus infinity, and that is sound.
+                log_p = _sound(inputs.log_probabilities(detector), (count, len(self.domain.classes)), logarithms=True)
+                score = _sound(detector.score(inputs, classes), (count,))
+                masks = detector.masks(inputs)
+                if masks is not None:
+                    found.setdefault("masks", _sound(masks, (count, 1, height, width))[:, 0])
+            found[name], found[f"{name} score"] = log_p, score.double()
         return {name: tensor.cpu().numpy() for name, tensor in found.items()}
+
+    def _logits(self, role: str, inputs: Inputs) -> Tensor:
+        with self._told(role.replace("_", " ")):
+            return _sound(inputs.through(self.network(role)), (len(inputs.images), len(self.domain.classes)))
+
+    @contextlib.contextmanager
+    def _told(self, part: str) -> Iterator[None]:
+        """Name the part of the bundle that fails."""
+        try:
+            with compute.foreign("It fails"):
+                yield
+        except (BundleError, SettingError):
+            raise
+        except CiadError as error:
+            raise BundleError(
+                f"The {part} of bundle '{self.card.name}' in {self.card.folder} cannot be used: {error} Its card or "
+                "its weights are damaged; install the bundle again, or train it again."
+            ) from error
+
+    def try_out(self) -> None:
+        """Ask every network that gives a verdict or is attacked about a grey image.
+
+        Raises:
+            BundleError: as `inspect`.
+        """
+        grey = np.full((1, *self.domain.shape), 128, np.uint8)
+        self.inspect(grey)
+        if bundles.SECOND_CLASSIFIER in self.networks:
+            with torch.inference_mode(), compute.borrowed(self.network(bundles.SECOND_CLASSIFIER)):
+                self._logits(bundles.SECOND_CLASSIFIER, Inputs(imaging.to_unit(torch.tensor(grey, device=self.device))))
+
+
+def _sound(found: Tensor, shape: tuple[int, ...], logarithms: bool = False) -> Tensor:
+    """Return what a network or detector found, checked: of this shape, and finite (`logarithms`: or minus infinity).
+
+    Raises:
+        CiadError: says what it is instead.
+    """
+    if not isinstance(found, Tensor):
+        raise CiadError(f"It gives a {type(found).__name__}, not a tensor.")
+    if tuple(found.shape) != shape:
+        raise CiadError(f"It gives numbers of shape {tuple(found.shape)}, not {shape}.")
+    if not compute.finite(found.exp() if logarithms else found):
+        raise CiadError("It gives NaN or infinity.")
+    return found
 
 
 def _finding(detector: Detector, log_p: npt.NDArray[np.floating[Any]], scores: npt.NDArray[np.float64]) -> Finding:
@@ -114,10 +170,12 @@ def load(name: str | Path, device: torch.device) -> System:
 
     Raises:
         BundleError: missing or damaged, or its weights do not fit the networks on the card, or a detector on the card
-            cannot be made.
+            cannot be made, or a network or detector answers with NaN, infinity or another shape.
     """
     card = bundles.read_card(bundles.find(str(name)))
-    return assemble(card, bundles.load_networks(card, device), device)
+    system = assemble(card, bundles.load_networks(card, device), device)
+    system.try_out()
+    return system
 
 
 def assemble(card: bundles.Card, networks: Mapping[str, nn.Module], device: torch.device) -> System:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from ciad_engine import bundles, runs
+from ciad_engine import bundles, json_text, runs
 from ciad_engine.cli import console, info
 from ciad_engine.cli import runs as runs_command
 from ciad_engine.evaluation import model_card
@@ -43,7 +42,7 @@ def list_all(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
 def show(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     card = bundles.read_card(bundles.find(arguments.name))
     if arguments.json:
-        print(json.dumps({**card.content, "folder": str(card.folder), "checksum": card.checksum}, indent=1))
+        print(json_text.write({**card.content, "folder": str(card.folder), "checksum": card.checksum}, indent=1))
     else:
         print("\n".join(_readable(section) for section in model_card.sections(card)))
     broken = info.check(card)

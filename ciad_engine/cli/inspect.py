@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ciad_engine import attacks, imaging, outputs
+from ciad_engine import attacks, imaging, json_text, outputs
 from ciad_engine.cli import attack as attack_command
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError, SettingError
@@ -98,7 +97,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
             job.note(f"Wrote {', '.join(path.name for path in written)} to {arguments.out}.")
     job.finished()
     if arguments.json:
-        print(json.dumps(records, indent=1))
+        print(json_text.write(records, indent=1))
     return 1 if failed else 0
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from ciad_engine import bundles, outputs, runs
+from ciad_engine import bundles, json_text, outputs, runs
 from ciad_engine.cli import console, options
 from ciad_engine.counting import counted
 from ciad_engine.errors import RunError
@@ -126,6 +125,6 @@ def print_tables(database: runs.Database, key: str, card: bundles.Card | None, a
     records = load(database, key)
     found = tables.tables_of(records, card)
     if as_json:
-        print(json.dumps(export.as_json(records, found, card), indent=1))
+        print(json_text.write(export.as_json(records, found, card), indent=1))
     else:
         print("\n\n".join(render_text(table, console.width()) for table in tables.for_screen(found)))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ciad_engine import __version__, bundles, detectors
+from ciad_engine import __version__, bundles, detectors, json_text
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import adaptive, planning
 from ciad_engine.evaluation.curves import CHARTS, Curve, charts, curves
@@ -49,7 +49,7 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     found = curves(records)
     files["roc.csv"] = _csv(*_roc_lines(found, about))
     files["rows.csv"] = _csv(*_row_lines(records))
-    files[SIDE_CAR] = json.dumps(as_json(records, tables, card), indent=1, ensure_ascii=False) + "\n"
+    files[SIDE_CAR] = json_text.write(as_json(records, tables, card), indent=1, ensure_ascii=False) + "\n"
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}

@@ -15,7 +15,7 @@ from torch import nn
 from ciad_engine import _version, bundles, compute, detectors, systems
 from ciad_engine.datasets import DataSet, ImageSet
 from ciad_engine.detectors.threshold import RATES, threshold_at
-from ciad_engine.domain import CIFAR10
+from ciad_engine.domain import CIFAR10, Domain
 from ciad_engine.files import write_whole
 from ciad_engine.jobs import Job
 from ciad_engine.systems import System
@@ -51,7 +51,7 @@ def finish(trained: Trained, folder: Path, device: torch.device, job: Job) -> bu
     """Write the networks, measure what was written (weights are stored in half precision), then write the card."""
     recipe, data, validation, test = trained.recipe, trained.data, trained.validation, trained.test
     entries = {
-        role: _written(folder, role, *trained.architectures[role], network)
+        role: _written(folder, role, *trained.architectures[role], network, trained.data.domain)
         for role, network in trained.networks.items()
     }
     content: dict[str, Any] = {
@@ -139,7 +139,7 @@ def _detecting(
         part = job.part(index / len(added) / 3, (index + 1) / len(added) / 3)
         for name, (network, arguments, fitted) in detector.fitted(training, part).items():
             role = roles[name] = f"{one.name}_{name}"
-            content["networks"][role] = _written(folder, role, network, arguments, fitted)
+            content["networks"][role] = _written(folder, role, network, arguments, fitted, training.domain)
         listed.append(dataclasses.replace(one, networks=roles))
     start = len(content["detectors"])
     content["detectors"] += bundles.detectors_json(listed)
@@ -152,14 +152,16 @@ def _detecting(
     return system
 
 
-def _written(folder: Path, role: str, name: str, arguments: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
+def _written(
+    folder: Path, role: str, name: str, arguments: Mapping[str, Any], network: nn.Module, domain: Domain
+) -> dict[str, Any]:
     """Write a network's file; return its entry on the card."""
     file = f"{role}.safetensors"
     return {
         "network": name,
         "arguments": arguments,
         "file": file,
-        "sha256": bundles.save_network(network, folder / file),
+        "sha256": bundles.save_network(network, folder / file, classes=domain.classes),
         "parameters": sum(p.numel() for p in network.parameters()),
     }
 
