@@ -29,3 +29,8 @@ class SettingError(CiadError, ValueError):
 
 class RunError(CiadError):
     """The results database or a run in it cannot be used."""
+
+
+# What reading damaged or hostile data raises, beside the errors of the system. Each reader of our own files turns it
+# into a CiadError that names the file.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
