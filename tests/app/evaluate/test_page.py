@@ -417,7 +417,7 @@ def test_a_run_whose_plan_cannot_be_read_is_listed_all_the_same(page, interrupte
     page._list_runs()
     qtbot.waitUntil(lambda: page.results.runs.count() == 2, timeout=TIMEOUT)
     texts = sorted((page.results.runs.itemText(k) for k in range(2)), key=len)
-    assert texts[0].endswith(" · of another version · unfinished")
+    assert texts[0].endswith(" · ⚠ ffffffffffff cannot be read · unfinished")
     assert texts[1].endswith(" · direct · unfinished")
 
 
@@ -618,6 +618,7 @@ def test_a_locked_database_is_waited_for_until_somebody_cancels_and_tried_again_
     engine, database_path, monkeypatch, qtbot
 ):
     monkeypatch.setattr(page_module, "AGAIN", 20)
+    database_path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(database_path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         page = EvaluatePage(engine, "", database_path)
