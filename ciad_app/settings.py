@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ciad_engine import files, folders
-from ciad_engine.errors import CiadError
+from ciad_engine.errors import DAMAGE, CiadError
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,17 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "font_size": lambda v: type(v) is int and (v == 0 or FONT_SIZES[0] <= v <= FONT_SIZES[1]),
     "toured": lambda v: type(v) is bool,
     "scheme": lambda v: v in SCHEMES,
-    **dict.fromkeys(("geometry", "last_folder", "page", "bundle"), lambda v: isinstance(v, str)),
+    "geometry": lambda v: isinstance(v, str) and v.isascii() and len(v) < 10_000,
+    **dict.fromkeys(("last_folder", "page", "bundle"), lambda v: isinstance(v, str) and _can_be_shown(v)),
 }
+
+
+def _can_be_shown(text: str) -> bool:
+    """Return whether it is a text: no half of a character, which no file can hold, and none that ends it."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def path() -> Path:
@@ -59,19 +68,21 @@ def load() -> Settings:
         log.warning("There are no settings, the defaults are used. %s", error)
         return Settings()
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        raw = files.read_bounded(file, files.MOST_TEXT)
     except FileNotFoundError:
         return Settings()
     except OSError as error:
         log.warning("Cannot read the settings %s (%s): using the defaults.", file, error.strerror)
         return Settings()
-    except ValueError as error:
-        return _put_aside(file, f"it is not valid JSON ({error})")
+    try:
+        content = json.loads(raw)
+    except DAMAGE as error:
+        return _put_aside(file, raw, f"it is not valid JSON ({error})")
     if not isinstance(content, dict):
-        return _put_aside(file, "it holds no settings")
+        return _put_aside(file, raw, "it holds no settings")
     bad = [key for key, value in content.items() if key not in _VALID or not _VALID[key](value)]
     if bad:
-        _put_aside(file, f"it has unusable entries ({', '.join(bad)}), which are at their defaults")
+        _put_aside(file, raw, f"it has unusable entries ({', '.join(bad)}), which are at their defaults")
     return Settings(**{key: value for key, value in content.items() if key not in bad})
 
 
@@ -90,11 +101,11 @@ def save(settings: Settings) -> bool:
     return True
 
 
-def _put_aside(file: Path, reason: str) -> Settings:
+def _put_aside(file: Path, raw: bytes, reason: str) -> Settings:
     """Keep a copy of a file that the next `save` would overwrite; returns the defaults."""
     aside = file.with_name(file.name + ".bad")
     try:
-        aside.write_bytes(file.read_bytes())
+        files.write_whole(aside, raw)
         log.warning("The settings %s were not taken as they are: %s. A copy is kept as %s.", file, reason, aside.name)
     except OSError as error:
         log.warning("The settings %s were not taken as they are: %s. No copy kept: %s.", file, reason, error.strerror)

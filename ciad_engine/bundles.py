@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ciad_engine import detectors, folders, networks, resources
 from ciad_engine.detectors.threshold import RATES, Threshold
 from ciad_engine.domain import CIFAR10, Domain
-from ciad_engine.errors import BundleError, CiadError, SettingError
-from ciad_engine.files import write_whole
+from ciad_engine.errors import DAMAGE, BundleError, CiadError, SettingError
+from ciad_engine.files import MOST_TEXT, MOST_WEIGHTS, read_bounded, write_whole
+from ciad_engine.moments import instant
 from ciad_engine.plain_text import plain_data
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ FORMAT = 2
 DEFAULT = "paper"  # the name of the bundle that is used unless another one is chosen
 CARD = "card.json"
 EVALUATIONS = "evaluations"  # the folder; in format 1, a key of the card
+TRAINING = "training"  # the folder of checkpoints and curves, if the bundle was trained here
 
 _CLASSES = "classes"  # in the metadata of a weights file: the names of the classes in label order, as a JSON list
 
@@ -107,7 +109,7 @@ class Card:
         """
         files = [_read_json(path) for path in sorted((self.folder / EVALUATIONS).glob("*.json"))]
         found = {str(entry.get("run")): entry for entry in (*self.content.get(EVALUATIONS, ()), *files)}
-        return sorted(found.values(), key=lambda entry: str(entry.get("created", "")))
+        return sorted(found.values(), key=lambda entry: instant(entry.get("created")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,11 +195,12 @@ def find(name: str) -> Path:
         BundleError: there is none; lists what there is.
     """
     direct = Path(name)
-    here = (direct / CARD).is_file()
+    # Not Path.is_file, which raises if the name is too long or a folder above may not be entered.
+    here = os.path.isfile(direct / CARD)  # noqa: PTH113
     if here and any(mark in name for mark in ("/", os.sep)):
         return direct
     shipped = resources.path("models", name)
-    if (shipped / CARD).is_file():
+    if os.path.isfile(shipped / CARD):  # noqa: PTH113
         return shipped
     for card in available():
         if card.name == name:
@@ -236,8 +239,8 @@ def read_card(folder: Path) -> Card:
 def card_of(folder: Path, content: dict[str, Any]) -> Card:
     """Return the card that says `content`; raises BundleError as `read_card` does."""
     path, found = folder / CARD, content.get("format", FORMAT)
-    if found not in (1, FORMAT):
-        raise BundleError(f"{path} has format {found!r}; this version of CIAD reads formats 1 and {FORMAT}.")
+    if type(found) is not int or found not in (1, FORMAT):
+        raise BundleError(f"{path} has format {str(found)[:40]}; this version of CIAD reads formats 1 and {FORMAT}.")
     roles = content.get("networks")
     if not isinstance(roles, dict) or CLASSIFIER not in roles or not isinstance(content.get("name"), str):
         raise BundleError(f"The bundle's card {path} has no {CLASSIFIER} or no name; restore or retrain it.")
@@ -247,21 +250,41 @@ def card_of(folder: Path, content: dict[str, Any]) -> Card:
             raise BundleError(f"The bundle's card {path} is incomplete for its {role}; restore or retrain it.")
     try:
         _check_numbers(content)
+        _check_kinds(content)
         domain = _domain(content)
         listed = _detectors_of_format_1(content) if found == 1 else _detectors(content)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
+        earlier = tuple(map(str, content.get("earlier_checksums", ())))
+    except DAMAGE as error:
         raise BundleError(f"The bundle's card {path} is unusable ({error!r}); restore or retrain it.") from error
-    checksum = _checksum_of_format_1(content) if found == 1 else _identity(content, domain, listed)
-    earlier = tuple(str(one) for one in content.get("earlier_checksums", ()))
     return Card(content["name"], folder, domain, listed, content, checksum, earlier)
+
+
+# What programs show of a card; it may have other parts, and lack these.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("title", "created", "licence", "hardware"), str),
+    **dict.fromkeys(
+        ("data", "software", "recipe", "training", "measured", "thresholds", "thresholds of controls"), dict
+    ),
+    **dict.fromkeys(("limits", "earlier_checksums", EVALUATIONS), list),
+}
+
+
+def _check_kinds(content: Mapping[str, Any]) -> None:
+    for name, kind in _KINDS.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise TypeError(f"its '{name}' is no {kind.__name__}")
+    if not all(isinstance(entry, dict) for entry in content.get(EVALUATIONS, ())):
+        raise TypeError(f"its '{EVALUATIONS}' are not objects")
+    json.dumps(content, ensure_ascii=False).encode()  # half a character can be neither shown nor written again
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bounded(path, MOST_TEXT))
     except OSError as error:
         raise BundleError(f"Cannot read {path}, a part of a bundle: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except DAMAGE as error:
         raise BundleError(f"{path}, a part of a bundle, is not valid JSON ({error}); restore it.") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}, a part of a bundle, is not a JSON object; restore it.")
@@ -365,6 +388,57 @@ def _as_file(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(plain_data(dict(content)), indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def weights_file(card: Card, role: str) -> Path:
+    """Return where a network's weights lie. A card is untrusted: that is a plain name in the card's own folder."""
+    return card.folder / Path(card.content["networks"][role]["file"]).name
+
+
+def read_weights(card: Card, role: str) -> bytes:
+    """Return the file of a network's weights.
+
+    Raises:
+        BundleError: it is missing, no regular file, or damaged: its SHA-256 is not the card's.
+    """
+    path = weights_file(card, role)
+    try:
+        raw = read_bounded(path, MOST_WEIGHTS)
+    except OSError as error:
+        text = f"Cannot read {path}, a part of bundle '{card.name}': {error.strerror}. Install the bundle again."
+        raise BundleError(text) from error
+    if hashlib.sha256(raw).hexdigest() != card.content["networks"][role]["sha256"]:
+        raise BundleError(f"{path} is damaged: its SHA-256 is not the one on the card. Install the bundle again.")
+    return raw
+
+
+def files_of(card: Card) -> list[Path]:
+    """Return the files in the folder that belong to the bundle: networks, evaluations, checkpoints; last the card."""
+    parts = [weights_file(card, role) for role in card.content["networks"]]
+    parts += sorted((card.folder / EVALUATIONS).glob("*.json"))
+    parts += sorted(path for kind in ("*.safetensors", "*.csv") for path in (card.folder / TRAINING).glob(kind))
+    found = [path for path in dict.fromkeys(parts) if os.path.isfile(path)]  # noqa: PTH113 - raises nothing
+    return [*found, card.folder / CARD]
+
+
+def delete(card: Card) -> None:
+    """Remove a bundle's files; whatever else lies in its folder stays. The card goes last, so it can be tried again.
+
+    Raises:
+        BundleError: the bundle comes with the program, or a file cannot be removed.
+    """
+    if card.folder.resolve().is_relative_to(resources.path("models").resolve()):
+        raise BundleError(f"Bundle '{card.name}' in {card.folder} comes with the program; it is not deleted.")
+    path = card.folder
+    try:
+        for path in files_of(card):
+            path.unlink(missing_ok=True)
+        for path in (card.folder / EVALUATIONS, card.folder / TRAINING, card.folder):
+            if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+                path.rmdir()
+    except OSError as error:
+        text = f"Cannot remove {path}, a part of bundle '{card.name}': {error.strerror}. Check its permissions."
+        raise BundleError(text) from error
+
+
 def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
     """Load the networks that a card lists, from the files beside it; half precision is computed in float32.
 
@@ -378,22 +452,14 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
 
     loaded = {}
     for role, entry in card.content["networks"].items():
-        # A card is untrusted: only a plain file name may be opened, and only in its own folder.
-        path = card.folder / Path(entry["file"]).name
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            text = f"Cannot read {path}, a part of bundle '{card.name}': {error.strerror}. Install the bundle again."
-            raise BundleError(text) from error
-        if hashlib.sha256(raw).hexdigest() != entry["sha256"]:
-            raise BundleError(f"{path} is damaged: its SHA-256 is not the one on the card. Install the bundle again.")
+        path, raw = weights_file(card, role), read_weights(card, role)
         try:
             network = networks.create(entry["network"], **entry["arguments"])
         except SettingError as error:
             raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unusable: {error}") from error
         try:
             network.load_state_dict(safetensors.torch.load(raw))
-        except (RuntimeError, safetensors.SafetensorError) as error:
+        except (RuntimeError, safetensors.SafetensorError, *DAMAGE) as error:
             text = f"{path} does not hold the weights of a '{entry['network']}'. Install the bundle again. ({error})"
             raise BundleError(text) from error
         _check_weights(card, role, path, network)

@@ -17,6 +17,14 @@ def percent(probability: float) -> str:
     return ">99%" if 0.99 < probability < 0.9995 else f"{100 * probability:.0f}%"
 
 
+def disk_size(count: int) -> str:
+    """Return a number of bytes for people: "900 bytes", "12.3 MB"."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:,.1f} {unit}"
+    return counted(count, "byte")
+
+
 def listed(words: Sequence[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     *first, last = words

@@ -41,3 +41,8 @@ def said(error: BaseException) -> str:
         return str(error)
     except BaseException:
         return "(its text cannot be read)"
+
+
+# What reading damaged or hostile data raises, beside the errors of the system. Each reader of our own files turns it
+# into a CiadError that names the file.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)

@@ -61,8 +61,10 @@ _KEPT = (
 )
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
+def prepare(connection: sqlite3.Connection, path: Path, patience: float | None = None) -> None:
     """Create the tables of an empty database, or migrate those of an older one, which is copied beside itself first.
+
+    If another program migrates it, one waits for that, or for `patience` seconds.
 
     Raises:
         RunError: it is another program's database, comes from a newer version of CIAD, or cannot be copied.
@@ -74,7 +76,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     if version == VERSION:
         return
     (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute(f"PRAGMA busy_timeout = {int(1000 * _WAIT_SECONDS)}")
+    connection.execute(f"PRAGMA busy_timeout = {int(1000 * (_WAIT_SECONDS if patience is None else patience))}")
     connection.execute("BEGIN IMMEDIATE")  # of two programs starting at once, one does it and the other waits
     connection.execute(f"PRAGMA busy_timeout = {usual}")
     with connection:

@@ -13,7 +13,8 @@ from ciad_app.widgets.build import button, in_row, label
 from ciad_engine.datasets import ImageSet
 from ciad_engine.runs import Run
 
-_SURE = "Remove this run and all its rows for good? If another window or terminal still computes it, that ends, too."
+_SURE = "Remove this run and all its rows for good?"
+_SURE_IF_UNFINISHED = f"{_SURE} If another window or terminal still computes it, that ends, too."
 
 
 class ContinueBar(QFrame):
@@ -44,15 +45,23 @@ class ContinueBar(QFrame):
         self._ask(False)
         self.setVisible(True)
 
-    def _ask(self, asking: bool) -> None:
+    def ask_to_remove(self, what: str) -> None:
+        """Ask whether the run that is shown shall be removed; `what` says what goes."""
+        if self.isHidden():
+            self._text = ""
+        self._ask(True, f"{_SURE} {what}")
+        self.setVisible(True)
+
+    def _ask(self, asking: bool, sure: str = _SURE_IF_UNFINISHED) -> None:
         self._asking = asking
-        self.label.setText(_SURE if asking else self._text)
+        self.label.setText(sure if asking else self._text)
         self.go_on.setText("Keep" if asking else "Continue")
         self.discard.setText("Remove" if asking else "Discard")
 
     def _left(self) -> None:
         if self._asking:
             self._ask(False)
+            self.setVisible(bool(self._text))  # there may be nothing to continue
         else:
             self.accepted.emit()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ciad_app.durations import duration
+from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import BENIGN, Database, Row
 
@@ -33,17 +35,23 @@ def measured(
     wanted = dict(zip(planning.labels(attacks), attacks, strict=True))
     rates: dict[str, Rate] = {}
     for run in database.runs():
-        if run.device != device or run.plan.get("attacked") != attacked:
+        try:
+            plan = planning.of_run(run)
+        except RunError:  # a damaged run, or one of another version
             continue
-        ran = [(entry["name"], entry["settings"]) for entry in run.plan.get("attacks", ())]
-        same = [f"{one['name']}:{one['rule']}" for one in run.plan.get("evade", ())] == list(evade)
+        if run.device != device or plan.attacked != attacked:
+            continue
+        ran = [(choice.name, choice.parameters()) for choice in plan.attacks]
+        same = [one.text for one in plan.evade] == list(evade)
         for label in (BENIGN, *wanted):
             there, exact = (BENIGN, True) if label == BENIGN else _likest(*wanted[label], ran)
             exact = exact and (same or label == BENIGN)
             known = rates.get(label)
             if there is None or (known and (known.exact or not exact)):
                 continue
-            rows = database.rows(run.key, there)
+            rows = []
+            with contextlib.suppress(RunError):  # damaged rows
+                rows = database.rows(run.key, there)
             if rows:
                 rates[label] = Rate(sum(row.seconds for row in rows) / len(rows), exact)
         if all(label in rates and rates[label].exact for label in (BENIGN, *wanted)):

@@ -14,6 +14,7 @@ from ciad_app.evaluate.setup_panel import DataChoice
 from ciad_app.latest import Latest
 from ciad_app.worker import Engine, Session, Work
 from ciad_engine import datasets, files
+from ciad_engine.errors import DAMAGE
 from ciad_engine.jobs import Job
 
 log = logging.getLogger(__name__)
@@ -128,10 +129,10 @@ def _fetch(session: Session, job: Job) -> Path:
 def known_places(file: Path) -> dict[str, str]:
     """Checksum -> path of data sets; empty if the file is missing or unusable (the person is asked then)."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(files.read_bounded(file, files.MOST_TEXT))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, *DAMAGE) as error:
         log.warning("Cannot read %s (%s): data of earlier evaluations will be asked for.", file, error)
         return {}
     return {key: value for key, value in content.items() if isinstance(value, str)} if isinstance(content, dict) else {}

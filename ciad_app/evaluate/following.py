@@ -13,7 +13,7 @@ from ciad_app.later import Later
 from ciad_engine import bundles
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.curves import Curve, curves
-from ciad_engine.evaluation.records import Records, Thresholds, of_detectors
+from ciad_engine.evaluation.records import Records, Thresholds, of_detectors, with_more
 from ciad_engine.evaluation.table import Table
 from ciad_engine.evaluation.tables import for_screen, tables_of
 from ciad_engine.runs import Database, Row, Run
@@ -152,11 +152,11 @@ class _Reader:
         """Read what is new; return it with the seconds that took. Raises RunError as `Database` does."""
         started = time.monotonic()
         run, before = self._database.run(self._key), self._records
-        plan = planning.from_json(run.plan) if before is None else before.plan
+        plan = planning.of_run(run) if before is None else before.plan
         if before is None and not (self._card and self._card.knows(plan.bundle_checksum)):
             self._card = bundles.with_checksum(plan.bundle_checksum)
         fresh, self._cursor = self._database.rows_after(self._key, self._cursor)
-        rows = fresh if before is None else [*before.rows, *fresh]
+        rows = with_more(run, plan, [] if before is None else before.rows, fresh)
         self._records = records = Records(run, plan, rows, self._database.notes(self._key))
         results = None
         if before is None or fresh or run.finished != before.run.finished:

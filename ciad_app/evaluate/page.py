@@ -31,11 +31,13 @@ from ciad_app.widgets.build import in_row
 from ciad_app.widgets.folder_dialog import ask_folder
 from ciad_app.worker import Engine, EngineInfo, Task, Work
 from ciad_engine import attacks, bundles, datasets
-from ciad_engine.counting import counted
+from ciad_engine.counting import counted, disk_size
 from ciad_engine.domain import Domain
 from ciad_engine.evaluation import export, planning
 from ciad_engine.evaluation.records import attack_result, of_detectors
-from ciad_engine.runs import BENIGN, Database, Row, Run
+from ciad_engine.runs import BENIGN, Busy, Database, Row, Run
+
+AGAIN = 300  # ms for which a locked database is waited for at a time
 
 
 class EvaluatePage(Page):
@@ -79,8 +81,10 @@ class EvaluatePage(Page):
         self._rates_timer = Later(self, 200, self._look_up_rates)
         self._connect()
         self.panel.data.folder_to_begin = folder
-        # Another program may have it locked for a while.
-        self._background.run(lambda: Database(database), self._opened, self._not_opened)
+        self._path = database
+        self._starts = False  # whether to start when the database is open
+        self._again = Later(self, AGAIN, self._open)
+        self._open()
         if engine.info is not None:
             self._ready(engine.info)
         if engine.problem:
@@ -101,21 +105,47 @@ class EvaluatePage(Page):
         self.results.export.clicked.connect(lambda: self.export())
         self.results.bar.accepted.connect(self._continue)
         self.results.bar.discarded.connect(self._discard)
+        self.results.remove.clicked.connect(lambda: self.remove())
         self.results.rows.opened.connect(self._open_row)
         self.engine.ready.connect(self._ready)
         self.engine.unavailable.connect(self._unavailable)
         self.engine.loading_changed.connect(self._update)
 
-    def _opened(self, database: Database) -> None:
+    def _open(self) -> None:
+        """Open the database in the second thread; while another program has it locked, try it again and again."""
+        self._change(opening=True)
+        self._background.run(self._try_to_open, self._opened, self._not_opened)
+
+    def _try_to_open(self) -> Database | str:
+        """Return the database, or why it has to be tried again: to wait in the thread could not be cancelled."""
+        try:
+            return Database(self._path, patience=AGAIN / 1000)
+        except Busy as error:
+            return str(error)
+
+    def _opened(self, database: Database | str) -> None:
+        if isinstance(database, str):
+            if self._state.opening:
+                self._change(database=database)
+                self._say(f"⚠ {database} Waiting for it …")
+                self._again.start()
+            return
         self._database = database
-        self._change(database="")
+        if self._state.waiting:
+            self._say("")
+        self._change(database="", opening=False)
         self._list_runs()
         self._rates_timer.start()
-        self.offer_to_continue()
+        if self._starts:
+            self._starts = False
+            self.start()
+        else:
+            self.offer_to_continue()
 
     def _not_opened(self, reason: str) -> None:
-        self._change(database=reason)
-        self._say(f"⚠ {reason}")
+        self._starts = False
+        self._change(database=reason, opening=False)
+        self._say(f"⚠ {reason} Start tries it again.")
 
     # What the window calls.
 
@@ -127,8 +157,13 @@ class EvaluatePage(Page):
 
     def start(self) -> None:
         """Evaluate with the settings of the panel; a run of the same plan goes on where it stopped."""
-        if self._state.why_not_start or self.loader.data is None or self._database is None:
+        if self._state.why_not_start or self.loader.data is None:
             self._say(f"⚠ {self._state.why_not_start}")
+            return
+        if self._database is None:
+            self._starts = True
+            self._say("Opening the results database …")
+            self._open()
             return
         self._launch(work.evaluate(self.panel.request(), self.loader.data, self._database))
 
@@ -148,8 +183,11 @@ class EvaluatePage(Page):
         return True
 
     def cancel(self) -> None:
-        """Stop the running evaluation within a second; its rows are kept."""
-        if self._task is not None:
+        """Stop the running evaluation within a second; its rows are kept. Or stop waiting for the database."""
+        if self._state.waiting:
+            self._again.stop()
+            self._not_opened(self._state.database)
+        elif self._task is not None:
             self._task.cancel()
             self._say("Cancelling …")
 
@@ -177,6 +215,15 @@ class EvaluatePage(Page):
             self.exported.emit(paths)
 
         self._beside(write, done)
+
+    def remove(self) -> None:
+        """Ask whether the run that is shown shall be removed; the bar's buttons answer."""
+        if self._news is None or not self._state.can_remove:
+            self._say("There is no evaluation to remove: choose a past one.")
+            return
+        run, plan = self._news.run, self._news.plan
+        what = f"It has {counted(len(self.model.rows), 'row')}, {plan.setting}, of {plan.data}; {moment(run)}."
+        self.results.bar.ask_to_remove(what)
 
     def copy(self) -> None:
         if not self.results.tables.tables:
@@ -221,6 +268,7 @@ class EvaluatePage(Page):
     def stop(self) -> None:
         """Let the second thread end; nothing is read or written any more. The window calls it when it is closed."""
         self.loader.stop()
+        self._again.stop()
         self._following.stop()
         self._background.stop()
 
@@ -296,14 +344,14 @@ class EvaluatePage(Page):
     def _arrived(self, run: Any) -> None:
         """The database has the run of this evaluation; its rows come from there."""
         if isinstance(run, Run):
-            plan = planning.from_json(run.plan)
+            plan = planning.of_run(run)
             self._remaining = costs.Remaining((BENIGN, *plan.labels), plan.limit, self._rates)
             self._follow(run.key, self._state.began(run.key))
             self._list_runs()
 
     def _finished(self, run: Run) -> None:
         self._ended()
-        rows = planning.from_json(run.plan).rows
+        rows = planning.of_run(run).rows
         self._say(f"Finished: {counted(rows, 'row')} in {duration(run.seconds)} of computing.")
 
     def _cancelled(self) -> None:
@@ -379,7 +427,7 @@ class EvaluatePage(Page):
 
     def _go_on(self, run: Run, data: datasets.ImageSet) -> None:
         if not self._state.running and self._database is not None:
-            self.panel.set_plan(planning.from_json(run.plan))
+            self.panel.set_plan(planning.of_run(run))
             self._launch(work.go_on(run, data, self._database))
 
     def _discard(self) -> None:
@@ -412,8 +460,8 @@ class EvaluatePage(Page):
         label = known.index(true_class) if true_class in known else None
 
         def read() -> OpenedRow:
-            benign = database.image(key, BENIGN, row.position)
-            changed = database.image(key, row.attack, row.position) if row.fooled else None
+            benign = database.image(key, BENIGN, row.position, plan.size)
+            changed = database.image(key, row.attack, row.position, plan.size) if row.fooled else None
             opened = OpenedRow(benign, label, changed, row.name)
             if row.attack == BENIGN or plan.transferred:
                 return opened
@@ -431,8 +479,18 @@ class EvaluatePage(Page):
         self._update()
 
     def _list_runs(self) -> None:
-        if self._database is not None:
-            self._beside(self._database.runs, lambda runs: self.results.list_runs(runs, self._state.run or None))
+        database = self._database
+        if database is None:
+            return
+
+        def read() -> tuple[list[Run], str]:
+            return database.runs(), f"{database.path} takes {disk_size(database.size)}"
+
+        def done(found: tuple[list[Run], str]) -> None:
+            runs, about = found
+            self.results.list_runs(runs, self._state.run or None, about)
+
+        self._beside(read, done)
 
     def _look_up_rates(self) -> None:
         info, database = self.engine.info, self._database
@@ -478,9 +536,10 @@ class EvaluatePage(Page):
         self._state = state = dataclasses.replace(
             self._state, loading=self.engine.loading, has_data=self.loader.data is not None, wrong=self._wrong()
         )
-        self.panel.set_state(state.running, state.why_not_start)
+        self.panel.set_state(state.running, state.why_not_start, state.waiting)
         self.results.runs.setEnabled(state.can_choose_run)
         self.results.export.setEnabled(state.can_export)
+        self.results.remove.setEnabled(state.can_remove)
         self.results.copy.setEnabled(bool(self.results.tables.tables))
 
     def _dialog_used(self, folder: str) -> None:

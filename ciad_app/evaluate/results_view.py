@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
@@ -16,20 +15,20 @@ from ciad_app.evaluate.model import RowsModel
 from ciad_app.evaluate.rows_view import RowsView
 from ciad_app.evaluate.tables_view import TablesView
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, label_of
-from ciad_engine import attacks
+from ciad_engine import attacks, moments
 from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Run
 
+_ALL = "All evaluations in the results database, the newest first"
+
 
 def moment(run: Run) -> str:
-    """When a run began, e.g. "23 Nov 2026, 21:04"; as it is stored where that is no date."""
-    try:
-        return datetime.datetime.fromisoformat(run.created).strftime("%d %b %Y, %H:%M")
-    except ValueError:
-        return run.created
+    """When a run began, in local time, e.g. "23 Nov 2026, 21:04"; as it is stored where that is no date."""
+    began = moments.local(run.created)
+    return run.created if began is None else began.strftime("%d %b %Y, %H:%M")
 
 
 def describe(plan: planning.Plan, chosen: Sequence[planning.AttackChoice]) -> str:
@@ -45,13 +44,15 @@ class ResultsView(QWidget):
 
     def __init__(self, model: RowsModel) -> None:
         super().__init__()
-        self.runs = choice("Past evaluations", "All evaluations in the results database, the newest first")
+        self.runs = choice("Past evaluations", _ALL)
         self.runs.setPlaceholderText("Choose a past evaluation here, or press Start for a new one")
         self.runs.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         of_copy = "Copy all tables, for a text, a word processor or a spreadsheet"
         self.copy = button("Copy tables", of_copy)
         of_export = "Write tables, curves and rows as CSV files, charts as SVG and PNG, plan and versions"
         self.export = button("Export…", of_export)
+        of_remove = "Remove the evaluation that is shown, and its rows, from the results database"
+        self.remove = button("Remove…", of_remove)
         self.bar = ContinueBar()
         self.banner = label(wrap=True)
         self.banner.setVisible(False)
@@ -77,21 +78,23 @@ class ResultsView(QWidget):
             self.split.setStretchFactor(place, stretch)
         self.split.setSizes([360, 240])
         self.split.setChildrenCollapsible(False)
-        head = in_row(label_of(self.runs, "Eval&uation"), (self.runs, 1), self.copy, self.export)
+        head = in_row(label_of(self.runs, "Eval&uation"), (self.runs, 1), self.copy, self.export, self.remove)
         line = in_row((self.state, 1), self.progress)
         in_column(head, self.bar, line, self.banner, (self.split, 1), parent=self, margins=8)
         self.runs.activated.connect(lambda _: self.run_chosen.emit(self.runs.currentData() or ""))
 
-    def list_runs(self, runs: Sequence[Run], shown: str | None) -> None:
-        """Fill the choice of runs; the one with key `shown` is the current one."""
+    def list_runs(self, runs: Sequence[Run], shown: str | None, about: str = "") -> None:
+        """Fill the choice of runs; the one with key `shown` is the current one. `about` tells of their database."""
+        self.runs.setToolTip("\n".join(filter(None, (_ALL, about))))
         self.runs.clear()
         plans = {}
         for run in runs:
             with contextlib.suppress(RunError):  # another version of the program wrote a plan that this one cannot read
-                plans[run.key] = planning.from_json(run.plan)
+                plans[run.key] = planning.of_run(run)
         chosen = dict(zip(plans, planning.told_apart(list(plans.values())), strict=True))
         for run in runs:
-            what = describe(plans[run.key], chosen[run.key]) if run.key in plans else "of another version"
+            unreadable = f"⚠ {run.short} is damaged" if run.damage else f"⚠ {run.short} cannot be read"
+            what = describe(plans[run.key], chosen[run.key]) if run.key in plans else unreadable
             self.runs.addItem(f"{moment(run)} · {what} · {run.state}", run.key)
         self.runs.setCurrentIndex(-1 if shown is None else self.runs.findData(shown))
 

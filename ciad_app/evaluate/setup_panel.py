@@ -227,11 +227,11 @@ class SetupPanel(QWidget):
         names = [name for name, _ in self.attacks.chosen()] if self.evaded else []
         return next((attacks.title(name) for name in names if not attacks.get(name).evades), "")
 
-    def set_state(self, running: bool, reason: str) -> None:
-        """Enable the buttons; `reason` says why Start is not possible, "" where it is."""
+    def set_state(self, running: bool, reason: str, waiting: bool = False) -> None:
+        """Enable the buttons; `reason` says why Start is not possible, "" if it is; `waiting` can be cancelled."""
         self.start.setEnabled(not running and not reason)
         self.start.setToolTip(reason or "Compute the rows; what was computed before with these settings is kept")
-        self.cancel.setEnabled(running)
+        self.cancel.setEnabled(running or waiting)
         for widget in (self.data, self.attacks, self.seed, self.attacked):
             widget.setEnabled(not running)
         for preset in (self.preset, self.sweep):

@@ -14,6 +14,7 @@ class State:
 
     Attributes:
         models, database: why these are not there; "" if they are.
+        opening: one waits for the database; else, if it is not there, Start tries it again.
         loading: the bundle that was chosen and is not loaded yet; "" if none.
         has_data: images are loaded.
         wrong: what is wrong with the settings; "" if nothing.
@@ -24,6 +25,7 @@ class State:
 
     models: str = NO_MODELS
     database: str = NO_DATABASE
+    opening: bool = True
     loading: str = ""
     has_data: bool = False
     wrong: str = ""
@@ -39,7 +41,13 @@ class State:
         if self.loading:
             return f"Wait until bundle {self.loading} is loaded."
         no_data = "" if self.has_data else "No images are loaded: choose them under Images."
-        return self.models or self.database or no_data or self.wrong
+        no_database = self.database if self.opening else ""
+        return self.models or no_database or no_data or self.wrong
+
+    @property
+    def waiting(self) -> bool:
+        """Return whether the database is locked and one waits for it."""
+        return self.opening and self.database not in ("", NO_DATABASE)
 
     @property
     def can_choose_run(self) -> bool:
@@ -49,6 +57,11 @@ class State:
     @property
     def can_export(self) -> bool:
         return self.shown
+
+    @property
+    def can_remove(self) -> bool:
+        """Return whether the run that is shown can be removed."""
+        return self.shown and not self.running
 
     def started(self) -> Self:
         """An evaluation was started; `began` follows with its run. Until then the run shown before stays.

@@ -37,7 +37,7 @@ def evaluate(request: Request, data: datasets.ImageSet, database: runs.Database)
 
 def go_on(run: runs.Run, data: datasets.ImageSet, database: runs.Database) -> Work:
     """Continue a run with its data; as `evaluate`."""
-    return lambda session, job: _run(planning.from_json(run.plan), data, database, session, job)
+    return lambda session, job: _run(planning.of_run(run), data, database, session, job)
 
 
 def _run(plan: planning.Plan, data: datasets.ImageSet, database: runs.Database, session: Session, job: Job) -> runs.Run:

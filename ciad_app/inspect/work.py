@@ -12,10 +12,11 @@ from ciad_app.incoming import SESSION
 from ciad_app.inspect import session_file
 from ciad_app.inspect.collection import Collection, Entry, of_picture, of_set
 from ciad_app.worker import Session
-from ciad_engine import attacks, datasets, imaging, inspection
+from ciad_engine import attacks, datasets, files, imaging, inspection
 from ciad_engine.errors import CiadError, ImageError
 from ciad_engine.inspection import Inspection
 from ciad_engine.jobs import Job
+from ciad_engine.plain_text import plain
 from ciad_engine.smallest import Smallest, find
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
     domain, saved = session.domain, None
     entries, collections, problems = [], [], []
     pictures: list[Path] = []
-    files: list[Path] = []
+    of_sets: list[Path] = []
     for path in paths:
         try:
             inside = _pictures_in(path)
@@ -62,7 +63,7 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
                 pictures += inside
             elif datasets.looks_like_one(path):
                 collections.append(of_set(datasets.choose(str(path), job).matched(domain)))
-                files += datasets.files(str(path))
+                of_sets += datasets.files(str(path))
             else:
                 pictures.append(path)
         except CiadError as error:
@@ -81,15 +82,14 @@ def open_paths(paths: Sequence[Path], session: Session, job: Job) -> Opened:
         except CiadError as error:
             problems.append(str(error))
     read = (path for path in pictures if path.suffix.lower() != SESSION)  # a session may be saved over itself
-    return Opened(tuple(entries), tuple(collections), tuple(problems), (*files, *read), saved)
+    return Opened(tuple(entries), tuple(collections), tuple(problems), (*of_sets, *read), saved)
 
 
 def _content(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(session_file.MOST_BYTES + 1)
+        return files.read_bounded(path, session_file.MOST_BYTES)
     except OSError as error:
-        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise ImageError(f"{plain(path)} cannot be read: {error.strerror or error}.") from error
 
 
 def _pictures_in(path: Path) -> list[Path]:

@@ -23,6 +23,7 @@ from ciad_engine.attacks.words import NO_ADVERSARIAL
 from ciad_engine.compute import borrowed, in_chunks
 from ciad_engine.domain import Pixels
 from ciad_engine.errors import SettingError
+from ciad_engine.files import read_bounded
 from ciad_engine.jobs import Job
 
 BATCH = 50  # images a step is taken for, at most
@@ -134,9 +135,7 @@ def load(path: Path) -> Universal:
         SettingError: the file is missing, damaged, or something else.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise SettingError(f"{path} is too large to be a perturbation that CIAD wrote.")
-        return from_bytes(path.read_bytes())
+        return from_bytes(read_bounded(path, _MOST_BYTES))
     except OSError as error:
         raise SettingError(f"{path} cannot be read ({error.strerror}).") from error
     except SettingError as error:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 
-from ciad_engine import __version__, bundles, resources
+from ciad_engine import __version__, bundles, files, resources
 from ciad_engine.cli import console
-from ciad_engine.counting import counted
+from ciad_engine.counting import counted, disk_size
 from ciad_engine.errors import BundleError, CiadError
 
 _PACKAGES = ("torch", "numpy", "pillow", "safetensors", "platformdirs", "PySide6-Essentials", "pyqtgraph")
@@ -79,7 +77,8 @@ def _data_folder() -> str:
         held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         return f"{folder} cannot be read: {error.strerror or error}"
-    return f"{folder} ({', '.join(held) if held else 'empty; `ciad data fetch` fills it'})"
+    size = disk_size(files.size_of(folder))
+    return f"{folder} ({f'{size}: ' + ', '.join(held) if held else 'empty; `ciad data fetch` fills it'})"
 
 
 def _database() -> str:
@@ -87,7 +86,10 @@ def _database() -> str:
 
     try:
         with runs.Database() as database:
-            return f"{database.path} ({counted(len(database.runs()), 'run')})"
+            runs_there = database.runs()
+            damaged = sum(bool(run.damage) for run in runs_there)
+            said = f", {damaged:,} of them damaged: see `ciad runs list`" if damaged else ""
+            return f"{database.path} ({counted(len(runs_there), 'run')}, {disk_size(database.size)}{said})"
     except CiadError as error:
         return f"cannot be used: {error}"
 
@@ -112,7 +114,8 @@ def _bundles() -> tuple[list[str], int]:
                 lines.append(f"{folder}: BROKEN: {error}")
                 unusable += 1
                 continue
-            state = f"BROKEN: {broken}" if broken else f"complete, {', '.join(card.content['networks'])}"
+            size = disk_size(sum(map(files.size_of, bundles.files_of(card))))
+            state = f"BROKEN: {broken}" if broken else f"complete, {size}, {', '.join(card.content['networks'])}"
             unusable += 1 if broken else 0
             lines.append(f"{card.name}: {folder}: card {card.checksum[:12]}: {state}")
     return lines or ["none"], unusable
@@ -120,13 +123,13 @@ def _bundles() -> tuple[list[str], int]:
 
 def check(card: bundles.Card) -> str:
     """What is wrong with the files of a bundle; "" where nothing is. Loads no network."""
-    for entry in card.content["networks"].values():
-        path = card.folder / Path(entry["file"]).name
+    for role in card.content["networks"]:
+        path = bundles.weights_file(card, role)
+        # Not Path.exists, which raises where a folder above may not be entered.
+        if not os.path.lexists(path):
+            return f"{path.name} is missing"
         try:
-            if not path.is_file():
-                return f"{path.name} is missing"
-            if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-                return f"{path.name} is damaged: its SHA-256 is not the one on the card"
-        except (OSError, ValueError) as error:  # ValueError: a name that none can be
-            return f"{path.name} cannot be read: {getattr(error, 'strerror', None) or error}"
+            bundles.read_weights(card, role)
+        except BundleError as error:
+            return str(error).rstrip(".")
     return ""

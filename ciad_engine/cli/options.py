@@ -8,6 +8,7 @@ import glob
 import itertools
 import math
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,23 @@ _PREFIX = "setting_"  # of the attributes that hold attack settings
 
 class WrongUse(Exception):  # noqa: N818 - a message for argparse, not an error of the engine
     """The command line makes no sense; the text says why. Exit code 2."""
+
+
+def confirmed(question: str, yes: bool, otherwise: str) -> bool:
+    """Return whether the person wants what the question says: asked on a terminal, or said by `--yes`.
+
+    Raises:
+        WrongUse: nobody can be asked; `otherwise` says what to do.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise WrongUse(otherwise)
+    print(f"{question} [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().casefold() in ("y", "yes"):
+        return True
+    print("Nothing was deleted.")
+    return False
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:

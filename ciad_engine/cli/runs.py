@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from ciad_engine import bundles, json_text, outputs, runs
+from ciad_engine import bundles, files, json_text, moments, outputs, runs
 from ciad_engine.cli import console, options
-from ciad_engine.counting import counted
+from ciad_engine.counting import counted, disk_size, listed
 from ciad_engine.errors import RunError
 from ciad_engine.evaluation import export, planning, tables
 from ciad_engine.evaluation.records import load
@@ -56,27 +55,57 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
 
 
 def list_all(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
-    found = database.runs()
-    if not found:
-        print("No runs yet; `ciad evaluate` makes one.")
-        return 0
-    rows = [("run", "started", "rows", "state", "bundle", "setting", "attacks", "data")]
-    every = [planning.from_json(one.plan) for one in found]
-    for one, plan, chosen in zip(found, every, planning.told_apart(every), strict=True):
+    """List all runs. Those that cannot be read are named, and the exit code is 1."""
+    found, plans, bad = database.runs(), {}, []
+    for one in found:
+        try:
+            plans[one.key] = planning.of_run(one)
+        except RunError as error:
+            bad.append(str(error))
+    sizes = database.sizes() if plans else {}
+    rows = [("run", "started", "rows", "size", "state", "bundle", "setting", "attacks", "data")]
+    chosen = dict(zip(plans, planning.told_apart(list(plans.values())), strict=True))
+    for one in (one for one in found if one.key in plans):
+        plan = plans[one.key]
         rows.append(
             (
                 one.short,
-                one.created[:16].replace("T", " "),
+                started(one),
                 f"{sum(database.counts(one.key).values()):,} of {plan.rows:,}",
+                disk_size(sizes.get(one.key, 0)),
                 one.state,
                 plan.bundle,
                 plan.setting,
-                ", ".join(choice.text(plan.classes) for choice in chosen),
+                ", ".join(choice.text(plan.classes) for choice in chosen[one.key]),
                 plan.data,
             )
         )
-    print(console.columns(rows))
-    return 0
+    if plans:
+        print(console.columns(rows))
+    elif not found:
+        print("No runs yet; `ciad evaluate` makes one.")
+    if found:
+        print(f"\n{about_disk(database)}")
+    for text in bad:
+        job.line(f"ciad: {text}")
+    return 1 if bad else 0
+
+
+def started(run: runs.Run) -> str:
+    """Return when a run began, in local time; as it is stored where that is no time."""
+    moment = moments.local(run.created)
+    return run.created[:16] if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def about_disk(database: runs.Database) -> str:
+    """Return where the database is, how much of the disk it takes, and what of it are copies of older formats."""
+    text = f"{database.path} takes {disk_size(database.size)}"
+    copies = database.copies
+    if copies:
+        size = disk_size(sum(map(files.size_of, copies)))
+        which = listed([path.name for path in copies])
+        text += f", {size} of it for {which}: kept from before a new version; delete what you do not need"
+    return f"{text}."
 
 
 def show(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
@@ -99,17 +128,29 @@ def export_csv(arguments: argparse.Namespace, database: runs.Database, job: cons
 
 
 def delete(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
-    found = database.run(arguments.name)
+    found = database.find(arguments.name)  # also a damaged one: to delete it is what one is told to do
     rows = counted(sum(database.counts(found.key).values()), "row")
-    if not arguments.yes:
-        if not sys.stdin.isatty():
-            raise options.WrongUse(f"add --yes to delete run {found.short} and its {rows} for good.")
-        print(f"Delete run {found.short} and its {rows} for good? [y/N] ", end="", flush=True)
-        if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
-            print("Nothing was deleted.")
-            return 1
+    what = f"run {found.short} and its {rows}"
+    try:
+        plan = planning.of_run(found)
+        attacks = ", ".join(plan.title(label) for label in plan.labels)
+        about = f"{found.state}, started {started(found)}: {attacks} on {plan.data} with bundle {plan.bundle}"
+    except RunError:
+        about = "damaged"
+    question = f"Delete {what}, about {disk_size(database.sizes().get(found.key, 0))}, for good ({about})?"
+    if not options.confirmed(question, arguments.yes, f"add --yes to delete {what} for good."):
+        return 1
+    before = database.size
     database.delete(found.key)
-    print(f"Deleted run {found.short} and its {rows}.")
+    print(f"Deleted {what}.")
+    try:
+        database.shrink()
+    except RunError as error:
+        job.note(f"The file keeps its size, and later runs use the place: {error}")
+    else:
+        job.note(
+            f"{database.path} takes {disk_size(database.size)} now, {disk_size(max(0, before - database.size))} less."
+        )
     return 0
 
 
@@ -117,7 +158,7 @@ def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
     """The card whose thresholds are applied: the bundle `name`, else the one the run was made with, if it is here."""
     if name is not None:
         return bundles.read_card(bundles.find(name))
-    return bundles.with_checksum(planning.from_json(found.plan).bundle_checksum)
+    return bundles.with_checksum(planning.of_run(found).bundle_checksum)
 
 
 def print_tables(database: runs.Database, key: str, card: bundles.Card | None, as_json: bool) -> None:

@@ -14,22 +14,28 @@ import numpy.typing as npt
 
 from ciad_engine import attacks as registry
 from ciad_engine.attacks.base import FittedAttack
+from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.runs import Database, Row, Run
 
 
 @dataclasses.dataclass(frozen=True)
 class Earlier:
-    """Rows of another run, by position, that hold for this one except for the scores of its detectors."""
+    """Rows of another run, by position, that hold for this one except for the scores of its detectors.
+
+    Its images have `size` pixels a side.
+    """
 
     database: Database
     run: Run
     attack: str
     rows: Mapping[int, Row]
+    size: int
 
     def images(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Return uint8 images (N, 3, H, W); for a failed attack the benign image."""
-        return np.stack([self.database.image(self.run.key, self.attack, position) for position in positions])
+        read = self.database.image
+        return np.stack([read(self.run.key, self.attack, position, self.size) for position in positions])
 
 
 def find(
@@ -50,7 +56,11 @@ def find(
     count, run, label = max(alike, key=lambda each: each[0], default=(0, None, ""))
     if run is None or count == 0:
         return None
-    return Earlier(database, run, label, {row.position: row for row in database.rows(run.key, label)})
+    try:
+        rows = {row.position: row for row in database.rows(run.key, label)}
+    except RunError:  # it is damaged; `ciad runs show` says so
+        return None
+    return Earlier(database, run, label, rows, plan.size)
 
 
 def _same(
@@ -61,7 +71,7 @@ def _same(
         return None
     if not planning.can_go_on(run):
         return None
-    other = planning.from_json(run.plan)
+    other = planning.of_run(run)
     alike = (
         (other.data_checksum, other.seed) == (plan.data_checksum, plan.seed)
         and (other.attacked_network, other.evade) == (plan.attacked_network, plan.evade)

@@ -7,6 +7,13 @@ import dataclasses
 import datetime
 import io
 import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +27,17 @@ from ciad_engine.evaluation.table import Subject, Table, to_json
 from ciad_engine.evaluation.tables import tables_of
 from ciad_engine.figures import png, svg
 from ciad_engine.figures.chart import place
-from ciad_engine.files import write_whole
+from ciad_engine.files import SURELY_OLD, check_regular, sync_folder, write_synced
 from ciad_engine.runs import BENIGN, Database, Row
 
 SIDE_CAR = "run.json"
 ENDINGS = (".csv", ".json", ".svg", ".png")  # of all files that are written
+_BESIDE = ".ciad-export-"  # start of the name of the folder in which an export is written first
 # Files that not every run has.
 _SOMETIMES = (f"{adaptive.NAME}.csv", *(f"{name}.{suffix}" for name in CHARTS for suffix in ("svg", "png")))
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Where a spreadsheet may see the start of a formula: at the start of a cell, and in one that it splits at another
+# separator than the comma; after blanks and quotes of any kind that it may drop.
+_FORMULA = re.compile(r"(?:^|[;\t\r\n\v\f\x00])[\W_]*?[=+\-@\u2212]")
 
 
 def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles.Card | None = None) -> list[Path]:
@@ -36,10 +46,12 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     Headers and cells that name things are ASCII keys (`resources/docs/columns.md` describes them), numbers have full
     precision, lines end as RFC 4180 wants it. A rate or an AUROC takes four columns (value, n, low, high); the last two
     columns of a table are data and run. Text that a spreadsheet would run as a formula gets a leading apostrophe.
-    Existing files of these names are replaced, each as a whole; those that this run does not have are removed.
+    Existing files of these names are replaced; those that this run does not have are removed. If it is stopped
+    anywhere, there is the earlier export or a part of one export, never parts of two; `run.json` comes last, so where
+    it is the export is whole.
 
     Raises:
-        RunError: there is no such run, or the folder or a file in it cannot be written.
+        RunError: there is no such run, or the folder or a file in it cannot be written; then the earlier export stays.
     """
     folder = Path(folder)
     records = load(database, run_id)
@@ -53,16 +65,47 @@ def write_csv(folder: Path | str, database: Database, run_id: str, card: bundles
     content = {name: text.encode() for name, text in files.items()}
     for page in (place(chart) for chart in charts(records, found, card)):
         content |= {f"{page.name}.svg": svg.draw(page), f"{page.name}.png": png.draw(page)}
-    for name in dict.fromkeys((*content, *_SOMETIMES)):
-        path = folder / name
-        try:
-            if name in content:
-                write_whole(path, content[name])
-            else:  # of an earlier export: it must not stand beside these tables
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
+    _replace(folder, content)
     return [folder / name for name in content]
+
+
+def _replace(folder: Path, content: Mapping[str, bytes]) -> None:
+    """Put an export in the place of an earlier one: written beside it first, because the disk may be full.
+
+    A link stays one, and a file keeps its permissions.
+    """
+    path = folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_old_parts(folder)
+        names = dict.fromkeys((SIDE_CAR, *content, *_SOMETIMES))  # the side-car goes first, and comes last
+        places = {name: Path(os.path.realpath(folder / name)) for name in names}
+        beside = Path(tempfile.mkdtemp(prefix=_BESIDE, dir=folder))
+        try:
+            for name, raw in content.items():
+                path = places[name]
+                write_synced(beside / name, raw)
+                if path.exists():
+                    check_regular(path, sys.maxsize)
+                    shutil.copymode(path, beside / name)
+            for path in places.values():
+                path.unlink(missing_ok=True)
+            sync_folder(folder)
+            for name in (*(name for name in content if name != SIDE_CAR), SIDE_CAR):
+                path = places[name]
+                shutil.move(beside / name, path)
+                sync_folder(folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror or error}. Choose another folder.") from error
+
+
+def _remove_old_parts(folder: Path) -> None:
+    """Remove what exports that were killed left beside the files."""
+    for left in folder.glob(f"{_BESIDE}*"):
+        if time.time() - left.lstat().st_mtime > SURELY_OLD and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def as_json(records: Records, tables: Sequence[Table], card: bundles.Card | None = None) -> dict[str, Any]:
@@ -89,8 +132,11 @@ def as_json(records: Records, tables: Sequence[Table], card: bundles.Card | None
 
 
 def neutral(value: object) -> object:
-    """Return a CSV cell that no spreadsheet runs: formula-like text gets a leading apostrophe, numbers stay."""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+    """Return a CSV cell that no spreadsheet runs: formula-like text gets a leading apostrophe, numbers stay.
+
+    Signs of full width and other forms count as the plain ones, because some spreadsheets take them so.
+    """
+    if isinstance(value, str) and _FORMULA.search(unicodedata.normalize("NFKC", value)):
         return "'" + value
     return value
 

@@ -11,7 +11,7 @@ from typing import Any
 from ciad_engine import bundles, detectors
 from ciad_engine.counting import counted
 from ciad_engine.domain import CIFAR10
-from ciad_engine.errors import BundleError, RunError
+from ciad_engine.errors import DAMAGE, BundleError, RunError
 from ciad_engine.evaluation import old_tables, planning
 from ciad_engine.evaluation.export import as_json
 from ciad_engine.evaluation.records import load
@@ -41,7 +41,7 @@ def sections(card: bundles.Card) -> tuple[Section, ...]:
     """
     try:
         return _sections(card)
-    except (AttributeError, KeyError, TypeError, ValueError, RunError) as error:
+    except (RunError, *DAMAGE) as error:
         raise BundleError(f"The card of bundle '{card.name}' in {card.folder} is unreadable ({error}).") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from ciad_engine import attacks as registry
 from ciad_engine import bundles
 from ciad_engine.attacks import parameters
 from ciad_engine.attacks.words import NORMS, ONLY_WITH, TARGET, TARGET_CLASS, UNTARGETED
+from ciad_engine.detectors import RULES
 from ciad_engine.domain import CIFAR10, Domain
-from ciad_engine.errors import RunError, SettingError
+from ciad_engine.errors import DAMAGE, RunError, SettingError
 from ciad_engine.plain_text import plain_data
 
 if TYPE_CHECKING:
@@ -209,28 +211,81 @@ def from_json(content: Mapping[str, Any]) -> Plan:
     Raises:
         RunError: it is not a plan.
     """
-    content = plain_data(dict(content))
     try:
-        chosen = tuple(map(_choice_from_json, content["attacks"]))
-        evade = tuple(bundles.Evaded(**one) for one in content.get("evade", ()))
-        later = {"classes": tuple(content.get("classes", CIFAR10.classes)), "evade": evade}
-        return Plan(**{**content, "attacks": chosen, **later})
-    except (AttributeError, KeyError, TypeError) as error:
+        content = plain_data(dict(content))
+        fields = {f.name for f in dataclasses.fields(Plan)}
+        if unknown := sorted(content.keys() - fields):
+            raise ValueError(f"it has the unknown field '{unknown[0]}'")
+        plain = {name: _plain(content[name], kind) for name, kind in _KINDS.items() if name in content}
+        lists = {"classes": CIFAR10.classes, "evade": (), **{name: content[name] for name in content}}
+        plan = Plan(
+            **plain,
+            attacks=tuple(map(_choice_from_json, lists["attacks"])),
+            evade=tuple(map(_evaded_from_json, lists["evade"])),
+            classes=tuple(_plain(one, str) for one in lists["classes"]),
+        )
+        if not plan.attacks or len(set(plan.labels)) < len(plan.attacks):
+            raise ValueError("its attacks cannot be told apart, or there is none")
+        if not 1 <= plan.limit <= _MOST_IMAGES or not 0 <= plan.seed <= HIGHEST_SEED or not plan.domain.classes:
+            raise ValueError("its number of images or its seed is impossible")
+        return plan
+    except DAMAGE as error:
         raise RunError(
             f"This is not the plan of an evaluation ({error}); delete the run and start it again."
         ) from error
 
 
+# What the simple fields of a plan hold.
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("bundle", "bundle_checksum", "data", "data_checksum", "attacked", "attacked_network"), str),
+    **dict.fromkeys(("limit", "seed", "size"), int),
+    "official": bool,
+}
+_MOST_IMAGES = 2**31
+
+
+def _plain(value: Any, kind: type) -> Any:
+    """Return a value of just this kind; in a text, U+FFFD stands for what no file can hold."""
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
+    return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
+
+
 def _choice_from_json(content: Mapping[str, Any]) -> AttackChoice:
-    surrogate = content.get(_SURROGATE)
-    settings = tuple(sorted(content["settings"].items()))
-    return AttackChoice(content["name"], settings, bundles.Evaded(**surrogate) if surrogate else None)
+    surrogate, settings = content.get(_SURROGATE), content["settings"]
+    chosen = tuple(sorted((_plain(key, str), _plain(value, type(value))) for key, value in settings.items()))
+    if any(type(value) not in (str, bool, int, float) or value != value for _, value in chosen):
+        raise TypeError("a setting of an attack is neither a number nor a word")
+    if TARGET_CLASS in settings and not (type(settings[TARGET_CLASS]) is int and settings[TARGET_CLASS] >= 0):
+        raise ValueError(f"{TARGET_CLASS} is the number of no class")
+    return AttackChoice(_plain(content["name"], str), chosen, _evaded_from_json(surrogate) if surrogate else None)
+
+
+def _evaded_from_json(content: Mapping[str, Any]) -> bundles.Evaded:
+    one = bundles.Evaded(**content)
+    if one.rule not in RULES or type(one.threshold) not in (int, float) or one.threshold != one.threshold:
+        raise ValueError("a detector to evade has no such rule, or no threshold")
+    return dataclasses.replace(one, name=_plain(one.name, str), networks=_plain(one.networks, str))
+
+
+def of_run(run: Run) -> Plan:
+    """Return the plan of a run.
+
+    Raises:
+        RunError: the run is damaged, or of a version of the program whose plans this one cannot read; it is named.
+    """
+    if run.damage:
+        raise RunError(f"Run {run.short} is damaged ({run.damage}); delete it: ciad runs delete {run.short}")
+    try:
+        return from_json(run.plan)
+    except RunError as error:
+        raise RunError(f"Run {run.short}: {error}") from error
 
 
 def can_go_on(run: Run) -> bool:
     """Whether this version of the engine would compute the run's rows as the one that began it."""
     try:
-        return from_json(run.plan).key() == run.key
+        return of_run(run).key() == run.key
     except RunError:
         return False
 

@@ -15,6 +15,7 @@ from ciad_engine.attacks.words import OWN_CLASS
 from ciad_engine.counting import counted
 from ciad_engine.detectors.threshold import Threshold
 from ciad_engine.domain import CIFAR10, Pixels
+from ciad_engine.errors import RunError
 from ciad_engine.evaluation import planning
 from ciad_engine.evaluation.statistics import Images, Scores
 from ciad_engine.evaluation.table import Subject
@@ -186,7 +187,40 @@ def load(database: Database, key: str) -> Records:
         RunError: there is no such run, or the database cannot be read.
     """
     run = database.run(key)
-    return Records(run, planning.from_json(run.plan), database.rows(run.key), database.notes(run.key))
+    plan = planning.of_run(run)
+    return Records(run, plan, with_more(run, plan, [], database.rows(run.key)), database.notes(run.key))
+
+
+def with_more(run: Run, plan: planning.Plan, rows: list[Row], fresh: list[Row]) -> list[Row]:
+    """Return a run's rows with further ones, which must fit the plan and the rows before them.
+
+    Raises:
+        RunError: they do not: the database is damaged.
+    """
+    names, classes = {BENIGN, *plan.labels}, len(plan.classes)
+    needed = [one.name for one in plan.evade]
+    benign = {row.position for row in rows if row.attack == BENIGN}
+    classify = {name: score.label is None for row in (rows or fresh)[:1] for name, score in row.scores.items()}
+    for row in fresh:
+        if row.attack == BENIGN:
+            benign.add(row.position)
+        of_f1 = (row.label, row.y1, row.label_before or 0, row.label_after or 0)
+        fits = (
+            row.attack in names
+            and row.position in benign
+            and row.position < plan.limit
+            and max(*of_f1, *(score.label or 0 for score in row.scores.values())) < classes
+            and all(name in row.scores for name in needed)
+            and all(
+                classify.get(name, score.label is None) == (score.label is None) for name, score in row.scores.items()
+            )
+        )
+        if not fits:
+            raise RunError(
+                f"A row of run {run.short} does not fit its plan ({row.attack or 'benign'}, image {row.position}): the"
+                f" results database is damaged. Delete the run and start it again: ciad runs delete {run.short}"
+            )
+    return [*rows, *fresh]
 
 
 def setting(plan: planning.Plan) -> str:

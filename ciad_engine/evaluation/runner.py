@@ -66,7 +66,8 @@ def run(
         The run's key.
 
     Raises:
-        RunError: bundle or data are not those of the plan, or the database cannot be used.
+        RunError: bundle or data are not those of the plan, or the database cannot be used; also if it is deleted or
+            replaced meanwhile, see `Database.kept`.
         DataError, SettingError: the data or an attack's settings do not fit. There is no new run then.
         Cancelled: through `job`; everything up to the last stored batch is kept.
     """
@@ -75,6 +76,21 @@ def run(
     _check(plan, system, data)
     stages = _stages(plan, system, data)
     size = batch_size or _batch_size(plan, system.device)
+    with database.kept():
+        return _computed(plan, system, data, stages, database, job, size, begun)
+
+
+def _computed(
+    plan: planning.Plan,
+    system: System,
+    data: ImageSet,
+    stages: tuple[_Stage, ...],
+    database: Database,
+    job: Job,
+    size: int,
+    begun: Callable[[Run], object] | None,
+) -> str:
+    """Do what `run` says, all that can be checked beforehand being checked."""
     device, versions = compute.describe_device(system.device), current_versions(plan)
     found = database.start(plan.key(), planning.to_json(plan), versions, device)
     if begun is not None:

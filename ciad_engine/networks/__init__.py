@@ -11,7 +11,7 @@ import inspect
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine.errors import SettingError
+from ciad_engine.errors import DAMAGE, SettingError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +33,7 @@ def names() -> tuple[str, ...]:
     return tuple(_REGISTRY)
 
 
-def create(name: str, **arguments: Any) -> nn.Module:
+def create(name: str, /, **arguments: Any) -> nn.Module:
     """A freshly initialised network.
 
     Raises:
@@ -41,11 +41,11 @@ def create(name: str, **arguments: Any) -> nn.Module:
     """
     try:
         return _class(name)(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (*DAMAGE, AssertionError, MemoryError, RuntimeError) as error:
         raise SettingError(f"network '{name}' does not take the arguments {arguments}: {error}") from error
 
 
-def needed(name: str, **arguments: Any) -> dict[str, Any]:
+def needed(name: str, /, **arguments: Any) -> dict[str, Any]:
     """Return those of the arguments that the network takes and that are not its defaults."""
     takes = inspect.signature(_class(name)).parameters
     return {key: value for key, value in arguments.items() if key in takes and takes[key].default != value}

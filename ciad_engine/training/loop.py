@@ -12,8 +12,10 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from ciad_engine.compute import borrowed, mixed_precision
-from ciad_engine.errors import BundleError, CiadError
-from ciad_engine.files import write_whole
+from ciad_engine.errors import DAMAGE, BundleError, CiadError
+from ciad_engine.files import MOST_WEIGHTS, check_regular, read_bounded, write_whole
 from ciad_engine.jobs import Cancelled, Job
 from ciad_engine.training.recipes import Schedule
 
@@ -106,7 +108,7 @@ def train(
     decides = {**dataclasses.asdict(schedule), "seed": seed, "count": objective.count, "origin": dict(origin or {})}
     about = {"identity": json.dumps(decides, sort_keys=True), "objective": _digest(objective)}
     step, seconds = 0, 0.0
-    if resume and checkpoint.exists():
+    if resume and os.path.lexists(checkpoint):
         step, seconds = _load(checkpoint, network, optimizer, about)
     curve = Curve(folder / f"{name}.csv", step)
     started = saved = time.monotonic()
@@ -246,6 +248,7 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, abou
     import safetensors
 
     try:
+        check_regular(path, MOST_WEIGHTS)
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = {"objective": about["objective"], **(file.metadata() or {})}  # an old checkpoint has none
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
@@ -270,7 +273,7 @@ def _load(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, abou
             state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({**whole, "state": state})
         return int(metadata["step"]), float(metadata["seconds"])
-    except (OSError, KeyError, IndexError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, RuntimeError, safetensors.SafetensorError, *DAMAGE) as error:
         if isinstance(error, CiadError):
             raise
         raise BundleError(f"The checkpoint {path} is damaged ({error}); delete it to start again.") from error
@@ -291,15 +294,32 @@ class Curve:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = []
-        if step and path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if row]
-            # Validation comes once, at the end, and is measured again where a finished stage is resumed.
-            kept = [row for row in rows if int(row[0]) <= step and not row[1].startswith("validation")]
-        with path.open("w", newline="") as file:
-            csv.writer(file).writerows([["step", "metric", "value"], *kept])
+        kept = _curve(path, step) if step and os.path.lexists(path) else []
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([["step", "metric", "value"], *kept])
+        write_whole(path, text.getvalue().encode())
 
     def add(self, step: int, values: dict[str, float]) -> None:
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerows([step, key, repr(value)] for key, value in values.items())
+
+
+def _curve(path: Path, step: int) -> list[list[str]]:
+    """Return the rows of a training curve up to a step. What a crash left of others, such as half of one, is dropped.
+
+    Raises:
+        BundleError: the file cannot be read.
+    """
+    try:
+        text = read_bounded(path, MOST_WEIGHTS).decode(errors="replace")
+    except OSError as error:
+        raise BundleError(f"Cannot read the training curve {path}: {error.strerror}; move it away.") from error
+    kept = []
+    for line in text.splitlines(keepends=True)[1:]:
+        with contextlib.suppress(ValueError, csv.Error):
+            ((place, metric, value),) = csv.reader([line])
+            float(value)
+            # Validation comes once, at the end, and is measured again where a finished stage is resumed.
+            if line.endswith("\n") and int(place) <= step and not metric.startswith("validation"):
+                kept.append([place, metric, value])
+    return kept

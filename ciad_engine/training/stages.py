@@ -57,7 +57,7 @@ def train_bundle(
     """
     job = job or Job()
     where = compute.choose_device(device)
-    work = folder / "training"
+    work = folder / bundles.TRAINING
     if not resume and (work.exists() or (folder / bundles.CARD).exists()):
         raise SettingError(f"out: {folder} already holds a training or a bundle; add --resume or choose another.")
     source = _source(recipe, data)

@@ -79,3 +79,37 @@ def test_a_read_only_home_does_not_stop_the_program(file):
 def test_without_the_variable_the_platforms_folder_is_used(own_folders, monkeypatch):
     monkeypatch.delenv(settings.FOLDER_VARIABLE, raising=False)
     assert settings.path() == own_folders / "config" / "settings.json"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000, "9" * 5000])
+def test_no_file_is_too_strange(file, text, caplog):
+    write(file, text)
+    assert settings.load() == Settings()
+    assert "settings.json.bad" in caplog.text
+
+
+@pytest.mark.parametrize("key", ["geometry", "last_folder", "page", "bundle"])
+@pytest.mark.parametrize("value", ["\ud800", "a\0b", "é\udcff"])
+def test_half_a_character_costs_only_its_entry(file, key, value, caplog):
+    write(file, json.dumps({"font_size": 14, key: value}))
+    kept = settings.load()
+    assert kept.font_size == 14
+    for text in (kept.geometry, kept.last_folder, kept.page, kept.bundle):
+        assert "\0" not in text or text.isascii()
+        text.encode()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_a_huge_file_in_the_place_of_the_settings_is_said_in_the_log(file, caplog):
+    file.parent.mkdir(parents=True)
+    os.mkfifo(file)
+    assert settings.load() == Settings()
+    assert "not a regular file" in caplog.text
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    assert settings.load() == Settings()
+    file.unlink()
+    file.touch()
+    os.truncate(file, 2**40)
+    assert settings.load() == Settings()
+    assert "far too much" in caplog.text

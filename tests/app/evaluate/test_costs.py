@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ciad_app.evaluate import costs, data_loader
+from ciad_engine import bundles
+from ciad_engine.evaluation import planning
 from ciad_engine.runs import BENIGN, Database, Row
+
+
+def plan(*attacks: tuple[str, dict], evade: tuple[bundles.Evaded, ...] = ()) -> dict:
+    chosen = tuple(planning.AttackChoice(name, tuple(settings.items())) for name, settings in attacks)
+    return planning.to_json(planning.Plan("b", "b", "d", "d", False, chosen, 2, 0, evade=evade))
 
 
 def rows(attack: str, seconds: float, count: int = 2) -> list[Row]:
@@ -13,8 +20,7 @@ def rows(attack: str, seconds: float, count: int = 2) -> list[Row]:
 
 
 def store(database: Database, key: str, attack: str, settings: dict, seconds: float, device: str = "CPU") -> None:
-    plan = {"attacked": "classifier", "attacks": [{"name": attack, "settings": settings}]}
-    database.start(key, plan, {}, device)
+    database.start(key, plan((attack, settings)), {}, device)
     database.append(key, [*rows(BENIGN, 0.001), *rows(attack, seconds)])
 
 
@@ -33,9 +39,8 @@ def test_rates_come_from_the_same_settings_where_there_are_any(tmp_path: Path):
 
 def test_an_attack_at_several_strengths_has_several_rates(tmp_path: Path):
     weak, strong, other = ("fgsm", {"eps": 2.0}), ("fgsm", {"eps": 8.0}), ("fgsm", {"eps": 4.0})
-    plan = {"attacked": "classifier", "attacks": [{"name": n, "settings": s} for n, s in (weak, strong)]}
     with Database(tmp_path / "r.sqlite") as database:
-        database.start("a", plan, {}, "CPU")
+        database.start("a", plan(weak, strong), {}, "CPU")
         database.append("a", [*rows("fgsm eps = 2", 1.0), *rows("fgsm eps = 8", 3.0)])
         alone = costs.measured(database, [strong], "classifier", "CPU")
         both = costs.measured(database, [strong, other], "classifier", "CPU")
@@ -45,12 +50,23 @@ def test_an_attack_at_several_strengths_has_several_rates(tmp_path: Path):
 
 def test_an_attack_that_evades_a_detector_has_another_rate(tmp_path: Path):
     attack = ("pgd", {"eps": 8.0})
-    plan = {"attacked": "classifier", "attacks": [{"name": "pgd", "settings": {"eps": 8.0}}]}
+    known = bundles.Evaded("mask", "graded", 1.0, "")
     with Database(tmp_path / "r.sqlite") as database:
-        database.start("a", {**plan, "evade": [{"name": "mask", "rule": "graded"}]}, {}, "CPU")
+        database.start("a", plan(attack, evade=(known,)), {}, "CPU")
         database.append("a", [*rows(BENIGN, 0.001), *rows("pgd", 3.0)])
         assert costs.measured(database, [attack], "classifier", "CPU", ("mask:graded",))["pgd"].exact
         assert costs.measured(database, [attack], "classifier", "CPU")["pgd"] == costs.Rate(3.0, False)
+
+
+def test_a_damaged_run_has_no_rate_and_hides_none(tmp_path: Path):
+    attack = ("fgsm", {"eps": 2.0})
+    with Database(tmp_path / "r.sqlite") as database:
+        store(database, "a", *attack, 1.0)
+        store(database, "b", *attack, 5.0)
+        database.start("c", {"attacks": [3]}, {}, "CPU")
+        with database._connected() as connection, connection:
+            connection.execute("UPDATE rows SET scores = '[' WHERE run = 'b'")
+        assert costs.measured(database, [attack], "classifier", "CPU")["fgsm"] == costs.Rate(1.0, True)
 
 
 def test_estimate_says_what_it_does_not_know():

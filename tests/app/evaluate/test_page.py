@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -423,7 +425,7 @@ def test_a_run_whose_plan_cannot_be_read_is_listed_all_the_same(page, interrupte
     page._list_runs()
     qtbot.waitUntil(lambda: page.results.runs.count() == 2, timeout=TIMEOUT)
     texts = sorted((page.results.runs.itemText(k) for k in range(2)), key=len)
-    assert texts[0].endswith(" · of another version · unfinished")
+    assert texts[0].endswith(" · ⚠ ffffffffffff cannot be read · unfinished")
     assert texts[1].endswith(" · direct · unfinished")
 
 
@@ -507,8 +509,9 @@ def test_a_foreign_database_is_refused_in_words(engine, tmp_path, qtbot):
     path.write_bytes(b"this is no database at all, but long enough to be looked at" * 20)
     page = EvaluatePage(engine, "", path)
     qtbot.waitUntil(lambda: str(path) in page.results.state.text())
-    assert str(path) in page._state.why_not_start
-    assert not page.panel.start.isEnabled()
+    assert str(path) in page._state.database
+    assert "Start tries it again" in page.results.state.text()
+    assert not page.panel.cancel.isEnabled()
     close(page)
 
 
@@ -606,9 +609,9 @@ def test_a_database_that_another_program_has_locked_does_not_hold_the_window(eng
     free = threading.Event()
     opened = page_module.Database
 
-    def locked(path: Path) -> Database:
+    def locked(path: Path, **more: object) -> Database:
         assert free.wait(30)
-        return opened(path)
+        return opened(path, **more)
 
     monkeypatch.setattr(page_module, "Database", locked)
     page = EvaluatePage(engine, "", database_path)
@@ -617,3 +620,60 @@ def test_a_database_that_another_program_has_locked_does_not_hold_the_window(eng
     free.set()
     qtbot.waitUntil(lambda: page._state.database == "")
     close(page)
+
+
+def test_a_locked_database_is_waited_for_until_somebody_cancels_and_tried_again_at_start(
+    engine, database_path, monkeypatch, qtbot
+):
+    monkeypatch.setattr(page_module, "AGAIN", 20)
+    database_path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(database_path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        page = EvaluatePage(engine, "", database_path)
+        qtbot.waitUntil(lambda: "Waiting for it" in page.results.state.text())
+        assert page.panel.cancel.isEnabled()
+        page.cancel()
+        assert "Start tries it again" in page.results.state.text()
+        assert not page.panel.cancel.isEnabled()
+        assert page._state.database
+        page._change(has_data=True)
+        page._open()  # as Start does
+        qtbot.waitUntil(lambda: "Waiting for it" in page.results.state.text())
+        other.execute("COMMIT")
+    qtbot.waitUntil(lambda: page._database is not None)
+    assert page._state.database == ""
+    close(page)
+
+
+def test_any_run_that_is_shown_can_be_removed(page, tiny_data, qtbot):
+    database = evaluate(page, tiny_data, qtbot)
+    qtbot.waitUntil(lambda: "takes" in page.results.runs.toolTip())
+    assert page.results.remove.isEnabled()
+    page.results.remove.click()
+    assert page.results.bar.isVisibleTo(page)
+    assert f"{2 * COUNT} rows" in page.results.bar.label.text()
+    page.results.bar.go_on.click()  # Keep
+    assert not page.results.bar.isVisibleTo(page)
+    page.results.remove.click()
+    page.results.bar.discard.click()  # Remove
+    qtbot.waitUntil(lambda: page.results.runs.count() == 0)
+    assert not page.results.remove.isEnabled()
+    assert database.runs() == []
+
+
+def test_a_damaged_run_stands_in_the_list_and_the_others_can_be_chosen(page, tiny_data, qtbot):
+    database = evaluate(page, tiny_data, qtbot)
+    key = page._state.run
+    database.start("f" * 64, {"attacks": []}, {}, "CPU")
+    database.start("e" * 64, {}, {}, "CPU")
+    with database._connected() as connection, connection:
+        connection.execute("UPDATE runs SET plan = '{' WHERE key = ?", ("e" * 64,))
+    page._list_runs()
+    qtbot.waitUntil(lambda: page.results.runs.count() == 3)
+    texts = [page.results.runs.itemText(k) for k in range(3)]
+    assert sum("cannot be read" in text for text in texts) == 1
+    assert sum("is damaged" in text for text in texts) == 1
+    page.open_run("f" * 64)
+    qtbot.waitUntil(lambda: "not the plan" in page.results.state.text())
+    page.open_run(key)
+    qtbot.waitUntil(lambda: page._state.shown)

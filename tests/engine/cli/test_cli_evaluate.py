@@ -347,3 +347,75 @@ def test_runs_that_are_not_there(ciad: Ciad, words: list[object], tmp_path: Path
     code, _, err = ciad("runs", "show", "ffff0000ffff", "--database", words[-1])
     assert code == 1
     assert err.startswith("ciad: ")
+
+
+def test_one_damaged_run_is_named_and_the_others_are_listed(ciad: Ciad, words: list[object], tmp_path: Path) -> None:
+    assert ciad(*words)[0] == 0
+    good, database = only_run(words), ("--database", words[-1])
+    with runs.Database(Path(str(words[-1]))) as opened:
+        opened.start("e" * 64, {"attacks": []}, {}, "CPU")
+        opened.start("f" * 64, {}, {}, "CPU")
+        with opened._connected() as connection, connection:
+            connection.execute("UPDATE runs SET plan = '[' WHERE key = ?", ("f" * 64,))
+    code, text, err = ciad("runs", "list", *database)
+    assert code == 1
+    assert good.short in text
+    assert "24 of 24" in text
+    assert "kB" in text
+    assert f"{words[-1]} takes" in text
+    assert "Run eeeeeeeeeeee: This is not the plan of an evaluation" in err
+    assert "Run ffffffffffff is damaged" in err
+    assert "bug" not in err
+    assert ciad(*words)[0] == 0  # and an evaluation is not kept from its work
+    assert ciad(*words, "--eps", 3)[0] == 0
+    for name in ("eeee", "ffff"):
+        code, _, err = ciad("runs", "show", name, *database)
+        assert code == 1
+        assert "ciad: " in err
+        code, _, err = ciad("runs", "delete", name, "--yes", *database)
+        assert code == 0, err
+    assert ciad("runs", "list", *database)[0] == 0
+
+
+def test_deleting_says_what_goes_and_gives_the_place_back(
+    ciad: Ciad, words: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ciad(*words)[0] == 0
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    _, text, _ = ciad("runs", "delete", only_run(words).short, "--database", words[-1])
+    for part in ("24 rows", "kB", "FGSM", "bundle tiny", "finished"):
+        assert part in text
+    before = Path(str(words[-1])).stat().st_size
+    code, _, err = ciad("runs", "delete", only_run(words).short, "--yes", "--database", words[-1])
+    assert code == 0
+    assert "less" in err
+    assert Path(str(words[-1])).stat().st_size < before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bundles_have_a_size_and_can_be_deleted(
+    ciad: Ciad, bundle: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = own_folders / "data" / "models" / "tiny"
+    shutil.copytree(bundle, folder)
+    (folder / "mine.txt").write_text("kept")
+    _, text, _ = ciad("bundles", "list")
+    assert "MB" in text
+    code, _, err = ciad("bundles", "delete", "tiny")
+    assert code == 2
+    assert f"add --yes to delete bundle 'tiny' in {folder}: 5 files, " in err
+    monkeypatch.setattr("sys.stdin", Terminal("no\n"))
+    code, text, _ = ciad("bundles", "delete", "tiny")
+    assert code == 1
+    assert "Nothing was deleted" in text
+    code, text, err = ciad("bundles", "delete", "tiny", "--yes")
+    assert code == 0
+    assert "other files" in err
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    code, _, err = ciad("bundles", "delete", "paper", "--yes")
+    assert code == 1
+    assert "comes with the program" in err

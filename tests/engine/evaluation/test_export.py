@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,7 @@ def test_columns_do_not_depend_on_what_was_found(database: Database, tmp_path: P
 def test_the_rows_of_a_growing_run_are_those_of_its_tables(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, rows = test_tables.filled(database, finished=False), Database.rows
+    key, rows = test_tables.filled(database, finished=False, limit=100), Database.rows
 
     def grown(self: Database, run: str, *which: object) -> list[Row]:
         found = rows(self, run, *which)
@@ -128,19 +130,52 @@ def test_rows_keep_full_precision(database: Database, tmp_path: Path) -> None:
         assert len(row.scores) == 5
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+STARTS = [
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t=",
+    "\r-",
+    "  =",
+    "\n=",
+    "\u00a0@",
+    "\ufeff=",
+    '"=',
+    "'=",
+    "\u201c+",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+]
+STARTS += ["\uff20", "\ufe66", "\u2212", "\u200b=", "name;=", "name\t@", 'name\n "=', "\x00="]
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_formulas_are_neutralised_in_text_only(database: Database, tmp_path: Path, start: str) -> None:
-    key = test_tables.filled(database)
+    key = test_tables.filled(database, limit=7)
     hostile = start + '2+3;cmd|"/c calc",x\nnext'
-    database.append(key, [tiny.row(90, "fgsm", score=-1.5, label=0, reason=hostile, label_before=0)])
+    database.append(key, [tiny.row(6), tiny.row(6, "fgsm", score=-1.5, label=0, reason=hostile, label_before=0)])
     written(database, tmp_path, key)
-    line = next(line for line in read(tmp_path / "rows.csv") if line["position"] == "90")
+    line = [line for line in read(tmp_path / "rows.csv") if line["position"] == "6"][1]
     assert line["reason"] == "'" + hostile
     assert line["mask_score"] == "-1.5"
 
 
 def test_harmless_text_and_numbers_stay() -> None:
-    for value in ("cat", "a=b", "", 3, -3, -0.5, None):
+    for value in (
+        "cat",
+        "a=b",
+        "",
+        3,
+        -3,
+        -0.5,
+        None,
+        '{"eps": -8.0, "k": "-"}',
+        "x, -y",
+        "f2 on the mask - paper",
+        "café",
+    ):
         assert export.neutral(value) == value
 
 
@@ -176,7 +211,7 @@ def test_writing_again_replaces_the_files(database: Database, tmp_path: Path) ->
 def test_a_folder_that_cannot_be_written_is_named(database: Database, tmp_path: Path) -> None:
     key = test_tables.filled(database)
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(RunError, match=r"Cannot write .*taken.table1\.csv: .+ Choose another folder"):
+    with pytest.raises(RunError, match=r"Cannot write .*taken: .+ Choose another folder"):
         written(database, tmp_path / "taken", key)
     with pytest.raises(RunError, match="no run called"):
         export.write_csv(tmp_path, database, "ff")
@@ -311,3 +346,86 @@ def test_every_old_heading_on_the_page_has_the_key_that_old_tables_are_read_by()
             assert old_tables.place(table, heading)[:2] == (file, key)
             checked += 1
     assert checked > 40
+
+
+class Stopped(BaseException):
+    """The process is killed."""
+
+
+def exported(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+OLD = dict.fromkeys(("table1.csv", "table2.csv", "adaptive.csv", "roc.svg", "run.json"), b"old")
+NEW = dict.fromkeys(("table1.csv", "table2.csv", "rows.csv", "roc.svg", "run.json"), b"new")
+STEPS = [(export, "write_synced"), (Path, "unlink"), (export.shutil, "move"), (export, "sync_folder")]
+
+
+@pytest.mark.parametrize("error", [Stopped(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(("holder", "name"), STEPS)
+def test_an_export_that_is_stopped_anywhere_never_mixes_two_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: object, name: str, error: BaseException
+) -> None:
+    """Killed, or refused by a full disk, at each of its steps; then the same again completes it."""
+    folder, real = tmp_path / "out", getattr(holder, name)
+    for stop in range(1, 50):
+        export._replace(folder, OLD)
+        left = iter(range(1, stop))
+
+        def step(*arguments: object, left=left, **more: object) -> object:
+            if next(left, None) is None:
+                raise error
+            return real(*arguments, **more)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(holder, name, step)
+            try:
+                export._replace(folder, NEW)
+                break
+            except (Stopped, RunError) as raised:
+                message = str(raised)
+        assert message == "" or "No space left" in message
+        found = exported(folder)
+        assert found in (OLD, NEW) or ("run.json" not in found and len(set(found.values())) <= 1)
+        if name == "write_synced":
+            assert found == OLD  # nothing is touched before everything is written
+    assert 2 < stop < 49
+    assert exported(folder) == NEW
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links and modes")
+def test_a_link_stays_one_and_a_file_keeps_its_mode(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    folder = tmp_path / "out"
+    written(database, folder, key)
+    (tmp_path / "elsewhere.csv").write_text("old")
+    (folder / "rows.csv").unlink()
+    (folder / "rows.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (folder / "roc.csv").chmod(0o600)
+    written(database, folder, key)
+    assert (folder / "rows.csv").is_symlink()
+    assert len(read(tmp_path / "elsewhere.csv")) == 18
+    assert (folder / "roc.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_in_the_place_of_a_file_leaves_the_earlier_export_as_it_is(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    folder = tmp_path / "out"
+    written(database, folder, key)
+    (folder / "rows.csv").unlink()
+    (folder / "rows.csv").mkdir()
+    before = exported(folder)
+    with pytest.raises(RunError, match=r"rows\.csv: Is a directory"):
+        written(database, folder, key)
+    assert exported(folder) == before
+
+
+def test_what_a_killed_export_left_is_removed_when_it_is_surely_old(database: Database, tmp_path: Path) -> None:
+    key = test_tables.filled(database)
+    for name in (".ciad-export-old", ".ciad-export-new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rows.csv").write_text("half")
+    os.utime(tmp_path / ".ciad-export-old", (0, 0))
+    written(database, tmp_path, key)
+    assert [path.name for path in tmp_path.glob(".ciad*")] == [".ciad-export-new"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -412,3 +414,83 @@ def test_an_attack_that_follows_detectors_takes_fewer_images_at_once(kwargs, lar
     with Database(tmp_path / "runs.sqlite") as database:
         runner.run(tiny.plan(data, system, attacks=attacks, **kwargs), system, data, database, Counting())
     assert (max(stored), sum(stored)) == (largest, 60)
+
+
+def test_a_disk_that_is_full_at_any_write_is_said_and_the_same_plan_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: list[Row]
+) -> None:
+    """SQLite is told how many pages the disk has; one more each time, until the run has its place."""
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    with Database(tmp_path / "empty.sqlite") as empty, empty._connected() as connection:
+        (first,) = connection.execute("PRAGMA page_count").fetchone()
+    opened, full = Database._opened, 0
+    with Database(tmp_path / "runs.sqlite") as database:
+        for pages in range(first, 1000, 2):
+
+            def limited(self, *arguments, pages=pages, **more):  # type: ignore[no-untyped-def]
+                connection = opened(self, *arguments, **more)
+                connection.execute(f"PRAGMA max_page_count = {pages}")
+                return connection
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Database, "_opened", limited)
+                database.close()
+                try:
+                    runner.run(plan, system, data, database, batch_size=8)
+                    break
+                except RunError as error:
+                    message = str(error)
+            full += 1
+            assert re.search(r"runs\.sqlite cannot grow: the disk is full\. Free some space", message)
+        assert full > 5
+        assert_alike(sorted_rows(database.rows(plan.key(), images=True)), sorted_rows(whole))
+        assert database.run(plan.key()).finished
+
+
+def sorted_rows(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row.attack, row.position))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+@pytest.mark.parametrize("stop", [1, 3, None])
+def test_a_database_that_is_deleted_while_a_run_computes(tmp_path: Path, stop: int | None, whole: list[Row]) -> None:
+    """It stops with a message, and what was computed is in the file that it names; there the run goes on."""
+    system, data = tiny.system(), tiny.data()
+    plan = tiny.plan(data, system, attacks=ATTACKS)
+    folder = tmp_path / "folder"
+
+    class Deleting(Listening):
+        def on_partial(self, result: object) -> None:
+            super().on_partial(result)
+            if len(self.rows) == stop:
+                shutil.rmtree(folder)
+
+        def on_progress(self, done: int, total: int, text: str) -> None:
+            if text == "Finished" and stop is None:
+                shutil.rmtree(folder)
+
+    job = Deleting()
+    with Database(folder / "runs.sqlite") as database:
+        with pytest.raises(RunError, match=r"folder.runs\.sqlite was deleted or replaced while a run") as caught:
+            runner.run(plan, system, data, database, job, batch_size=8)
+        assert not folder.exists()
+    (name,) = re.findall(r"written to (.*): move", str(caught.value))
+    with Database(name) as rescued:
+        stored = {1: 16, 3: 30, None: plan.rows}[stop]  # with the batch that could not be stored any more
+        assert len(rescued.rows(plan.key())) == stored
+        runner.run(plan, system, data, rescued, batch_size=8)
+        assert_alike(sorted_rows(rescued.rows(plan.key(), images=True)), sorted_rows(whole))
+
+
+def test_damaged_runs_beside_it_do_not_keep_a_plan_from_being_run(database: Database) -> None:
+    system, data = tiny.system(), tiny.data()
+    first = runner.run(tiny.plan(data, system, 20), system, data, database)
+    for key, plan in (("e" * 64, {"attacks": 3}), ("f" * 64, {})):
+        database.start(key, plan, runner.versions(), database.run(first).device)
+    with database._connected() as connection, connection:
+        connection.execute("UPDATE runs SET plan = '{' WHERE key = ?", ("f" * 64,))
+        connection.execute("UPDATE rows SET scores = '[' WHERE attack = 'fgsm' AND position = 3")
+    key = runner.run(tiny.plan(data, system, 20, attacks=ATTACKS), system, data, database)
+    assert database.run(key).finished
+    assert len(database.rows(key)) == 60

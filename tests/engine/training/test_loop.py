@@ -1,6 +1,8 @@
 """The training loop: it learns, and a stopped run goes on exactly as if it had not been stopped."""
 
 import csv
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from ciad_engine.errors import BundleError, CiadError
 from ciad_engine.jobs import Cancelled, Job
+from ciad_engine.training import loop
 from ciad_engine.training.loop import Metric, Objective, epoch_rows, train
 from ciad_engine.training.recipes import Schedule
 
@@ -226,3 +229,38 @@ def test_a_network_that_is_given_is_frozen_and_in_eval_mode(tmp_path):
 def test_an_objective_that_changes_what_it_is_given_is_found_out(tmp_path, harm):
     with pytest.raises(RuntimeError, match="training of toy changed a network"):
         train(Using(harm), tmp_path, CPU, 0, Job(), resume=False)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "5",
+        "50",
+        "50,",
+        "50,los",
+        "50,loss,0.",
+        "50,loss,0.12",
+        "50,loss",
+        "x,loss,0.1\r\n",
+        "\0\0\0\0",
+        "50,loss,\0\r\n",
+    ],
+)
+def test_a_cut_last_row_of_a_training_curve_is_dropped(tmp_path: Path, end: str) -> None:
+    """A crash may leave half a row, or zeros in its place: the others are kept, and training goes on."""
+    path = tmp_path / "f.csv"
+    path.write_bytes(b"step,metric,value\r\n50,loss,0.5\r\n100,loss,0.25\r\n150,validation,1\r\n" + end.encode())
+    loop.Curve(path, 100).add(101, {"loss": 0.125})
+    assert path.read_text().split() == ["step,metric,value", "50,loss,0.5", "100,loss,0.25", "101,loss,0.125"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_place_of_a_curve_or_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.csv")
+    with pytest.raises(BundleError, match=r"f\.csv: it is not a regular file"):
+        loop.Curve(tmp_path / "f.csv", 100)
+    network = nn.Linear(1, 1)
+    with pytest.raises(BundleError, match=r"f\.csv is damaged.*not a regular file"):
+        loop._load(
+            tmp_path / "f.csv", network, torch.optim.AdamW(network.parameters()), {"objective": "", "identity": "{}"}
+        )
