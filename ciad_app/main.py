@@ -16,6 +16,7 @@ try:
 
     from ciad_app import INSTALL_QT, display
     from ciad_engine import __version__, memory, process
+    from ciad_engine.errors import CiadError
 except KeyboardInterrupt:  # nobody answers signals yet
     os._exit(130)
 
@@ -44,6 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(options: argparse.Namespace, signals: process.Signals) -> int:
+    if options.info:
+        from ciad_engine import cli
+
+        return cli.main(["info"])
+    if options.reset:
+        from ciad_app import settings
+
+        try:
+            print(settings.reset())
+        except CiadError as error:
+            return _tell_without_window(str(error))
+        return 0
     demo: Path | None = options.demo
     problem = "" if options.window else display.problem()
     if demo is None and problem:
@@ -98,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", metavar="NAME", default="", help=of_bundle)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (auto)")
     parser.add_argument("--database", type=Path, metavar="FILE", help="results database (default: the program's own)")
+    parser.add_argument("--info", action="store_true", help="print versions, device, bundles and data, and end")
+    parser.add_argument("--reset", action="store_true", help="put the settings back to their defaults, and end")
     parser.add_argument("--debug", action="store_true", help="log everything, also to the terminal")
     return parser
 

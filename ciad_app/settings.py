@@ -101,6 +101,23 @@ def save(settings: Settings) -> bool:
     return True
 
 
+def reset() -> str:
+    """Put the settings back to their defaults and keep the former ones beside them; return what was done, in words.
+
+    Raises:
+        CiadError: nobody knows where they are, or they cannot be moved.
+    """
+    file = path()
+    aside = file.with_name(file.name + ".old")
+    try:
+        file.replace(aside)
+    except FileNotFoundError:
+        return f"There are no settings in {file.parent}: the defaults are in use."
+    except OSError as error:
+        raise CiadError(f"The settings {file} cannot be moved: {error.strerror or error}.") from error
+    return f"The settings are at their defaults. The former ones are kept as {aside}."
+
+
 def _put_aside(file: Path, raw: bytes, reason: str) -> Settings:
     """Keep a copy of a file that the next `save` would overwrite; returns the defaults."""
     aside = file.with_name(file.name + ".bad")

@@ -148,6 +148,16 @@ sys.exit(main(['--window', '--bundle', {str(untrained_bundle)!r}, '--device', 'c
     assert "did not end" not in ran.stderr  # else it left without its engine thread, with the same exit code
 
 
+def test_info_and_reset_end_without_a_window(tmp_path):
+    own = {"CIAD_CONFIG_DIR": str(tmp_path / "config"), "XDG_STATE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    ran = start("--info", **own)
+    assert ran.returncode == 0, ran.stderr
+    assert "bundles" in ran.stdout
+    ran = start("--reset", **own)
+    assert ran.returncode == 0, ran.stderr
+    assert "the defaults are in use" in ran.stdout
+
+
 def test_a_missing_system_library_is_named_with_the_line_that_installs_it(capsys, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     text = program._explain_missing_library(ImportError("libEGL.so.1: cannot open shared object file"))

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from ciad_app import settings
 from ciad_app.settings import Settings
+from ciad_engine.errors import CiadError
 
 
 @pytest.fixture
@@ -113,3 +115,22 @@ def test_a_pipe_or_a_huge_file_in_the_place_of_the_settings_is_said_in_the_log(f
     os.truncate(file, 2**40)
     assert settings.load() == Settings()
     assert "far too much" in caplog.text
+
+
+def test_reset_keeps_the_former_settings_beside_the_defaults(file):
+    assert "There are no settings" in settings.reset()
+    settings.save(Settings(font_size=20))
+    assert str(file.with_name("settings.json.old")) in settings.reset()
+    assert settings.load() == Settings()
+    assert json.loads(file.with_name("settings.json.old").read_text())["font_size"] == 20
+
+
+def test_settings_that_cannot_be_moved_are_named(file, monkeypatch):
+    settings.save(Settings(font_size=20))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(CiadError, match=r"settings\.json cannot be moved: Permission denied"):
+        settings.reset()
