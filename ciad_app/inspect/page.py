@@ -106,7 +106,7 @@ class InspectPage(FollowsFont, Page):
             self._splitter.addWidget(widget)
         self._splitter.setStretchFactor(1, 1)
         self._splitter.setChildrenCollapsible(False)
-        self.fit_font()
+        self._size_columns()
         self._content = QWidget()
         self.presenter.hide()
         in_column((self._splitter, 1), in_row((self.verdict, 1), self.saves), parent=self._content, margins=8)
@@ -114,6 +114,9 @@ class InspectPage(FollowsFont, Page):
         self.setFocusProxy(self.gallery.list)
 
     def fit_font(self) -> None:
+        QTimer.singleShot(0, self, self._size_columns)  # the columns themselves follow the font after the page
+
+    def _size_columns(self) -> None:
         """Give the outer columns the width their texts need at this font size, the middle what is left."""
         letter = self.fontMetrics().averageCharWidth()
         left, right = 31 * letter, 39 * letter

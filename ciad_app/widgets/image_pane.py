@@ -47,6 +47,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self._levels = levels
         self._pixel: Pixel | None = None
         self._dimmed = False
+        self._part: QRectF | None = None  # what is shown, also after the pane has got another size; None for all of it
         self._size = 1  # side of the image; `set_size` gives it its first value
 
         self.view = pg.ViewBox(invertY=True, lockAspect=True, enableMenu=False)
@@ -69,6 +70,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
 
         self.scene().sigMouseMoved.connect(self._mouse_moved)
         self.view.sigRangeChangedManually.connect(lambda *_: self.view_changed.emit(self.view.targetRect()))
+        self.view.sigResized.connect(lambda _: self.show_part(self._part))
         self._follow_palette()
         self.set_size(CIFAR10.size)
 
@@ -142,6 +144,7 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
 
     def show_part(self, part: QRectF | None) -> None:
         """Zoom to a part given in pixels of the image, or with None to the whole image."""
+        self._part = part
         self.view.setRange(part or QRectF(0, 0, self._size, self._size), padding=0)
 
     def _mouse_moved(self, position: QPointF) -> None:

@@ -237,3 +237,19 @@ def test_the_pane_with_the_focus_is_framed(pane, qtbot):
     assert framed.pixelColor(160, 120) == before.pixelColor(160, 120)
     pane.clearFocus()
     assert pane.grab().toImage() == before
+
+
+def test_the_same_part_is_shown_after_the_pane_was_small_for_a_while(qtbot):
+    pane = ImagePane("A picture", "", (0.0, 255.0))
+    qtbot.addWidget(pane)
+    pane.resize(300, 300)
+    pane.show()
+    pane.set_image(np.zeros((32, 32, 3), np.uint8))
+    for part in (None, QRectF(4, 5, 10, 10)):
+        pane.show_part(part)
+        for size in ((300, 90), (90, 300), (300, 300)):
+            pane.resize(*size)
+            qtbot.wait(20)
+        shown = pane.view.viewRect()
+        assert shown.width() == pytest.approx(32 if part is None else 10, rel=0.02)
+        assert shown.center().x() == pytest.approx(16 if part is None else 9, abs=0.2)
