@@ -29,7 +29,7 @@ DISPLAY_SIZE = 1024  # longest side of `Decoded.original`
 MAX_PIXELS = 89_478_485  # Pillow's own line between a picture and a decompression bomb: 256 MiB as RGB
 MAX_ASPECT = 20  # longer : shorter side; the centre square of a longer strip shows nothing of it
 MAX_MEMORY = 900 * 2**20  # bytes for the pixels of one picture, at the moment when most are needed
-MAX_SECONDS = 1.8  # of computing, with the start of the child
+MAX_SECONDS = 1.9  # of computing, with the start of the child
 _MAX_METADATA = 2**20  # bytes unpacked; what is larger is not looked at
 _MAX_EXIF = 2**17  # bytes; a JPEG segment holds half of it
 

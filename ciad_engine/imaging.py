@@ -257,7 +257,7 @@ def _answer(child: subprocess.Popen[bytes], job: Job) -> bytes:
             job.checkpoint()
 
 
-_TOO_LONG = "takes too long to decode. Scale it down first, or save it as a plain PNG."
+_TOO_LONG = "takes too long to decode. Scale it down first."
 
 
 def _unpacked(out: bytes, status: int) -> decoder.Decoded:
