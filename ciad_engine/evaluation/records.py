@@ -208,7 +208,6 @@ def with_more(run: Run, plan: planning.Plan, rows: list[Row], fresh: list[Row]) 
         fits = (
             row.attack in names
             and row.position in benign
-            and row.position < plan.limit
             and max(*of_f1, *(score.label or 0 for score in row.scores.values())) < classes
             and all(name in row.scores for name in needed)
             and all(
