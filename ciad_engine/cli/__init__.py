@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from ciad_engine import __version__, memory
 from ciad_engine.cli import console
-from ciad_engine.cli.options import WrongUse
+from ciad_engine.cli.options import Parser, WrongUse
 from ciad_engine.errors import CiadError, said
 from ciad_engine.jobs import Cancelled
 
@@ -117,7 +117,7 @@ def _explain(error: BaseException, continuing: str, debug: bool) -> tuple[int, s
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The whole parser; only the command among `words` gets its flags, the others a line of help."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     group = common.add_argument_group("for every command")
     # Both are read from the words themselves, before anything is parsed; hence no default here.
     for flags, text in (
@@ -126,7 +126,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     ):
         group.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ciad",
         description="Attack image classifiers, and detect adversarial images by contrasting the class with where the "
         "classifier looks.",
