@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from ciad_engine import memory
+from ciad_engine import memory, typed_numbers
 from ciad_engine.counting import counted
 from ciad_engine.errors import CiadError, SettingError, said
 from ciad_engine.jobs import Cancelled, Job
@@ -28,13 +28,15 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cpu":
         return torch.device("cpu")
+    said = typed_numbers.shown(name)
     if name == "cuda" or name.startswith("cuda:"):
         if not torch.cuda.is_available():
-            raise SettingError(f"device: '{name}' was asked for, but no CUDA device is available; use 'auto' or 'cpu'.")
-        index = name.partition(":")[2] or "0"
-        if index.isdigit() and int(index) < torch.cuda.device_count():
-            return torch.device(name)
-    raise SettingError(f"device: '{name}' is none of 'auto', 'cpu', 'cuda', 'cuda:0' ... on this machine.")
+            raise SettingError(f"device: '{said}' was asked for, but no CUDA device is available; use 'auto' or 'cpu'.")
+        with contextlib.suppress(typed_numbers.NotANumberError):
+            index = typed_numbers.whole(name.partition(":")[2] or "0")
+            if 0 <= index < torch.cuda.device_count():
+                return torch.device("cuda") if name == "cuda" else torch.device("cuda", index)
+    raise SettingError(f"device: '{said}' is none of 'auto', 'cpu', 'cuda', 'cuda:0' ... on this machine.")
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -7,19 +7,18 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
-    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QGroupBox,
     QRadioButton,
     QSizePolicy,
-    QSpinBox,
     QWidget,
 )
 
 from ciad_app.evaluate.attack_list import AttackList
 from ciad_app.evaluate.work import Request
 from ciad_app.widgets.build import button, choice, in_column, in_row, label, refill
+from ciad_app.widgets.number_box import LargeWholeBox, WholeBox
 from ciad_app.widgets.parameter_form import NoWheel
 from ciad_app.widgets.scrolled import Scrolled
 from ciad_app.worker import EngineInfo
@@ -124,13 +123,12 @@ class SetupPanel(QWidget):
         self.attacks = AttackList()
         self.preset = button("The paper's attacks", _OF_PAPER, lambda: self._choose(planning.preset("paper")))
         self.sweep = button("Several settings", _OF_SWEEP, lambda: self._choose(planning.preset("sweep")))
-        self.limit = QSpinBox()
+        self.limit = WholeBox()
         self.limit.setRange(1, _DEFAULT_LIMIT)
         self.limit.setValue(_DEFAULT_LIMIT)
-        self.limit.setGroupSeparatorShown(True)
         self.limit.setToolTip("How many images are drawn from the data set")
         self.all = button("All", "Take every image of the data set", lambda: self.limit.setValue(self.limit.maximum()))
-        self.seed = QDoubleSpinBox(decimals=0)  # a QSpinBox ends at half of what a plan may hold
+        self.seed = LargeWholeBox()  # a QSpinBox ends at half of what a plan may hold
         self.seed.setRange(0, planning.HIGHEST_SEED)
         self.seed.setToolTip("Decides which images are drawn; the same seed draws the same ones")
         of_setting = "Transferred: adversarial images are made against a second classifier and shown to this detector"
@@ -210,7 +208,7 @@ class SetupPanel(QWidget):
     def request(self) -> Request:
         return Request(
             attacks=self.attacks.chosen(),
-            limit=self.limit.value(),
+            limit=int(self.limit.value()),
             seed=int(self.seed.value()),
             attacked=str(self.attacked.currentData()),
             evade=self.evaded,

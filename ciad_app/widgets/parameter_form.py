@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QEvent, QLocale, QObject, QSignalBlocker, Qt, Signal
-from PySide6.QtGui import QValidator
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QGridLayout, QSlider, QSpinBox, QWidget
 
 from ciad_app.widgets.build import label_of
+from ciad_app.widgets.number_box import NumberBox, WholeBox, digits_of
 from ciad_engine.attacks.base import Attack
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import ONLY_WITH, TARGET, TARGET_CLASS
@@ -24,12 +23,6 @@ _LONG = 12  # letters of a name that a choice has room for; a longer one is cut
 _DECIMALS = 4  # at least: a budget of 0.145 is a budget somebody may want
 # A slider helps only where its default is not squeezed into the first few pixels.
 _SMALLEST_SHARE = 0.01
-
-
-def digits_of(value: float) -> int:
-    """Digits after the point with which a float is written exactly."""
-    exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
-    return max(-exponent, 0) if isinstance(exponent, int) else 0
 
 
 def decimals(p: Parameter) -> int:
@@ -78,32 +71,6 @@ class NoWheel(QObject):
             event.ignore()
             return True
         return super().eventFilter(watched, event)
-
-
-class _Number(QDoubleSpinBox):
-    """Shows 0.001 rather than 0.0010000000, though it takes as many digits; knows no separator of thousands."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        plain = self.locale()
-        plain.setNumberOptions(QLocale.NumberOption.OmitGroupSeparator)
-        self.setLocale(plain)
-
-    def textFromValue(self, value: float) -> str:
-        digits = self.locale().toString(value, "f", self.decimals())
-        point = self.locale().decimalPoint()
-        return digits.rstrip("0").removesuffix(point) if point in digits else digits
-
-    def _own_point(self, text: str) -> str:
-        # Qt would take the other sign for a separator of thousands and read "0,5" as 5.
-        point = self.locale().decimalPoint()
-        return text.replace("," if point == "." else ".", point)
-
-    def validate(self, text: str, position: int) -> tuple[QValidator.State, str, int]:
-        return super().validate(self._own_point(text), position)
-
-    def valueFromText(self, text: str) -> float:
-        return super().valueFromText(self._own_point(text))
 
 
 class ParameterForm(QWidget):
@@ -165,15 +132,13 @@ class ParameterForm(QWidget):
             tick.toggled.connect(lambda _: self.changed.emit())
             return tick
         low, high = -_UNLIMITED if p.low is None else p.low, _UNLIMITED if p.high is None else p.high
-        spin: QSpinBox | QDoubleSpinBox
+        spin: QSpinBox | NumberBox
         if p.kind == "int":
-            spin = QSpinBox()
+            spin = WholeBox()
             spin.setRange(int(low), int(high))
         else:
-            spin = _Number()
-            spin.setDecimals(decimals(p))
+            spin = NumberBox(decimals(p))
             spin.setRange(low, high)
-            spin.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         spin.setValue(p.default)
         if p.unit:
             spin.setSuffix(f" {p.unit}")
@@ -234,11 +199,7 @@ class ParameterForm(QWidget):
                 editor.setCurrentText(value)
             elif isinstance(editor, QCheckBox):
                 editor.setChecked(value)
-            elif isinstance(editor, QSpinBox):
-                editor.setValue(value)
-            elif isinstance(editor, QDoubleSpinBox):
-                # A value from elsewhere, such as a plan of the command line, comes back as it is.
-                editor.setDecimals(max(editor.decimals(), digits_of(value)))
+            elif isinstance(editor, (QSpinBox, QDoubleSpinBox)):
                 editor.setValue(value)
 
     def reset(self) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from typing import Any, TypeVar
 
+from ciad_engine import typed_numbers
 from ciad_engine.errors import SettingError
 
 Built = TypeVar("Built")
@@ -53,6 +55,20 @@ class Parameter:
         unit = "grey levels" if self.unit == "/255" else self.unit
         return " ".join([*words, unit] if words and unit else words)
 
+    @property
+    def wanted(self) -> str:
+        """E.g. "a whole number from 1 steps", of a number."""
+        return f"{'a whole number' if self.kind == 'int' else 'a number'} {self.range}".rstrip()
+
+    def read(self, text: str) -> float | int:
+        """Return the number that a person typed, with or without the unit behind it; its range is not checked.
+
+        Raises:
+            NotANumberError: it is none of this kind.
+        """
+        bare = text.strip().removesuffix(self.unit) or text
+        return typed_numbers.whole(bare) if self.kind == "int" else typed_numbers.number(bare)
+
 
 def parameter(default: float | int | str | bool, title: str, help: str, **more: Any) -> Any:
     """Return a dataclass field that carries its own documentation; `Parameter` explains the arguments."""
@@ -79,7 +95,7 @@ def check(instance: object) -> None:
     """
     for p in schema(type(instance)):
         value = getattr(instance, p.name)
-        where = f"{getattr(type(instance), 'name', type(instance).__name__)}: {p.name} = {value!r}"
+        where = f"{getattr(type(instance), 'name', type(instance).__name__)}: {p.name} = {_shown(value)}"
         if p.kind == "choice":
             if value not in p.choices:
                 raise SettingError(f"{where} is none of {', '.join(p.choices)}.")
@@ -87,14 +103,27 @@ def check(instance: object) -> None:
             if not isinstance(value, bool):
                 raise SettingError(f"{where} is neither true nor false.")
         else:
-            number = isinstance(value, int) if p.kind == "int" else isinstance(value, (int, float))
+            number = isinstance(value, numbers.Integral if p.kind == "int" else numbers.Real)  # numpy's, too
             low = -math.inf if p.low is None else p.low
             high = math.inf if p.high is None else p.high
-            if not number or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
-                whole = "a whole number" if p.kind == "int" else "a number"
-                raise SettingError(f"{where} is not {whole} {p.range}".rstrip() + ".")
-            if p.kind == "float":
-                object.__setattr__(instance, p.name, float(value))
+            if not number or isinstance(value, bool) or not _finite(value) or not low <= value <= high:
+                raise SettingError(f"{where} is not {p.wanted}.")
+            object.__setattr__(instance, p.name, int(value) if p.kind == "int" else float(value))
+
+
+def _finite(value: Any) -> bool:
+    """Whether a float holds the number."""
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _shown(value: object) -> str:
+    try:
+        return typed_numbers.shown(repr(value))
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number of more than 4,300 digits"
 
 
 def build(cls: type[Built], values: dict[str, Any]) -> Built:

@@ -149,7 +149,9 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     import argparse
     import importlib
 
-    common = argparse.ArgumentParser(add_help=False)
+    from ciad_engine.cli.options import Parser
+
+    common = Parser(add_help=False)
     group = common.add_argument_group("for every command")
     # Both are read from the words themselves, before anything is parsed; hence no default here.
     for flags, text in (
@@ -158,7 +160,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     ):
         group.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ciad",
         description="Attack image classifiers, and detect adversarial images by contrasting the class with where the "
         "classifier looks.",

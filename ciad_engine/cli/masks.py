@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from ciad_engine import bundles, datasets
+from ciad_engine import bundles, datasets, typed_numbers
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError
 from ciad_engine.evaluation.table import render_markdown, render_text
@@ -76,13 +76,13 @@ def _command(arguments: argparse.Namespace, limit: int) -> str:
 
 def _percent(text: str) -> float:
     """argparse type: a number between 0 and 100."""
+    why = ""
     try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 100:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number between 0 and 100")
-    return number
+        if 0 < (number := typed_numbers.number(text.strip().removesuffix("%"))) < 100:
+            return number
+    except typed_numbers.NotANumberError as error:
+        why = error.why
+    raise argparse.ArgumentTypeError(f"'{typed_numbers.shown(text)}' is not a number between 0 and 100{why}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,17 +8,19 @@ import glob
 import itertools
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ciad_engine import attacks, bundles, datasets, outputs
+from ciad_engine import attacks, bundles, datasets, outputs, typed_numbers
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
 from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation.planning import HIGHEST_SEED
+from ciad_engine.typed_numbers import NotANumberError
 
 if TYPE_CHECKING:
     from ciad_engine.attacks.base import Attack
@@ -28,6 +30,18 @@ _TRUTH = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", 
 _METAVARS = {"choice": "CHOICE", "bool": "yes|no", "int": "N", "float": "X"}
 _LONGEST_NAME = 255 - 6  # bytes that file systems take, without a number behind the stem
 _PREFIX = "setting_"  # of the attributes that hold attack settings
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but every word that begins like a negative number is a value: "-1e-3", "-inf", "-8/255".
+
+    argparse knows "-1" and "-0.5" alone, takes the others for options and says that an argument is missing.
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        # Options begin with two hyphens or with one and a letter.
+        self._negative_number_matcher = re.compile(r"-([^-a-z]|(inf|nan))", re.IGNORECASE | re.ASCII)
 
 
 class WrongUse(Exception):  # noqa: N818 - a message for argparse, not an error of the engine
@@ -174,9 +188,11 @@ def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
     for known, wanted in ((list(classes), name), (folded, name.casefold()), (folded, bare.casefold())):
         if wanted in known:
             return known.index(wanted)
-    if bare.isascii() and bare.isdigit() and int(bare) < len(classes):
-        return int(bare)
-    raise WrongUse(f"{flag}: '{name}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
+    with contextlib.suppress(NotANumberError):
+        if 0 <= (number := typed_numbers.whole(bare)) < len(classes):
+            return number
+    said = typed_numbers.shown(name)
+    raise WrongUse(f"{flag}: '{said}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
 
 
 def check_folder(flag: str, folder: Path | None) -> None:
@@ -247,10 +263,13 @@ def _whole(low: int, high: float, words: str) -> Callable[[str], int]:
     """Return an argparse type: a whole number from `low` to `high`; `words` describe it."""
 
     def read(text: str) -> int:
-        with contextlib.suppress(ValueError):
-            if low <= (number := int(text)) <= high:
+        why = ""
+        try:
+            if low <= (number := typed_numbers.whole(text)) <= high:
                 return number
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number {words}")
+        except NotANumberError as error:
+            why = error.why
+        raise argparse.ArgumentTypeError(f"'{typed_numbers.shown(text)}' is not a whole number {words}{why}")
 
     return read
 
@@ -371,10 +390,10 @@ def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str])
             raise WrongUse(f"{attack}: {parameter.name} = '{text}' is neither yes nor no.")
         return _TRUTH[text.casefold()]
     try:
-        return int(text) if parameter.kind == "int" else float(text)
-    except ValueError:
-        whole = "a whole number" if parameter.kind == "int" else "a number"
-        raise WrongUse(f"{attack}: {parameter.name} = '{text}' is not {whole}{_range(parameter)}.") from None
+        return parameter.read(text)
+    except NotANumberError as error:
+        said = f"'{typed_numbers.shown(text)}' is not {parameter.wanted}{error.why}"
+        raise WrongUse(f"{attack}: {parameter.name} = {said}.") from None
 
 
 def _flag(name: str) -> str:

@@ -182,3 +182,75 @@ def test_decimals_and_sliders():
     assert has_slider(by_name["eps"])
     assert not has_slider(by_name["rate"])
     assert not has_slider(by_name["norm"])
+
+
+def typed(form, qtbot, name: str, text: str):
+    """What the form holds after a person has typed this instead of what was there."""
+    editor = form.editor(name)
+    editor.selectAll()
+    if text.isascii():
+        qtbot.keyClicks(editor, text)
+    else:  # QTest has no keys for it: pasted
+        editor.lineEdit().insert(text)
+    qtbot.keyClick(editor, Qt.Key.Key_Tab)
+    return form.values()[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 1e-3), ("1,5e1", 15.0), ("+2", 2.0), (".5", 0.5), ("0.0314159265", 0.0314159265), ("８", 8.0),
+     ("1_0", 10.0), ("8/255", 8.0), ("8 /255", 8.0), (" 7 ", 7.0), ("1e-30", 1e-30), ("0" * 30 + "3", 3.0)],
+)  # fmt: skip
+@pytest.mark.parametrize("language", ["en_US", "de_DE", "C"])
+def test_every_notation_of_a_number_is_understood(qtbot, text, value, language):
+    before = QLocale()
+    QLocale.setDefault(QLocale(language))
+    try:
+        form = ParameterForm(parameters.schema(Example))
+        qtbot.addWidget(form)
+        form.set_values({"eps": 99.0})
+        assert typed(form, qtbot, "eps", text) == value
+        form.editor("eps").interpretText()  # what is shown means the same
+        assert form.values()["eps"] == value
+    finally:
+        QLocale.setDefault(before)
+
+
+@pytest.mark.parametrize(("text", "value"), [("2e1", 20), ("20.0", 20), ("+20", 20), ("２０", 20), ("20,0", 20)])
+def test_every_notation_of_a_whole_number_is_understood(form, qtbot, text, value):
+    assert typed(form, qtbot, "steps", text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("eps", "1e-400", "it is too close to 0"),
+        ("eps", "1e400", "it is too large"),
+        ("eps", "300", "'300' is not a number from 0 to 255."),
+        ("eps", "-1", "'-1' is not a number from 0 to 255."),
+        ("eps", "nan", "it has to be finite"),
+        ("eps", "9" * 500, "it is too large"),
+        ("eps", "abc", "'abc' is not a number from 0 to 255."),
+        ("eps", "1.000,5", "is not a number from 0 to 255."),
+        ("steps", "1.5", "'1.5' is not a whole number from 1 to 100."),
+        ("steps", "1e9", "is not a whole number from 1 to 100."),
+    ],
+)
+def test_what_is_none_is_refused_with_the_reason(form, qtbot, monkeypatch, name, text, reason):
+    said = []
+    monkeypatch.setattr("ciad_app.widgets.number_box.QToolTip.showText", lambda place, text, widget: said.append(text))
+    before = form.values()[name]
+    assert typed(form, qtbot, name, f"{text}\r") == before
+    assert said
+    assert all(reason in one for one in said)
+
+
+def test_steps_change_the_second_digit(form):
+    eps = form.editor("eps")
+    for start, up in ((8.0, 8.1), (0.0, 0.0001), (12.0, 13.0), (0.25, 0.26), (255.0, 255.0)):
+        eps.setValue(start)
+        eps.stepBy(1)
+        assert eps.value() == up
+    eps.setValue(1.0)
+    eps.stepBy(-1)
+    assert eps.value() == 0.99
