@@ -465,7 +465,7 @@ def load_networks(card: Card, device: torch.device) -> dict[str, nn.Module]:
         _check_weights(card, role, path, network)
         _check_classes(card, path, raw)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on a CPU
-        loaded[role] = network.to(device, torch.float32).eval().requires_grad_(False)
+        loaded[role] = network.to(device).eval().requires_grad_(False)
     return loaded
 
 

@@ -34,15 +34,21 @@ def names() -> tuple[str, ...]:
 
 
 def create(name: str, /, **arguments: Any) -> nn.Module:
-    """A freshly initialised network.
+    """Return a freshly initialised network, in float32 whatever torch's default type is.
 
     Raises:
         SettingError: no such network, or arguments it does not take.
     """
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
     try:
         return _class(name)(**arguments)
     except (*DAMAGE, AssertionError, MemoryError, RuntimeError) as error:
         raise SettingError(f"network '{name}' does not take the arguments {arguments}: {error}") from error
+    finally:
+        torch.set_default_dtype(before)
 
 
 def needed(name: str, /, **arguments: Any) -> dict[str, Any]:
