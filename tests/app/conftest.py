@@ -58,6 +58,7 @@ def no_modal_dialogs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("information", "warning", "critical", "question", "about"):
         monkeypatch.setattr(QMessageBox, name, refuse)
     monkeypatch.setattr(QMessageBox, "exec", refuse)
+    monkeypatch.setattr("ciad_app.evaluate.page.ask_folder", refuse)
 
 
 @pytest.fixture

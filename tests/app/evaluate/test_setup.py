@@ -152,7 +152,7 @@ def test_dialogs_begin_where_one_was_last_and_tell_where_they_ended(
     qtbot.waitUntil(lambda: not page.loader.busy, timeout=30_000)
     news = SimpleNamespace(run=SimpleNamespace(key="", short=""), card=None)
     monkeypatch.setattr(page, "_news", news)  # there is something to export
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda parent, title, start: begun.append(start) or "")
+    monkeypatch.setattr("ciad_app.evaluate.page.ask_folder", lambda parent, title, start: begun.append(start))
     page.export()
     assert begun[1:] == used
     monkeypatch.setattr(page, "_news", None)
