@@ -12,6 +12,8 @@ import time
 import zlib
 from pathlib import Path
 
+from ciad_engine.counting import disk_size
+
 _LONGEST = 24  # characters of a file's name in that of its temporary file, which may then be added to
 MOST_TEXT = 64 * 2**20  # bytes of a card, of settings or of other JSON: far more than any has
 MOST_WEIGHTS = 2 * 2**30  # bytes of a network or a checkpoint
@@ -63,7 +65,7 @@ def _check(found: os.stat_result, path: Path, most: int) -> None:
 
 
 def _too_large(path: Path, most: int) -> OSError:
-    return OSError(errno.EFBIG, f"it has more than {most // 2**20:,} MiB, far too much for such a file", str(path))
+    return OSError(errno.EFBIG, f"it has more than {disk_size(most)}, far too much for such a file", str(path))
 
 
 def write_whole(path: Path, raw: bytes) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QRect
+from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
@@ -55,7 +55,8 @@ def advertised(window: MainWindow) -> dict[str, tuple[QKeySequence, Callable[[Ca
     found = {}
     for made in window.findChildren(QAction):
         parent = made.parent()
-        if isinstance(parent, QWidget) and parent.isVisible():
+        everywhere = made.shortcutContext() == Qt.ShortcutContext.WindowShortcut
+        if isinstance(parent, QWidget) and parent.isVisible() and everywhere:
             name = made.text().replace("&", "")
             found |= {
                 f"{name} ({key.toString()})": (key, made.triggered.connect) for key in made.shortcuts() if typed(key)

@@ -98,7 +98,12 @@ def test_runs_are_as_they_were_stored(version: int, database: Database) -> None:
     assert [run.key for run in database.runs()] == list(fixtures.old_runs(version))
     for stored in fixtures.stored(version, "runs"):
         plan, versions = json.loads(stored["plan"]), json.loads(stored["versions"])
-        assert dataclasses.asdict(database.run(stored["key"])) == {**stored, "plan": plan, "versions": versions}
+        assert dataclasses.asdict(database.run(stored["key"])) == {
+            **stored,
+            "plan": plan,
+            "versions": versions,
+            "damage": "",
+        }
 
 
 def test_rows_are_as_they_were_stored(version: int, database: Database) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ciad_engine import imaging
+from ciad_engine import files, imaging
 from ciad_engine.errors import ImageError
 from tests.engine.helpers_data import encoded, random_images
 
@@ -55,10 +55,10 @@ def test_saving_fails_with_the_old_file_untouched(tmp_path, monkeypatch):
     path = tmp_path / "kept.png"
     path.write_bytes(b"old")
 
-    def full(self, raw):
+    def full(path, raw):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "write_synced", full)
     with pytest.raises(ImageError, match=r"kept\.png cannot be written: No space left"):
         imaging.save_png(path, SQUARE)
     assert path.read_bytes() == b"old"
