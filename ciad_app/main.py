@@ -111,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", metavar="NAME", default="", help=of_bundle)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (auto)")
     parser.add_argument("--database", type=Path, metavar="FILE", help="results database (default: the program's own)")
-    parser.add_argument("--info", action="store_true", help="print versions, device, bundles and data, and end")
-    parser.add_argument("--reset", action="store_true", help="put the settings back to their defaults, and end")
+    parser.add_argument("--info", action="store_true", help="print versions, device, bundles and data, and exit")
+    parser.add_argument("--reset", action="store_true", help="put the settings back to their defaults, and exit")
     parser.add_argument("--debug", action="store_true", help="log everything, also to the terminal")
     return parser
 

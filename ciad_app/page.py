@@ -56,6 +56,9 @@ class Page(QWidget):
         self.engine.cancel_current()
         return running
 
+    def tell(self, text: str) -> None:
+        """Show a message while the status bar is hidden, if the page has a place for it."""
+
     def present(self, on: bool) -> None:
         """Show the page as a class needs it, if that is different, or again as usual."""
 

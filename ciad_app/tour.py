@@ -71,7 +71,6 @@ class Tour(QFrame):
         self.go(0)
         self._ring.show()
         self.show()
-        self.next.setFocus()
 
     def go(self, place: int) -> None:
         """Show a step; the one behind the last ends the tour."""

@@ -122,8 +122,6 @@ class MainWindow(QMainWindow):
         return self.page(self._kinds[self.pages.currentIndex()])
 
     def show_page(self, kind: type[Page]) -> None:
-        if self._kinds.index(kind) != self.pages.currentIndex():
-            self.present(False)
         self.pages.setCurrentIndex(self._kinds.index(kind))
 
     def present(self, on: bool) -> None:
@@ -131,9 +129,13 @@ class MainWindow(QMainWindow):
         if on == self.presenting:
             return
         self.presenting = on
+        if on:
+            self._presented = self.shown
+            if self._tour is not None:
+                self._tour.end()
         for bar in (self.menuBar(), self.pages.tabBar(), self.state, self.statusBar()):
             bar.setVisible(not on)
-        self.shown.present(on)
+        self._presented.present(on)
         if on:
             self._before = self.windowState()
         self.setWindowState(self._before | Qt.WindowState.WindowFullScreen if on else self._before)
@@ -142,6 +144,7 @@ class MainWindow(QMainWindow):
         """Show a message in the status bar for a while; one too long for that also in a box that blocks nothing."""
         first, _, rest = text.partition("\n")
         bar = self.statusBar()
+        self.shown.tell(first) if self.presenting else None
         bar.showMessage(first, NOTE_SECONDS * 1000)
         taken = self.progress.sizeHint().width() + 6 * bar.fontMetrics().averageCharWidth()
         if rest or bar.fontMetrics().horizontalAdvance(first) > self.width() - taken:
@@ -206,7 +209,7 @@ class MainWindow(QMainWindow):
                 return
 
     def _remember_folder(self, folder: str) -> None:
-        """Where the next dialog starts, also after the next start from another folder."""
+        """Let the next dialog start there, also after the next start from another folder."""
         self.settings = dataclasses.replace(self.settings, last_folder=os.path.abspath(folder))  # noqa: PTH100
 
     def take(self, data: QMimeData, name: str) -> None:
@@ -307,13 +310,14 @@ class MainWindow(QMainWindow):
         self._tour = Tour(self, self.shown.tour())
         self.shown.updated.connect(self._tour.update_missing)
         self._tour.ended.connect(self._tour_ended)
-
-    def _tour_ended(self) -> None:
-        self._tour = None
         self.settings = dataclasses.replace(self.settings, toured=True)
         self._save()
 
+    def _tour_ended(self) -> None:
+        self._tour = None
+
     def _show_keys(self) -> None:
+        self._build_the_others()  # their menus are listed, too
         KeysDialog(self.menuBar(), self).show()
 
     def _show_document(self, title: str, file: Path) -> None:
@@ -381,6 +385,8 @@ class MainWindow(QMainWindow):
         # Not the shortcut of an action: dialogs have their own use for Escape first.
         if event.key() != Qt.Key.Key_Escape:
             super().keyPressEvent(event)
+        elif self._tour is not None:
+            self._tour.end()
         elif not self.shown.escape() and self.presenting:
             self.present(False)
 
@@ -416,6 +422,8 @@ class MainWindow(QMainWindow):
 
     def _page_changed(self) -> None:
         shown = self.shown
+        if self.presenting and shown is not self._presented:
+            self.present(False)
         if self._tour is not None:
             self._tour.end()
         for kind, menu in self._menus.items():

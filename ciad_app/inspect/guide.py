@@ -11,8 +11,8 @@ from ciad_app.inspect.verdict_bar import VerdictBar
 from ciad_app.tour import Step
 
 _SEES = """
-The classifier f1 sees these few pixels and must choose one of its classes. The bars below show how it divides its
-belief. Click other pictures.
+The classifier f1 sees these few pixels and must choose one of its classes. The bars below show how
+confident it is in each. Click another picture.
 """
 _ATTACK = """
 Press Attack: FGSM moves every colour value a little, in the direction that confuses f1 most. Then move the slider of

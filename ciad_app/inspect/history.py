@@ -59,6 +59,16 @@ class History:
     def get(self, entry: Entry, row: int) -> Inspection:
         return self._done[_key(entry)][row]
 
+    def row_of(self, entry: Entry, found: Inspection) -> int | None:
+        """Return the row of the same attack with the same result, or None."""
+        assert found.attack is not None
+        wanted = (found.attack.attack, found.attack.settings, found.evade, found.attack.images.tobytes())
+        for row, known in enumerate(self._done.get(_key(entry), [])):
+            attack = known.attack
+            if attack and (attack.attack, attack.settings, known.evade, attack.images.tobytes()) == wanted:
+                return row
+        return None
+
     def remove(self, entry: Entry, row: int) -> None:
         """Forget one attack."""
         del self._done[_key(entry)][row]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ciad_app.inspect.collection import RECORDS, YOURS, Collection, Entry, of_en
 from ciad_app.inspect.gallery import Gallery, tip_of
 from ciad_app.inspect.history import History, name_of
 from ciad_app.inspect.pane_grid import PaneGrid
-from ciad_app.inspect.presenter import Presenter
+from ciad_app.inspect.presenter import KEYS, Presenter
 from ciad_app.inspect.quiz import Quiz
 from ciad_app.inspect.results import figures
 from ciad_app.inspect.save_buttons import SaveButtons
@@ -84,6 +85,7 @@ class InspectPage(FollowsFont, Page):
         self.panel.detector_changed.connect(self._decide)
         self.panel.settings_changed.connect(self._settings_changed)
         self.panel.attack.currentIndexChanged.connect(lambda _: self._mark_age())
+        self.panel.knows.toggled.connect(lambda _: self._settings_changed())
         self.panel.chosen.connect(self._return_to)
         self.panel.compared.connect(self._compare)
         self.panel.removed.connect(self._remove)
@@ -179,9 +181,13 @@ class InspectPage(FollowsFont, Page):
     def tour(self) -> Sequence[Step]:
         return guide.steps(lambda: self._state, self.grid, self.panel, self.verdict)
 
+    def tell(self, text: str) -> None:
+        self.presenter.keys.setText(text)
+
     def present(self, on: bool) -> None:
         self._content.setVisible(not on)
         self.presenter.setVisible(on)
+        self.presenter.keys.setText(KEYS)
         (self.presenter if on else self.gallery.list).setFocus()
 
     @property
@@ -236,6 +242,8 @@ class InspectPage(FollowsFont, Page):
 
         self.grid.await_attack("Attacking …")
         self.presenter.show_image(entry.pixels)
+        if self.panel.button.hasFocus():  # it is disabled now, and would give the focus to the next button
+            self.gallery.list.setFocus()
         self._tell(f"Attacking with {title} …", "Escape stops it.")
         self._ask(
             lambda session, job: work.attack(session.system, entry, name, settings, evade, job),
@@ -261,13 +269,15 @@ class InspectPage(FollowsFont, Page):
         )
 
     def _found_smallest(self, entry: Entry, found: Smallest, detector: str) -> None:
-        self._state = self._state.gave_up()
+        self._state, self._wanted = self._state.gave_up(), False
         both = (found.passing, found.fooling) if found.passing is not found.fooling else (found.fooling,)
         for each in both:
             if each is not None:
                 self._fill(each)
                 self._attacked(entry, each)
-        if found.fooling is None:
+        if found.fooling is None and self._state.found is None:
+            self._select(entry)  # it had not been looked at yet
+        elif found.fooling is None:
             self._decide()
         self.message.emit(sentence(found, detector))
 
@@ -287,7 +297,6 @@ class InspectPage(FollowsFont, Page):
         entry, (name, settings), evade = self._state.entry, self.panel.request(), self.panel.evade
         assert entry is not None
         known = self._state.found
-        self._wanted = False
         self._drop_task()
         self._state = self._state.trying()
         self._ask(
@@ -300,7 +309,8 @@ class InspectPage(FollowsFont, Page):
         self._show(found)
         self._settled.start()
         if self._wanted:
-            self._try()
+            self._wanted = False
+            self._settings_changed()
 
     def _keep(self) -> None:
         """Remember the attack that was tried last."""
@@ -314,17 +324,25 @@ class InspectPage(FollowsFont, Page):
         """Dim what an attack with other settings than those in the form made."""
         found = self._state.found
         attack = None if found is None else found.attack
-        name, settings = self.panel.request()
-        self.grid.dim(attack is not None and (attack.attack, attack.settings) != (name, settings))
+        made = None if found is None or attack is None else (attack.attack, attack.settings, found.evade)
+        self.grid.dim(made is not None and made != (*self.panel.request(), self.panel.evade))
+
+    @contextlib.contextmanager
+    def _filled(self) -> Iterator[None]:
+        """Let the form be filled without an attack being made of what is filled in."""
+        self._filling = True
+        try:
+            yield
+        finally:
+            self._filling = False
 
     def _fill(self, found: Inspection) -> None:
         """Put an attack's settings into the form, without making it again."""
         if found.attack is None:
             return
-        self._filling = True
-        self.panel.choose(found.attack.attack, found.attack.settings)
-        self._filling = False
-        self.panel.choose_to_evade(found.evade)
+        with self._filled():
+            self.panel.choose(found.attack.attack, found.attack.settings)
+            self.panel.choose_to_evade(found.evade)
 
     def cancel(self) -> None:
         self._task.cancel()
@@ -391,9 +409,8 @@ class InspectPage(FollowsFont, Page):
             place = len(before) + (len(opened.entries) - 1 if opened.saved else 0)
             self.gallery.show_collection(of_entries(YOURS, [*before, *opened.entries]), place)
         if opened.saved is not None:
-            self._filling = True
-            self.panel.choose(*opened.saved.form)
-            self._filling = False
+            with self._filled():
+                self.panel.choose(*opened.saved.form)
             self.panel.decide_by(opened.saved.view.detector, opened.saved.view.rule)
             self.grid.view = opened.saved.view
         if opened.problems:
@@ -450,9 +467,9 @@ class InspectPage(FollowsFont, Page):
         if found.attack is not None:
             # A stored attack stands in the form and among the attacks on the image, as if it had been made here.
             self._fill(found)
-            if not self._history.lines(entry):
-                self._history.add(entry, found)
-            self.panel.show_history(self._history.lines(entry), 0)
+            row = self._history.row_of(entry, found)
+            row = self._history.add(entry, found) if row is None else row
+            self.panel.show_history(self._history.lines(entry), row)
         self._show(found)
 
     def _attacked(self, entry: Entry, found: Inspection) -> None:
@@ -474,24 +491,32 @@ class InspectPage(FollowsFont, Page):
         entry = self._state.entry
         if entry is None:
             return
-        self._drop_task()
         left, right = (self._history.get(entry, row).by(*self.panel.deciding) for row in (first, second))
         names = (name_of(left), name_of(right))
         for found, name in zip((left, right), names, strict=True):
             if found.attacked_image is None:
                 self.message.emit(f"{name} made no adversarial image to compare with.")
                 return
+        self._drop_task()
         self._state = self._state.answered(right)
         self.grid.show_pair(left, right, names)
+        self.grid.dim(False)
+        self.presenter.show_inspection(right, explain(right))
         self.panel.results.show_figures(figures(right), names[1])
         self._tell(f"{names[0]} and {names[1]}", "The difference is between the two attacks.")
         self._update_controls()
 
     def _remove(self, row: int) -> None:
         """Forget an attack of the history."""
-        if self._state.entry is not None:
-            self._history.remove(self._state.entry, row)
-            self.panel.show_history(self._history.lines(self._state.entry), -1)
+        entry, found = self._state.entry, self._state.found
+        if entry is None:
+            return
+        gone = self._history.get(entry, row)
+        self._history.remove(entry, row)
+        self.panel.show_history(self._history.lines(entry), -1)
+        if found is not None and found.attack is gone.attack:
+            self._show(found.without_attack())
+        self._update_controls()
 
     def _quiz(self) -> None:
         """Ask about the images in the gallery."""
@@ -538,6 +563,7 @@ class InspectPage(FollowsFont, Page):
     def _drop_task(self) -> None:
         self._debounce.stop()
         self._settled.stop()
+        self._wanted = False
         self._task.drop()
         self._state = self._state.gave_up()
 

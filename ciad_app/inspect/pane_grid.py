@@ -72,12 +72,12 @@ class _Heading(QWidget):
         in_row(self.sign, self.title, (self.caption, 1), parent=self, margins=0)
 
     def name(self, title: str) -> None:
-        self._name = title
+        self.named = title
         self.flash("")
 
     def flash(self, title: str) -> None:
         """Show another title for a while; "" ends it."""
-        self.title.setText(f"<b><big>{html.escape(title or self._name)}</big></b>")
+        self.title.setText(f"<b><big>{html.escape(title or self.named)}</big></b>")
 
     def say(self, kind: str, caption: str, tip: str = "") -> None:
         self.sign.set_kind(kind)
@@ -171,7 +171,7 @@ class PaneGrid(QWidget):
     def show_image(self, pixels: Pixels | None, caption: str, tip: str = "", adversarial: Pixels | None = None) -> None:
         """Show an image that nobody has looked at yet, or with None nothing; all else says what is missing.
 
-        Where its adversarial version is stored, that is shown at once, too: only masks and classes need networks.
+        If its adversarial version is stored, that is shown at once, too: only masks and classes need networks.
         """
         self._image, self._found = pixels, None
         for heading, title in zip(self.headings, TITLES, strict=True):
@@ -266,7 +266,7 @@ class PaneGrid(QWidget):
     def blink(self, on: bool) -> None:
         """Show the adversarial image and its mask in the place of the original ones, to and fro."""
         self._blinking = on
-        self.headings[0].flash(TITLES[1] if on and self._changed is not None else "")
+        self.headings[0].flash(self.headings[1].named if on and self._changed is not None else "")
         self._show_images()
         if self._found is not None:
             other = self._found.adversarial if on else None
@@ -279,7 +279,7 @@ class PaneGrid(QWidget):
 
     @property
     def view(self) -> View:
-        """How the panes show it, without the detector; can be set."""
+        """Return how the panes show it, without the detector; can be set."""
         part = self.benign.part
         return View("", "", self.gain.currentData(), self.mask_scale.currentData(), self.opacity.value(), part)
 

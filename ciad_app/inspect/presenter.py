@@ -19,7 +19,7 @@ from ciad_engine.inspection import Inspection
 
 LETTERS = 30  # times higher than its letters is the view; no text in it is smaller
 _WORD, _SENTENCE = 1.7, 1.25  # letters of the verdict's word and of its sentence, of the others
-_KEYS = "F11: back · Ctrl+Return: attack · Space: blink · Alt+→: next image"
+KEYS = "F11: back · Ctrl+Return: attack · Space: blink · Alt+→: next image"
 
 
 class Bar(QWidget):
@@ -70,7 +70,7 @@ class Presenter(QWidget):
         self.captions = tuple(QLabel() for _ in self.panes)
         self.sign, self.word, self.sentence = Sign(96), label(), label(wrap=True)
         self.bars = tuple(Bar(colour) for colour in COLOURS)
-        self.keys = label(_KEYS, wrap=True, quiet=True)
+        self.keys = label(KEYS, wrap=True, quiet=True)
         for text in (*self.captions, self.word, self.sentence):
             text.setTextFormat(Qt.TextFormat.PlainText)  # a class may have any name
         grid = QGridLayout()

@@ -56,6 +56,7 @@ class Quiz(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._entries, self._draw = list(entries), random.Random(seed)
         self._task = Latest(engine)
+        engine.ready.connect(self.close)  # another bundle may have other classes
         self.tally = Tally()
         self.found: Inspection | None = None  # what the question is about
         self.attacked_side = 0
@@ -109,7 +110,7 @@ class Quiz(QDialog):
         def work(session: Session, job: Job) -> Inspection:
             return attacked(session.system, entries, strength, job)
 
-        self._task.submit(work, self._asked, failed=self._failed, text="Quiz", urgent=True)
+        self._task.submit(work, self._asked, failed=self._failed, cancelled=self._cancelled, text="Quiz", urgent=True)
 
     def _asked(self, found: Inspection) -> None:
         self.found = found
@@ -127,6 +128,9 @@ class Quiz(QDialog):
     def _failed(self, reason: str) -> None:
         self.explanation.setText(reason)
         self.next.setEnabled(True)
+
+    def _cancelled(self) -> None:
+        self._failed("Cancelled.")
 
     def answer(self, side: int) -> None:
         """Take the answer that the picture on this side (0 or 1) was attacked, and explain."""

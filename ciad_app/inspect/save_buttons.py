@@ -45,7 +45,7 @@ class SaveButtons(QWidget):
         self.follow(None)
 
     def follow(self, found: Inspection | None, attacked: Sequence[tuple[str, Inspection]] = ()) -> None:
-        """Write this record from now on; None where there is nothing yet.
+        """Write this record from now on; None if there is nothing yet.
 
         `attacked` are the attacks on its image that fooled f1, with their names, for the figure.
         """

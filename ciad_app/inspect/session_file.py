@@ -20,12 +20,15 @@ import numpy.typing as npt
 from ciad_app.inspect.collection import Entry
 from ciad_engine import __version__, attacks, bundles
 from ciad_engine.attacks.base import AttackResult
+from ciad_engine.attacks.words import TARGET_CLASS
 from ciad_engine.bundles import Card
 from ciad_engine.errors import CiadError, ImageError
 from ciad_engine.inspection import Inspection
+from ciad_engine.plain_text import plain
 
 MOST_BYTES = 1_000_000  # of a file; one with two images of 64 x 64 has 35,000
 _FORMAT = 1
+_LONGEST = 200  # characters of a name
 _SIDES = (8, 64)
 # What of an AttackResult is stored, and as what; the rest is pictures, or follows from them.
 _FACTS: Mapping[str, type] = {
@@ -99,7 +102,7 @@ def read(raw: bytes, where: str, card: Card) -> Saved:
     try:
         content = json.loads(raw, parse_constant=_refuse) if len(raw) <= MOST_BYTES else None
         if not isinstance(content, dict) or content.get("ciad session") != _FORMAT:
-            raise ImageError(f"{where} is no session file of this version of CIAD.")
+            raise ImageError(f"{where} is not a session file of this version of CIAD.")
         return _read(content, where, card)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, CiadError) as error:
         if isinstance(error, ImageError):
@@ -112,7 +115,7 @@ def _read(content: Mapping[str, Any], where: str, card: Card) -> Saved:
     bundle, image, attack = content["bundle"], content["image"], content["attack"]
     side = _of(int, image["side"])
     if side != card.domain.size:
-        name = _of(str, bundle["name"])
+        name = _plain_text(bundle["name"])
         raise ImageError(
             f"The image of {where} has {side}x{side} pixels, those of bundle {card.name} {card.domain.size}x"
             f"{card.domain.size}: load bundle {name} first."
@@ -125,6 +128,8 @@ def _read(content: Mapping[str, Any], where: str, card: Card) -> Saved:
     name, settings = _of(str, attack["name"]), dict(attack["settings"])
     evade = tuple(_of(str, text) for text in attack["evade"])
     attacks.create(name, **settings)  # raises SettingError for an unknown attack or setting
+    if settings.get(TARGET_CLASS, 0) >= len(card.domain.classes):
+        raise ValueError(TARGET_CLASS)
     result = None
     if attack["result"] is not None and card.knows(checksum):
         evade = tuple(bundles.evaded(card, text).text for text in evade)
@@ -132,9 +137,9 @@ def _read(content: Mapping[str, Any], where: str, card: Card) -> Saved:
         if bool(result.fooled[0]) != (changed is not None):
             raise ValueError("fooled")
     entry = Entry(
-        pixels, label, _of(str, image["name"]), f"from {where}", changed, result, evade if result else (), checksum
+        pixels, label, _plain_text(image["name"]), f"from {where}", changed, result, evade if result else (), checksum
     )
-    return Saved(entry, _view(content["view"]), (name, settings))
+    return Saved(entry, _view(content["view"], side), (name, settings))
 
 
 def _result(
@@ -143,21 +148,23 @@ def _result(
     arrays: dict[str, Any] = {}
     for key, kind in _FACTS.items():
         value = math.nan if kind is float and facts[key] is None else _of(kind, facts[key])
-        if kind is not str and value < 0:
+        if kind is not str and value < (-1 if key == "ssim" else 0):  # SSIM is negative of opposite pictures
             raise ValueError(key)
-        arrays[key] = np.array([value])
+        arrays[key] = np.array([_plain_text(value) if kind is str else value])
     for key in _LABELS:
-        arrays[key] = np.array([card.domain.classes.index(facts[key])])
+        arrays[key] = np.array([card.domain.classes.index(facts[key])])  # raises ValueError for another class
     return AttackResult(
         images=image[None], candidates=image[None], seconds=_of(float, facts["seconds"]), attack=name,
         settings=settings, **arrays,
     )  # fmt: skip
 
 
-def _view(content: Mapping[str, Any]) -> View:
+def _view(content: Mapping[str, Any], size: int) -> View:
     part = None
     if content["part"] is not None:
         left, top, width, height = (float(_of(float, value)) for value in content["part"])
+        if not (abs(left) <= size and abs(top) <= size and min(width, height) >= 1 and max(width, height) <= 3 * size):
+            raise ValueError("part")
         part = (left, top, width, height)
     return View(
         _of(str, content["detector"]),
@@ -176,6 +183,12 @@ def _of(kind: type, value: Any) -> Any:
     if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
         raise TypeError(kind.__name__)
     return value
+
+
+def _plain_text(value: object) -> str:
+    """Return a text from outside as one short line that can be shown anywhere."""
+    text = plain(_of(str, value))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _plain(value: bool | str | float) -> bool | str | float | None:

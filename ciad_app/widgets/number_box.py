@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QLocale, QPoint
+from PySide6.QtCore import QLocale, QPoint, Qt
 from PySide6.QtGui import QFocusEvent, QKeyEvent, QValidator
 from PySide6.QtWidgets import QDoubleSpinBox, QSpinBox, QToolTip
 
@@ -15,11 +15,12 @@ from ciad_engine import typed_numbers
 from ciad_engine.typed_numbers import NotANumberError
 
 _MOST_DECIMALS = 323  # that Qt takes: no digit of a float is lost
+_ENDS = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown)
 _LONGEST = 15  # digits after the point; a number with more is shown with an exponent
 
 
 def digits_of(value: float) -> int:
-    """Digits after the point with which a float is written exactly."""
+    """Return the digits after the point with which a float is written exactly."""
     exponent = Decimal(repr(float(value))).normalize().as_tuple().exponent
     return max(-exponent, 0) if isinstance(exponent, int) else 0
 
@@ -44,13 +45,15 @@ class _Typed(_Box):
         if self._before is None:
             self._before = self.value()
         super().keyPressEvent(event)
+        if event.key() in _ENDS:  # the number that is there now counts
+            self._before = None
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
         super().focusOutEvent(event)
         self._before = None
 
     def _bare(self, text: str) -> str:
-        """The text without the unit, which stands there, and which a person may have typed, too."""
+        """Return the text without the unit, which stands there, and which a person may have typed, too."""
         bare, unit = text.strip(), self.suffix().strip()
         while unit and bare.endswith(unit):
             bare = bare.removesuffix(unit).strip()

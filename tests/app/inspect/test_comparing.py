@@ -103,6 +103,25 @@ def test_an_attack_is_removed_from_the_history(attacked, qtbot):
     assert [history.item(row).text()[:9] for row in range(history.count())] == ["✔ FGSM 16"]
 
 
+def test_the_attack_that_is_shown_leaves_with_its_line(attacked, qtbot):
+    history = attacked.panel.history
+    history.setCurrentRow(0)
+    attacked._remove(0)
+    assert history.count() == 0
+    assert attacked.found.attack is None
+    assert attacked.grid.adversarial.array is None
+
+
+def test_after_a_click_on_attack_space_blinks(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page.activateWindow()
+    page.panel.choose("fgsm", {"eps": 32.0})
+    page.panel.button.setFocus()
+    page.panel.button.click()
+    assert not page.panel.reset.hasFocus()
+
+
 def test_lines_between_pixels_are_seen_at_high_zoom_alone(page, known, qtbot):
     show_set(page, known)
     settle(page, qtbot)

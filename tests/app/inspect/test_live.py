@@ -111,6 +111,36 @@ def test_the_smallest_change_is_found_shown_and_remembered(shown, qtbot):
     assert shown.panel.history.count() in (1, 2)
 
 
+def test_a_search_that_finds_nothing_ends_with_the_image_looked_at(page, known, qtbot, monkeypatch):
+    monkeypatch.setattr("ciad_engine.smallest.STRENGTHS", (0,))
+    said = []
+    page.message.connect(said.append)
+    show_set(page, known)
+    qtbot.waitUntil(lambda: not page._state.why_not_attack, timeout=TIMEOUT)
+    page.find_smallest()  # before it was looked at
+    qtbot.waitUntil(lambda: page.found is not None and not page.busy, timeout=TIMEOUT)
+    assert page.verdict.word.text()
+
+
+def test_that_the_attacker_knows_the_detector_is_a_setting_too(shown, qtbot):
+    attack(shown, qtbot, eps=8.0)
+    settle(shown, qtbot)
+    shown.panel.knows.setChecked(True)
+    qtbot.waitUntil(lambda: shown.found.evade != () and not shown.busy, timeout=TIMEOUT)
+    assert not shown.grid.adversarial._dimmed
+
+
+def test_an_attack_that_is_not_quick_is_not_made_because_a_slider_moved_before(shown, qtbot, monkeypatch):
+    made, real = [], work.attack
+    monkeypatch.setattr(work, "attack", lambda *given: made.append(given[2]) or real(*given))
+    for place in (3, 5):
+        shown.panel.form.slider("eps").setValue(place)
+    shown.panel.choose("ddn", {})
+    qtbot.waitUntil(lambda: not shown.busy, timeout=TIMEOUT)
+    qtbot.wait(50)
+    assert set(made) == {"fgsm"}
+
+
 def test_of_an_attack_without_a_budget_it_says_so(shown, qtbot):
     said = []
     shown.message.connect(said.append)

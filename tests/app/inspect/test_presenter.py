@@ -92,6 +92,22 @@ def test_f11_fills_the_screen_and_escape_leaves(window, untrained_bundle, tmp_pa
     assert [widget.isVisible() for widget in hidden] == [True] * 4
 
 
+def test_another_tab_ends_it_and_leaves_the_page_as_usual(window):
+    inspect = window.page(InspectPage)
+    window.present(True)
+    window.pages.setCurrentIndex(1)  # as Ctrl+Tab does, although the tabs are hidden
+    assert not window.presenting
+    window.show_page(InspectPage)
+    assert inspect.gallery.isVisible()
+    assert not inspect.presenter.isVisible()
+
+
+def test_messages_are_seen_without_the_status_bar(window):
+    window.present(True)
+    window.say("f1 is fooled")
+    assert window.page(InspectPage).presenter.keys.text() == "f1 is fooled"
+
+
 def test_the_next_start_and_another_page_are_as_usual(make_window):
     window = make_window()
     window.present(True)

@@ -106,6 +106,20 @@ def test_no_image_that_can_be_attacked_is_said(page, known, qtbot):
     quiz.close()
 
 
+def test_a_cancelled_question_can_be_asked_again(page, known, qtbot):
+    show_set(page, known)
+    settle(page, qtbot)
+    page._quiz()
+    (quiz,) = page.findChildren(Quiz)
+    quiz._task.cancel()
+    qtbot.waitUntil(lambda: quiz.next.isEnabled() or quiz.asking, timeout=TIMEOUT)
+    if not quiz.asking:
+        assert quiz.explanation.text() == "Cancelled."
+        quiz.next.click()
+        qtbot.waitUntil(lambda: quiz.asking, timeout=TIMEOUT)
+    quiz.close()
+
+
 def test_closing_while_an_attack_is_made_drops_it(page, known, qtbot):
     show_set(page, known)
     settle(page, qtbot)

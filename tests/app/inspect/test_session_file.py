@@ -60,6 +60,44 @@ def test_what_is_written_is_read(system, attacked, which):
             assert np.array_equal(getattr(entry.attack, field.name), getattr(found.attack, field.name)), field.name
 
 
+def test_a_picture_that_became_its_opposite_is_read_again(system):
+    """Its structural similarity is negative."""
+    image = untrained.noise(1)[0] // 4
+    found = inspection.inspect(system, image, "dark", None, create("fgsm", eps=255.0))
+    ssim = np.array([-0.05])
+    found = dataclasses.replace(found, attack=dataclasses.replace(found.attack, ssim=ssim))
+    saved = session_file.read(session_file.write(found, system.card, VIEW, ("fgsm", {})), "x", system.card)
+    assert saved.entry.attack.ssim == ssim
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("attack", "settings", "target_class"), 900),
+        (("view", "part"), [1e308, 0, 10, 10]),
+        (("view", "part"), [0, 0, 0, 0]),
+    ],
+)
+def test_what_could_not_be_shown_is_refused(system, attacked, place, value):
+    content = json.loads(session_file.write(attacked[0], system.card, VIEW, ("fgsm", {})))
+    *above, last = place
+    inner = content
+    for key in above:
+        inner = inner[key]
+    inner[last] = value
+    with pytest.raises(ImageError, match="cannot be shown"):
+        session_file.read(json.dumps(content).encode(), "x", system.card)
+
+
+def test_text_of_a_file_becomes_plain(system, attacked):
+    content = json.loads(session_file.write(attacked[0], system.card, VIEW, ("fgsm", {})))
+    content["image"]["name"] = "\x1b[31mred\u202e" + "long" * 100
+    saved = session_file.read(json.dumps(content).encode(), "x", system.card)
+    assert "\x1b" not in saved.entry.name
+    assert "\u202e" not in saved.entry.name
+    assert len(saved.entry.name) == 200
+
+
 def test_without_an_attack_the_chosen_form_is_kept(system, attacked):
     form = ("fgsm", {"eps": 3.0})
     raw = session_file.write(attacked[0].without_attack(), system.card, View(), form)

@@ -36,3 +36,19 @@ def test_what_is_none_leaves_the_number_from_before(qtbot, text):
     qtbot.keyClicks(panel.seed, text)
     qtbot.keyClick(panel.seed, Qt.Key.Key_Return)
     assert panel.seed.value() == HIGHEST_SEED
+
+
+def test_the_number_from_before_is_the_one_that_was_accepted_last(qtbot):
+    panel = SetupPanel()
+    qtbot.addWidget(panel)
+    box = panel.seed
+    for text, value in (("16", 16), ("abc", 16)):
+        box.selectAll()
+        qtbot.keyClicks(box, text)
+        qtbot.keyClick(box, Qt.Key.Key_Return)
+        assert box.value() == value
+    qtbot.keyClick(box, Qt.Key.Key_Up)
+    box.selectAll()
+    qtbot.keyClicks(box, "abc")
+    qtbot.keyClick(box, Qt.Key.Key_Return)
+    assert box.value() == 17
