@@ -281,14 +281,14 @@ def _check_kinds(content: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(read_bounded(path, MOST_TEXT))
+        content = plain_data(json.loads(read_bounded(path, MOST_TEXT)))
     except OSError as error:
         raise BundleError(f"Cannot read {path}, a part of a bundle: {error.strerror}.") from error
     except DAMAGE as error:
         raise BundleError(f"{path}, a part of a bundle, is not valid JSON ({error}); restore it.") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}, a part of a bundle, is not a JSON object; restore it.")
-    return plain_data(content)
+    return content
 
 
 def _domain(content: Mapping[str, Any]) -> Domain:

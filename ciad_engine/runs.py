@@ -270,12 +270,10 @@ class Database:
         connection, self._local.connection = getattr(self._local, "connection", None), None
         if connection is None:
             return None
-        import platformdirs
-
         ends = itertools.chain(("rescued",), (f"rescued-{k}" for k in itertools.count(2)))
         names = [f"{self.path.stem}.{end}{self.path.suffix}" for end in itertools.islice(ends, 100)]
         try:
-            for folder in (self.path.parent, platformdirs.user_data_path("ciad"), Path(tempfile.gettempdir())):
+            for folder in _refuges(self.path.parent):
                 target = next((folder / name for name in names if not os.path.lexists(folder / name)), None)
                 if target is None or (folder == self.path.parent and not folder.is_dir()):
                     continue
@@ -626,6 +624,15 @@ def pixels(image: bytes) -> npt.NDArray[np.uint8]:
     if size == 0:
         raise ValueError("an image has no pixel")
     return np.frombuffer(image, np.uint8).reshape(3, size, size)
+
+
+def _refuges(own: Path) -> Iterator[Path]:
+    """Yield the folders in which rows may be rescued: the database's `own`, the user's, and that of temporary files."""
+    yield own
+    with contextlib.suppress(CiadError):  # the user's home is not known
+        yield folders.of_user("data", "name a file for the results with --database")
+    with contextlib.suppress(OSError):  # there is none
+        yield Path(tempfile.gettempdir())
 
 
 def _stored(row: Row, name: str) -> object:

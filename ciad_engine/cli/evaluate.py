@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ciad_engine import attacks, bundles, datasets, outputs, runs
+from ciad_engine import attacks, bundles, datasets, runs
 from ciad_engine.cli import console, options
 from ciad_engine.cli import runs as runs_command
 from ciad_engine.counting import counted
 from ciad_engine.errors import SettingError
-from ciad_engine.evaluation import planning
+from ciad_engine.evaluation import export, planning
 
 if TYPE_CHECKING:
     from ciad_engine.evaluation.planning import AttackChoice, Plan
@@ -51,17 +51,15 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
-    options.check_folder("--csv", arguments.csv)
     if arguments.preset == "adaptive" and not arguments.evade:
         raise options.WrongUse("--preset adaptive: add --evade NAME, the detector that the attacker knows.")
     if arguments.surrogate is not None and not arguments.evade:
         raise options.WrongUse("--surrogate: add --evade NAME, the detector that it stands for.")
-    from ciad_engine import compute, systems
-    from ciad_engine.evaluation import export, runner
-
     card = bundles.read_card(bundles.find(arguments.bundle))
-    if arguments.csv is not None:
-        outputs.check_folder(arguments.csv, options.read_by(arguments, card), export.ENDINGS)
+    options.check_folder("--csv", arguments.csv, options.read_by(arguments, card), export.ENDINGS)
+    from ciad_engine import compute, systems
+    from ciad_engine.evaluation import runner
+
     chosen = _choices(arguments, card.classes)
     if arguments.surrogate is not None:
         chosen += planning.transferred(bundles.evaded(card, arguments.surrogate))

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from ciad_engine import attacks, bundles, datasets, outputs
+from ciad_engine import attacks, bundles, datasets
 from ciad_engine.cli import console, options
 from ciad_engine.errors import CiadError, DataError
 from ciad_engine.evaluation import planning
@@ -35,13 +35,12 @@ def add(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> Non
 
 
 def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
-    options.check_folder("--out", arguments.out)
+    card = bundles.read_card(bundles.find(arguments.bundle))
+    options.check_folder("--out", arguments.out, options.read_by(arguments, card), (".png", ".svg"))
     from ciad_engine import compute, systems
     from ciad_engine.figures import paper, png, svg
     from ciad_engine.figures.layout import place
 
-    card = bundles.read_card(bundles.find(arguments.bundle))
-    outputs.check_folder(arguments.out, options.read_by(arguments, card), (".png", ".svg"))
     data = datasets.choose(arguments.data, job)
     system = systems.load(card.folder, compute.choose_device(arguments.device))
     chosen = tuple(attacks.create(choice.name, **choice.parameters()) for choice in planning.preset("paper"))

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace, job: console.ConsoleJob) -> int:
     card = bundles.read_card(bundles.find(arguments.bundle))
     for flag, path in (("--csv", arguments.csv), ("--markdown", arguments.markdown)):
         options.check_file(flag, path, options.read_by(arguments, card))
+    options.check_apart("--csv", arguments.csv, "--markdown", arguments.markdown)
     data = datasets.choose(arguments.data, job).matched(card.domain)
     device = compute.choose_device(arguments.device)
     system = systems.load(card.folder, device)

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 from ciad_engine import attacks, bundles, datasets, outputs, typed_numbers
 from ciad_engine.attacks.parameters import Parameter, schema
 from ciad_engine.attacks.words import GIVEN, TARGET, TARGET_CLASS
+from ciad_engine.counting import listed
 from ciad_engine.detectors import DISAGREEMENT, RULES, SHIPPED
 from ciad_engine.errors import SettingError
 from ciad_engine.evaluation.planning import HIGHEST_SEED
+from ciad_engine.files import destination
+from ciad_engine.plain_text import plain
 from ciad_engine.typed_numbers import NotANumberError
 
 if TYPE_CHECKING:
@@ -195,18 +198,20 @@ def _class_number(flag: str, name: str, classes: Sequence[str]) -> int:
     raise WrongUse(f"{flag}: '{said}' is none of {', '.join(classes)} (or 0 to {len(classes) - 1}).")
 
 
-def check_folder(flag: str, folder: Path | None) -> None:
-    """Say before anything is computed that files cannot be written to `folder`.
+def check_folder(
+    flag: str, folder: Path | None, inputs: Iterable[Path | str] = (), endings: Collection[str] = ()
+) -> None:
+    """Say before anything is computed that files cannot be written to `folder`, or it holds `inputs` of these endings.
 
     Raises:
         WrongUse: it is a file.
-        OutputError: it cannot be made, or no file can be made in it.
+        OutputError: it cannot be made, no file can be made in it, or a file that is read may be replaced.
     """
     if folder is None:
         return
     if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - Path's raise without permission
         raise WrongUse(f"{flag}: {folder} is a file; name a folder.")
-    outputs.check_folder(folder)
+    outputs.check_folder(folder, inputs, endings)
 
 
 def check_file(flag: str, path: Path | None, inputs: Iterable[Path | str]) -> None:
@@ -223,13 +228,28 @@ def check_file(flag: str, path: Path | None, inputs: Iterable[Path | str]) -> No
     outputs.check_file(path, inputs)
 
 
+def check_apart(first_flag: str, first: Path | None, second_flag: str, second: Path | None) -> None:
+    """Say before anything is computed that two files to be written, which `check_file` admits, are the same.
+
+    Raises:
+        WrongUse: they are.
+    """
+    if first is None or second is None or (os.path.exists(first) and not os.path.isfile(first)):  # noqa: PTH110, PTH113
+        return  # a device or a pipe takes both
+    keys = {_path_key(destination(path)) for path in (first, second)}
+    if len(keys) == 1 or not outputs.identities([first]).isdisjoint(outputs.identities([second])):
+        raise WrongUse(f"{first_flag} and {second_flag} name the same file, {plain(second)}: name two.")
+
+
 def read_by(arguments: argparse.Namespace, card: bundles.Card) -> Iterator[Path]:
-    """The files that a command reads which takes a data set: those, the bundle's, and the database."""
+    """Yield the files read by a command that takes a data set: those, the bundles', and the database."""
     database: Path | None = getattr(arguments, "database", None)
     if database is not None:
         yield database
-    with contextlib.suppress(OSError):
-        yield from card.folder.iterdir()
+    evaluator: str | None = getattr(arguments, "evaluator", None)
+    for folder in (card.folder, *([] if evaluator is None else [bundles.find(evaluator)])):
+        with contextlib.suppress(OSError):
+            yield from folder.iterdir()
     yield from datasets.files(arguments.data)
 
 
@@ -373,9 +393,9 @@ def _not_one(
 ) -> str:
     flag = _flag(setting)
     if owners:
-        return f"{flag} is a setting of {_and(owners)}; choose one: --set {owners[0]}.{setting}=..."
+        return f"{flag} is a setting of {listed(owners)}; choose one: --set {owners[0]}.{setting}=..."
     elsewhere = [name for name, settings in known.items() if setting in settings]
-    return f"{flag} is a setting of {_and(elsewhere)}, not of {_and(chosen) if chosen else 'a plain inspection'}."
+    return f"{flag} is a setting of {listed(elsewhere)}, not of {listed(chosen) if chosen else 'a plain inspection'}."
 
 
 def _value(parameter: Parameter, attack: str, text: str, classes: Sequence[str]) -> float | int | str | bool:
@@ -411,7 +431,3 @@ def _help(p: Parameter) -> str:
 
 def _range(p: Parameter) -> str:
     return f" {p.range}" if p.kind in ("int", "float") and p.range else ""
-
-
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

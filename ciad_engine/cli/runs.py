@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ciad_engine import bundles, files, json_text, moments, outputs, runs
+from ciad_engine import bundles, files, json_text, moments, runs
 from ciad_engine.cli import console, options
 from ciad_engine.counting import counted, disk_size, listed
 from ciad_engine.errors import RunError
@@ -119,8 +119,7 @@ def show(arguments: argparse.Namespace, database: runs.Database, job: console.Co
 
 
 def export_csv(arguments: argparse.Namespace, database: runs.Database, job: console.ConsoleJob) -> int:
-    options.check_folder("--csv", arguments.csv)
-    outputs.check_folder(arguments.csv, [database.path], export.ENDINGS)
+    options.check_folder("--csv", arguments.csv, [database.path], export.ENDINGS)
     found = database.run(arguments.name)
     for path in export.write_csv(arguments.csv, database, found.key, card_of(found, arguments.bundle)):
         print(path)

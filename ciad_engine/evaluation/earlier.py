@@ -15,8 +15,8 @@ import numpy.typing as npt
 from ciad_engine import attacks as registry
 from ciad_engine.attacks.base import FittedAttack
 from ciad_engine.errors import RunError
-from ciad_engine.evaluation import planning
-from ciad_engine.runs import Database, Row, Run
+from ciad_engine.evaluation import planning, records
+from ciad_engine.runs import BENIGN, Busy, Database, Row, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,18 +32,26 @@ class Earlier:
     rows: Mapping[int, Row]
     size: int
 
-    def images(self, positions: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Return uint8 images (N, 3, H, W); for a failed attack the benign image."""
-        read = self.database.image
-        return np.stack([read(self.run.key, self.attack, position, self.size) for position in positions])
+    def images(self, positions: Sequence[int]) -> dict[int, npt.NDArray[np.uint8]]:
+        """Return the images that can be read, uint8 (3, H, W) by position; for a failed attack the benign image."""
+        found = {}
+        for position in positions:
+            try:
+                found[position] = self.database.image(self.run.key, self.attack, position, self.size)
+            except Busy:
+                raise
+            except RunError:  # it is damaged, and is computed anew
+                continue
+        return found
 
 
 def find(
     database: Database, plan: planning.Plan, choice: planning.AttackChoice, versions: Mapping[str, str], device: str
 ) -> Earlier | None:
-    """The run in which this attack has computed the most rows already, or None.
+    """Return the run in which this attack has computed the most rows already, or None.
 
-    Only one that was begun on this device with these versions, where it would compute the same images again.
+    Only one that was begun on this device with these versions, where it would compute the same images again. One with
+    a row that is damaged is left out.
     """
     if not plan.attacked_network or issubclass(registry.get(choice.name), FittedAttack):
         return None  # an attack that is fitted depends on which images are left over, too
@@ -53,14 +61,19 @@ def find(
         for run in database.runs()
         if run.key != own and (label := _same(run, plan, choice, versions, device)) is not None
     ]
-    count, run, label = max(alike, key=lambda each: each[0], default=(0, None, ""))
-    if run is None or count == 0:
-        return None
-    try:
-        rows = {row.position: row for row in database.rows(run.key, label)}
-    except RunError:  # it is damaged; `ciad runs show` says so
-        return None
-    return Earlier(database, run, label, rows, plan.size)
+    for count, run, label in sorted(alike, key=lambda each: each[0], reverse=True):
+        if count == 0:
+            break
+        try:
+            every = [row for name in (BENIGN, label) for row in database.rows(run.key, name)]
+            checked = records.with_more(run, planning.of_run(run), [], every)
+        except Busy:
+            raise
+        except RunError:  # it is damaged; `ciad runs show` says so
+            continue
+        rows = {row.position: row for row in checked if row.attack == label}
+        return Earlier(database, run, label, rows, plan.size)
+    return None
 
 
 def _same(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -216,13 +215,13 @@ def from_json(content: Mapping[str, Any]) -> Plan:
         fields = {f.name for f in dataclasses.fields(Plan)}
         if unknown := sorted(content.keys() - fields):
             raise ValueError(f"it has the unknown field '{unknown[0]}'")
-        plain = {name: _plain(content[name], kind) for name, kind in _KINDS.items() if name in content}
+        plain = {name: _of_kind(content[name], kind) for name, kind in _KINDS.items() if name in content}
         lists = {"classes": CIFAR10.classes, "evade": (), **{name: content[name] for name in content}}
         plan = Plan(
             **plain,
             attacks=tuple(map(_choice_from_json, lists["attacks"])),
             evade=tuple(map(_evaded_from_json, lists["evade"])),
-            classes=tuple(_plain(one, str) for one in lists["classes"]),
+            classes=tuple(_of_kind(one, str) for one in lists["classes"]),
         )
         if not plan.attacks or len(set(plan.labels)) < len(plan.attacks):
             raise ValueError("its attacks cannot be told apart, or there is none")
@@ -244,28 +243,28 @@ _KINDS: dict[str, type] = {
 _MOST_IMAGES = 2**31
 
 
-def _plain(value: Any, kind: type) -> Any:
-    """Return a value of just this kind; in a text, U+FFFD stands for what no file can hold."""
+def _of_kind(value: Any, kind: type) -> Any:
+    """Return a value of just this kind; raises TypeError if it is another."""
     if type(value) is not kind:
-        raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
-    return re.sub("[\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
+        raise TypeError(f"{str(value)[:40]!r} is not of type {kind.__name__}")
+    return value
 
 
 def _choice_from_json(content: Mapping[str, Any]) -> AttackChoice:
     surrogate, settings = content.get(_SURROGATE), content["settings"]
-    chosen = tuple(sorted((_plain(key, str), _plain(value, type(value))) for key, value in settings.items()))
+    chosen = tuple(sorted((_of_kind(key, str), value) for key, value in settings.items()))
     if any(type(value) not in (str, bool, int, float) or value != value for _, value in chosen):
         raise TypeError("a setting of an attack is neither a number nor a word")
     if TARGET_CLASS in settings and not (type(settings[TARGET_CLASS]) is int and settings[TARGET_CLASS] >= 0):
         raise ValueError(f"{TARGET_CLASS} is the number of no class")
-    return AttackChoice(_plain(content["name"], str), chosen, _evaded_from_json(surrogate) if surrogate else None)
+    return AttackChoice(_of_kind(content["name"], str), chosen, _evaded_from_json(surrogate) if surrogate else None)
 
 
 def _evaded_from_json(content: Mapping[str, Any]) -> bundles.Evaded:
     one = bundles.Evaded(**content)
     if one.rule not in RULES or type(one.threshold) not in (int, float) or one.threshold != one.threshold:
         raise ValueError("a detector to evade has no such rule, or no threshold")
-    return dataclasses.replace(one, name=_plain(one.name, str), networks=_plain(one.networks, str))
+    return dataclasses.replace(one, name=_of_kind(one.name, str), networks=_of_kind(one.networks, str))
 
 
 def of_run(run: Run) -> Plan:

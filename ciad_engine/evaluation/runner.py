@@ -116,10 +116,10 @@ def _computed(
         if choice is not None and len(left):
             known = earlier.find(database, plan, choice, versions_of(choice), device)
             if known is not None:
-                again = left[np.isin(left, list(known.rows))]
-                left = np.setdiff1d(left, again)
-                store(stage.reuse(again, known, job))
-                done += len(again)
+                missing = len(left)
+                store(stage.reuse(left[np.isin(left, list(known.rows))], known, job))
+                left = np.setdiff1d(left, list(database.done_positions(found.key, stage.name)))
+                done += missing - len(left)
         if len(left) == 0:
             continue
         inner = Stretch(job, done, total, len(left), stage.title)
@@ -258,7 +258,7 @@ class _Stage:
         return compute.in_chunks(work, len(positions), size, GPU_CHUNK if refills else 1, job)
 
     def reuse(self, positions: Positions, known: Earlier, job: Job) -> Iterator[tuple[list[Row], float]]:
-        """Yield the rows at `positions` for images that another run made, inspected anew."""
+        """Yield the rows at `positions` for images that another run made, inspected anew; none for a damaged image."""
         if len(positions):
             job.note(
                 f"{self.title}: {counted(len(positions), 'image')} of run {known.run.short},"
@@ -269,11 +269,17 @@ class _Stage:
             job.progress(start, len(positions), f"Reusing images of {self.title}")
             started = job.clock()
             here = positions[start : start + GPU_BATCH]
+            images = known.images(here.tolist())
+            if lost := len(here) - len(images):
+                job.note(
+                    f"{self.title}: {counted(lost, 'image')} of run {known.run.short} cannot be read: computed anew."
+                )
             rows = []
-            for row in self._inspected(here, known.images(here.tolist()), job):
-                noted = known.rows[row.position]
-                facts = {name: getattr(noted, name) for name in (*_OF_ATTACK, "seconds")}
-                rows.append(_attacked(row, facts))
+            if images:
+                for row in self._inspected(np.array(list(images), np.int64), np.stack(list(images.values())), job):
+                    noted = known.rows[row.position]
+                    facts = {name: getattr(noted, name) for name in (*_OF_ATTACK, "seconds")}
+                    rows.append(_attacked(row, facts))
             yield rows, job.clock() - started
             job.progress(start + len(here), len(positions), f"Reusing images of {self.title}")
 

@@ -79,6 +79,15 @@ def test_a_card_that_is_no_card_is_named(small: Path, tmp_path: Path, raw: bytes
         bundles.read_card(tmp_path / "b")
 
 
+@pytest.mark.parametrize("depth", [300, 500, 700, 900, 990])
+def test_a_card_of_deeply_nested_objects_is_named(small: Path, tmp_path: Path, depth: int) -> None:
+    card = shutil.copytree(small, tmp_path / "b") / bundles.CARD
+    nested = '{"a": ' * depth + "1" + "}" * depth
+    card.write_text(f'{card.read_text(encoding="utf-8").rstrip()[:-1]}, "more": {nested}}}', encoding="utf-8")
+    with contextlib.suppress(BundleError):
+        bundles.read_card(tmp_path / "b")
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 @pytest.mark.parametrize("place", [bundles.CARD, "classifier.safetensors", "evaluations/a.json"])
 def test_a_pipe_a_device_or_a_huge_file_is_refused_at_once(small: Path, tmp_path: Path, place: str) -> None:

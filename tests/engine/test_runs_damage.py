@@ -297,6 +297,29 @@ def test_a_database_that_is_taken_away_while_a_run_computes_is_rescued(started: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+@pytest.mark.parametrize("how", ["deleted", "folder deleted"])
+def test_rows_are_rescued_when_nobody_knows_the_users_home(
+    started: Database, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("platformdirs.user_data_path", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+
+    def computed() -> None:
+        with started.kept():
+            GONE[how](started.path)
+            started.append(KEY, [row(2)])
+
+    with pytest.raises(RunError, match=r"All its rows were written to .*rescued"):
+        computed()
+    folder = started.path.parent if how == "deleted" else tmp_path / "temporary"
+    with Database(folder / f"{started.path.stem}.rescued.sqlite") as rescued:
+        assert rescued.rows(KEY) == [row(2)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
 def test_a_database_that_vanishes_at_the_end_or_before_a_cancellation_is_noticed(started: Database) -> None:
 
     def run(vanishes: bool, error: type[BaseException] | None = None) -> None:

@@ -103,10 +103,10 @@ def test_the_smallest_change_is_found_shown_and_remembered(shown, qtbot):
     said = []
     shown.message.connect(said.append)
     shown.find_smallest()
-    qtbot.waitUntil(lambda: any("f1 is fooled from" in text for text in said), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: any("f1 is fooled at strength" in text for text in said), timeout=TIMEOUT)
     assert not shown.busy
     assert shown.found.attacked_image is not None
-    assert f"from {strength(shown):g} of 255" in said[-1]
+    assert f"at strength {strength(shown):g} of 255" in said[-1]
     assert shown.panel.request()[1]["eps"] == strength(shown)
     assert shown.panel.history.count() in (1, 2)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ciad_engine import bundles, imaging, systems
+from ciad_engine import bundles, imaging, outputs, systems
+from ciad_engine.errors import CiadError
+from ciad_engine.runs import Database
 
 Ciad = Callable[..., tuple[int, str, str]]
 NOWHERE = "/proc/nothing"  # no file can be made in it
@@ -95,6 +97,47 @@ def test_no_table_and_no_figure_replaces_what_is_read(
     assert code == 1
     assert "one of the files that are read" in err
     assert imaging.read(cats / "roc.png", 32).note == ""
+
+
+def test_masks_replace_neither_the_evaluator_nor_each_other(
+    ciad: Ciad, bundle: Path, tmp_path: Path, nothing_is_computed: None
+) -> None:
+    judge = shutil.copytree(bundle, tmp_path / "judge")
+    card = (judge / bundles.CARD).read_bytes()
+    words = ["masks", "--bundle", bundle, "--evaluator", judge]
+    code, _, err = ciad(*words, "--csv", judge / bundles.CARD)
+    assert code == 1
+    assert "one of the files that are read" in err
+    assert (judge / bundles.CARD).read_bytes() == card
+    for other in (tmp_path / "x", tmp_path / "judge" / ".." / "X"):
+        code, _, err = ciad(*words, "--csv", tmp_path / "x", "--markdown", other)
+        assert code == 2
+        assert "--csv and --markdown name the same file" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "figures", "runs"])
+def test_a_folder_is_probed_once(
+    command: str, ciad: Ciad, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed = []
+
+    def probe(folder: Path, *_: object) -> None:
+        probed.append(folder)
+
+    def load(*_: object) -> None:
+        raise CiadError("that is enough.")
+
+    monkeypatch.setattr(systems, "load", load)
+    monkeypatch.setattr(outputs, "check_folder", probe)
+    with Database(tmp_path / "runs.sqlite") as database:
+        database.runs()
+    words = {
+        "evaluate": ["evaluate", "--bundle", bundle, "--limit", 4, "--csv", tmp_path / "out"],
+        "figures": ["figures", "--bundle", bundle, "--out", tmp_path / "out"],
+        "runs": ["runs", "export", "a", "--csv", tmp_path / "out", "--database", tmp_path / "runs.sqlite"],
+    }[command]
+    code, _, err = ciad(*words)
+    assert (code, probed) == (1, [tmp_path / "out"]), err
 
 
 def test_one_bad_place_stops_no_other_picture(ciad: Ciad, bundle: Path, pictures: list[Path], tmp_path: Path) -> None:

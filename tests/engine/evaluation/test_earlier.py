@@ -13,9 +13,10 @@ from ciad_engine.attacks import running
 from ciad_engine.attacks.catalogue import FGSM
 from ciad_engine.evaluation import earlier, planning, runner
 from ciad_engine.jobs import Cancelled
-from ciad_engine.runs import Database
+from ciad_engine.runs import Database, Row
 from tests.engine.evaluation import tiny
 from tests.engine.evaluation.test_runner import Listening, assert_alike, timeless
+from tests.engine.test_runs import direct
 
 EVADED = bundles.Evaded("mlp", "disagreement", 0.5, "ab" * 32)
 ATTACKS = (planning.choose("fgsm", eps=8), planning.choose("jsma", gamma=0.05))
@@ -93,6 +94,38 @@ def test_a_run_that_was_stopped_reuses_what_it_lacks(database: Database, tmp_pat
     assert {(row.attack, row.position): row for row in timeless(found)} == by_place
 
 
+def test_an_image_that_is_damaged_is_made_anew(database: Database, tmp_path: Path) -> None:
+    data, system, other = tiny.data(), tiny.system(), another()
+    runner.run(tiny.plan(data, system, attacks=ATTACKS[:1]), system, data, database)
+    damaged = "UPDATE rows SET image = x'00' WHERE image IS NOT NULL AND position IN (3, 5) AND attack = 'fgsm'"
+    direct(database.path, damaged, "UPDATE rows SET image = x'00' WHERE position = 7")
+    plan = tiny.plan(data, other, attacks=ATTACKS[:1])
+    with Database(tmp_path / "alone.sqlite") as alone:
+        expected = alone.rows(runner.run(plan, other, data, alone), images=True)
+    job = Listening()
+    found = database.rows(runner.run(plan, other, data, database, job), images=True)
+    assert_alike(sorted(found, key=place), sorted(expected, key=place))
+    assert "cannot be read: computed anew" in job.notes[1]
+    assert job.steps[-1] == (60, 60, "Finished")
+
+
+def test_a_row_that_does_not_fit_its_plan_is_not_taken(database: Database) -> None:
+    data, system = tiny.data(), tiny.system()
+    more, fewer = (
+        runner.run(tiny.plan(data, system, count, attacks=ATTACKS[:1]), system, data, database) for count in (20, 8)
+    )
+    direct(database.path, f"UPDATE rows SET label_after = 99 WHERE run = '{more}' AND attack = 'fgsm' AND position = 3")
+    plan = tiny.plan(data, another(), 30, attacks=ATTACKS[:1])
+    device = database.run(more).device
+    found = earlier.find(database, plan, plan.attacks[0], runner.versions_of(plan.attacks[0]), device)
+    assert found is not None
+    assert found.run.key == fewer
+
+
+def place(row: Row) -> tuple[str, int]:
+    return row.attack, row.position
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -149,7 +182,7 @@ def test_images_made_against_another_detector_are_never_used(database: Database)
         key = runner.run(plain, system, data, database)
         database.start(plan.key(), planning.to_json(plan), database.run(key).versions, database.run(key).device)
         if plan is evading:
-            database.append(plan.key(), database.rows(key, "fgsm", images=True))
+            database.append(plan.key(), database.rows(key, images=True))
     run = database.run(plain.key())
     versions = runner.versions_of(ATTACKS[0])
 
