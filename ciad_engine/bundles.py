@@ -273,7 +273,7 @@ _KINDS: dict[str, type] = {
 def _check_kinds(content: Mapping[str, Any]) -> None:
     for name, kind in _KINDS.items():
         if not isinstance(content.get(name, kind()), kind):
-            raise TypeError(f"its '{name}' is no {kind.__name__}")
+            raise TypeError(f"its '{name}' is not of type {kind.__name__}")
     if not all(isinstance(entry, dict) for entry in content.get(EVALUATIONS, ())):
         raise TypeError(f"its '{EVALUATIONS}' are not objects")
     json.dumps(content, ensure_ascii=False).encode()  # half a character can be neither shown nor written again

@@ -70,10 +70,10 @@ def native_bfloat16() -> bool:
 
 @contextlib.contextmanager
 def borrowed(network: nn.Module) -> Iterator[nn.Module]:
-    """The network frozen and in eval mode for a while; mode and `requires_grad` are put back.
+    """Yield the network frozen and in eval mode; put mode and `requires_grad` back afterwards.
 
     Raises:
-        SettingError: it is no module, or it holds no numbers yet.
+        SettingError: it is not a module, or it holds no numbers yet.
         CiadError: it cannot be frozen.
     """
     if not isinstance(network, nn.Module):

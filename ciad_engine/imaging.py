@@ -257,7 +257,7 @@ def _answer(child: subprocess.Popen[bytes], job: Job) -> bytes:
             job.checkpoint()
 
 
-_TOO_LONG = "takes too long to decode. Scale it down first."
+_TOO_LONG = "takes too long to decode on this computer. Save it with fewer pixels, or as a plain PNG."
 
 
 def _unpacked(out: bytes, status: int) -> decoder.Decoded:

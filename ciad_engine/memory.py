@@ -34,7 +34,7 @@ def ran_out(error: BaseException) -> bool:
 
 def shortage(doing: str) -> str:
     """Return what to tell a person if memory ran out while `doing` something."""
-    return f"Not enough memory for: {doing}. Close other programs or choose less."
+    return f"Not enough memory for: {doing}. Close other programs or choose fewer images."
 
 
 def keep_freed() -> bool:

@@ -71,7 +71,10 @@ class Signals:
     """
 
     def __init__(self, program: str, whole_process: bool = False) -> None:
-        """`program` says that it was cancelled; `whole_process`: nothing comes after the block but the end."""
+        """Take the name of the `program`, which says that it was cancelled.
+
+        `whole_process`: nothing comes after the block but the end.
+        """
         self.number = 0
         self.ask: Callable[[], object] = _interrupt
         self._program, self._whole = program, whole_process

@@ -333,7 +333,7 @@ class Database:
                 "SELECT attack, text FROM notes WHERE run = ? ORDER BY rowid", (run,)
             ):
                 if not isinstance(attack, str) or not isinstance(text, str):
-                    raise ValueError("it is no text")
+                    raise ValueError("it is not a text")
                 found[attack] = (*found.get(attack, ()), text)
         return found
 
@@ -343,7 +343,7 @@ class Database:
             query = "SELECT content FROM fittings WHERE run = ? AND attack = ?"
             found = connection.execute(query, (run, attack)).fetchone()
             if found is not None and not isinstance(found[0], bytes):
-                raise ValueError("what it was fitted to is no data")
+                raise ValueError("what it was fitted to is not binary data")
         return None if found is None else found[0]
 
     def keep_fitting(self, run: str, attack: str, content: bytes) -> bytes:
@@ -359,12 +359,12 @@ class Database:
             connection.execute("UPDATE runs SET state = ? WHERE key = ?", (FINISHED, run))
 
     def delete(self, run: str) -> None:
-        """Remove a run and its rows for good. Their place in the file serves later runs, or `shrink` gives it back."""
+        """Remove a run and its rows for good. Later runs reuse their space in the file, or `shrink` gives it back."""
         with self._writing() as connection:
             connection.execute("DELETE FROM runs WHERE key = ?", (run,))
 
     def shrink(self) -> None:
-        """Give the place of deleted runs back to the disk; as much as the file will take is needed for it meanwhile."""
+        """Give the space of deleted runs back to the disk; meanwhile this needs as much again as the file will take."""
         with self._connected() as connection:
             connection.execute("VACUUM")
             _empty_log(connection)
@@ -653,7 +653,7 @@ def _run(stored: Sequence[Any]) -> Run:
     try:
         read = json.loads(plan), json.loads(versions)
         if not isinstance(key, str) or not all(isinstance(text, str) for text in (created, device, state)):
-            raise ValueError("its name, date, device or state is no text")
+            raise ValueError("its name, date, device or state is not a text")
         if not all(isinstance(one, dict) for one in read) or not all(isinstance(v, str) for v in read[1].values()):
             raise ValueError("its plan or its versions are not an object")
         "".join((*read[1], *read[1].values())).encode()  # no file can hold half a character

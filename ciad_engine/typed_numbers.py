@@ -12,7 +12,7 @@ _LONGEST = 40  # characters of a text that a message repeats
 
 
 class NotANumberError(ValueError):
-    """A text is no number of the kind; `why` is "" or ends a sentence that says so."""
+    """A text is not a number of the kind; `why` is "" or ends a sentence that says so."""
 
     def __init__(self, text: str, why: str = "") -> None:
         self.why = f": {why}" if why else ""

@@ -172,12 +172,12 @@ def memory_format_of(network: nn.Module) -> torch.memory_format:
 
 
 def _floats(lattice: Tensor, network: nn.Module) -> Tensor:
-    """8-bit images as floats, in the network's order of values."""
+    """Return 8-bit images as floats, in the network's order of values."""
     return imaging.to_unit(lattice).contiguous(memory_format=memory_format_of(network))
 
 
 def _answer(network: nn.Module, images: Tensor) -> Tensor:
-    """The network's logits (N, classes) of float images (N, 3, H, W), checked: every attack asks by this alone."""
+    """Return the logits (N, classes) of float images (N, 3, H, W), checked: every attack asks by this alone."""
     out = compute.apply(network, images)
     if out.ndim != 2 or len(out) != len(images) or out.shape[1] < 2:
         raise CiadError(
@@ -189,7 +189,7 @@ def _answer(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _logits(out: Tensor) -> Tensor:
-    """The same, refused if they look like a softmax: at the network's end it flattens every gradient."""
+    """Return the same; refuse them if they look like a softmax: at the network's end it flattens every gradient."""
     seen = out.detach()
     if bool((seen >= 0).all()) and bool(((seen.sum(1) - 1).abs() < 1e-4).all()):
         raise CiadError(

@@ -57,7 +57,7 @@ class Parameter:
 
     @property
     def wanted(self) -> str:
-        """E.g. "a whole number from 1 steps", of a number."""
+        """Return what a number has to be, such as "a whole number from 1 steps"."""
         return f"{'a whole number' if self.kind == 'int' else 'a number'} {self.range}".rstrip()
 
     def read(self, text: str) -> float | int:
@@ -112,7 +112,7 @@ def check(instance: object) -> None:
 
 
 def _finite(value: Any) -> bool:
-    """Whether a float holds the number."""
+    """Return whether a float holds the number."""
     try:
         return math.isfinite(float(value))
     except OverflowError:

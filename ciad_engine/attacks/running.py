@@ -126,7 +126,7 @@ def run_batched(
     batch_size: int | None = 128,
     evade: tuple[Evasion, ...] = (),
 ) -> AttackResult:
-    """`Attack.run` on any number of images, `batch_size` (None: all) in the network at a time; halved without memory.
+    """Do `Attack.run` on any number of images, `batch_size` (None: all) in the network at once; halved if memory ends.
 
     The result depends on the batch size by rounding at most, which is a matter of memory and of how quickly a
     cancelled attack stops: at its next iteration, a fifth of a second on a slow CPU at the default.

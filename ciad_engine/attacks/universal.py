@@ -165,7 +165,7 @@ def from_bytes(raw: bytes) -> Universal:
     except (
         AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError, safetensors.SafetensorError,
     ) as error:  # fmt: skip
-        raise SettingError(f"this is no universal perturbation that CIAD wrote ({error}).") from error
+        raise SettingError(f"this is not a universal perturbation that CIAD wrote ({error}).") from error
     return dataclasses.replace(attack, perturbation=found)
 
 

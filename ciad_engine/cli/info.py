@@ -95,7 +95,7 @@ def _database() -> str:
 
 
 def _bundles() -> tuple[list[str], int]:
-    """A line for each bundle, and how many of them, or of the folders they lie in, cannot be used."""
+    """Return a line for each bundle, and how many of them, or of the folders they lie in, cannot be used."""
     lines, unusable = [], 0
     for root in bundles.roots():
         try:
@@ -122,7 +122,7 @@ def _bundles() -> tuple[list[str], int]:
 
 
 def check(card: bundles.Card) -> str:
-    """What is wrong with the files of a bundle; "" where nothing is. Loads no network."""
+    """Return what is wrong with the files of a bundle; "" if nothing is. Loads no network."""
     for role in card.content["networks"]:
         path = bundles.weights_file(card, role)
         # Not Path.exists, which raises where a folder above may not be entered.

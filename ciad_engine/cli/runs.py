@@ -92,14 +92,14 @@ def list_all(arguments: argparse.Namespace, database: runs.Database, job: consol
 
 
 def started(run: runs.Run) -> str:
-    """Return when a run began, in local time; as it is stored where that is no time."""
+    """Return when a run began, in local time; as it is stored if that is not a time."""
     moment = moments.local(run.created)
     return run.created[:16] if moment is None else f"{moment:%Y-%m-%d %H:%M}"
 
 
 def about_disk(database: runs.Database) -> str:
-    """Return where the database is, how much of the disk it takes, and what of it are copies of older formats."""
-    text = f"{database.path} takes {disk_size(database.size)}"
+    """Return where the database is, how much of the disk it uses, and what of it are copies of older formats."""
+    text = f"{database.path} uses {disk_size(database.size)}"
     copies = database.copies
     if copies:
         size = disk_size(sum(map(files.size_of, copies)))
@@ -145,23 +145,23 @@ def delete(arguments: argparse.Namespace, database: runs.Database, job: console.
     try:
         database.shrink()
     except RunError as error:
-        job.note(f"The file keeps its size, and later runs use the place: {error}")
+        job.note(f"The file keeps its size, and later runs reuse the space: {error}")
     else:
         job.note(
-            f"{database.path} takes {disk_size(database.size)} now, {disk_size(max(0, before - database.size))} less."
+            f"{database.path} now uses {disk_size(database.size)} ({disk_size(max(0, before - database.size))} less)."
         )
     return 0
 
 
 def card_of(found: runs.Run, name: str | None) -> bundles.Card | None:
-    """The card whose thresholds are applied: the bundle `name`, else the one the run was made with, if it is here."""
+    """Return the card whose thresholds are applied: bundle `name`'s, else that of the run's own if it is here."""
     if name is not None:
         return bundles.read_card(bundles.find(name))
     return bundles.with_checksum(planning.of_run(found).bundle_checksum)
 
 
 def print_tables(database: runs.Database, key: str, card: bundles.Card | None, as_json: bool) -> None:
-    """The tables of a run on stdout."""
+    """Print the tables of a run."""
     records = load(database, key)
     found = tables.tables_of(records, card)
     if as_json:

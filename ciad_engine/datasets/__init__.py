@@ -96,7 +96,7 @@ def choose(text: str, job: Job | None = None) -> ImageSet:
 
 
 def files(text: str) -> Iterator[Path]:
-    """The files of the data set that a person named, as `choose` takes it; none if there is no such data set."""
+    """Yield the files of the data set that a person named, as `choose` takes it; none if there is no such data set."""
     if text == SAMPLES:
         yield samples_path()
         return

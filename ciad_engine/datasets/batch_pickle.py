@@ -145,7 +145,7 @@ class _Machine:
     def fill(self, items: list[Any]) -> None:
         """Put keys and values into the dictionary on top of the stack."""
         if not all(isinstance(key, bytes | str) for key in items[::2]):
-            raise self.refused("a dictionary with keys that are no text")
+            raise self.refused("a dictionary with keys that are not text")
         self.target(dict).update(zip(items[::2], items[1::2], strict=True))
 
     def target(self, kind: type) -> Any:

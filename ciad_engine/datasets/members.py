@@ -167,7 +167,7 @@ class _Bounded:
 
 
 def _tar(stream: Any, packed: IO[bytes], path: Path, job: Job) -> Iterator[Member]:
-    """The members of a tar; its hard links come last, from a second look at the archive."""
+    """Yield the members of a tar; its hard links come last, from a second look at the archive."""
     total = path.stat().st_size
     skipped = 0
     links: dict[str, str] = {}  # the name of a hard link -> that of its file, which comes before it
@@ -193,7 +193,7 @@ def _tar(stream: Any, packed: IO[bytes], path: Path, job: Job) -> Iterator[Membe
 
 
 def _linked(stream: Any, path: Path, links: dict[str, str], job: Job) -> Generator[Member, None, int]:
-    """The hard links of a tar as members; returns how many are of nothing in the archive."""
+    """Yield the hard links of a tar as members; returns how many are of nothing in the archive."""
     names: dict[str, list[str]] = {}
     for link, target in links.items():
         names.setdefault(target, []).append(link)
@@ -208,7 +208,7 @@ def _linked(stream: Any, path: Path, links: dict[str, str], job: Job) -> Generat
 
 @contextlib.contextmanager
 def _walk(stream: Any, path: Path, job: Job) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]]:
-    """The headers of a tar from where the stream is."""
+    """Walk over the headers of a tar from where the stream is."""
     bounded = _Bounded(stream, path, job)
 
     def infos(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:

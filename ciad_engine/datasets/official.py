@@ -95,7 +95,7 @@ def _images(data: Any, where: str) -> Pixels:
         DataError: it is no such array.
     """
     if not isinstance(data, np.ndarray):
-        raise DataError(f"{where} has no images of CIFAR-10: its 'data' are no array of numpy but {_described(data)}.")
+        raise DataError(f"{where} has no images of CIFAR-10: its 'data' is not a NumPy array but {_described(data)}.")
     channels, height, width = CIFAR10.shape
     shape = data.shape[1:] if data.ndim and len(data) else None
     if shape == (height, width, channels):
@@ -126,7 +126,7 @@ def _labels(found: Any, where: str) -> Labels:
         found = found.tolist()
     if not isinstance(found, list | tuple):
         raise DataError(
-            f"{where} has no labels of CIFAR-10: its 'labels' are no list of whole numbers but {_described(found)}."
+            f"{where} has no labels of CIFAR-10: its 'labels' is not a list of whole numbers but {_described(found)}."
         )
     for i, label in enumerate(found):
         if type(label) is not int or not 0 <= label < len(CIFAR10.classes):

@@ -72,4 +72,4 @@ def _card(path: Path) -> dict[str, Any]:
             if isinstance(card, dict) and card.get("format") == FORMAT and card.get("classes") == list(CIFAR10.classes):
                 return card
             raise DataError(f"{path}: its {CARD} is of another format or for other classes.")
-    raise DataError(f"{path} has no {CARD}: it is no samples archive.")
+    raise DataError(f"{path} has no {CARD}: it is not a samples archive.")

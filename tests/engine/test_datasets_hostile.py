@@ -106,7 +106,7 @@ STRUCTURED = pickle.dumps({b"data": np.zeros(2, [("a", "u1")])}, 2)
         (b"\x80\x02cnumpy\nndarray\n)\x81.", "instruction NEWOBJ"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"os\.system"),
         (b"\x80\x04\x8c\x05numpy\x8c\x0estr.os.system!\x93.", r"numpy\.str\.os"),
-        (b"\x80\x02}K\x01K\x02s.", "keys that are no text"),
+        (b"\x80\x02}K\x01K\x02s.", "keys that are not text"),
         (b"\x80\x02}K\x01a.", "to fill a dict as a list"),
         (b"\x80\x02].", "it holds a list"),
         (b"\x80\x02", "truncated"),

@@ -279,7 +279,7 @@ def test_files_that_hold_no_perturbation(kind, tmp_path):
     path.write_bytes(written())
     assert universal.load(path).eps == 5  # the right parts are right
     path.write_bytes(STRANGE[kind])
-    with pytest.raises(SettingError, match=r"v\.safetensors: this is no universal perturbation that CIAD wrote"):
+    with pytest.raises(SettingError, match=r"v\.safetensors: this is not a universal perturbation that CIAD wrote"):
         universal.load(path)
 
 

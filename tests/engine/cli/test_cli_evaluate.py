@@ -362,7 +362,7 @@ def test_one_damaged_run_is_named_and_the_others_are_listed(ciad: Ciad, words: l
     assert good.short in text
     assert "24 of 24" in text
     assert "kB" in text
-    assert f"{words[-1]} takes" in text
+    assert f"{words[-1]} uses" in text
     assert "Run eeeeeeeeeeee: This is not the plan of an evaluation" in err
     assert "Run ffffffffffff is damaged" in err
     assert "bug" not in err

@@ -457,5 +457,5 @@ def test_a_universal_perturbation_is_kept_and_used_again(
     assert (code, "--perturbation goes with --attack universal, not fgsm" in err) == (2, True)
     kept.write_bytes(b"something else")
     code, _, err = ciad(*asked, "--out", tmp_path / "third")
-    assert (code, "this is no universal perturbation" in err) == (1, True)
+    assert (code, "this is not a universal perturbation" in err) == (1, True)
     assert kept.read_bytes() == b"something else"

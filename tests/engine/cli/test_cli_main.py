@@ -175,7 +175,7 @@ def test_a_bug_is_one_line_and_a_traceback_only_with_debug(ciad: Ciad, monkeypat
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory: you tried")])
 def test_a_lack_of_memory_is_no_bug(ciad: Ciad, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     raising(monkeypatch, error)
-    text = "ciad: Not enough memory for: this command. Close other programs or choose less.\n"
+    text = "ciad: Not enough memory for: this command. Close other programs or choose fewer images.\n"
     assert ciad("bundles", "list") == (1, "", text)
 
 
