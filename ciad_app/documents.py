@@ -17,7 +17,12 @@ _SIZE = QSize(900, 700)
 def pages() -> dict[str, Path]:
     """Return the files by their titles, which are their first lines; the lesson comes first."""
     files = sorted(resources.path("docs").glob("*.md"), key=lambda file: (file.stem != "lesson", file.stem))
-    return {file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# "): file for file in files}
+    return {_title(file): file for file in files}
+
+
+def _title(file: Path) -> str:
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline().strip("# \n")
 
 
 class DocumentDialog(QDialog):

@@ -36,19 +36,19 @@ class Page(QWidget):
 
     def menu_rows(self) -> Sequence[MenuRow]:
         """Return the rows of its menu (see `actions.fill`); their shortcuts work while the page is shown."""
-        raise NotImplementedError
+        return ()
 
     def take(self, thing: Thing) -> bool:
         """Show what was dropped, pasted, opened or handed on by another page; return whether it is for this page."""
-        raise NotImplementedError
+        return False
 
     def copy(self) -> None:
         """Put what the page shows into the clipboard."""
-        raise NotImplementedError
+        self.message.emit(f"There is nothing to copy on page {self.title}.")
 
     def export(self) -> None:
         """Write what the page shows into files that a person chooses."""
-        raise NotImplementedError
+        self.message.emit(f"There is nothing to export on page {self.title}.")
 
     def escape(self) -> bool:
         """Stop what Escape stops on this page, by default the running work; return whether there was anything."""

@@ -144,7 +144,8 @@ class MainWindow(QMainWindow):
         """Show a message in the status bar for a while; one too long for that also in a box that blocks nothing."""
         first, _, rest = text.partition("\n")
         bar = self.statusBar()
-        self.shown.tell(first) if self.presenting else None
+        if self.presenting:
+            self.shown.tell(first)
         bar.showMessage(first, NOTE_SECONDS * 1000)
         taken = self.progress.sizeHint().width() + 6 * bar.fontMetrics().averageCharWidth()
         if rest or bar.fontMetrics().horizontalAdvance(first) > self.width() - taken:

@@ -26,7 +26,7 @@ _ALL = "All evaluations in the results database, the newest first"
 
 
 def moment(run: Run) -> str:
-    """When a run began, in local time, e.g. "23 Nov 2026, 21:04"; as it is stored where that is no date."""
+    """Return when a run began, in local time, e.g. "23 Nov 2026, 21:04"; as it is stored if that is not a date."""
     began = moments.local(run.created)
     return run.created if began is None else began.strftime("%d %b %Y, %H:%M")
 

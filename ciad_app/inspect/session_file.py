@@ -97,10 +97,10 @@ def read(raw: bytes, where: str, card: Card) -> Saved:
             the pictures in any case.
 
     Raises:
-        ImageError: it is no session file, it is damaged, or its image has another size than those of the bundle.
+        ImageError: it is not a session file, it is damaged, or its image has another size than those of the bundle.
     """
     try:
-        content = json.loads(raw, parse_constant=_refuse) if len(raw) <= MOST_BYTES else None
+        content = json.loads(raw, parse_constant=_refuse)
         if not isinstance(content, dict) or content.get("ciad session") != _FORMAT:
             raise ImageError(f"{where} is not a session file of this version of CIAD.")
         return _read(content, where, card)

@@ -154,9 +154,10 @@ class ImagePane(pg.GraphicsView):  # type: ignore[misc]
         self.pixel_changed.emit(pixel if inside else None)
 
     def drawForeground(self, painter: QPainter, rect: QRectF) -> None:
-        """Draw lines between large pixels; frame the pane that has the keyboard's focus."""
+        """Draw lines between large pixels of a part; frame the pane that has the keyboard's focus."""
         super().drawForeground(painter, rect)
-        if self.array is not None and self.view.viewPixelSize()[0] * _GRID <= 1:
+        zoomed = self.part is not None
+        if zoomed and self.array is not None and self.view.viewPixelSize()[0] * _GRID <= 1:
             self._draw_grid(painter)
         if self._dimmed and self.array is not None:
             veil = QColor(self.palette().color(QPalette.ColorRole.Window))

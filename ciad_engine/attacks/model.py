@@ -96,7 +96,7 @@ class Model:
             raise CiadError(NO_GRADIENT)
         if kept is not None:
             gradient = gradient[kept.rows]
-        if not torch.isfinite(gradient.sum()):
+        if not compute.finite(gradient):
             raise CiadError("The network's gradient is NaN or infinite: its weights are damaged or it is not smooth.")
         gradient = gradient if among is None else gradient[among]
         if self._any_flat:

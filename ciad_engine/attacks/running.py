@@ -232,6 +232,8 @@ def batch_of(images: npt.ArrayLike | Tensor, labels: npt.ArrayLike | Tensor) -> 
     Raises:
         SettingError: they are something else; says what was found and what is needed.
     """
+    if isinstance(labels, list | tuple) and any(isinstance(one, bool | np.bool_) for one in labels):
+        raise SettingError("labels: True and False are not class numbers.")  # beside a number numpy would make them one
     images, labels = _array("images", images), _array("labels", labels)
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:] or images.dtype != np.uint8:
         raise SettingError(f"images: expected uint8 of shape (N, 3, H, W), got {images.dtype} {images.shape}.")

@@ -111,6 +111,19 @@ def test_a_page_that_the_window_does_not_know_brings_its_own_menu_and_drops(make
     assert notes.done[-1] == "stopped"
 
 
+class Plain(Page):
+    title, tip, menu = "Plain", "Brings nothing", "&Plain"
+
+
+def test_a_page_that_brings_nothing_of_its_own_says_so(make_window, tmp_path):
+    window = make_window(Settings(page="Plain"), kinds=(InspectPage, Plain))
+    for name, verb in (("Copy", "copy"), ("Export …", "export")):
+        actions(window)[name].trigger()
+        assert window.statusBar().currentMessage() == f"There is nothing to {verb} on page Plain."
+    window.take(urls(tmp_path / "a.png"), "")
+    assert type(window.shown) is InspectPage
+
+
 def test_pages_change_by_their_actions_and_evaluate_is_built_on_first_use(window, qtbot):
     assert EvaluatePage not in window._built
     actions(window)["Evaluate"].trigger()

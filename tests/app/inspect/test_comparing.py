@@ -126,14 +126,14 @@ def test_lines_between_pixels_are_seen_at_high_zoom_alone(page, known, qtbot):
     show_set(page, known)
     settle(page, qtbot)
     pane = page.grid.benign
-    pane.setFixedSize(200, 200)
+    pane.setFixedSize(500, 500)  # also whole, each pixel has 15 of the screen
 
     def greys(part):
         """Colours of the picture that are no image's."""
         page.grid.show_part(part)
         qtbot.wait(30)
         image = pane.grab().toImage()
-        return {image.pixelColor(x, 100).name() for x in range(200)}
+        return {image.pixelColor(x, 250).name() for x in range(500)}
 
     whole, part = greys(QRectF(0, 0, 32, 32)), greys(QRectF(8, 8, 4, 4))
     own = {f"#{r:02x}{g:02x}{b:02x}" for r, g, b in pane.array.reshape(-1, 3)}

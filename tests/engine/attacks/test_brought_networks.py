@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 from torch import nn
@@ -205,6 +205,7 @@ def test_labels_and_images_may_be_of_any_form(name):
         st.sampled_from([torch.tensor(1.5), np.array([2**64 - 1] * 2, np.uint64)]),
     )
 )
+@example([False, 0])
 @limits(max_examples=60, deadline=None)  # fmt: skip
 def test_other_labels_are_refused(labels):
     good = isinstance(labels, list) and len(labels) == 2 and all(type(v) is int and 0 <= v < 10 for v in labels)
